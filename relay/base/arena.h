@@ -1,6 +1,7 @@
 /*
- * Memory of one session or transaction: given back all at once, with a cap that a peer cannot pass. arena_alloc returns
- * NULL at the cap: refuse politely. A zeroed struct with a cap is ready for use.
+ * Memory of one session or transaction: given back all at once, with a cap that a peer cannot pass.
+ * arena_alloc returns NULL at the cap: refuse politely. A zeroed struct with a cap is ready for
+ * use.
  */
 #pragma once
 #include "relay/base/slice.h"

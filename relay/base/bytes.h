@@ -1,6 +1,7 @@
 /*
- * Little-endian numbers and length-prefixed bytes, written into a buf and read through a cursor. The cursor never reads
- * past its end: one step too far sets `bad`, and every later read gives zero; check `bad` once at the end.
+ * Little-endian numbers and length-prefixed bytes, written into a buf and read through a cursor.
+ * The cursor never reads past its end: one step too far sets `bad`, and every later read gives
+ * zero; check `bad` once at the end.
  */
 #pragma once
 #include "relay/base/buf.h"

@@ -1,7 +1,7 @@
 /*
- * Two kinds of time that C does not let you mix. Monotonic milliseconds are for timeouts inside this process; wall
- * microseconds since 1970 UTC are for retries and records. Only clock.c and the loops read a clock; everything else is
- * handed the time.
+ * Two kinds of time that C does not let you mix. Monotonic milliseconds are for timeouts inside
+ * this process; wall microseconds since 1970 UTC are for retries and records. Only clock.c and the
+ * loops read a clock; everything else is handed the time.
  */
 #pragma once
 #include <stdbool.h>

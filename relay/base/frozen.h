@@ -1,5 +1,5 @@
-/* A snapshot that many threads read and nobody changes: configuration, TLS context, DNS plan. Embed it first; the last
- * unref calls free. */
+/* A snapshot that many threads read and nobody changes: configuration, TLS context, DNS plan. Embed
+ * it first; the last unref calls free. */
 #pragma once
 #include <stdatomic.h>
 

@@ -1,5 +1,5 @@
-/* Chance: rand_bytes asks the kernel (only rand.c does); struct rng is a small generator that is handed to pure code, so
- * that a seed repeats a run. Not for secrets. */
+/* Chance: rand_bytes asks the kernel (only rand.c does); struct rng is a small generator that is
+ * handed to pure code, so that a seed repeats a run. Not for secrets. */
 #pragma once
 #include <stddef.h>
 #include <stdint.h>

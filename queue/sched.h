@@ -1,0 +1,85 @@
+/*
+ * What is due and whose turn it is: domains are resolved to sites (all domains whose MX set is the same), a site has a window of connections,
+ * and connections pull work. Pure: time is passed in, actions come out; it knows neither sockets nor disk. Owner: the spooler's thread.
+ *
+ *   recipient due ──▶ domain known? no: RESOLVE ──▶ sched_plan ──▶ ready list of the site ──▶ OPEN or WORK on a connection
+ *                                                      ▲                                           │ sched_conn_ready pulls the next
+ *                                                      └────────── retry (sched_add again) ◀───────┘ sched_conn_gone ends
+ *
+ * Laws: never more connections open on a site than its window; never two jobs on one connection; a recipient is in exactly one
+ * place; due recipients of a site with a free slot are never left waiting. Cost of each call: O(log n) at most.
+ */
+#pragma once
+#include "queue/message.h"
+#include "queue/retry.h"
+
+struct sched_limits {              /* of a destination, as the configuration has them */
+    unsigned connections;          /* the most a site may have open */
+    unsigned messages_per_connection;
+    unsigned recipients_per_message;
+};
+
+struct sched_job { /* recipients of one message to one site, lent to a connection */
+    struct message *message;
+    struct recipient *rcpts[100];
+    size_t n;
+};
+
+enum sched_act {
+    SCHED_RESOLVE, /* domain: find its plan, then sched_plan or sched_plan_failed */
+    SCHED_OPEN,    /* a new connection `conn` to `site` by `plan`, with its first job */
+    SCHED_WORK,    /* job for the idle connection `conn` */
+    SCHED_CLOSE    /* idle connection `conn` is not needed (idle too long, or the site's window shrank) */
+};
+
+struct sched_action {
+    enum sched_act act;
+    struct slice domain;     /* RESOLVE: lower case, borrowed until the next call */
+    struct slice site;       /* OPEN, WORK */
+    struct slice destination;
+    uint64_t conn;
+    unsigned loop;           /* OPEN: which net loop; WORK, CLOSE: the loop it lives on */
+    struct frozen *plan;     /* OPEN: borrowed; ref it to keep it */
+    struct sched_job job;    /* OPEN, WORK; its recipients are marked active */
+};
+
+struct sched;
+struct sched *sched_new(unsigned loops, const struct retry_policy *default_retry, uint64_t seed);
+void sched_free(struct sched *s);
+
+/* A queued recipient waits for its due time from now on (also after a deferral or release). */
+void sched_add(struct sched *s, struct recipient *r);
+/* It leaves (held, finished, removed); not while active. */
+void sched_remove(struct sched *s, struct recipient *r);
+/* Its due time becomes now (queue retry). */
+void sched_hurry(struct sched *s, struct recipient *r, struct wall now);
+
+/* Answer to RESOLVE: all due recipients of the domain go to the site. `plan` is borrowed (ref'd inside). `site` names the MX set. */
+void sched_plan(struct sched *s, struct slice domain, struct slice site, struct slice destination, const struct sched_limits *l, struct frozen *plan,
+                struct mono valid_until, struct mono now);
+/* Answer to RESOLVE: no plan. Hands out (and removes) each due recipient of the domain, for its verdict. */
+void sched_plan_failed(struct sched *s, struct slice domain, void (*each)(void *ctx, struct recipient *r), void *ctx);
+
+bool sched_next(struct sched *s, struct wall now, struct mono mono, struct sched_action *ret);
+
+/* The connection has finished its job (recipients no longer active; the caller sched_adds those to be retried) and can take another. */
+void sched_conn_ready(struct sched *s, uint64_t conn, struct mono now);
+/* The connection is closed. */
+void sched_conn_gone(struct sched *s, uint64_t conn, struct mono now);
+/* Feedback for the window: one job's outcome. HOST/SITE failures before anything was delivered count against the site. A site that only fails is
+ * `dead`: one probing connection at a time with a growing pause (15 s … 30 min); success wakes it. */
+enum sched_outcome { SCHED_OK, SCHED_THROTTLED, SCHED_UNREACHABLE };
+void sched_feedback(struct sched *s, uint64_t conn, enum sched_outcome o, struct wall now, struct mono mono);
+
+/* When sched_next should be asked again though nothing happened; both clocks. */
+void sched_deadline(const struct sched *s, struct wall *ret_wall, struct mono *ret_mono);
+
+/* For status and `queue`: what holds each destination back. */
+struct sched_site_view {
+    struct slice site, destination;
+    uint64_t ready, waiting;
+    unsigned connections, idle, window, limit;
+    bool dead;
+    struct mono next_probe;
+};
+void sched_each_site(const struct sched *s, void (*each)(void *ctx, const struct sched_site_view *v), void *ctx);

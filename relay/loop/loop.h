@@ -1,0 +1,35 @@
+/*
+ * One libuv loop in one thread. Everything a loop owns is touched by its thread only; others reach it through a port (inbox.h).
+ * The loop's clock is read once per turn: loop_now().
+ */
+#pragma once
+#include "relay/base/clock.h"
+#include <uv.h>
+
+struct loop;
+
+/* name: for the thread ("net0", "spooler", …, <= 15 bytes). Not running yet: set up handles, then start. */
+struct loop *loop_new(const char *name, unsigned index);
+void loop_free(struct loop *l); /* after loop_join */
+uv_loop_t *loop_uv(struct loop *l);
+unsigned loop_index(const struct loop *l);
+struct mono loop_now(const struct loop *l); /* the time at which this turn began */
+int loop_start(struct loop *l);             /* makes the thread */
+void loop_run_here(struct loop *l);         /* instead of loop_start: runs on the caller's thread until loop_stop */
+/* From any thread: the loop ends after this turn. Handles left open are closed (walked) before the thread ends. */
+void loop_stop(struct loop *l);
+void loop_join(struct loop *l);
+
+/* A moment at which to be called: one per object, re-armed freely, costs no system call. */
+struct deadline {
+    uv_timer_t timer;
+    void (*fn)(void *ctx, struct mono now);
+    void *ctx;
+    struct mono at;
+    bool armed;
+};
+void deadline_init(struct loop *l, struct deadline *d, void (*fn)(void *ctx, struct mono now), void *ctx);
+/* MONO_NEVER disarms. Setting the same time again is free. */
+void deadline_set(struct loop *l, struct deadline *d, struct mono at);
+/* The memory may go when `closed` is called (may be NULL when the loop outlives it by other means). */
+void deadline_close(struct deadline *d, void (*closed)(void *ctx));

@@ -1,11 +1,14 @@
 /*
- * Content on the wire: the reader takes DATA (dot-stuffed, ended by CRLF.CRLF; RFC 5321 section 4.5.2) or the chunks of BDAT (neither), the
- * writer makes DATA. Only CRLF ends a line; a bare CR or LF, and a line of more than 998 octets, is a fault that the reader
- * remembers while it goes on to the real end of the data: it never takes anything else for the end. NUL and 8-bit bytes are carried.
+ * Content on the wire: the reader takes DATA (dot-stuffed, ended by CRLF.CRLF; RFC 5321
+ * section 4.5.2) or the chunks of BDAT (neither), the writer makes DATA. Only CRLF ends a line; a
+ * bare CR or LF, and a line of more than 998 octets, is a fault that the reader remembers while it
+ * goes on to the real end of the data: it never takes anything else for the end. NUL and 8-bit
+ * bytes are carried.
  *
- * Both resume at any byte, keep nothing but a few numbers, and the reader copies nothing: pieces point into the input.
- * Laws: unstuff(stuff(x)) == x for all x that the writer takes; it takes exactly what the reader takes; any split of the
- * input gives the same bytes, the same fault, the same end.
+ * Both resume at any byte, keep nothing but a few numbers, and the reader copies nothing: pieces
+ * point into the input. Laws: unstuff(stuff(x)) == x for all x that the writer takes; it takes
+ * exactly what the reader takes; any split of the input gives the same bytes, the same fault, the
+ * same end.
  */
 #pragma once
 #include "relay/base/buf.h"
@@ -24,10 +27,12 @@ struct dot_reader {
     size_t line;          /* octets of the line so far */
 };
 
-/* Consumes bytes of `in` up to the end of one piece of content (which may be empty) and says how many; more than none
- * unless `in` is empty or the data has ended. What comes before a fault is still given. */
+/* Consumes bytes of `in` up to the end of one piece of content (which may be empty) and says how
+ * many; more than none unless `in` is empty or the data has ended. What comes before a fault is
+ * still given. */
 size_t dot_read(struct dot_reader *r, struct slice in, struct slice *ret_piece);
-/* After the last chunk: the CRLF that the last line lacks, or nothing. May find that the content ends in a bare CR. */
+/* After the last chunk: the CRLF that the last line lacks, or nothing. May find that the content
+ * ends in a bare CR. */
 struct slice dot_read_last(struct dot_reader *r);
 
 /* Zeroed: ready. */
@@ -35,8 +40,10 @@ struct dot_writer {
     enum dot_state state;
 };
 
-/* Appends a piece with its dots doubled: at most twice its size. False: a bare CR or LF, which nobody may send; the piece is
- * not to be used, and the data must not be ended. Overflow of `out` is the caller's to look at. */
+/* Appends a piece with its dots doubled: at most twice its size. False: a bare CR or LF, which
+ * nobody may send; the piece is not to be used, and the data must not be ended. Overflow of `out`
+ * is the caller's to look at. */
 bool dot_write(struct dot_writer *w, struct slice piece, struct buf *out);
-/* CRLF where the last line lacks it, then the dot. False as above (the content ends in a bare CR). */
+/* CRLF where the last line lacks it, then the dot. False as above (the content ends in a bare CR).
+ */
 bool dot_finish(struct dot_writer *w, struct buf *out);

@@ -1,7 +1,7 @@
 /*
- * The only channel between threads. A message is moved, never shared: after port_send the sender does not touch it. Each loop has one
- * inbox; a port is an address in it: who handles. Wake-ups are coalesced: one uv_async a batch. Messages of one sender to one loop
- * arrive in the order sent.
+ * The only channel between threads. A message is moved, never shared: after port_send the sender
+ * does not touch it. Each loop has one inbox; a port is an address in it: who handles. Wake-ups are
+ * coalesced: one uv_async a batch. Messages of one sender to one loop arrive in the order sent.
  *
  * struct store_request { struct msg msg; … };   msg first, so that the handler can cast back.
  */
@@ -22,9 +22,11 @@ struct port {
     void *ctx;
 };
 
-/* Before loop_start. `after_batch` (may be NULL) is called once after a batch has been handed out: the place to do work once for many. */
+/* Before loop_start. `after_batch` (may be NULL) is called once after a batch has been handed out:
+ * the place to do work once for many. */
 struct inbox *inbox_new(struct loop *l, void (*after_batch)(void *ctx), void *ctx);
 /* After loop_join: messages never handled are given to drop (may be NULL: free()). */
 void inbox_free(struct inbox *i, void (*drop)(struct msg *m));
-/* From any thread. The port must live as long as anyone may send (rooms live as long as the process). Sending to a stopped loop is allowed. */
+/* From any thread. The port must live as long as anyone may send (rooms live as long as the
+ * process). Sending to a stopped loop is allowed. */
 void port_send(const struct port *p, struct msg *m);

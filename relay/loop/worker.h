@@ -1,12 +1,13 @@
 /*
- * A helper thread for calls that block (disk, password hashing): runs jobs in order, answers through a port. One worker is one thread.
+ * A helper thread for calls that block (disk, password hashing): runs jobs in order, answers
+ * through a port. One worker is one thread.
  */
 #pragma once
 #include "relay/loop/inbox.h"
 
 struct worker_job {
-    struct msg msg;                     /* sent to `reply` when done */
-    void (*run)(struct worker_job *j);  /* on the worker's thread */
+    struct msg msg;                    /* sent to `reply` when done */
+    void (*run)(struct worker_job *j); /* on the worker's thread */
     const struct port *reply;
 };
 

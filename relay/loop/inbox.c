@@ -1,0 +1,85 @@
+/* A stack that senders push to and the loop takes whole: taking turns it round again, so the order
+ * of each sender (of all of them, even) is kept, and nobody ever waits for a lock. */
+#include "relay/loop/inbox.h"
+#include "relay/base/must.h"
+#include "relay/loop/private.h"
+#include <stdlib.h>
+
+struct inbox {
+    _Atomic(struct msg *) newest;
+    struct loop *loop;
+    void (*after_batch)(void *ctx);
+    void *ctx;
+};
+
+static struct msg *take_oldest_first(struct inbox *i)
+{
+    struct msg *m = atomic_exchange_explicit(&i->newest, NULL, memory_order_acquire);
+    struct msg *oldest = NULL;
+    while (m) {
+        struct msg *older = m->next;
+        m->next = oldest;
+        oldest = m;
+        m = older;
+    }
+    return oldest;
+}
+
+static void deliver(void *ctx)
+{
+    struct inbox *i = ctx;
+    struct msg *m = take_oldest_first(i);
+    if (!m)
+        return;
+    while (m) {
+        struct msg *next = m->next;
+        m->next = NULL;
+        m->to->fn(m->to->ctx, m);
+        m = next;
+    }
+    if (i->after_batch)
+        i->after_batch(i->ctx);
+}
+
+struct inbox *inbox_new(struct loop *l, void (*after_batch)(void *ctx), void *ctx)
+{
+    MUST(!l->on_wake); /* one a loop */
+    struct inbox *i = must_alloc(sizeof *i);
+    atomic_init(&i->newest, NULL);
+    i->loop = l;
+    i->after_batch = after_batch;
+    i->ctx = ctx;
+    l->on_wake = deliver;
+    l->on_wake_ctx = i;
+    return i;
+}
+
+void inbox_free(struct inbox *i, void (*drop)(struct msg *m))
+{
+    if (!i)
+        return;
+    struct msg *m = take_oldest_first(i);
+    while (m) {
+        struct msg *next = m->next;
+        if (drop)
+            drop(m);
+        else
+            free(m);
+        m = next;
+    }
+    free(i);
+}
+
+void port_send(const struct port *p, struct msg *m)
+{
+    struct inbox *i = p->inbox;
+    m->to = p;
+    struct msg *before = atomic_load_explicit(&i->newest, memory_order_relaxed);
+    do
+        m->next = before;
+    while (!atomic_compare_exchange_weak_explicit(&i->newest, &before, m, memory_order_release,
+                                                  memory_order_relaxed));
+    /* Whoever found it empty wakes; the others' messages go with that wake-up. `m` is gone here. */
+    if (!before)
+        uv_async_send(&i->loop->wake);
+}

@@ -1,0 +1,22 @@
+/* What the files of this room know of each other. */
+#pragma once
+#include "relay/loop/loop.h"
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct loop {
+    uv_loop_t uv;
+    uv_async_t wake; /* the only one: messages and the wish to stop come by it */
+    char name[16];
+    unsigned index;
+    pthread_t thread;
+    bool has_thread; /* to be joined */
+    bool running;    /* uv_now is fresh once a turn */
+    bool ended;      /* everything but `wake` is closed; nothing is handed out any more */
+    atomic_bool stop;
+    void (*on_wake)(void *ctx); /* the inbox */
+    void *on_wake_ctx;
+    struct loop_part *parts;
+    struct deadline
+        *closed_late; /* closed by their owners after the loop had closed their timers */
+};

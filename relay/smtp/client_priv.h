@@ -1,0 +1,110 @@
+/*
+ * The inside of the client machine, shared by client.c (the session: replies, time, actions) and
+ * client_talk.c (what is said: the rows of phases.def). Nobody else includes this.
+ */
+#pragma once
+#include "relay/smtp/client.h"
+#include "relay/smtp/dot.h"
+#include "relay/smtp/reply.h"
+
+enum step {
+#define X(name, phase, seconds, sends, class, good, bad) STEP_##name,
+#include "relay/smtp/phases.def"
+#undef X
+    STEP_COUNT
+};
+
+/* Where the session stands between two replies. */
+enum stage {
+    STAGE_HELLO,     /* from the banner to the last EHLO; `next` is said when nothing is awaited */
+    STAGE_HANDSHAKE, /* the driver is busy with TLS */
+    STAGE_READY,
+    STAGE_ENVELOPE, /* RSET, MAIL, RCPT, DATA: `cursor` says how far */
+    STAGE_CONTENT,  /* 354 is here, the dot is not written */
+    STAGE_DOT,      /* the dot is written, its reply is not here */
+    STAGE_QUIT,
+    STAGE_OVER
+};
+
+/* What of an envelope is written next. */
+enum cursor { CURSOR_RSET, CURSOR_MAIL, CURSOR_RCPT, CURSOR_DATA, CURSOR_END };
+
+/* A command whose reply is awaited. */
+struct awaited {
+    enum step step;
+    size_t rcpt;
+    size_t bytes;
+};
+
+/* What may be written ahead of its replies: a server that does not read while it writes must never
+ * meet a client that does the same (RFC 2920 section 3.1). One command always goes. */
+#define AHEAD_MAX 128
+#define AHEAD_BYTES_MAX 4096
+
+struct smtp_client {
+    const struct smtp_client_conf *conf;
+    struct smtp_reply_parser parser;
+    struct smtp_peer peer;
+    struct buf out;
+    size_t out_sent; /* bytes of `out` that are gone */
+    struct mono deadline;
+    enum stage stage;
+    enum step next;             /* STAGE_HELLO */
+    bool tls, told_ready, used; /* used: a transaction was begun */
+
+    struct awaited ahead[AHEAD_MAX]; /* a ring: the FIFO of expected replies */
+    size_t ahead_head, ahead_n, ahead_bytes;
+
+    const struct smtp_client_txn *txn;
+    struct verdict *verdicts; /* one a recipient; VERDICT_NONE: not decided */
+    size_t n_verdicts;
+    enum cursor cursor;
+    size_t next_rcpt; /* the one that CURSOR_RCPT means */
+    size_t n_accepted;
+    bool mail_open; /* the peer holds a transaction: RSET before the next */
+    bool lone_dot;  /* 354 came although no recipient was taken */
+    bool asked;     /* CLI_BODY is out */
+    struct dot_writer dots;
+    size_t block_progress; /* bytes that went since the deadline was set */
+
+    enum smtp_client_act acts[3]; /* for the driver, in this order */
+    size_t n_acts;
+    bool reusable;
+    struct verdict failed;
+};
+
+/* ---- client.c ---- */
+
+void client_act(struct smtp_client *c, enum smtp_client_act act);
+/* Writes the words as one line (none: nothing) and waits for the reply to `step`. */
+void client_say(struct smtp_client *c, enum step step, size_t rcpt, const struct slice *words,
+                size_t n, struct mono now);
+/* Sets the deadline for what is awaited now. */
+void client_renew(struct smtp_client *c, struct mono now);
+/* The session ends with v (taken): what has no verdict gets it, then CLOSE. `quit`: QUIT is said on
+ * the way out. */
+void client_over(struct smtp_client *c, struct verdict v, bool quit);
+void client_over_fault(struct smtp_client *c, enum fault f, struct slice detail);
+/* v (lent) for all recipients that have no verdict. */
+void client_settle(struct smtp_client *c, const struct verdict *v);
+/* The transaction is over and the session goes on. */
+void client_txn_done(struct smtp_client *c);
+bool client_wants_body(const struct smtp_client *c);
+
+/* ---- client_talk.c ---- */
+
+typedef void client_reply_fn(struct smtp_client *c, const struct awaited *a,
+                             const struct smtp_reply *reply);
+
+extern const struct phase_row {
+    enum phase phase;
+    int64_t seconds;
+    struct slice sends;
+    unsigned class;
+    client_reply_fn *good, *bad;
+} client_phases[STEP_COUNT];
+
+/* Settles what need not be sent, and starts on the rest. */
+void client_begin_envelope(struct smtp_client *c, struct mono now);
+/* Says and asks what can be said and asked now. */
+void client_go_on(struct smtp_client *c, struct mono now);

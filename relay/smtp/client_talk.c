@@ -1,0 +1,337 @@
+#include "relay/base/defer.h"
+#include "relay/smtp/client_priv.h"
+
+#define PATH_MAX_BYTES                                                                             \
+    1024 /* far above RFC 5321's 256: the peer may judge, our output stays bounded */
+
+static client_reply_fn on_greeted, on_ehlo, on_ehlo_refused, on_helo, on_session_refused,
+    on_starttls, on_starttls_refused, on_rset, on_rset_refused, on_mail, on_mail_refused, on_rcpt,
+    on_rcpt_refused, on_data, on_data_refused, on_delivered, on_eod_refused, on_nothing;
+
+const struct phase_row client_phases[STEP_COUNT] = {
+#define X(name, phase_, seconds_, sends_, class_, good_, bad_)                                     \
+    [STEP_##name] = {PHASE_##phase_, seconds_,   {(const uint8_t *)(sends_), sizeof(sends_) - 1},  \
+                     class_,         on_##good_, on_##bad_},
+#include "relay/smtp/phases.def"
+#undef X
+};
+
+/* ---- hello ---- */
+
+static void on_greeted(struct smtp_client *c, const struct awaited *a,
+                       const struct smtp_reply *reply)
+{
+    (void)a, (void)reply;
+    c->next = STEP_EHLO;
+}
+
+/* After the last word that the peer has to say about itself. */
+static void hello_said(struct smtp_client *c)
+{
+    if (c->tls || c->conf->tls == SMTP_TLS_NONE ||
+        (c->conf->tls == SMTP_TLS_MAY && !c->peer.starttls)) {
+        c->stage = STAGE_READY;
+        return;
+    }
+    if (c->peer.starttls)
+        c->next = STEP_STARTTLS;
+    else
+        client_over(c, verdict_of_fault(FAULT_TLS_UNAVAILABLE, PHASE_EHLO, SLICE_NONE), true);
+}
+
+static void on_ehlo(struct smtp_client *c, const struct awaited *a, const struct smtp_reply *reply)
+{
+    (void)a, (void)reply;
+    c->peer.esmtp = true;
+    hello_said(c);
+}
+
+static void on_helo(struct smtp_client *c, const struct awaited *a, const struct smtp_reply *reply)
+{
+    (void)a, (void)reply;
+    hello_said(c);
+}
+
+static void on_session_refused(struct smtp_client *c, const struct awaited *a,
+                               const struct smtp_reply *reply)
+{
+    client_over(c, smtp_trouble(client_phases[a->step].phase, reply), true);
+}
+
+static void on_ehlo_refused(struct smtp_client *c, const struct awaited *a,
+                            const struct smtp_reply *reply)
+{
+    bool needs_tls = c->conf->tls == SMTP_TLS_ENCRYPT && !c->tls;
+    if (reply->code < 500 || needs_tls)
+        on_session_refused(c, a, reply);
+    else
+        c->next = STEP_HELO;
+}
+
+static void on_starttls(struct smtp_client *c, const struct awaited *a,
+                        const struct smtp_reply *reply)
+{
+    (void)a, (void)reply;
+    c->stage = STAGE_HANDSHAKE;
+    client_act(c, CLI_STARTTLS);
+}
+
+static void on_starttls_refused(struct smtp_client *c, const struct awaited *a,
+                                const struct smtp_reply *reply)
+{
+    DEFER(buf_done) struct buf why = BUF_MAX(16 + SMTP_REPLY_TEXT_MAX);
+    buf_addf(&why, "%u ", reply->code);
+    buf_add(&why, reply->text);
+    enum phase phase = client_phases[a->step].phase;
+    client_over(c, verdict_of_fault(FAULT_TLS_HANDSHAKE, phase, buf_slice(&why)), true);
+}
+
+/* ---- envelope ---- */
+
+/* No byte of an address may end the command, or its path and begin a parameter. */
+static bool can_be_sent(struct slice path)
+{
+    bool quoted = false;
+    for (size_t i = 0; i < path.n; i++) {
+        uint8_t b = path.p[i];
+        if (b < ' ' || b > '~')
+            return false;
+        if (quoted && b == '\\' && i + 1 < path.n && path.p[i + 1] >= ' ' && path.p[i + 1] <= '~')
+            i++;
+        else if (b == '"')
+            quoted = !quoted;
+        else if (!quoted && (b == '<' || b == '>' || b == ' '))
+            return false;
+    }
+    return !quoted && path.n <= PATH_MAX_BYTES;
+}
+
+/* The first recipient from `i` on without verdict, or their number. */
+static size_t undecided(const struct smtp_client *c, size_t i)
+{
+    while (i < c->n_verdicts && c->verdicts[i].kind != VERDICT_NONE)
+        i++;
+    return i;
+}
+
+static void settle_fault(struct smtp_client *c, enum fault f, enum phase phase, struct slice detail)
+{
+    DEFER(verdict_done) struct verdict v = verdict_of_fault(f, phase, detail);
+    client_settle(c, &v);
+}
+
+void client_begin_envelope(struct smtp_client *c, struct mono now)
+{
+    const struct smtp_client_txn *t = c->txn;
+    const struct slice bad_path = SLICE_LIT("the address cannot be written in SMTP");
+    if (c->peer.max_size > 0 && t->size > c->peer.max_size)
+        settle_fault(c, FAULT_TOO_BIG, PHASE_MAIL, SLICE_NONE);
+    if (!can_be_sent(t->sender))
+        settle_fault(c, FAULT_LOCAL, PHASE_MAIL, bad_path);
+    for (size_t i = 0; i < t->n_rcpts; i++) {
+        if (c->verdicts[i].kind == VERDICT_NONE &&
+            (t->rcpts[i].n == 0 || !can_be_sent(t->rcpts[i])))
+            c->verdicts[i] = verdict_of_fault(FAULT_LOCAL, PHASE_RCPT, bad_path);
+    }
+    c->next_rcpt = undecided(c, 0);
+    if (c->next_rcpt == c->n_verdicts)
+        client_txn_done(c);
+    client_go_on(c, now);
+}
+
+static void say_mail(struct smtp_client *c, struct mono now)
+{
+    DEFER(buf_done) struct buf params = BUF_MAX(64);
+    if (c->peer.size && c->txn->size > 0)
+        buf_addf(&params, " SIZE=%llu", (unsigned long long)c->txn->size);
+    if (c->peer.eight_bit_mime && c->txn->eight_bit)
+        buf_add_str(&params, " BODY=8BITMIME");
+    const struct slice words[] = {client_phases[STEP_MAIL].sends, c->txn->sender, SLICE_LIT(">"),
+                                  buf_slice(&params)};
+    client_say(c, STEP_MAIL, 0, words, 4, now);
+    c->cursor = CURSOR_RCPT;
+}
+
+static void say_rcpt(struct smtp_client *c, struct mono now)
+{
+    const struct slice words[] = {client_phases[STEP_RCPT].sends, c->txn->rcpts[c->next_rcpt],
+                                  SLICE_LIT(">")};
+    client_say(c, STEP_RCPT, c->next_rcpt, words, 3, now);
+    c->next_rcpt = undecided(c, c->next_rcpt + 1);
+    if (c->next_rcpt == c->n_verdicts)
+        c->cursor = CURSOR_DATA;
+}
+
+static bool may_say(const struct smtp_client *c)
+{
+    if (c->ahead_n == 0)
+        return true;
+    return c->peer.pipelining && c->ahead[c->ahead_head].step != STEP_RSET &&
+           c->ahead_n < AHEAD_MAX && c->ahead_bytes < AHEAD_BYTES_MAX;
+}
+
+static void say_simple(struct smtp_client *c, enum step step, struct mono now)
+{
+    client_say(c, step, 0, &client_phases[step].sends, 1, now);
+}
+
+static void say_envelope(struct smtp_client *c, struct mono now)
+{
+    while (c->cursor != CURSOR_END && may_say(c)) {
+        if (c->cursor == CURSOR_RSET) {
+            say_simple(c, STEP_RSET, now);
+            c->cursor = CURSOR_MAIL;
+        } else if (c->cursor == CURSOR_MAIL) {
+            say_mail(c, now);
+        } else if (c->cursor == CURSOR_RCPT) {
+            say_rcpt(c, now);
+        } else {
+            /* All replies are here and none is yes: there is nothing to send. */
+            if (c->ahead_n > 0 || c->n_accepted > 0)
+                say_simple(c, STEP_DATA, now);
+            c->cursor = CURSOR_END;
+        }
+    }
+    if (c->cursor == CURSOR_END && c->ahead_n == 0)
+        client_txn_done(c);
+}
+
+static void on_rset(struct smtp_client *c, const struct awaited *a, const struct smtp_reply *reply)
+{
+    (void)a, (void)reply;
+    c->mail_open = false;
+}
+
+/* Says nothing about the mail, whatever its code. */
+static void on_rset_refused(struct smtp_client *c, const struct awaited *a,
+                            const struct smtp_reply *reply)
+{
+    (void)a;
+    struct verdict v = smtp_trouble(PHASE_EHLO, reply);
+    v.phase = PHASE_MAIL;
+    client_over(c, v, true);
+}
+
+static void on_mail(struct smtp_client *c, const struct awaited *a, const struct smtp_reply *reply)
+{
+    (void)a, (void)reply;
+    c->mail_open = true;
+}
+
+static void decide_all(struct smtp_client *c, const struct awaited *a,
+                       const struct smtp_reply *reply)
+{
+    DEFER(verdict_done) struct verdict v = smtp_trouble(client_phases[a->step].phase, reply);
+    client_settle(c, &v);
+}
+
+static void on_mail_refused(struct smtp_client *c, const struct awaited *a,
+                            const struct smtp_reply *reply)
+{
+    decide_all(c, a, reply);
+    c->cursor = CURSOR_END; /* the replies to what is written already are still awaited */
+}
+
+static void on_rcpt(struct smtp_client *c, const struct awaited *a, const struct smtp_reply *reply)
+{
+    (void)reply;
+    if (c->verdicts[a->rcpt].kind == VERDICT_NONE)
+        c->n_accepted++;
+}
+
+static void on_rcpt_refused(struct smtp_client *c, const struct awaited *a,
+                            const struct smtp_reply *reply)
+{
+    if (c->verdicts[a->rcpt].kind == VERDICT_NONE)
+        c->verdicts[a->rcpt] = smtp_trouble(PHASE_RCPT, reply);
+}
+
+/* ---- content ---- */
+
+static void on_data(struct smtp_client *c, const struct awaited *a, const struct smtp_reply *reply)
+{
+    (void)a, (void)reply;
+    c->stage = STAGE_CONTENT;
+    c->lone_dot = c->n_accepted == 0;
+}
+
+static void on_data_refused(struct smtp_client *c, const struct awaited *a,
+                            const struct smtp_reply *reply)
+{
+    decide_all(c, a, reply);
+}
+
+static void want_content(struct smtp_client *c, struct mono now)
+{
+    if (c->lone_dot) {
+        c->stage = STAGE_DOT;
+        client_say(c, STEP_EOD, 0, (const struct slice[]){SLICE_LIT(".")}, 1, now);
+    } else if (client_wants_body(c)) {
+        c->asked = true;
+        client_act(c, CLI_BODY);
+    }
+}
+
+static void on_delivered(struct smtp_client *c, const struct awaited *a,
+                         const struct smtp_reply *reply)
+{
+    if (smtp_client_output(c).n > 0) {
+        /* Nobody can have read the dot: a stray yes, which must not count as delivery. */
+        client_over(c, verdict_of_fault(FAULT_SMTP_PROTOCOL, PHASE_EOD, reply->text), false);
+        return;
+    }
+    decide_all(c, a, reply);
+    c->mail_open = false;
+    client_txn_done(c);
+}
+
+static void on_eod_refused(struct smtp_client *c, const struct awaited *a,
+                           const struct smtp_reply *reply)
+{
+    if (smtp_client_output(c).n > 0) {
+        /* Before the whole content went: what the peer makes of the rest is anybody's guess. */
+        client_over(c, smtp_trouble(PHASE_EOD, reply), false);
+        return;
+    }
+    decide_all(c, a, reply);
+    c->mail_open = false;
+    client_txn_done(c);
+}
+
+static void on_nothing(struct smtp_client *c, const struct awaited *a,
+                       const struct smtp_reply *reply)
+{
+    (void)c, (void)a, (void)reply;
+}
+
+/* ---- what is next ---- */
+
+static void say_hello(struct smtp_client *c, struct mono now)
+{
+    if (c->next == STEP_STARTTLS) {
+        say_simple(c, STEP_STARTTLS, now);
+        return;
+    }
+    c->peer = (struct smtp_peer){0};
+    const struct slice words[] = {client_phases[c->next].sends, c->conf->helo};
+    client_say(c, c->next, 0, words, 2, now);
+}
+
+void client_go_on(struct smtp_client *c, struct mono now)
+{
+    /* A reply nobody waits for has begun: it is heard out first. */
+    if (c->ahead_n == 0 && smtp_reply_parser_busy(&c->parser))
+        return;
+    if (c->stage == STAGE_HELLO && c->ahead_n == 0) {
+        say_hello(c, now);
+    } else if (c->stage == STAGE_ENVELOPE) {
+        say_envelope(c, now);
+    } else if (c->stage == STAGE_CONTENT) {
+        want_content(c, now);
+    }
+    if (c->stage == STAGE_READY && !c->told_ready) {
+        c->told_ready = true;
+        client_renew(c, now);
+        client_act(c, CLI_READY);
+    }
+}

@@ -1,0 +1,15 @@
+/* What a peer says about itself in its reply to EHLO (RFC 5321 section 4.1.1.1). Unknown keywords
+ * are passed over, letter case means nothing, a parameter that makes no sense is as if it were
+ * absent. */
+#pragma once
+#include "relay/base/slice.h"
+
+struct smtp_peer {
+    bool esmtp, pipelining, size, eight_bit_mime, starttls, enhanced_status, chunking, smtputf8,
+        dsn;
+    uint64_t max_size; /* SIZE's value; 0: no limit told */
+};
+
+/* One keyword line of the reply, without code and line end. The first line is the peer's name and
+ * not for here. */
+void smtp_ehlo_line(struct smtp_peer *peer, struct slice line);

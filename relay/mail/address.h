@@ -1,6 +1,7 @@
 /*
- * Mailbox addresses as SMTP has them (RFC 5321 section 4.1.2). The local part keeps its case and quoting; a domain is compared
- * without case and looked up in lower case. Bounds: local part 64, domain 255, path 256 octets.
+ * Mailbox addresses as SMTP has them (RFC 5321 section 4.1.2). The local part keeps its case and
+ * quoting; a domain is compared without case and looked up in lower case. Bounds: local part 64,
+ * domain 255, path 256 octets.
  */
 #pragma once
 #include "relay/base/buf.h"
@@ -12,7 +13,8 @@ struct address {
 
 /* A mailbox without <>; false: not one. No control bytes, no 8-bit bytes ever pass. */
 bool address_parse(struct slice s, struct address *ret);
-/* "<…>" with an optional source route (stripped); "<>" gives an empty *ret_path. Returns the length consumed including '>', or 0. */
+/* "<…>" with an optional source route (stripped); "<>" gives an empty *ret_path. Returns the length
+ * consumed including '>', or 0. */
 size_t address_parse_path(struct slice s, struct slice *ret_path);
 /* The domain of a valid mailbox in lower case, written into out (max 256 bytes). */
 void address_domain_lower(struct slice mailbox, struct buf *out);

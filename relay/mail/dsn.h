@@ -1,0 +1,37 @@
+/*
+ * Delivery status notifications (RFC 3461, 6522, 3464): what the sender of a failed message gets.
+ * Pure: everything needed is handed in, the finished message (CRLF lines) comes out. What we write
+ * is ASCII: a character of the peer's past ASCII is shown as \x{its number}. The original is
+ * carried byte for byte; if it has 8-bit bytes, the parts around it say 8bit.
+ */
+#pragma once
+#include "relay/base/buf.h"
+#include "relay/base/clock.h"
+#include "relay/base/verdict.h"
+
+enum dsn_action { DSN_FAILED, DSN_DELAYED };
+
+struct dsn_recipient {
+    struct slice address; /* final recipient */
+    struct slice orcpt;   /* as given, so in xtext; "" = none */
+    enum dsn_action action;
+    const struct verdict *verdict;
+    struct slice remote_mta;      /* host name of the receiver, "" = never reached one */
+    struct wall last_attempt;     /* 0 = none */
+    struct wall will_retry_until; /* delayed only; 0 = none */
+};
+
+struct dsn_input {
+    struct slice reporting_mta, postmaster; /* our host name; From: of the report */
+    struct slice to;                        /* the reverse-path, never "" */
+    struct slice queue_id, report_id;       /* of the original; of the report (its Message-ID) */
+    struct slice boundary; /* unique text; dsn_write lengthens it while the original has it */
+    struct wall arrived, now;
+    const struct dsn_recipient *rcpts;
+    size_t n_rcpts;
+    struct slice original; /* the original message, or its header section */
+    bool headers_only;     /* original is cut at the empty line: text/rfc822-headers */
+};
+
+/* Appends the whole report; false, with nothing added, when out's maximum is too small. */
+bool dsn_write(struct buf *out, const struct dsn_input *in);

@@ -1,0 +1,85 @@
+#include "relay/mail/dsn_words.h"
+
+/* For failures; a class without a row speaks like CLASS_OTHER. */
+static const struct words {
+    enum verdict_class class;
+    const char *happened, *next;
+} words[] = {
+    {CLASS_BAD_MAILBOX, "The message was not delivered: the receiver knows no such mailbox.",
+     "Please check the part before the @ for typing errors, or ask the recipient for the right "
+     "address. Remove the address from your lists if it stays wrong."},
+    {CLASS_BAD_DOMAIN, "The message was not delivered: the domain of this address takes no mail.",
+     "Please check the part behind the @ for typing errors."},
+    {CLASS_FULL, "The message was not delivered: the mailbox is full.",
+     "Please try again later, or reach the recipient in another way."},
+    {CLASS_POLICY, "The message was not delivered: the receiver's rules do not allow it.",
+     "Please ask the receiver's administrator, and quote the answer above."},
+    {CLASS_SPAM, "The message was not delivered: the receiver took it for unwanted mail.",
+     "Please check the message's content and links; if it is legitimate, ask the receiver's "
+     "administrator and quote the answer above."},
+    {CLASS_BLOCK, "The message was not delivered: the receiver blocks mail from this server.",
+     "This is not about your message. Please tell your postmaster and quote the answer above."},
+    {CLASS_RATE, "The message was not delivered: the receiver takes mail only slowly.",
+     "Please send it again later; if it repeats, tell your postmaster."},
+    {CLASS_AUTH, "The message was not delivered: the receiver could not verify the sender.",
+     "Please tell your postmaster (SPF, DKIM, DMARC or the login at the next server)."},
+    {CLASS_CONTENT, "The message was not delivered: the receiver does not accept its content.",
+     "Please check attachments and format, and send it again in another form."},
+    {CLASS_SIZE, "The message was not delivered: it is larger than the receiver takes.",
+     "Please send it in smaller parts, or send a link to the file."},
+    {CLASS_NETWORK, "The message was not delivered: the receiver could not be reached.",
+     "Please check the part behind the @, and send the message again later."},
+    {CLASS_TLS, "The message was not delivered: no safe connection to the receiver was possible.",
+     "Please tell your postmaster; the message was not sent unprotected."},
+    {CLASS_EXPIRED, "The message was not delivered in time, and no more attempts are made.",
+     "Please send it again, or reach the recipient in another way."},
+    {CLASS_ADMIN, "The message was not delivered: it was stopped at this server.",
+     "Please ask your postmaster."},
+    {CLASS_OTHER, "The message was not delivered.",
+     "Please ask your postmaster, and quote what is said above."},
+};
+
+static const struct words *words_of(enum verdict_class class)
+{
+    enum { N = sizeof words / sizeof words[0] };
+    for (size_t i = 0; i < N; i++)
+        if (words[i].class == class)
+            return &words[i];
+    return &words[N - 1];
+}
+
+static enum verdict_class class_of(const struct verdict *v)
+{
+    return v ? v->class : CLASS_OTHER;
+}
+
+const char *dsn_words_intro(size_t failed, size_t delayed)
+{
+    if (failed == 0)
+        return "Your message is not delivered yet to the recipients named below. This is a notice "
+               "only: "
+               "you do not need to send it again.";
+    if (delayed == 0)
+        return "Your message could not be delivered to the recipients named below. No further "
+               "attempt "
+               "is made for them.";
+    return "Your message could not be delivered to some of the recipients named below; for others "
+           "it is "
+           "still being tried.";
+}
+
+const char *dsn_words_happened(enum dsn_action action, const struct verdict *v)
+{
+    if (action == DSN_DELAYED)
+        return "The message is delayed.";
+    /* Failed with a temporary status: time ran out, whatever the class. */
+    bool ran_out = v && v->enhanced.class == 4;
+    return words_of(ran_out ? CLASS_EXPIRED : class_of(v))->happened;
+}
+
+const char *dsn_words_next(enum dsn_action action, const struct verdict *v)
+{
+    if (action == DSN_DELAYED)
+        return "You need not do anything: further attempts follow by themselves.";
+    return words_of(class_of(v))->next;
+}

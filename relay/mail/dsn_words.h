@@ -1,0 +1,8 @@
+/* The sentences of a report's first part: what happened and what to do next, by the verdict's
+ * class. Private to this room. */
+#pragma once
+#include "relay/mail/dsn.h"
+
+const char *dsn_words_intro(size_t failed, size_t delayed);
+const char *dsn_words_happened(enum dsn_action action, const struct verdict *v);
+const char *dsn_words_next(enum dsn_action action, const struct verdict *v);

@@ -1,0 +1,477 @@
+/* The report a sender gets: a strict reader takes it apart again. 92, 93, 94, and 21: what peers
+ * write stays words. */
+#include "relay/mail/dsn.h"
+#include "relay/base/defer.h"
+#include "relay/mail/header.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+enum { MAX_FIELDS = 64 };
+
+struct part {
+    struct header_field fields[MAX_FIELDS];
+    size_t n;
+    struct slice body;
+};
+
+/* A value must be there exactly once; blanks around it do not count. */
+static struct slice value_of(const struct part *p, const char *name)
+{
+    struct slice found = SLICE_NONE;
+    size_t count = 0;
+    for (size_t i = 0; i < p->n; i++)
+        if (slice_ieq(p->fields[i].name, slice_str(name))) {
+            found = slice_trim(p->fields[i].value);
+            count++;
+        }
+    if (count > 1)
+        fail_msg("%s stands there %zu times", name, count);
+    return found;
+}
+
+static void assert_value(const struct part *p, const char *name, const char *want)
+{
+    struct slice got = value_of(p, name);
+    if (!slice_eq(got, slice_str(want)))
+        fail_msg("%s: \"%.*s\" instead of \"%s\"", name, SLICE_ARG(got), want);
+}
+
+/* Fields up to the empty line (or the end of s); what stands behind is the body. */
+static struct part read_part(struct slice s)
+{
+    struct part p = {.n = 0};
+    struct header_field f;
+    while (header_next(&s, &f)) {
+        assert_true(p.n < MAX_FIELDS);
+        assert_true(f.name.p + f.name.n < f.raw.p + f.raw.n && f.name.p[f.name.n] == ':');
+        p.fields[p.n++] = f;
+    }
+    if (s.n > 0)
+        assert_true(slice_starts(s, SLICE_LIT("\r\n")));
+    p.body = slice_skip(s, 2);
+    return p;
+}
+
+struct report {
+    struct part top, text, status, original;
+    struct part recipients[8]; /* the groups of the status part behind the first */
+    size_t n_recipients;
+};
+
+static struct slice boundary_of(const struct part *top)
+{
+    struct slice type = value_of(top, "Content-Type"), b;
+    assert_true(slice_starts(type, SLICE_LIT("multipart/report; report-type=delivery-status;")));
+    b = slice_skip(type, slice_find_slice(type, SLICE_LIT("boundary=\"")) + 10);
+    b = slice_head(b, slice_find(b, '"'));
+    assert_in_range(b.n, 1, 70);
+    return b;
+}
+
+/* RFC 2046: CRLF "--" boundary, then CRLF or the final "--". Exactly three parts and nothing behind
+ * them. */
+static void split_parts(struct slice body, struct slice boundary, struct slice ret[3])
+{
+    DEFER(buf_done) struct buf mark = BUF_MAX(200);
+    buf_add_str(&mark, "\r\n--");
+    buf_add(&mark, boundary);
+    body = slice_skip(body, slice_find_slice(body, buf_slice(&mark)) + mark.n);
+    for (size_t i = 0; i < 3; i++) {
+        assert_true(slice_starts(body, SLICE_LIT("\r\n")));
+        body = slice_skip(body, 2);
+        size_t at = slice_find_slice(body, buf_slice(&mark));
+        assert_true(at < body.n);
+        ret[i] = slice_head(body, at);
+        body = slice_skip(body, at + mark.n);
+    }
+    assert_true(slice_eq(body, SLICE_LIT("--\r\n")));
+}
+
+static void assert_ascii_lines(struct slice s)
+{
+    size_t line = 0;
+    for (size_t i = 0; i < s.n; i++) {
+        uint8_t c = s.p[i];
+        assert_true((c >= 32 && c < 127) || c == '\t' || c == '\r' || c == '\n');
+        assert_int_equal(c == '\n', i > 0 && s.p[i - 1] == '\r');
+        line = c == '\n' ? 0 : line + 1;
+        assert_true(line <= 999);
+    }
+}
+
+static void read_report(struct slice message, struct report *r)
+{
+    struct slice parts[3];
+    memset(r, 0, sizeof *r);
+    r->top = read_part(message);
+    split_parts(slice_of(r->top.body.p - 2, r->top.body.n + 2), boundary_of(&r->top), parts);
+    assert_ascii_lines(slice_head(message, (size_t)(parts[2].p - message.p)));
+    r->text = read_part(parts[0]);
+    r->status = read_part(parts[1]);
+    r->original = read_part(parts[2]);
+    struct part group = read_part(r->status.body);
+    struct slice type = value_of(&r->status, "Content-Type"), rest = group.body;
+    assert_true(slice_eq(type, SLICE_LIT("message/delivery-status")));
+    r->status = group;
+    while (rest.n > 0) {
+        assert_true(r->n_recipients < 8);
+        group = read_part(rest);
+        assert_true(group.n > 0);
+        r->recipients[r->n_recipients++] = group;
+        rest = group.body;
+    }
+}
+
+static char words_buf[VERDICT_TEXT_MAX + 1];
+
+static struct verdict verdict_with(uint16_t code, struct enhanced e, const char *text)
+{
+    struct verdict v = {.kind = VERDICT_FAILED, .code = code, .enhanced = e};
+    snprintf(words_buf, sizeof words_buf, "%s", text);
+    v.text = words_buf;
+    v.class = CLASS_BAD_MAILBOX;
+    return v;
+}
+
+#define ORIGINAL "From: app@example.com\r\nSubject: hi\r\n\r\nhello\r\n"
+
+static struct dsn_input input_for(const struct dsn_recipient *rcpts, size_t n)
+{
+    return (struct dsn_input){.reporting_mta = SLICE_LIT("relay.example.com"),
+                              .postmaster = SLICE_LIT("postmaster@example.com"),
+                              .to = SLICE_LIT("app@example.com"),
+                              .queue_id = SLICE_LIT("01HF7YAT00"),
+                              .report_id = SLICE_LIT("01HF7YAT01"),
+                              .boundary = SLICE_LIT("01HF7YAT01"),
+                              .arrived = {INT64_C(1700000000) * WALL_SECOND},
+                              .now = {INT64_C(1700003600) * WALL_SECOND},
+                              .rcpts = rcpts,
+                              .n_rcpts = n,
+                              .original = SLICE_LIT(ORIGINAL)};
+}
+
+static struct dsn_recipient recipient_for(const struct verdict *v)
+{
+    return (struct dsn_recipient){.address = SLICE_LIT("bob@example.net"),
+                                  .action = DSN_FAILED,
+                                  .verdict = v,
+                                  .remote_mta = SLICE_LIT("mx.example.net"),
+                                  .last_attempt = {INT64_C(1700003599) * WALL_SECOND}};
+}
+
+static bool has(struct slice s, const char *text)
+{
+    return slice_find_slice(s, slice_str(text)) < s.n;
+}
+
+/* 92, 93: a refused recipient, as mail programs and bounce processors read it. */
+static void a_refusal_says_who_what_and_why(void **state)
+{
+    (void)state;
+    struct verdict v = verdict_with(550, (struct enhanced){5, 1, 1}, "no such user here");
+    struct dsn_recipient rcpt = recipient_for(&v);
+    struct dsn_input in = input_for(&rcpt, 1);
+    DEFER(buf_done) struct buf out = BUF_MAX(100000);
+    struct report r;
+    assert_true(dsn_write(&out, &in));
+    read_report(buf_slice(&out), &r);
+    assert_value(&r.top, "From", "\"Mail Delivery System\" <postmaster@example.com>");
+    assert_value(&r.top, "To", "<app@example.com>");
+    assert_value(&r.top, "Subject", "Undelivered mail to bob@example.net");
+    assert_value(&r.top, "Date", "Tue, 14 Nov 2023 23:13:20 +0000");
+    assert_value(&r.top, "Message-ID", "<01HF7YAT01@relay.example.com>");
+    assert_value(&r.top, "Auto-Submitted", "auto-replied");
+    assert_value(&r.top, "MIME-Version", "1.0");
+    assert_value(&r.top, "Content-Transfer-Encoding", "");
+    assert_value(&r.text, "Content-Type", "text/plain; charset=us-ascii");
+    assert_true(has(r.text.body, "<bob@example.net>"));
+    assert_true(has(r.text.body, "knows no such mailbox"));
+    assert_true(
+        has(r.text.body, "mx.example.net answered:\r\n        550 5.1.1 no such user here"));
+    assert_true(has(r.text.body, "check the part before the @"));
+    assert_true(has(r.text.body, "01HF7YAT00"));
+    assert_value(&r.status, "Reporting-MTA", "dns; relay.example.com");
+    assert_value(&r.status, "X-Postwain-Queue-ID", "01HF7YAT00");
+    assert_value(&r.status, "Arrival-Date", "Tue, 14 Nov 2023 22:13:20 +0000");
+    assert_int_equal(r.n_recipients, 1);
+    assert_value(&r.recipients[0], "Original-Recipient", "");
+    assert_value(&r.recipients[0], "Final-Recipient", "rfc822; bob@example.net");
+    assert_value(&r.recipients[0], "Action", "failed");
+    assert_value(&r.recipients[0], "Status", "5.1.1");
+    assert_value(&r.recipients[0], "Remote-MTA", "dns; mx.example.net");
+    assert_value(&r.recipients[0], "Diagnostic-Code", "smtp; 550 5.1.1 no such user here");
+    assert_value(&r.recipients[0], "Last-Attempt-Date", "Tue, 14 Nov 2023 23:13:19 +0000");
+    assert_value(&r.recipients[0], "Will-Retry-Until", "");
+    assert_value(&r.original, "Content-Type", "message/rfc822");
+    assert_true(slice_eq(r.original.body, SLICE_LIT(ORIGINAL)));
+}
+
+/* 93: a delay and a failure in one report; a cause without a reply is not called an SMTP answer. */
+static void delays_and_local_causes(void **state)
+{
+    (void)state;
+    struct verdict local = verdict_with(0, (struct enhanced){5, 1, 2}, "the domain does not exist");
+    struct verdict later = {.kind = VERDICT_DEFERRED, .code = 451, .enhanced = {4, 7, 1}};
+    local.class = CLASS_BAD_DOMAIN;
+    struct dsn_recipient rcpts[] = {recipient_for(&local), recipient_for(&later)};
+    rcpts[0].remote_mta = SLICE_NONE;
+    rcpts[1].action = DSN_DELAYED;
+    rcpts[1].address = SLICE_LIT("eve@example.org");
+    rcpts[1].will_retry_until = (struct wall){INT64_C(1700400000) * WALL_SECOND};
+    struct dsn_input in = input_for(rcpts, 2);
+    DEFER(buf_done) struct buf out = BUF_MAX(100000);
+    struct report r;
+    assert_true(dsn_write(&out, &in));
+    read_report(buf_slice(&out), &r);
+    assert_value(&r.top, "Subject", "Undelivered mail");
+    assert_int_equal(r.n_recipients, 2);
+    assert_value(&r.recipients[0], "Diagnostic-Code", "x-postwain; the domain does not exist");
+    assert_value(&r.recipients[0], "Remote-MTA", "");
+    assert_true(has(r.text.body, "Reason:\r\n        the domain does not exist\r\n"));
+    assert_value(&r.recipients[1], "Action", "delayed");
+    assert_value(&r.recipients[1], "Status", "4.7.1");
+    assert_value(&r.recipients[1], "Diagnostic-Code", "smtp; 451 4.7.1");
+    assert_value(&r.recipients[1], "Will-Retry-Until", "Sun, 19 Nov 2023 13:20:00 +0000");
+    assert_true(has(r.text.body, "Tries go on until Sun, 19 Nov 2023 13:20:00 +0000."));
+    in.rcpts = &rcpts[1];
+    in.n_rcpts = 1;
+    buf_reset(&out);
+    assert_true(dsn_write(&out, &in));
+    read_report(buf_slice(&out), &r);
+    assert_value(&r.top, "Subject", "Delayed mail to eve@example.org");
+    assert_true(has(r.text.body, "you do not need to send it again") ||
+                has(r.text.body, "do not need to\r\nsend it again"));
+}
+
+/* 93, 94: the class of Status fits the Action; expiry keeps its 4.x.x. */
+static void status_fits_the_action(void **state)
+{
+    (void)state;
+    static const struct {
+        enum dsn_action action;
+        struct enhanced e;
+        const char *status;
+    } rows[] = {
+        {DSN_FAILED, {5, 7, 26}, "5.7.26"}, {DSN_FAILED, {4, 4, 7}, "4.4.7"},
+        {DSN_FAILED, {4, 2, 1}, "4.2.1"},   {DSN_FAILED, {0, 0, 0}, "5.0.0"},
+        {DSN_FAILED, {2, 1, 5}, "5.0.0"},   {DSN_DELAYED, {4, 2, 0}, "4.2.0"},
+        {DSN_DELAYED, {5, 1, 1}, "4.0.0"},  {DSN_DELAYED, {0, 0, 0}, "4.0.0"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct verdict v = verdict_with(0, rows[i].e, "x");
+        struct dsn_recipient rcpt = recipient_for(&v);
+        rcpt.action = rows[i].action;
+        struct dsn_input in = input_for(&rcpt, 1);
+        DEFER(buf_done) struct buf out = BUF_MAX(100000);
+        struct report r;
+        assert_true(dsn_write(&out, &in));
+        read_report(buf_slice(&out), &r);
+        assert_value(&r.recipients[0], "Status", rows[i].status);
+        if (rows[i].e.class == 4 && rows[i].action == DSN_FAILED)
+            assert_true(has(r.text.body, "no more attempts are made"));
+    }
+}
+
+/* Every class has its own words, and no verdict at all is survived. */
+static void each_class_has_words(void **state)
+{
+    (void)state;
+    for (int c = CLASS_NONE; c <= CLASS_OTHER + 1; c++) {
+        struct verdict v = verdict_with(550, (struct enhanced){5, 0, 0}, "x");
+        v.class = c <= CLASS_OTHER ? (enum verdict_class)c : CLASS_OTHER;
+        struct dsn_recipient rcpt = recipient_for(c <= CLASS_OTHER ? &v : NULL);
+        struct dsn_input in = input_for(&rcpt, 1);
+        DEFER(buf_done) struct buf out = BUF_MAX(100000);
+        struct report r;
+        assert_true(dsn_write(&out, &in));
+        read_report(buf_slice(&out), &r);
+        assert_true(has(r.text.body, "Please "));
+        assert_true(has(r.text.body, "message was not delivered"));
+    }
+}
+
+/* 21, 95: whatever a peer says, the report keeps its shape, and the words can still be recognised.
+ */
+static void hostile_words_stay_words(void **state)
+{
+    (void)state;
+    static char huge[VERDICT_TEXT_MAX + 1], wide[VERDICT_TEXT_MAX + 1],
+        blanks[VERDICT_TEXT_MAX + 1];
+    memset(huge, 'x', VERDICT_TEXT_MAX);
+    for (int i = 0; i + 2 <= VERDICT_TEXT_MAX; i += 2)
+        memcpy(wide + i, "\xc3\xb6", 2);
+    memset(blanks, ' ', VERDICT_TEXT_MAX);
+    const struct {
+        const char *text, *shown;
+    } rows[] = {
+        {"Empf\xc3\xa4nger unbekannt \xe2\x82\xac \xf0\x9f\x98\x80",
+         "Empf\\x{E4}nger unbekannt \\x{20AC} \\x{1F600}"},
+        {"bad \xff\xc3", "bad ??"},
+        {"a\r\nStatus: 2.0.0\r\n\r\nFinal-Recipient: rfc822; x@y", "a??Status:"},
+        {"--01HF7YAT01=--", "--01HF7YAT01=--"},
+        {"see https://example.net/help?a=(b)\\c", "(b)\\c"},
+        {"\x1b[31m\x07", "?[31m?"},
+        {huge, "xxxxxxxxxx"},
+        {wide, "\\x{F6}\\x{F6}"},
+        {blanks, "550 5.1.1"},
+        {"", "550 5.1.1"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct verdict v = verdict_with(550, (struct enhanced){5, 1, 1}, rows[i].text);
+        struct dsn_recipient rcpt = recipient_for(&v);
+        rcpt.remote_mta = SLICE_LIT("mx\r\n\r\n.example (\xc3\xb6)");
+        struct dsn_input in = input_for(&rcpt, 1);
+        DEFER(buf_done) struct buf out = BUF_MAX(100000);
+        struct report r;
+        assert_true(dsn_write(&out, &in));
+        read_report(buf_slice(&out), &r);
+        assert_int_equal(r.n_recipients, 1);
+        assert_value(&r.recipients[0], "Final-Recipient", "rfc822; bob@example.net");
+        assert_value(&r.recipients[0], "Status", "5.1.1");
+        assert_true(slice_starts(value_of(&r.recipients[0], "Diagnostic-Code"),
+                                 SLICE_LIT("smtp; 550 5.1.1")));
+        assert_true(has(value_of(&r.recipients[0], "Diagnostic-Code"), rows[i].shown));
+        assert_true(has(r.text.body, rows[i].shown));
+        assert_value(&r.recipients[0], "Remote-MTA", "dns; mx????.example?????");
+    }
+}
+
+/* 23: ORCPT is shown without its xtext; codes of line ends stay harmless. */
+static void the_original_recipient_is_shown_when_given(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *orcpt, *shown;
+    } rows[] = {
+        {"rfc822;bob+2Bx@example.net", "rfc822;bob+x@example.net"},
+        {"rfc822;a+0D+0AStatus:+202.0.0@b", "rfc822;a??Status: 2.0.0@b"},
+        {"rfc822;a+zz+4", "rfc822;a+zz+4"},
+        {"rfc822;a+", "rfc822;a+"},
+        {"utf-8;a+C3+B6@b", "utf-8;a\\x{F6}@b"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct verdict v = verdict_with(550, (struct enhanced){5, 1, 1}, "x");
+        struct dsn_recipient rcpt = recipient_for(&v);
+        rcpt.orcpt = slice_str(rows[i].orcpt);
+        struct dsn_input in = input_for(&rcpt, 1);
+        DEFER(buf_done) struct buf out = BUF_MAX(100000);
+        struct report r;
+        assert_true(dsn_write(&out, &in));
+        read_report(buf_slice(&out), &r);
+        assert_value(&r.recipients[0], "Original-Recipient", rows[i].shown);
+        assert_value(&r.recipients[0], "Status", "5.1.1");
+    }
+}
+
+/* 19 of the promises: the original comes back byte for byte, and the report says 8bit exactly when
+ * it must. */
+static void the_original_is_carried_whole(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *original, *headers;
+        bool eight, eight_headers;
+    } rows[] = {
+        {"A: b\r\n\r\nbody\r\n", "A: b\r\n", false, false},
+        {"A: b\r\n c\r\n\r\nb\xc3\xb6"
+         "dy\r\n",
+         "A: b\r\n c\r\n", true, false},
+        {"A: \xc3\xb6\r\n\r\n", "A: \xc3\xb6\r\n", true, true},
+        {"A: b\r\n\r\nno final line end", "A: b\r\n", false, false},
+        {"A: b\r\n\r\n\r\n\r\n", "A: b\r\n", false, false},
+        {"A: b\r\n\r\n--01HF7YAT01=\r\n\r\n--01HF7YAT01=--\r\n--01HF7YAT01=0=--\r\n", "A: b\r\n",
+         false, false},
+        {"A: b\r\n", "A: b\r\n", false, false},
+        {"\r\nonly a body\r\n", "", false, false},
+        {"no header\r\n", "", false, false},
+        {"", "", false, false},
+    };
+    struct verdict v = verdict_with(550, (struct enhanced){5, 1, 1}, "x");
+    struct dsn_recipient rcpt = recipient_for(&v);
+    for (size_t i = 0; i < 2 * sizeof rows / sizeof rows[0]; i++) {
+        bool only = i % 2, eight = only ? rows[i / 2].eight_headers : rows[i / 2].eight;
+        struct dsn_input in = input_for(&rcpt, 1);
+        in.original = slice_str(rows[i / 2].original);
+        in.headers_only = only;
+        DEFER(buf_done) struct buf out = BUF_MAX(100000);
+        struct report r;
+        assert_true(dsn_write(&out, &in));
+        read_report(buf_slice(&out), &r);
+        assert_value(&r.original, "Content-Type", only ? "text/rfc822-headers" : "message/rfc822");
+        assert_value(&r.original, "Content-Transfer-Encoding", eight ? "8bit" : "");
+        assert_value(&r.top, "Content-Transfer-Encoding", eight ? "8bit" : "");
+        assert_true(slice_eq(r.original.body, only ? slice_str(rows[i / 2].headers) : in.original));
+    }
+}
+
+/* Addresses at their bounds and of odd shapes stay one field each. */
+static void odd_addresses(void **state)
+{
+    (void)state;
+    struct buf longest = BUF_MAX(300);
+    for (int i = 0; i < 64; i++)
+        buf_add_u8(&longest, 'l');
+    for (int i = 0; i < 189; i++)
+        buf_add_u8(&longest, i == 0 ? '@' : i % 60 == 0 ? '.' : 'd');
+    const struct slice odd[] = {buf_slice(&longest), SLICE_LIT("\"a b; c\"@example.net"),
+                                SLICE_LIT("postmaster"), SLICE_LIT("=?utf-8?q?x?=@example.net"),
+                                SLICE_LIT("a@[IPv6:2001:db8::1]")};
+    for (size_t i = 0; i < sizeof odd / sizeof odd[0]; i++) {
+        struct verdict v = verdict_with(550, (struct enhanced){5, 1, 1}, "x");
+        struct dsn_recipient rcpt = recipient_for(&v);
+        rcpt.address = odd[i];
+        struct dsn_input in = input_for(&rcpt, 1);
+        in.to = odd[i];
+        in.postmaster = SLICE_NONE;
+        DEFER(buf_done) struct buf out = BUF_MAX(100000);
+        struct report r;
+        assert_true(dsn_write(&out, &in));
+        read_report(buf_slice(&out), &r);
+        struct slice final = value_of(&r.recipients[0], "Final-Recipient");
+        assert_true(slice_eq(slice_skip(final, 8), odd[i]));
+        assert_value(&r.top, "From", "\"Mail Delivery System\" <MAILER-DAEMON@relay.example.com>");
+        assert_int_equal(has(value_of(&r.top, "Subject"), "=?"), false);
+    }
+    buf_done(&longest);
+}
+
+/* Whatever room is missing: false, and what was in the buffer before is all that is in it. */
+static void a_report_is_written_whole_or_not_at_all(void **state)
+{
+    (void)state;
+    struct verdict v = verdict_with(550, (struct enhanced){5, 1, 1}, "no such user here");
+    struct dsn_recipient rcpt = recipient_for(&v);
+    struct dsn_input in = input_for(&rcpt, 1);
+    struct buf full = BUF_MAX(100000);
+    buf_add_str(&full, "before");
+    assert_true(dsn_write(&full, &in));
+    for (size_t max = 6; max <= full.n; max++) {
+        struct buf out = BUF_MAX(max);
+        buf_add_str(&out, "before");
+        assert_int_equal(dsn_write(&out, &in), max == full.n);
+        assert_true(
+            slice_eq(buf_slice(&out), max == full.n ? buf_slice(&full) : SLICE_LIT("before")));
+        buf_done(&out);
+    }
+    buf_done(&full);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_refusal_says_who_what_and_why),
+        cmocka_unit_test(delays_and_local_causes),
+        cmocka_unit_test(status_fits_the_action),
+        cmocka_unit_test(each_class_has_words),
+        cmocka_unit_test(hostile_words_stay_words),
+        cmocka_unit_test(the_original_recipient_is_shown_when_given),
+        cmocka_unit_test(the_original_is_carried_whole),
+        cmocka_unit_test(odd_addresses),
+        cmocka_unit_test(a_report_is_written_whole_or_not_at_all),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

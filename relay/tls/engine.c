@@ -1,0 +1,225 @@
+/* One TLS connection between two queues of bytes. OpenSSL reads and writes them through a BIO of
+ * our own: no copying inside a memory BIO, and what is empty keeps no memory. */
+#include "relay/base/must.h"
+#include "relay/tls/fifo.h"
+#include "relay/tls/reason.h"
+#include "relay/tls/tls.h"
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+struct tls_engine {
+    struct tls_context *context;
+    SSL *ssl;
+    struct fifo in, out; /* ciphertext from and for the peer */
+    enum tls_state state;
+    char error[160];
+};
+
+static int bio_read(BIO *bio, char *to, size_t n, size_t *ret_n)
+{
+    struct tls_engine *t = BIO_get_data(bio);
+    struct slice s = slice_head(fifo_slice(&t->in), n);
+    BIO_clear_retry_flags(bio);
+    *ret_n = s.n;
+    if (s.n == 0) {
+        BIO_set_retry_read(bio);
+        return 0;
+    }
+    memcpy(to, s.p, s.n);
+    fifo_take(&t->in, s.n);
+    return 1;
+}
+
+static int bio_write(BIO *bio, const char *from, size_t n, size_t *ret_n)
+{
+    struct tls_engine *t = BIO_get_data(bio);
+    BIO_clear_retry_flags(bio);
+    *ret_n = n;
+    return fifo_add(&t->out, slice_of(from, n));
+}
+
+static long bio_ctrl(BIO *bio, int what, long n, void *p)
+{
+    (void)bio, (void)n, (void)p;
+    return what == BIO_CTRL_FLUSH; /* the one wish that matters: nothing is held back */
+}
+
+static BIO_METHOD *bio_method;
+static pthread_once_t bio_method_once = PTHREAD_ONCE_INIT;
+
+static void make_bio_method(void)
+{
+    bio_method = BIO_meth_new(BIO_TYPE_SOURCE_SINK | BIO_get_new_index(), "tls_engine");
+    MUST(bio_method && BIO_meth_set_read_ex(bio_method, bio_read) &&
+         BIO_meth_set_write_ex(bio_method, bio_write) && BIO_meth_set_ctrl(bio_method, bio_ctrl));
+}
+
+static void fail(struct tls_engine *t, const char *otherwise)
+{
+    t->state = TLS_FAILED;
+    snprintf(t->error, sizeof t->error, "%s", reason_take(otherwise));
+}
+
+static void turn_handshake(struct tls_engine *t)
+{
+    ERR_clear_error(); /* checklist 91: an old error would be taken for this call's */
+    int n = SSL_do_handshake(t->ssl);
+    if (n == 1)
+        t->state = TLS_OPEN;
+    else if (SSL_get_error(t->ssl, n) != SSL_ERROR_WANT_READ)
+        fail(t, "the handshake failed");
+}
+
+/* RFC 6066: a host name, no literal address; a name that OpenSSL does not take is not sent. */
+static void set_sni(SSL *ssl, struct slice sni)
+{
+    char *name = slice_dup(sni);
+    ASN1_OCTET_STRING *ip = a2i_IPADDRESS(name);
+    if (!ip && strlen(name) == sni.n)
+        SSL_set_tlsext_host_name(ssl, name);
+    ASN1_OCTET_STRING_free(ip);
+    free(name);
+}
+
+struct tls_engine *tls_engine_new(struct tls_context *c, bool server, struct slice sni)
+{
+    pthread_once(&bio_method_once, make_bio_method);
+    struct tls_engine *t = must_alloc(sizeof *t);
+    frozen_ref(&c->frozen);
+    t->context = c;
+    t->state = TLS_HANDSHAKING;
+    fifo_init(&t->in, TLS_INPUT_MAX);
+    fifo_init(&t->out, SIZE_MAX);
+    ERR_clear_error();
+    BIO *bio = BIO_new(bio_method);
+    t->ssl = SSL_new(c->ssl_ctx);
+    MUST(bio && t->ssl);
+    BIO_set_data(bio, t);
+    BIO_set_init(bio, 1);
+    SSL_set_bio(t->ssl, bio, bio);
+    if (server) {
+        SSL_set_accept_state(t->ssl);
+    } else {
+        SSL_set_connect_state(t->ssl);
+        if (sni.n)
+            set_sni(t->ssl, sni);
+        turn_handshake(t); /* the client speaks first */
+    }
+    return t;
+}
+
+void tls_engine_free(struct tls_engine *t)
+{
+    if (!t)
+        return;
+    SSL_free(t->ssl);
+    fifo_done(&t->in);
+    fifo_done(&t->out);
+    tls_context_unref(t->context);
+    free(t);
+}
+
+enum tls_state tls_engine_feed(struct tls_engine *t, struct slice ciphertext)
+{
+    if (t->state == TLS_CLOSED || t->state == TLS_FAILED)
+        return t->state; /* nothing after the end counts */
+    if (!fifo_add(&t->in, ciphertext)) {
+        ERR_clear_error();
+        fail(t, "too much ciphertext waits");
+    } else if (t->state == TLS_HANDSHAKING) {
+        turn_handshake(t);
+    }
+    return t->state;
+}
+
+/* SSL_read gave nothing. */
+static void no_plaintext(struct tls_engine *t)
+{
+    switch (SSL_get_error(t->ssl, 0)) {
+    case SSL_ERROR_WANT_READ:
+        return;
+    case SSL_ERROR_ZERO_RETURN:
+        t->state = TLS_CLOSED;
+        return;
+    default:
+        fail(t, "the connection broke");
+    }
+}
+
+enum tls_state tls_engine_read(struct tls_engine *t, struct buf *out, size_t max_bytes)
+{
+    while (t->state == TLS_OPEN && max_bytes > 0 && out->n < out->max) {
+        size_t want = max_bytes < SSL3_RT_MAX_PLAIN_LENGTH ? max_bytes : SSL3_RT_MAX_PLAIN_LENGTH;
+        if (want > out->max - out->n)
+            want = out->max - out->n;
+        uint8_t *to = buf_reserve(out, want);
+        size_t n = 0;
+        MUST(to);
+        ERR_clear_error();
+        if (!SSL_read_ex(t->ssl, to, want, &n)) {
+            no_plaintext(t);
+            break;
+        }
+        buf_commit(out, n);
+        max_bytes -= n;
+    }
+    return t->state;
+}
+
+static bool can_send(const struct tls_engine *t)
+{
+    return t->state == TLS_OPEN || t->state == TLS_CLOSED;
+}
+
+enum tls_state tls_engine_write(struct tls_engine *t, struct slice plaintext)
+{
+    size_t n = 0;
+    if (!can_send(t) || plaintext.n == 0)
+        return t->state;
+    ERR_clear_error();
+    /* The BIO takes everything and renegotiation is off: there is neither a part nor a WANT_READ.
+     */
+    if (!SSL_write_ex(t->ssl, plaintext.p, plaintext.n, &n) || n != plaintext.n)
+        fail(t, "cannot encrypt");
+    return t->state;
+}
+
+void tls_engine_close(struct tls_engine *t)
+{
+    if (!can_send(t))
+        return;
+    ERR_clear_error();
+    SSL_shutdown(t->ssl);
+    ERR_clear_error();
+}
+
+struct slice tls_engine_output(struct tls_engine *t)
+{
+    return fifo_slice(&t->out);
+}
+
+void tls_engine_sent(struct tls_engine *t, size_t n)
+{
+    fifo_take(&t->out, n);
+}
+
+struct tls_info tls_engine_info(const struct tls_engine *t)
+{
+    return (struct tls_info){
+        .version = SSL_get_version(t->ssl),
+        .cipher = SSL_get_cipher_name(t->ssl),
+        /* Without a policy that checks, nothing is verified, whatever the chain looks like. */
+        .verified = SSL_get_verify_mode(t->ssl) != SSL_VERIFY_NONE &&
+                    SSL_get0_peer_certificate(t->ssl) && SSL_get_verify_result(t->ssl) == X509_V_OK,
+        .resumed = SSL_session_reused(t->ssl) == 1,
+    };
+}
+
+const char *tls_engine_error(const struct tls_engine *t)
+{
+    return t->error;
+}

@@ -81,7 +81,10 @@ static const struct rule rules[] = {
     TEMP_WORDS("rate-limit", RATE),
     TEMP_WORDS("ratelimit", RATE),
     TEMP_WORDS(" rate ", RATE),
-    WORDS("rate limit", RATE),
+    TEMP_WORDS("rate exceed", RATE),
+    WORDS("rate limit", RATE), /* these in a 5xx too */
+    WORDS("too many connections", RATE),
+    WORDS("too many sessions", RATE),
     WORDS("throttl", RATE),
 
     /* Words under a code that says nothing. Block lists first: their names often hold "spam". */

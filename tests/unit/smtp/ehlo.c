@@ -1,0 +1,82 @@
+/* What servers say to EHLO. What breaks for a user: a feature missed (slow, or no TLS), or one
+ * believed that is not there (refused mail). */
+#include "relay/smtp/ehlo.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+static struct smtp_peer peer_of(const char *lines)
+{
+    struct smtp_peer peer = {0};
+    struct slice rest = slice_str(lines);
+    while (rest.n)
+        smtp_ehlo_line(&peer, slice_cut(&rest, '\n'));
+    return peer;
+}
+
+static void test_keywords(void **state)
+{
+    (void)state;
+    struct smtp_peer p =
+        peer_of("PIPELINING\nSIZE 1000\nVRFY\nETRN\nSTARTTLS\nENHANCEDSTATUSCODES\n8BITMIME\n"
+                "DSN\nSMTPUTF8\nCHUNKING\nAUTH PLAIN\nAUTH=LOGIN\nX-OWN thing\n");
+    assert_true(p.pipelining && p.size && p.starttls && p.enhanced_status && p.eight_bit_mime &&
+                p.dsn && p.smtputf8 && p.chunking);
+    assert_int_equal(p.max_size, 1000);
+    assert_false(p.esmtp); /* the reply's business, not a keyword's */
+}
+
+/* 53: letter case means nothing. */
+static void test_case_and_blanks(void **state)
+{
+    (void)state;
+    struct smtp_peer p = peer_of("pipelining\n sTaRtTlS \nsize  77 \nDsn ok\n");
+    assert_true(p.pipelining && p.starttls && p.dsn && p.size);
+    assert_int_equal(p.max_size, 77);
+}
+
+static void test_none_is_believed_by_half(void **state)
+{
+    (void)state;
+    struct smtp_peer p =
+        peer_of("PIPELININGX\nXSTARTTLS\nSTART TLS\nSTARTTLS=1\n8BIT\nCHUNK\nAUTH STARTTLS\n\n \n");
+    assert_false(p.pipelining || p.starttls || p.eight_bit_mime || p.chunking || p.size);
+}
+
+static void test_size(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *line;
+        uint64_t max;
+    } rows[] = {
+        {"SIZE", 0},
+        {"SIZE 0", 0},
+        {"SIZE 52428800", 52428800},
+        {"SIZE abc", 0},
+        {"SIZE -1", 0},
+        {"SIZE 10M", 0},
+        {"SIZE 18446744073709551615", UINT64_MAX},
+        {"SIZE 18446744073709551616", 0}, /* past what we can count: as good as no limit */
+        {"SIZE 100 200", 100},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct smtp_peer p = peer_of(rows[i].line);
+        assert_true(p.size);
+        assert_true(p.max_size == rows[i].max);
+    }
+    assert_int_equal(peer_of("SIZE 5\nSIZE").max_size, 0); /* the last word counts */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_keywords),
+        cmocka_unit_test(test_case_and_blanks),
+        cmocka_unit_test(test_none_is_believed_by_half),
+        cmocka_unit_test(test_size),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

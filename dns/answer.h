@@ -10,13 +10,14 @@
 
 #define DNS_NAME_SIZE 256
 #define DNS_MX_MAX 100
+#define DNS_IP_MAX 32
 
 enum dns_type { DNS_A = 1, DNS_MX = 15, DNS_AAAA = 28 };
 enum dns_status { DNS_OK, DNS_NXDOMAIN, DNS_NODATA, DNS_SERVFAIL, DNS_TIMEOUT };
 
 struct dns_mx {
     uint16_t preference;
-    char target[DNS_NAME_SIZE]; /* lower case, no final dot; "" is the root: null MX */
+    char target[DNS_NAME_SIZE]; /* lower case, no final dot; "" is the root: null MX; what is no host name (dns/name.h) is escaped and never asked */
 };
 struct dns_ip {
     int family;
@@ -35,6 +36,17 @@ struct dns_answer {
     struct dns_ip *ip; /* n, for A and AAAA */
 };
 struct dns_answer *dns_answer_new(enum dns_status status, enum dns_type type, uint32_t ttl_s);
+/* While it is being made, by its one owner. MX records are kept sorted by preference and target, equal ones once; past DNS_MX_MAX those of the
+ * highest preference numbers fall out. Addresses keep their order; equal ones and those past DNS_IP_MAX are left out. */
+void dns_answer_add_mx(struct dns_answer *a, uint16_t preference, const char *target);
+void dns_answer_add_ip(struct dns_answer *a, int family, const uint8_t *bytes);
+/* The same answer with another time to live: a itself (ref'd) when it has it already, else a copy. */
+struct dns_answer *dns_answer_with_ttl(struct dns_answer *a, uint32_t ttl_s);
+const char *dns_status_name(enum dns_status s); /* "nxdomain": for a person */
+static inline struct dns_answer *dns_answer_ref(struct dns_answer *a)
+{
+    return a ? (struct dns_answer *)frozen_ref(&a->frozen) : NULL;
+}
 static inline void dns_answer_unref(struct dns_answer *a)
 {
     frozen_unref(a ? &a->frozen : NULL);

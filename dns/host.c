@@ -1,0 +1,136 @@
+#include "dns/host.h"
+#include "dns/name.h"
+
+/* What was seen besides usable addresses: the reason when there are none. */
+struct sight {
+    struct dns_ip usable[2][HOST_ADDRS_MAX]; /* IPv6, IPv4 */
+    size_t n[2];
+    bool self, unfit, no_family;
+};
+
+/* 41: our address on a port where we listen. Another program's port on the same machine is an
+ * ordinary neighbour. */
+static bool is_own(const struct dns_ip *ip, const struct host_rules *r)
+{
+    for (size_t i = 0; i < r->o->n_own; i++) {
+        struct dns_ip own;
+        uint16_t port;
+        if (dns_ip_of_sockaddr(&r->o->own[i], &own, &port) && (port == 0 || port == r->port) &&
+            dns_ip_eq(ip, &own))
+            return true;
+    }
+    return false;
+}
+
+static void look_at(const struct dns_ip *given, const struct host_rules *r, struct sight *s)
+{
+    struct dns_ip ip = dns_ip_plain(given);
+    enum ip_reach reach = dns_ip_reach(&ip);
+    size_t family = ip.family == AF_INET6 ? 0 : 1;
+    if (is_own(&ip, r))
+        s->self = true;
+    else if (reach == IP_NEVER || (reach == IP_PRIVATE && !r->allow_private)) /* 47 */
+        s->unfit = true;
+    else if (family == 0 ? !r->o->ipv6 : !r->o->ipv4)
+        s->no_family = true;
+    else if (s->n[family] < HOST_ADDRS_MAX)
+        s->usable[family][s->n[family]++] = ip;
+}
+
+static void look_through(const struct dns_answer *a, const struct host_rules *r, struct sight *s)
+{
+    if (!a || a->status != DNS_OK)
+        return;
+    if (r->own_name[0] && slice_ieq(slice_str(a->canonical), slice_str(r->own_name)))
+        s->self = true;
+    for (size_t i = 0; i < a->n; i++)
+        look_at(&a->ip[i], r, s);
+}
+
+/* 42: within the cap both families keep their place. */
+static void interleave(const struct sight *s, struct host_finding *ret)
+{
+    for (size_t i = 0; i < HOST_ADDRS_MAX; i++)
+        for (size_t family = 0; family < 2; family++)
+            if (i < s->n[family] && ret->n < HOST_ADDRS_MAX)
+                ret->ip[ret->n++] = s->usable[family][i];
+}
+
+static bool has_status(const struct dns_answer *a, enum dns_status status)
+{
+    return a && a->status == status;
+}
+
+static struct host_finding found(enum host_state state, enum fault fault, const char *why)
+{
+    return (struct host_finding){.state = state, .fault = fault, .why = why};
+}
+
+static struct host_finding judge_sight(const struct sight *s, const struct dns_answer *a4,
+                                       const struct dns_answer *a6)
+{
+    if (s->self)
+        return found(HOST_SELF, FAULT_LOOP, "this is our own address");
+    if (s->n[0] || s->n[1]) /* 37: one family is enough, whatever became of the other */
+        return found(HOST_USABLE, FAULT_NONE, "");
+    if (has_status(a4, DNS_SERVFAIL) || has_status(a6, DNS_SERVFAIL))
+        return found(HOST_SOFT, FAULT_DNS_SERVFAIL, "address look-up failed");
+    if (has_status(a4, DNS_TIMEOUT) || has_status(a6, DNS_TIMEOUT))
+        return found(HOST_SOFT, FAULT_DNS_TIMEOUT, "address look-up timed out");
+    if (s->no_family) /* 38: the host exists; it is we who cannot go there */
+        return found(HOST_SOFT, FAULT_CONNECT_FAILED, "no address of a family that we send from");
+    if (s->unfit)
+        return found(HOST_PRIVATE, FAULT_PRIVATE_ADDRESS, "no public address");
+    if (has_status(a4, DNS_NODATA) || has_status(a6, DNS_NODATA))
+        return found(HOST_NONE, FAULT_DNS_NODATA, "has no address");
+    return found(HOST_NONE, FAULT_DNS_NXDOMAIN, "does not exist");
+}
+
+void host_judge(const struct dns_answer *a4, const struct dns_answer *a6,
+                const struct host_rules *r, struct host_finding *ret)
+{
+    struct sight s = {0};
+    look_through(a6, r, &s);
+    look_through(a4, r, &s);
+    *ret = judge_sight(&s, a4, a6);
+    if (ret->state == HOST_USABLE)
+        interleave(&s, ret);
+}
+
+static bool parse_port(struct slice text, uint16_t *ret)
+{
+    uint64_t port;
+    if (!slice_u64(text, UINT16_MAX, &port) || port == 0)
+        return false;
+    *ret = (uint16_t)port;
+    return true;
+}
+
+bool host_parse(struct slice text, uint16_t default_port, char ret_name[DNS_NAME_SIZE],
+                struct dns_ip *ret_ip, uint16_t *ret_port)
+{
+    struct slice rest = text, host;
+    uint16_t port = default_port;
+    bool is_bracketed = text.n && text.p[0] == '[';
+    if (is_bracketed) {
+        if (slice_find(text, ']') == text.n)
+            return false;
+        rest = slice_skip(rest, 1);
+        host = slice_cut(&rest, ']');
+        if (rest.n && rest.p[0] != ':')
+            return false;
+    } else {
+        host = slice_head(text, slice_find(text, ':'));
+        rest = slice_skip(text, host.n);
+    }
+    if (rest.n && !parse_port(slice_skip(rest, 1), &port))
+        return false;
+    struct dns_ip ip = {0};
+    if (!dns_ip_parse(host, &ip) && !dns_name_parse(host, ret_name))
+        return false;
+    if (ip.family)
+        ret_name[0] = 0;
+    *ret_ip = ip;
+    *ret_port = port;
+    return true;
+}

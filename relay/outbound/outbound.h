@@ -1,5 +1,6 @@
 /*
- * The way out on one loop: resolves domains to plans, keeps the connections the spooler asked for, carries out attempts, writes bounces.
+ * The way out on one loop: resolves domains to plans, keeps the connections the spooler asked for,
+ * carries out attempts, writes bounces.
  */
 #pragma once
 #include "dns/resolver.h"
@@ -9,8 +10,8 @@
 #include "relay/spooler/spooler.h"
 
 struct outbound;
-int outbound_new(struct outbound **ret, struct loop *l, struct inbox *i, struct conf *conf, struct tls_context *client_tls, const struct port *spooler,
-                 struct err *e);
+int outbound_new(struct outbound **ret, struct loop *l, struct inbox *i, struct conf *conf,
+                 struct tls_context *client_tls, const struct port *spooler, struct err *e);
 const struct port *outbound_port(struct outbound *o);
 /* From any thread. */
 void outbound_reconfigure(struct outbound *o, struct conf *conf);

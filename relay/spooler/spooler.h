@@ -7,6 +7,7 @@
  */
 #pragma once
 #include "queue/event.h"
+#include "queue/id.h"
 #include "queue/sched.h"
 #include "queue/spool.h"
 #include "relay/base/err.h"
@@ -35,7 +36,8 @@ struct spooler_store {
     struct body *body;       /* whole content when <= SPOOL_INLINE_MAX (taken); else NULL and `id` names a finished body file */
     uint64_t id;             /* from spooler_new_id, in Received: and the 250 */
     /* answer */
-    int error;               /* 0: durable. -ENOSPC -> 452 4.3.1, other -> 451 4.3.0 */
+    int error;               /* 0: durable. -ENOSPC -> 452 4.3.1, other -> 451 4.3.0; -ESTALE (dsn_for only): the failures have been told
+                                meanwhile or more have come: drop this report, a new OUT_DSN follows if one is due */
 };
 /* Queue ids are drawn on any thread. */
 uint64_t spooler_new_id(struct wall now);
@@ -131,6 +133,7 @@ struct out_resolve {
 struct out_work {
     struct msg msg;
     uint64_t conn;
+    unsigned loop;         /* the net loop it goes to */
     bool open;             /* make the connection first, by plan */
     struct frozen *plan;   /* owned (open only) */
     struct buf site, destination;
@@ -204,6 +207,8 @@ struct queue_totals {
     struct { struct buf text; uint64_t n; } errors[5]; /* the most common last replies */
 };
 
+struct error_tally;
+
 /* One page or one bounded step of work: `after` is the cursor in, `next` the cursor out (0: finished); the asker sends again until it is 0, so that
  * no operation holds the spooler for more than `limit` messages. */
 struct spooler_admin {
@@ -224,6 +229,7 @@ struct spooler_admin {
     size_t n_sites;
     struct queue_totals totals;   /* QUEUE, STATUS */
     uint64_t matched, changed, skipped, failed; /* recipients */
+    struct error_tally *tally; /* the spooler's own, between steps; NULL at first */
 };
 void spooler_admin_free(struct spooler_admin *a);
 

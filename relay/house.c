@@ -1,0 +1,402 @@
+#include "relay/house.h"
+#include "relay/base/log.h"
+#include "relay/base/must.h"
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Gathers the configuration's problems into one err. */
+struct problems {
+    struct err *e;
+    unsigned n;
+};
+
+static void say(void *ctx, const char *line)
+{
+    struct problems *p = ctx;
+    size_t used = strlen(p->e->text);
+    snprintf(p->e->text + used, sizeof p->e->text - used, "%s%s", p->n++ ? "\n" : "", line);
+}
+
+static struct conf *load(const char *path, struct err *e)
+{
+    struct problems p = {.e = e};
+    e->text[0] = 0;
+    struct conf *c = conf_load(path, say, &p);
+    if (c && conf_check(c, say, &p) > 0) {
+        conf_unref(c);
+        c = NULL;
+    }
+    e->code = c ? 0 : -EINVAL;
+    return c;
+}
+
+static int load_tls(const struct conf *c, struct tls_context **ret, struct err *e)
+{
+    *ret = NULL;
+    return c->tls_certificate[0] ? tls_context_server(ret, c->tls_certificate, c->tls_key, e) : 0;
+}
+
+static struct retry_policy retry_of(const struct conf *c)
+{
+    struct retry_policy p = {.n = c->n_retry, .jitter_percent = 10};
+    for (unsigned i = 0; i < c->n_retry && i < RETRY_STEPS_MAX; i++)
+        p.pause_s[i] = c->retry_s[i];
+    return p;
+}
+
+/* --- making
+ * -------------------------------------------------------------------------------------------------------------
+ */
+
+static void on_kept(void *ctx, uint64_t seq)
+{
+    struct house *h = ctx;
+    struct spooler_kept *k = must_alloc(sizeof *k);
+    k->msg.type = SPOOLER_KEPT;
+    k->seq = seq;
+    port_send(spooler_port(h->spooler), &k->msg);
+}
+
+static void on_event(void *ctx, const struct event *e)
+{
+    struct house *h = ctx;
+    events_push(h->events, e);
+}
+
+static int make_keeping(struct house *h, struct err *e)
+{
+    const struct conf *c = h->conf;
+    struct events_conf ec = {c->log_deliveries, c->hostname, c->log_rotate_size, c->log_keep_s};
+    uint64_t last_seq = 0;
+    int rc = events_new(&h->events, &ec, &last_seq, e);
+    if (rc < 0)
+        return rc;
+    struct spooler_conf sc = {
+        .path = c->spool_path,
+        .min_free_bytes = c->spool_min_free,
+        .retry = retry_of(c),
+        .lifetime_s = c->lifetime_s,
+        .node = slice_str(c->hostname),
+        .sync_delay_ms = c->debug_sync_delay_ms,
+    };
+    struct spool_report report = {0};
+    rc = spooler_new(&h->spooler, &sc, &report, e);
+    if (rc == -EWOULDBLOCK)
+        return err_set(e, rc, "spool %s: another postwain is running on it", c->spool_path);
+    if (rc < 0)
+        return rc;
+    LOG(LV_INFO, "spool_opened", LOG_S("path", c->spool_path), LOG_N("messages", report.messages),
+        LOG_N("recipients", report.recipients), LOG_N("damaged", report.damaged));
+    events_set_kept(h->events, on_kept, h);
+    spooler_replay(h->spooler, last_seq, on_event, h);
+    spooler_set_events(h->spooler, on_event, h);
+    return 0;
+}
+
+static unsigned cores(void)
+{
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n < 1 ? 1 : (unsigned)n;
+}
+
+static int make_nets(struct house *h, struct err *e)
+{
+    h->n_nets = h->conf->threads ? h->conf->threads : cores();
+    h->nets = must_alloc(h->n_nets * sizeof *h->nets);
+    const struct port **ports = must_alloc(h->n_nets * sizeof *ports);
+    int rc = 0;
+    for (unsigned i = 0; i < h->n_nets && rc == 0; i++) {
+        struct net_thread *t = &h->nets[i];
+        char name[16];
+        snprintf(name, sizeof name, "net%u", i % 1000);
+        t->loop = loop_new(name, i);
+        t->inbox = inbox_new(t->loop, NULL, NULL);
+        t->inbound = inbound_new(t->loop, t->inbox, h->shared, h->conf, h->tls);
+        rc = outbound_new(&t->outbound, t->loop, t->inbox, h->conf, h->client_tls,
+                          spooler_port(h->spooler), e);
+        if (rc == 0)
+            ports[i] = outbound_port(t->outbound);
+    }
+    if (rc == 0)
+        spooler_set_outbound(h->spooler, ports, h->n_nets);
+    free(ports);
+    return rc;
+}
+
+static int bind_address(struct house *h, size_t listener, const char *text, struct err *e)
+{
+    struct sockaddr_storage a;
+    int rc = net_parse_address(slice_str(text), &a, e);
+    for (unsigned i = 0; i < h->n_nets && rc >= 0; i++) {
+        rc = net_bind(&a, e);
+        if (rc >= 0)
+            inbound_listen(h->nets[i].inbound, listener, rc);
+    }
+    if (rc >= 0)
+        LOG(LV_INFO, "listening", LOG_S("listener", h->conf->listeners[listener].name),
+            LOG_S("address", text));
+    return rc < 0 ? rc : 0;
+}
+
+static int bind_listeners(struct house *h, struct err *e)
+{
+    for (size_t i = 0; i < h->conf->n_listeners; i++)
+        for (size_t k = 0; k < h->conf->listeners[i].address.n; k++) {
+            int rc = bind_address(h, i, h->conf->listeners[i].address.items[k], e);
+            if (rc < 0)
+                return rc;
+        }
+    return 0;
+}
+
+/* Root is for binding ports only. */
+static int drop_identity(const struct conf *c, struct err *e)
+{
+    if (!c->user[0] || geteuid() != 0)
+        return 0;
+    struct passwd *pw = getpwnam(c->user);
+    if (!pw)
+        return err_set(e, -ENOENT,
+                       "%s: user \"%s\" does not exist: create it, or remove the `user` line",
+                       c->path, c->user);
+    if (initgroups(c->user, pw->pw_gid) != 0 || setgid(pw->pw_gid) != 0 || setuid(pw->pw_uid) != 0)
+        return err_errno(e, "cannot become user %s", c->user);
+    return 0;
+}
+
+static int hook_reload(void *ctx, struct err *e)
+{
+    return house_reload(ctx, e);
+}
+
+static void hook_stop(void *ctx)
+{
+    (void)ctx;
+    house_ask_stop();
+}
+
+static void hook_drain(void *ctx)
+{
+    house_drain(ctx);
+}
+
+static int make_admin(struct house *h, struct err *e)
+{
+    const struct admin_hooks hooks = {
+        .ctx = h, .reload = hook_reload, .stop = hook_stop, .drain = hook_drain};
+    return admin_new(&h->admin, h->conf, h->spooler, h->events, &hooks, e);
+}
+
+int house_make(struct house *h, const char *conf_path, struct err *e)
+{
+    MUST(uv_mutex_init(&h->reloading) == 0);
+    h->loop = loop_new("main", 0);
+    h->inbox = inbox_new(h->loop, NULL, NULL);
+    h->port = (struct port){.inbox = h->inbox, .fn = house_on_msg, .ctx = h};
+    h->conf = load(conf_path, e);
+    if (!h->conf)
+        return e->code;
+    log_set_level(h->conf->log_level);
+    int rc = load_tls(h->conf, &h->tls, e);
+    if (rc == 0)
+        rc = tls_context_client(&h->client_tls, e);
+    if (rc == 0)
+        rc = make_keeping(h, e);
+    if (rc < 0)
+        return rc;
+    h->shared = inbound_shared_new(h->spooler, h->conf->users_file);
+    rc = make_nets(h, e);
+    if (rc == 0)
+        rc = bind_listeners(h, e);
+    if (rc == 0)
+        rc = drop_identity(h->conf, e);
+    if (rc == 0)
+        rc = make_admin(h, e);
+    return rc;
+}
+
+/* --- running
+ * -------------------------------------------------------------------------------------------------------------
+ */
+
+int house_start(struct house *h, struct err *e)
+{
+    int rc = events_start(h->events);
+    if (rc == 0)
+        rc = spooler_start(h->spooler);
+    for (unsigned i = 0; i < h->n_nets && rc == 0; i++)
+        rc = loop_start(h->nets[i].loop);
+    if (rc == 0)
+        rc = admin_start(h->admin);
+    if (rc < 0)
+        return err_set(e, rc, "cannot start a thread: %s", strerror(-rc));
+    house_note(h, EVENT_SERVICE_STARTED);
+    return 0;
+}
+
+void house_note(struct house *h, enum event_name name)
+{
+    struct spooler_note *n = must_alloc(sizeof *n);
+    n->msg.type = SPOOLER_NOTE;
+    n->name = name;
+    buf_init(&n->fields, 512);
+    event_add_str(&n->fields, EV_VERSION, SLICE_LIT(PW_VERSION));
+    port_send(spooler_port(h->spooler), &n->msg);
+}
+
+void house_drain(struct house *h)
+{
+    uv_mutex_lock(&h->reloading);
+    if (!h->draining)
+        for (unsigned i = 0; i < h->n_nets; i++)
+            inbound_stop(h->nets[i].inbound);
+    h->draining = true;
+    uv_mutex_unlock(&h->reloading);
+}
+
+static bool same_list(const struct conf_list *a, const struct conf_list *b)
+{
+    bool same = a->n == b->n;
+    for (size_t i = 0; same && i < a->n; i++)
+        same = strcmp(a->items[i], b->items[i]) == 0;
+    return same;
+}
+
+static bool same_listeners(const struct conf *a, const struct conf *b)
+{
+    bool same = a->n_listeners == b->n_listeners;
+    for (size_t i = 0; same && i < a->n_listeners; i++)
+        same = strcmp(a->listeners[i].name, b->listeners[i].name) == 0 &&
+               a->listeners[i].tls == b->listeners[i].tls &&
+               same_list(&a->listeners[i].address, &b->listeners[i].address);
+    return same;
+}
+
+/* What is bound to a thing made at start. */
+static const char *needs_restart(const struct conf *a, const struct conf *b)
+{
+    if (!same_listeners(a, b))
+        return "the listeners' names, addresses and tls";
+    if (strcmp(a->spool_path, b->spool_path) != 0)
+        return "the spool's path";
+    if (strcmp(a->hostname, b->hostname) != 0)
+        return "the hostname";
+    if (strcmp(a->users_file, b->users_file) != 0)
+        return "the users file's path";
+    if (strcmp(a->control_socket, b->control_socket) != 0)
+        return "the control socket";
+    if (strcmp(a->log_deliveries, b->log_deliveries) != 0)
+        return "the delivery log's path";
+    return NULL;
+}
+
+static void reconfigure_spooler(struct house *h)
+{
+    struct spooler_control *c = must_alloc(sizeof *c);
+    c->msg.type = SPOOLER_CONTROL;
+    c->reply = &h->port;
+    c->what = SPOOLER_RECONFIGURE;
+    c->retry = retry_of(h->conf);
+    c->lifetime_s = h->conf->lifetime_s;
+    port_send(spooler_port(h->spooler), &c->msg);
+}
+
+static void publish(struct house *h)
+{
+    for (unsigned i = 0; i < h->n_nets; i++) {
+        inbound_reconfigure(h->nets[i].inbound, h->conf, h->tls);
+        outbound_reconfigure(h->nets[i].outbound, h->conf);
+    }
+    reconfigure_spooler(h);
+    admin_reconfigure(h->admin, h->conf);
+    log_set_level(h->conf->log_level);
+    house_note(h, EVENT_CONFIG_RELOADED);
+}
+
+static int reload_locked(struct house *h, struct err *e)
+{
+    struct tls_context *tls = NULL;
+    struct conf *fresh = load(h->conf->path, e);
+    if (!fresh)
+        return e->code;
+    const char *restart = needs_restart(h->conf, fresh);
+    int rc = restart
+                 ? err_set(e, -EINVAL, "%s: %s can change only at a restart", fresh->path, restart)
+                 : load_tls(fresh, &tls, e);
+    if (rc < 0) {
+        conf_unref(fresh);
+        return rc;
+    }
+    conf_unref(h->conf);
+    tls_context_unref(h->tls);
+    h->conf = fresh;
+    h->tls = tls;
+    publish(h);
+    LOG(LV_INFO, "reloaded", LOG_S("file", fresh->path));
+    return 0;
+}
+
+int house_reload(struct house *h, struct err *e)
+{
+    uv_mutex_lock(&h->reloading);
+    int rc = reload_locked(h, e);
+    uv_mutex_unlock(&h->reloading);
+    return rc;
+}
+
+/* --- the end
+ * ---------------------------------------------------------------------------------------------------------------
+ */
+
+static void free_nets(struct house *h)
+{
+    for (unsigned i = 0; i < h->n_nets; i++)
+        if (h->nets[i].loop)
+            loop_stop(h->nets[i].loop);
+    for (unsigned i = 0; i < h->n_nets; i++)
+        if (h->nets[i].loop)
+            loop_join(h->nets[i].loop);
+}
+
+static void free_rooms(struct house *h)
+{
+    for (unsigned i = 0; i < h->n_nets; i++) {
+        struct net_thread *t = &h->nets[i];
+        if (t->outbound)
+            outbound_free(t->outbound);
+        if (t->inbound)
+            inbound_free(t->inbound);
+        if (t->inbox)
+            inbox_free(t->inbox, NULL);
+        if (t->loop)
+            loop_free(t->loop);
+    }
+    free(h->nets);
+}
+
+void house_free(struct house *h)
+{
+    if (h->admin)
+        admin_free(h->admin);
+    if (h->shared)
+        inbound_shared_end_hashing(h->shared);
+    free_nets(h);
+    if (h->spooler)
+        spooler_free(h->spooler);
+    if (h->events)
+        events_free(h->events);
+    free_rooms(h);
+    if (h->shared)
+        inbound_shared_free(h->shared);
+    inbox_free(h->inbox, NULL);
+    loop_free(h->loop);
+    tls_context_unref(h->client_tls);
+    tls_context_unref(h->tls);
+    conf_unref(h->conf);
+    uv_mutex_destroy(&h->reloading);
+}

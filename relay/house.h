@@ -1,0 +1,56 @@
+/*
+ * Every room of a running relay and the threads they live on: made in order, started, reloaded,
+ * stopped in the reverse order. The main thread runs a loop of its own for signals and for waiting.
+ */
+#pragma once
+#include "relay/admin/admin.h"
+#include "relay/conf/conf.h"
+#include "relay/events/events.h"
+#include "relay/inbound/inbound.h"
+#include "relay/outbound/outbound.h"
+#include "relay/spooler/spooler.h"
+#include "relay/tls/tls.h"
+
+struct net_thread {
+    struct loop *loop;
+    struct inbox *inbox;
+    struct inbound *inbound;
+    struct outbound *outbound;
+};
+
+struct house {
+    struct conf *conf;
+    struct tls_context *tls, *client_tls;
+    struct events *events;
+    struct spooler *spooler;
+    struct inbound_shared *shared;
+    struct net_thread *nets;
+    unsigned n_nets;
+    struct admin *admin;
+    struct loop *loop; /* main's */
+    struct inbox *inbox;
+    struct port port;
+    uv_mutex_t reloading;
+    bool draining;
+    /* stop.c */
+    uv_signal_t on_term, on_int, on_hup;
+    struct deadline tick;
+    struct mono give_up;
+    int stage;
+};
+
+/* house.c: 0, or a negative errno with e filled; what was made is freed by house_free in any case.
+ */
+int house_make(struct house *h, const char *conf_path, struct err *e);
+int house_start(struct house *h, struct err *e);
+void house_free(struct house *h);
+/* Reads the configuration again; refused whole when it has an error or asks for what only a restart
+ * can do. Any thread. */
+int house_reload(struct house *h, struct err *e);
+void house_drain(struct house *h);                      /* any thread: takes no more mail */
+void house_note(struct house *h, enum event_name name); /* a service line in the delivery log */
+
+/* stop.c: signals and the orderly end; runs the main loop until it is over. */
+void house_run(struct house *h);
+void house_ask_stop(void);                   /* any thread */
+void house_on_msg(void *ctx, struct msg *m); /* the spooler's answers to main */

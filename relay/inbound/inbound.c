@@ -1,0 +1,199 @@
+#include "relay/inbound/inbound.h"
+#include "relay/base/clock.h"
+#include "relay/base/must.h"
+#include "relay/inbound/private.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <utlist.h>
+
+/* Orders from other threads to one loop's room. */
+enum { INBOUND_RECONFIGURE = 1000, INBOUND_STOP };
+
+struct order {
+    struct msg msg;
+    struct conf *conf;
+    struct tls_context *tls;
+};
+
+struct inbound_shared *inbound_shared_new(struct spooler *spooler, const char *users_file)
+{
+    struct inbound_shared *s = must_alloc(sizeof *s);
+    s->spooler = spooler;
+    s->users_file = users_file;
+    s->hasher = worker_new("hasher");
+    s->clients = clients_new();
+    return s;
+}
+
+void inbound_shared_free(struct inbound_shared *s)
+{
+    clients_free(s->clients);
+    free(s);
+}
+
+void inbound_shared_end_hashing(struct inbound_shared *s)
+{
+    worker_free(s->hasher);
+}
+
+unsigned inbound_shared_sessions(const struct inbound_shared *s)
+{
+    return clients_total(s->clients);
+}
+
+static void use(struct inbound *in, struct conf *conf, struct tls_context *tls)
+{
+    conf_unref(in->conf);
+    tls_context_unref(in->tls);
+    in->conf = conf_ref(conf);
+    in->tls = tls;
+    if (tls)
+        frozen_ref(&tls->frozen);
+}
+
+static void close_listeners(struct inbound *in)
+{
+    struct listening *l, *next;
+    LL_FOREACH_SAFE(in->listening, l, next)
+    {
+        if (l->listener)
+            net_listener_close(l->listener);
+        tls_context_unref(l->tls);
+        free(l);
+    }
+    in->listening = NULL;
+}
+
+static void stop(struct inbound *in)
+{
+    in->stopping = true;
+    close_listeners(in);
+    struct session *s, *next;
+    DL_FOREACH_SAFE (in->sessions, s, next) {
+        session_stop(s, loop_now(in->loop));
+    }
+}
+
+static void on_order(struct inbound *in, struct order *o)
+{
+    if (o->msg.type == INBOUND_STOP) {
+        stop(in);
+    } else {
+        use(in, o->conf, o->tls);
+        conf_unref(o->conf);
+        tls_context_unref(o->tls);
+    }
+    free(o);
+}
+
+static void on_msg(void *ctx, struct msg *m)
+{
+    struct inbound *in = ctx;
+    if (m->type == SPOOLER_STORE) {
+        struct spooler_store *st = (struct spooler_store *)m;
+        intake_store_answer(st->cookie, st);
+    } else if (m->type == SPOOLER_BODY) {
+        struct spooler_body *b = (struct spooler_body *)m;
+        intake_body_answer(b->cookie, b);
+    } else {
+        on_order(in, (struct order *)m);
+    }
+}
+
+struct inbound *inbound_new(struct loop *l, struct inbox *i, struct inbound_shared *shared,
+                            struct conf *conf, struct tls_context *tls)
+{
+    struct inbound *in = must_alloc(sizeof *in);
+    in->loop = l;
+    in->shared = shared;
+    in->boot = (uint64_t)wall_now().us / 1000000;
+    in->port = (struct port){.inbox = i, .fn = on_msg, .ctx = in};
+    use(in, conf, tls);
+    in->auth = auth_room_new(in);
+    return in;
+}
+
+void inbound_free(struct inbound *in)
+{
+    struct listening *l, *next;
+    LL_FOREACH_SAFE(in->listening, l, next)
+    { /* the sockets went with the loop */
+        tls_context_unref(l->tls);
+        free(l);
+    }
+    auth_room_free(in->auth);
+    conf_unref(in->conf);
+    tls_context_unref(in->tls);
+    free(in);
+}
+
+/* The listener as the configuration in force has it: a reload may have moved or removed it. */
+static bool find_listener(const struct inbound *in, const char *name, size_t *ret)
+{
+    for (size_t i = 0; i < in->conf->n_listeners; i++)
+        if (strcmp(in->conf->listeners[i].name, name) == 0) {
+            *ret = i;
+            return true;
+        }
+    return false;
+}
+
+static bool on_accept(void *ctx, struct net_conn *c, const struct net_handler **ret_h,
+                      void **ret_ctx)
+{
+    struct listening *l = ctx;
+    struct inbound *in = l->in;
+    size_t index;
+    if (in->stopping || !find_listener(in, l->name, &index))
+        return false;
+    const struct conf_listener *conf = &in->conf->listeners[index];
+    struct net_names names;
+    net_conn_names(c, &names);
+    if (!clients_enter(in->shared->clients, names.peer_ip, l->slot,
+                       conf->max_connections_per_client, conf->max_connections)) {
+        if (conf->tls != CONF_TLS_IMPLICIT)
+            net_conn_send(c, SLICE_LIT("421 4.7.0 Too many connections, try again later\r\n"));
+        return false;
+    }
+    *ret_h = &session_handler;
+    *ret_ctx = session_new(in, index, l->slot, c);
+    return true;
+}
+
+void inbound_listen(struct inbound *in, size_t listener, int fd)
+{
+    struct listening *l = must_alloc(sizeof *l);
+    l->in = in;
+    l->slot = listener;
+    const struct conf_listener *conf = &in->conf->listeners[listener];
+    snprintf(l->name, sizeof l->name, "%s", conf->name);
+    LL_PREPEND(in->listening, l);
+    if (conf->tls == CONF_TLS_IMPLICIT && in->tls) {
+        l->tls = in->tls;
+        frozen_ref(&l->tls->frozen);
+    }
+    struct net_acceptor a = {.accept = on_accept, .ctx = l, .implicit_tls = l->tls};
+    l->listener = net_listen(in->loop, fd, &a);
+}
+
+static void send_order(struct inbound *in, unsigned type, struct conf *conf,
+                       struct tls_context *tls)
+{
+    struct order *o = must_alloc(sizeof *o);
+    o->msg.type = type;
+    o->conf = conf_ref(conf);
+    o->tls = tls;
+    if (tls)
+        frozen_ref(&tls->frozen);
+    port_send(&in->port, &o->msg);
+}
+
+void inbound_reconfigure(struct inbound *in, struct conf *conf, struct tls_context *tls)
+{
+    send_order(in, INBOUND_RECONFIGURE, conf, tls);
+}
+
+void inbound_stop(struct inbound *in)
+{
+    send_order(in, INBOUND_STOP, NULL, NULL);
+}

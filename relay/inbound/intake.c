@@ -1,0 +1,299 @@
+/*
+ * Intake: the content on its way to the spool. Small content is gathered in memory and stored in
+ * one request; what grows past SPOOL_INLINE_MAX goes to a body file piece by piece while it
+ * arrives, with at most one piece out and one being filled. Added in front (RFC 6409, RFC 5321
+ * section 4.4): Received:, and Date: and Message-ID: where they are missing. Nothing else is
+ * touched.
+ */
+#include "relay/base/metrics.h"
+#include "relay/base/must.h"
+#include "relay/inbound/private.h"
+#include <stdlib.h>
+
+#define PREFIX_MAX 8192
+#define PIECE_MAX SPOOL_INLINE_MAX
+#define HOPS_MAX 50
+
+static const struct smtp_reply reply_loop =
+    SMTP_REPLY_INIT(554, 5, 4, 6, "Too many Received: fields, the message is going in circles");
+static const struct smtp_reply reply_disk_full =
+    SMTP_REPLY_INIT(452, 4, 3, 1, "Not enough disk space here, try again later");
+static const struct smtp_reply reply_disk_bad =
+    SMTP_REPLY_INIT(451, 4, 3, 0, "The message could not be stored, try again later");
+
+static const struct smtp_reply *disk_reply(int error)
+{
+    return error == -ENOSPC || error == -EDQUOT ? &reply_disk_full : &reply_disk_bad;
+}
+
+void intake_begin(struct session *s)
+{
+    struct intake *t = &s->intake;
+    t->begun = true;
+    header_scan_init(&t->scan);
+    buf_init(&t->content, PIECE_MAX * 4);
+    t->id = spooler_new_id(wall_now());
+}
+
+static const char *protocol(const struct session *s)
+{
+    if (!smtp_server_esmtp(s->smtp))
+        return "SMTP";
+    bool auth = s->auth.user, tls = smtp_server_tls(s->smtp);
+    return tls ? (auth ? "ESMTPSA" : "ESMTPS") : (auth ? "ESMTPA" : "ESMTP");
+}
+
+static void write_received(struct session *s, struct slice id, struct buf *out)
+{
+    struct tls_info tls = net_conn_tls_info(s->conn);
+    struct received_info r = {
+        .helo = smtp_server_helo(s->smtp),
+        .client_ip = slice_str(s->names.peer_ip),
+        .hostname = slice_str(s->conf->hostname),
+        .queue_id = id,
+        .protocol = slice_str(protocol(s)),
+        .tls_version = slice_str(tls.version),
+        .tls_cipher = slice_str(tls.cipher),
+        .recipient = s->n_rcpts == 1 ? s->rcpts[0].address : SLICE_NONE,
+        .now = wall_now(),
+    };
+    header_write_received(out, &r);
+}
+
+/* Our fields, in front of the content. Where the header section was too long to be seen whole,
+ * nothing can be said to be missing. */
+static void write_prefix(struct session *s, struct buf *out)
+{
+    struct intake *t = &s->intake;
+    char id[QUEUE_ID_SIZE];
+    queue_id_write(t->id, id);
+    write_received(s, slice_str(id), out);
+    if (!t->scan.facts.has_date && !t->scan.facts.too_long)
+        header_write_date(out, wall_now());
+    if (!t->scan.facts.has_message_id && !t->scan.facts.too_long) {
+        size_t from = out->n;
+        header_write_message_id(out, slice_str(id), slice_str(s->conf->hostname));
+        struct slice line = slice_skip(buf_slice(out), from);
+        buf_reset(&t->scan.message_id);
+        buf_add(&t->scan.message_id, slice_trim(slice_skip(line, slice_find(line, ':') + 1)));
+    }
+}
+
+/* The beginning of the stored message: our fields, then the content as it came, but for two repairs
+ * of the header section: an mbox "From " line is no part of it and goes, and where the empty line
+ * behind it is missing it is put in, so that a body is not taken for fields. */
+static void write_head(struct session *s, struct buf *out)
+{
+    const struct header_facts *f = &s->intake.scan.facts;
+    struct slice content = buf_slice(&s->intake.content);
+    write_prefix(s, out);
+    buf_add(out, slice_skip(slice_head(content, f->header_n), f->from_line_n));
+    if (f->malformed || f->no_header_end)
+        buf_add(out, SLICE_LIT("\r\n"));
+    buf_add(out, slice_skip(content, f->header_n));
+}
+
+/* Hands what has gathered to the body file. */
+static void send_step(struct session *s, int step)
+{
+    struct intake *t = &s->intake;
+    struct spooler_body *b = must_alloc(sizeof *b);
+    b->msg.type = SPOOLER_BODY;
+    b->reply = &s->in->port;
+    b->cookie = s;
+    b->id = t->id;
+    b->step = (__typeof__(b->step))step;
+    if (step == SPOOLER_BODY_WRITE) {
+        if (!t->to_file) { /* the first piece carries the prefix */
+            buf_init(&b->bytes, PREFIX_MAX + t->content.n);
+            write_head(s, &b->bytes);
+            buf_done(&t->content);
+            t->to_file = true;
+        } else {
+            b->bytes = t->content;
+            t->content = (struct buf){0};
+        }
+        MUST(!b->bytes.overflow);
+        t->stored += b->bytes.n;
+        buf_init(&t->content, PIECE_MAX * 4);
+    }
+    t->step_out = true;
+    s->pending++;
+    port_send(spooler_port(s->in->shared->spooler), &b->msg);
+}
+
+void intake_body(struct session *s, struct slice piece, struct mono now)
+{
+    struct intake *t = &s->intake;
+    if (!t->begun)
+        intake_begin(s);
+    header_scan_bytes(&t->scan, piece);
+    t->total += piece.n;
+    MUST(buf_add(&t->content, piece));
+    size_t inline_max = SPOOL_INLINE_MAX - PREFIX_MAX;
+    if (!t->step_out && t->content.n > (t->to_file ? PIECE_MAX : inline_max))
+        send_step(s, SPOOLER_BODY_WRITE);
+    if (t->step_out && t->content.n > PIECE_MAX)
+        t->held = true; /* taken when the step comes back: back pressure up to the socket */
+    else
+        smtp_server_body_taken(s->smtp, now);
+}
+
+static void refuse_commit(struct session *s, const struct smtp_reply *r)
+{
+    for (size_t i = 0; i < s->n_rcpts; i++)
+        session_rejected(s, r, s->sender, s->rcpts[i].address);
+    intake_abort(s);
+    session_answer(s, r);
+}
+
+static void fill_envelope(struct session *s, struct envelope *e)
+{
+    struct intake *t = &s->intake;
+    *e = (struct envelope){
+        .sender = s->sender,
+        .user = s->auth.user ? slice_str(s->auth.user) : SLICE_NONE,
+        .client_ip = slice_str(s->names.peer_ip),
+        .client_helo = smtp_server_helo(s->smtp),
+        .listener = slice_str(s->listener->name),
+        .session_id = slice_str(s->id),
+        .auth_mech = s->auth.user ? slice_str(s->auth.mechanism) : SLICE_NONE,
+        .message_id = buf_slice(&t->scan.message_id),
+        .size = t->stored,
+        .eight_bit = t->scan.facts.eight_bit,
+        .rcpts = s->rcpts,
+        .n_rcpts = s->n_rcpts,
+    };
+}
+
+static void send_store(struct session *s)
+{
+    struct intake *t = &s->intake;
+    struct spooler_store *st = must_alloc(sizeof *st);
+    st->msg.type = SPOOLER_STORE;
+    st->reply = &s->in->port;
+    st->cookie = s;
+    st->id = t->id;
+    st->body = t->body;
+    t->body = NULL;
+    fill_envelope(s, &st->envelope);
+    s->pending++;
+    port_send(spooler_port(s->in->shared->spooler), &st->msg);
+}
+
+static void make_inline_body(struct session *s)
+{
+    struct intake *t = &s->intake;
+    struct buf whole = BUF_MAX(PREFIX_MAX + t->content.n);
+    write_head(s, &whole);
+    MUST(!whole.overflow);
+    t->body = body_new(whole.n);
+    memcpy(t->body->bytes, whole.p, whole.n);
+    t->stored = whole.n;
+    buf_done(&whole);
+    buf_done(&t->content);
+}
+
+/* One thing after the other: the rest of the file, its sync, then the record that names it. */
+static void advance_commit(struct session *s)
+{
+    struct intake *t = &s->intake;
+    if (t->error)
+        refuse_commit(s, disk_reply(t->error));
+    else if (!t->to_file) {
+        make_inline_body(s);
+        send_store(s);
+    } else if (t->content.n > 0)
+        send_step(s, SPOOLER_BODY_WRITE);
+    else
+        send_step(s, SPOOLER_BODY_FINISH);
+}
+
+void intake_commit(struct session *s)
+{
+    struct intake *t = &s->intake;
+    if (!t->begun)
+        intake_begin(s);
+    header_scan_end(&t->scan);
+    if (t->scan.facts.received > HOPS_MAX) {
+        refuse_commit(s, &reply_loop);
+        return;
+    }
+    t->committing = true;
+    if (!t->step_out)
+        advance_commit(s);
+}
+
+void intake_body_answer(struct session *s, struct spooler_body *b)
+{
+    struct intake *t = &s->intake;
+    bool ours = t->begun && t->id == b->id;
+    bool finished = b->step == SPOOLER_BODY_FINISH && b->error == 0;
+    int error = b->error;
+    if (s->closed && finished)
+        error = 0;
+    buf_done(&b->bytes);
+    free(b);
+    if (!session_back(s) || !ours)
+        return;
+    t->step_out = false;
+    if (error && !t->error)
+        t->error = error;
+    if (t->committing) {
+        if (finished)
+            send_store(s);
+        else
+            advance_commit(s);
+        return;
+    }
+    if (t->error)
+        smtp_server_body_refuse(s->smtp, disk_reply(t->error));
+    if (t->held) {
+        t->held = false;
+        smtp_server_body_taken(s->smtp, loop_now(s->in->loop));
+    }
+    session_resume(s);
+}
+
+void intake_store_answer(struct session *s, struct spooler_store *st)
+{
+    int error = st->error;
+    char id[QUEUE_ID_SIZE], text[64];
+    queue_id_write(st->id, id);
+    free(st);
+    if (error == 0) {
+        metric_add(M_MESSAGES_ACCEPTED, 1);
+        metric_add(M_RECIPIENTS_ACCEPTED, (int64_t)s->n_rcpts);
+        s->intake.to_file = false; /* the file is the spool's now */
+    }
+    if (!session_back(s))
+        return;
+    if (error) {
+        refuse_commit(s, disk_reply(error));
+        return;
+    }
+    intake_abort(s);
+    snprintf(text, sizeof text, "Ok: queued as %s", id);
+    struct smtp_reply ok = {.code = 250, .enhanced = {2, 0, 0}, .text = slice_str(text)};
+    session_answer(s, &ok);
+}
+
+/* Forgets the message; a body file begun is given up (the order of requests makes this the last
+ * word on it). */
+void intake_abort(struct session *s)
+{
+    struct intake *t = &s->intake;
+    if (!t->begun)
+        return;
+    if (t->to_file) {
+        struct spooler_body *b = must_alloc(sizeof *b);
+        b->msg.type = SPOOLER_BODY;
+        b->id = t->id;
+        b->step = SPOOLER_BODY_ABANDON;
+        port_send(spooler_port(s->in->shared->spooler), &b->msg);
+    }
+    header_scan_done(&t->scan);
+    buf_done(&t->content);
+    body_unref(t->body);
+    s->intake = (struct intake){0};
+}

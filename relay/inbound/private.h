@@ -1,0 +1,103 @@
+/* What the files of this room share. One struct session is one connection; it lives until the
+ * connection is gone and nothing it asked for is out. */
+#pragma once
+#include "relay/base/arena.h"
+#include "relay/conf/users.h"
+#include "relay/inbound/auth.h"
+#include "relay/inbound/clients.h"
+#include "relay/inbound/inbound.h"
+#include "relay/loop/worker.h"
+#include "relay/mail/header.h"
+#include "relay/net/addr.h"
+#include "relay/smtp/server.h"
+
+#define SESSION_ID_SIZE 40
+#define TXN_ARENA_MAX (512u * 1024)
+
+struct inbound_shared {
+    struct spooler *spooler;
+    const char *users_file;
+    struct worker *hasher;
+    atomic_uint hashing; /* jobs waiting for the hasher */
+    struct clients *clients;
+};
+
+struct listening {
+    struct inbound *in;
+    char name[64];
+    size_t slot; /* for the counters: the listener's place at start */
+    struct tls_context *tls;
+    struct net_listener *listener;
+    struct listening *next;
+};
+
+struct inbound {
+    struct loop *loop;
+    struct inbound_shared *shared;
+    struct conf *conf;
+    struct tls_context *tls;
+    struct port port; /* answers and orders to this room */
+    struct auth_room *auth;
+    struct listening *listening;
+    struct session *sessions; /* utlist */
+    uint64_t sessions_begun, boot;
+    bool stopping;
+};
+
+/* The message of the running transaction. */
+struct intake {
+    struct header_scan scan;
+    struct buf content; /* not yet handed on */
+    uint64_t total;     /* octets of content so far, prefix not counted */
+    uint64_t stored;    /* octets handed to the body file, prefix included */
+    uint64_t id;
+    bool begun, to_file, step_out, held; /* held: the machine's BODY waits for the step's answer */
+    bool committing;
+    int error;
+    struct body *body;
+};
+
+struct session {
+    struct inbound *in;
+    struct conf *conf;
+    struct tls_context *tls;
+    const struct conf_listener *listener;
+    size_t slot;
+    struct net_conn *conn;
+    struct net_names names;
+    struct smtp_server_conf smtp_conf;
+    struct smtp_server *smtp;
+    char id[SESSION_ID_SIZE];
+    bool trusted, closed, pumping, handshaking;
+    unsigned pending; /* requests out that will come back to this session */
+    struct auth auth;
+    /* the transaction */
+    struct arena arena;
+    struct slice sender;
+    struct envelope_rcpt *rcpts;
+    size_t n_rcpts, cap_rcpts;
+    struct intake intake;
+    struct session *prev, *next;
+};
+
+/* session.c */
+struct session *session_new(struct inbound *in, size_t listener, size_t slot, struct net_conn *c);
+extern const struct net_handler session_handler;
+void session_stop(struct session *s, struct mono now);
+/* An answer that took its time: gives it to the machine and goes on. */
+void session_answer(struct session *s, const struct smtp_reply *r);
+/* A request came back; false: the session is over and has been freed. */
+bool session_back(struct session *s);
+void session_resume(struct session *s);
+
+/* intake.c */
+void intake_begin(struct session *s);
+void intake_body(struct session *s, struct slice piece, struct mono now);
+void intake_commit(struct session *s);
+void intake_abort(struct session *s);
+void intake_body_answer(struct session *s, struct spooler_body *b);
+void intake_store_answer(struct session *s, struct spooler_store *st);
+
+/* refuse.c: a `rejected` event and its counter; recipient "" = not about one recipient */
+void session_rejected(struct session *s, const struct smtp_reply *r, struct slice sender,
+                      struct slice recipient);

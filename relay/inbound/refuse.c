@@ -1,0 +1,47 @@
+/* What was refused at the front becomes a `rejected` event, so that a sender's "it says no" is
+ * found in the log. */
+#include "relay/base/metrics.h"
+#include "relay/base/must.h"
+#include "relay/inbound/private.h"
+
+static void add_recipient(struct buf *f, struct slice recipient)
+{
+    event_add_str(f, EV_RECIPIENT, recipient);
+    size_t at = slice_find(recipient, '@');
+    if (at < recipient.n)
+        event_add_str(f, EV_RECIPIENT_DOMAIN, slice_skip(recipient, at + 1));
+}
+
+static void add_session(struct buf *f, struct session *s)
+{
+    if (s->auth.user)
+        event_add_str(f, EV_USER, slice_str(s->auth.user));
+    event_add_str(f, EV_CLIENT_IP, slice_str(s->names.peer_ip));
+    event_add_str(f, EV_CLIENT_HELO, smtp_server_helo(s->smtp));
+    event_add_str(f, EV_LISTENER, slice_str(s->listener->name));
+    event_add_str(f, EV_SESSION_ID, slice_str(s->id));
+    if (s->auth.user && s->auth.mechanism)
+        event_add_str(f, EV_AUTH_MECH, slice_str(s->auth.mechanism));
+}
+
+void session_rejected(struct session *s, const struct smtp_reply *r, struct slice sender,
+                      struct slice recipient)
+{
+    struct spooler_note *n = must_alloc(sizeof *n);
+    n->msg.type = SPOOLER_NOTE;
+    n->name = EVENT_REJECTED;
+    buf_init(&n->fields, 8192);
+    event_add_str(&n->fields, EV_SENDER, sender);
+    if (recipient.n > 0)
+        add_recipient(&n->fields, recipient);
+    add_session(&n->fields, s);
+    event_add_int(&n->fields, EV_SMTP_CODE, r->code);
+    if (enhanced_is(r->enhanced)) {
+        char text[ENHANCED_SIZE];
+        enhanced_write(r->enhanced, text);
+        event_add_str(&n->fields, EV_ENHANCED_STATUS, slice_str(text));
+    }
+    event_add_str(&n->fields, EV_RESPONSE, slice_head(r->text, VERDICT_TEXT_MAX));
+    metric_add(M_MESSAGES_REJECTED, 1);
+    port_send(spooler_port(s->in->shared->spooler), &n->msg);
+}

@@ -1,0 +1,358 @@
+/*
+ * The driver of one server session: the machine's actions done on the socket, its questions
+ * answered by the rules of this room. Synchronous answers are given within pump(); those that take
+ * time (passwords, the disk) come back through session_answer.
+ */
+#include "relay/base/defer.h"
+#include "relay/base/log.h"
+#include "relay/base/metrics.h"
+#include "relay/base/must.h"
+#include "relay/inbound/private.h"
+#include "relay/mail/address.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <utlist.h>
+
+#define HANDSHAKE_MS 30000
+#define UNSENT_MAX 65536 /* a client that does not read its replies gets no further ones made */
+#define DATA_TIMEOUT_MS (3 * 60 * 1000)
+#define MIN_DATA_RATE 100
+#define MAX_ERRORS 20
+#define MAX_AUTH_FAILURES 3
+
+static const struct smtp_reply reply_sender_ok = SMTP_REPLY_INIT(250, 2, 1, 0, "Sender ok");
+static const struct smtp_reply reply_rcpt_ok = SMTP_REPLY_INIT(250, 2, 1, 5, "Recipient ok");
+static const struct smtp_reply reply_no_access =
+    SMTP_REPLY_INIT(530, 5, 7, 0, "Authentication required: this server relays for its users only");
+static const struct smtp_reply reply_not_yours =
+    SMTP_REPLY_INIT(553, 5, 7, 1, "You may not send as this address");
+static const struct smtp_reply reply_full =
+    SMTP_REPLY_INIT(452, 4, 3, 1, "Not enough disk space here, try again later");
+static const struct smtp_reply reply_memory =
+    SMTP_REPLY_INIT(452, 4, 5, 3, "Too many recipients for one message, send the rest in another");
+
+static void pump(struct session *s, struct mono now);
+
+static void session_free(struct session *s)
+{
+    MUST(s->closed && s->pending == 0);
+    intake_abort(s);
+    auth_done(&s->auth);
+    arena_done(&s->arena);
+    smtp_server_free(s->smtp);
+    tls_context_unref(s->tls);
+    conf_unref(s->conf);
+    free(s->rcpts);
+    free(s);
+}
+
+bool session_back(struct session *s)
+{
+    MUST(s->pending > 0);
+    s->pending--;
+    if (s->closed && s->pending == 0) {
+        session_free(s);
+        return false;
+    }
+    return true;
+}
+
+void session_answer(struct session *s, const struct smtp_reply *r)
+{
+    struct mono now = loop_now(s->in->loop);
+    smtp_server_answer(s->smtp, r, now);
+    if (!s->pumping)
+        session_resume(s);
+}
+
+void session_resume(struct session *s)
+{
+    pump(s, loop_now(s->in->loop));
+    if (!s->closed)
+        net_conn_resume(s->conn);
+}
+
+static void reset_transaction(struct session *s)
+{
+    intake_abort(s);
+    arena_reset(&s->arena);
+    s->n_rcpts = 0;
+    s->sender = SLICE_NONE;
+}
+
+static const struct smtp_reply *judge_mail(struct session *s, const struct smtp_mail *m)
+{
+    reset_transaction(s);
+    if (!s->trusted && !smtp_server_authenticated(s->smtp))
+        return &reply_no_access;
+    if (spooler_accepting(s->in->shared->spooler) != 0)
+        return &reply_full;
+    if (!s->trusted && m->path.n > 0 && !auth_may_send_as(s, m->path))
+        return &reply_not_yours;
+    s->sender = arena_dup(&s->arena, m->path);
+    return &reply_sender_ok;
+}
+
+/* A recipient given twice is kept once (the first); "postmaster" alone is ours. */
+static const struct smtp_reply *judge_rcpt(struct session *s, const struct smtp_rcpt *r)
+{
+    struct slice path =
+        slice_find(r->path, '@') == r->path.n ? slice_str(s->conf->postmaster) : r->path;
+    for (size_t i = 0; i < s->n_rcpts; i++)
+        if (slice_eq(s->rcpts[i].address, path))
+            return &reply_rcpt_ok;
+    struct slice kept = arena_dup(&s->arena, path);
+    if (!kept.p)
+        return &reply_memory;
+    if (s->n_rcpts == s->cap_rcpts) {
+        s->cap_rcpts = s->cap_rcpts ? s->cap_rcpts * 2 : 4;
+        s->rcpts = must_realloc(s->rcpts, s->cap_rcpts * sizeof *s->rcpts);
+    }
+    s->rcpts[s->n_rcpts++] = (struct envelope_rcpt){.address = kept};
+    return &reply_rcpt_ok;
+}
+
+static void ask_mail(struct session *s, const struct smtp_mail *m)
+{
+    const struct smtp_reply *r = judge_mail(s, m);
+    if (r->code >= 400)
+        session_rejected(s, r, m->path, SLICE_NONE);
+    session_answer(s, r);
+}
+
+static void ask_rcpt(struct session *s, const struct smtp_rcpt *rcpt)
+{
+    const struct smtp_reply *r = judge_rcpt(s, rcpt);
+    if (r->code >= 400)
+        session_rejected(s, r, s->sender, rcpt->path);
+    session_answer(s, r);
+}
+
+static void flush(struct session *s)
+{
+    struct slice out = smtp_server_output(s->smtp);
+    if (out.n == 0 || net_conn_unsent(s->conn) > UNSENT_MAX)
+        return;
+    net_conn_send(s->conn, out);
+    smtp_server_sent(s->smtp, out.n);
+}
+
+static void act(struct session *s, const struct smtp_server_action *a, struct mono now)
+{
+    switch (a->act) {
+    case SRV_STARTTLS:
+        flush(s);
+        s->handshaking = true;
+        net_conn_start_tls(s->conn, s->tls, true, SLICE_NONE);
+        net_conn_deadline(s->conn, mono_add(now, HANDSHAKE_MS));
+        break;
+    case SRV_ASK_AUTH:
+        auth_step(s, a->mechanism, a->response, a->has_response);
+        break;
+    case SRV_AUTH_CANCELLED:
+        auth_reset(&s->auth);
+        break;
+    case SRV_ASK_MAIL:
+        ask_mail(s, a->mail);
+        break;
+    case SRV_ASK_RCPT:
+        ask_rcpt(s, a->rcpt);
+        break;
+    case SRV_BODY:
+        intake_body(s, a->body, now);
+        break;
+    case SRV_COMMIT:
+        intake_commit(s);
+        break;
+    case SRV_ABORT:
+        reset_transaction(s);
+        break;
+    case SRV_REFUSED:
+        session_rejected(s, &a->refused, a->mail ? a->mail->path : s->sender,
+                         a->rcpt ? a->rcpt->path : SLICE_NONE);
+        break;
+    case SRV_CLOSE:
+        flush(s);
+        net_conn_close(s->conn);
+        break;
+    }
+}
+
+static void pump(struct session *s, struct mono now)
+{
+    if (s->closed)
+        return;
+    s->pumping = true;
+    struct smtp_server_action a;
+    while (smtp_server_next(s->smtp, &a))
+        act(s, &a, now);
+    s->pumping = false;
+    flush(s);
+    if (!s->handshaking)
+        net_conn_deadline(s->conn, smtp_server_deadline(s->smtp));
+}
+
+static size_t on_bytes(void *ctx, struct slice in, struct mono now)
+{
+    struct session *s = ctx;
+    size_t taken = 0;
+    for (size_t n; taken < in.n; taken += n) {
+        n = smtp_server_bytes(s->smtp, slice_skip(in, taken), now);
+        pump(s, now);
+        if (n == 0)
+            break;
+    }
+    return taken;
+}
+
+static void begin(struct session *s, bool tls, struct mono now)
+{
+    s->smtp = smtp_server_new(&s->smtp_conf, tls, now);
+    pump(s, now);
+}
+
+static void on_tls(void *ctx, bool ok, const char *why, struct mono now)
+{
+    struct session *s = ctx;
+    s->handshaking = false;
+    if (!ok) {
+        LOG(LV_INFO, "tls_failed", LOG_S("client_ip", s->names.peer_ip), LOG_S("session_id", s->id),
+            LOG_S("reason", why));
+        net_conn_abort(s->conn);
+    } else if (!s->smtp) {
+        begin(s, true, now);
+    } else {
+        auth_reset(&s->auth);
+        smtp_server_tls_started(s->smtp, now);
+        pump(s, now);
+    }
+}
+
+static void on_sent(void *ctx, struct mono now)
+{
+    struct session *s = ctx;
+    if (s->smtp && smtp_server_output(s->smtp).n > 0) {
+        pump(s, now);
+        net_conn_resume(s->conn);
+    }
+}
+
+static void on_deadline(void *ctx, struct mono now)
+{
+    struct session *s = ctx;
+    if (!s->smtp || s->handshaking) {
+        net_conn_abort(s->conn);
+        return;
+    }
+    smtp_server_tick(s->smtp, now);
+    pump(s, now);
+}
+
+static void on_eof(void *ctx, int err, struct mono now)
+{
+    struct session *s = ctx;
+    (void)err;
+    if (!s->smtp) {
+        net_conn_abort(s->conn);
+        return;
+    }
+    smtp_server_eof(s->smtp);
+    pump(s, now);
+}
+
+static void on_closed(void *ctx)
+{
+    struct session *s = ctx;
+    struct inbound *in = s->in;
+    s->closed = true;
+    s->conn = NULL;
+    DL_DELETE(in->sessions, s);
+    clients_leave(in->shared->clients, s->names.peer_ip, s->slot);
+    metric_add(M_SESSIONS_IN_OPEN, -1);
+    if (s->pending == 0)
+        session_free(s);
+}
+
+const struct net_handler session_handler = {
+    .on_bytes = on_bytes,
+    .on_tls = on_tls,
+    .on_sent = on_sent,
+    .on_deadline = on_deadline,
+    .on_eof = on_eof,
+    .on_closed = on_closed,
+};
+
+static bool is_trusted(const struct conf_listener *l, const struct net_names *names)
+{
+    DEFER(buf_done) struct buf text = BUF_MAX(80);
+    buf_addf(&text, strchr(names->peer_ip, ':') ? "[%s]:0" : "%s:0", names->peer_ip);
+    struct sockaddr_storage peer;
+    if (net_parse_address(buf_slice(&text), &peer, NULL) < 0)
+        return false;
+    for (size_t i = 0; i < l->trust.n; i++) {
+        struct net_cidr net;
+        if (net_cidr_parse(slice_str(l->trust.items[i]), &net) &&
+            net_cidr_has(&net, (struct sockaddr *)&peer))
+            return true;
+    }
+    return false;
+}
+
+static void configure(struct session *s)
+{
+    const struct conf_listener *l = s->listener;
+    bool offer_auth = l->auth != CONF_AUTH_NONE && s->conf->users_file[0];
+    s->smtp_conf = (struct smtp_server_conf){
+        .hostname = slice_str(s->conf->hostname),
+        .banner = slice_str(l->banner),
+        .auth_mechanisms = offer_auth ? SLICE_LIT(AUTH_MECHANISMS) : SLICE_NONE,
+        .starttls = l->tls == CONF_TLS_STARTTLS && s->tls,
+        .auth_needs_tls = true,
+        .auth_required = l->auth == CONF_AUTH_REQUIRED && !s->trusted,
+        .max_message_size = l->max_message_size,
+        .max_recipients = l->max_recipients,
+        .max_errors = MAX_ERRORS,
+        .max_auth_failures = MAX_AUTH_FAILURES,
+        .command_timeout_ms = l->idle_timeout_ms,
+        .data_timeout_ms = DATA_TIMEOUT_MS,
+        .min_data_rate = MIN_DATA_RATE,
+    };
+}
+
+struct session *session_new(struct inbound *in, size_t listener, size_t slot, struct net_conn *c)
+{
+    struct session *s = must_alloc(sizeof *s);
+    s->in = in;
+    s->conn = c;
+    s->slot = slot;
+    s->conf = conf_ref(in->conf);
+    s->tls = in->tls;
+    if (s->tls)
+        frozen_ref(&s->tls->frozen);
+    s->listener = &s->conf->listeners[listener];
+    net_conn_names(c, &s->names);
+    s->trusted = is_trusted(s->listener, &s->names);
+    arena_init(&s->arena, TXN_ARENA_MAX);
+    snprintf(s->id, sizeof s->id, "%llx-%x-%llx", (unsigned long long)in->boot,
+             loop_index(in->loop), (unsigned long long)++in->sessions_begun);
+    configure(s);
+    DL_APPEND(in->sessions, s);
+    metric_add(M_SESSIONS_IN, 1);
+    metric_add(M_SESSIONS_IN_OPEN, 1);
+    struct mono now = loop_now(in->loop);
+    if (s->listener->tls == CONF_TLS_IMPLICIT)
+        net_conn_deadline(c, mono_add(now, HANDSHAKE_MS));
+    else
+        begin(s, false, now);
+    return s;
+}
+
+void session_stop(struct session *s, struct mono now)
+{
+    if (!s->smtp) {
+        net_conn_abort(s->conn);
+        return;
+    }
+    smtp_server_shutdown(s->smtp, now);
+    pump(s, now);
+}

@@ -1,0 +1,109 @@
+/* A failed recipient's sender is told: the report (relay/mail/dsn) enters the spooler like any
+ * other mail, with the null reverse-path. */
+#include "relay/base/metrics.h"
+#include "relay/base/must.h"
+#include "relay/mail/dsn.h"
+#include "relay/outbound/private.h"
+#include <stdlib.h>
+
+#define RETURNED_MAX 50000 /* larger originals come back as their header section (checklist 93) */
+#define REPORT_MAX (SPOOL_INLINE_MAX - 1024)
+
+/* The header section of what we have of the original, at most so much that the report stays inline.
+ */
+static struct slice header_section(struct slice original)
+{
+    size_t end = slice_find_slice(original, SLICE_LIT("\r\n\r\n"));
+    size_t n = end < original.n ? end + 2 : original.n;
+    return slice_head(original, n < RETURNED_MAX ? n : RETURNED_MAX);
+}
+
+static struct dsn_recipient *recipients(const struct out_dsn *d)
+{
+    struct dsn_recipient *list = must_alloc(d->n * sizeof *list);
+    for (size_t i = 0; i < d->n; i++)
+        list[i] = (struct dsn_recipient){
+            .address = buf_slice(&d->rcpts[i].address),
+            .orcpt = buf_slice(&d->rcpts[i].orcpt),
+            .action = DSN_FAILED,
+            .verdict = &d->rcpts[i].verdict,
+            .remote_mta = buf_slice(&d->rcpts[i].host),
+            .last_attempt = d->rcpts[i].last_attempt,
+        };
+    return list;
+}
+
+static bool write_report(struct outbound *o, const struct out_dsn *d, uint64_t id, struct buf *out)
+{
+    char original_id[QUEUE_ID_SIZE], report_id[QUEUE_ID_SIZE], boundary[QUEUE_ID_SIZE + 40];
+    queue_id_write(d->message_id, original_id);
+    queue_id_write(id, report_id);
+    snprintf(boundary, sizeof boundary, "=_%s_%016llx", report_id,
+             (unsigned long long)rng_next(&o->rng));
+    struct slice original = d->original ? slice_of(d->original->bytes, d->original->n) : SLICE_NONE;
+    bool whole = d->original_whole && original.n <= RETURNED_MAX;
+    struct dsn_recipient *list = recipients(d);
+    struct dsn_input in = {
+        .reporting_mta = slice_str(o->conf->hostname),
+        .postmaster = slice_str(o->conf->postmaster),
+        .to = buf_slice(&d->to),
+        .queue_id = slice_str(original_id),
+        .report_id = slice_str(report_id),
+        .boundary = slice_str(boundary),
+        .arrived = d->queued,
+        .now = wall_now(),
+        .rcpts = list,
+        .n_rcpts = d->n,
+        .original = whole ? original : header_section(original),
+        .headers_only = !whole,
+    };
+    bool ok = dsn_write(out, &in);
+    free(list);
+    return ok;
+}
+
+static void store(struct outbound *o, struct out_dsn *d, uint64_t id, struct buf *report)
+{
+    /* The slices of the envelope must live until the answer: they stand behind the request. */
+    struct store_dsn {
+        struct spooler_store store;
+        struct envelope_rcpt rcpt;
+        char message_id[QUEUE_ID_SIZE + 300];
+        char to[400];
+    } *s = must_alloc(sizeof *s);
+    char id_text[QUEUE_ID_SIZE];
+    queue_id_write(id, id_text);
+    snprintf(s->message_id, sizeof s->message_id, "<%s@%s>", id_text, o->conf->hostname);
+    MUST(d->to.n < sizeof s->to);
+    memcpy(s->to, d->to.p, d->to.n);
+    s->rcpt.address = slice_of(s->to, d->to.n);
+    s->store.msg.type = SPOOLER_STORE;
+    s->store.reply = &o->port;
+    s->store.id = id;
+    s->store.body = body_new(report->n);
+    memcpy(s->store.body->bytes, report->p, report->n);
+    s->store.envelope = (struct envelope){
+        .message_id = slice_str(s->message_id),
+        .size = report->n,
+        .dsn_for = d->message_id,
+        .rcpts = &s->rcpt,
+        .n_rcpts = 1,
+    };
+    for (size_t i = 0; i < report->n; i++)
+        if (report->p[i] >= 0x80)
+            s->store.envelope.eight_bit = true;
+    port_send(o->spooler, &s->store.msg);
+}
+
+void out_bounce(struct outbound *o, struct out_dsn *d)
+{
+    uint64_t id = spooler_new_id(wall_now());
+    struct buf report = BUF_MAX(REPORT_MAX);
+    if (write_report(o, d, id, &report)) {
+        store(o, d, id, &report);
+    } else {
+        LOG(LV_ERROR, "dsn_too_large", LOG_N("recipients", d->n));
+    }
+    buf_done(&report);
+    out_dsn_free(d);
+}

@@ -1,0 +1,105 @@
+#include "relay/outbound/outbound.h"
+#include "relay/base/must.h"
+#include "relay/outbound/private.h"
+#include <stdlib.h>
+
+enum { OUTBOUND_RECONFIGURE = 2000 };
+
+struct order {
+    struct msg msg;
+    struct conf *conf;
+};
+
+static void use_conf(struct outbound *o, struct conf *conf)
+{
+    conf_unref(o->conf);
+    o->conf = conf_ref(conf);
+    out_own_addresses(o);
+}
+
+/* The new configuration's resolver, or the old one with a word in the log: `check` has seen the
+ * table before. */
+static void reconfigure(struct outbound *o, struct order *order)
+{
+    struct err e = {0};
+    use_conf(o, order->conf);
+    if (out_resolver_new(o, &e) < 0)
+        LOG(LV_ERROR, "resolver", LOG_S("problem", e.text));
+    conf_unref(order->conf);
+    free(order);
+}
+
+static void on_msg(void *ctx, struct msg *m)
+{
+    struct outbound *o = ctx;
+    switch (m->type) {
+    case OUT_RESOLVE:
+        out_resolve_run(o, (struct out_resolve *)m);
+        break;
+    case OUT_WORK:
+        out_conn_work(o, (struct out_work *)m);
+        break;
+    case OUT_CLOSE:
+        out_conn_close(o, (struct out_work *)m);
+        break;
+    case OUT_DSN:
+        out_bounce(o, (struct out_dsn *)m);
+        break;
+    case SPOOLER_READ:
+        out_conn_read_answer(o, (struct spooler_read *)m);
+        break;
+    case SPOOLER_STORE: /* a bounce is durable, or will be asked for again */
+        free(m);
+        break;
+    case OUTBOUND_RECONFIGURE:
+        reconfigure(o, (struct order *)m);
+        break;
+    default:
+        UNREACHABLE();
+    }
+}
+
+int outbound_new(struct outbound **ret, struct loop *l, struct inbox *i, struct conf *conf,
+                 struct tls_context *client_tls, const struct port *spooler, struct err *e)
+{
+    struct outbound *o = must_alloc(sizeof *o);
+    o->loop = l;
+    o->tls = client_tls;
+    frozen_ref(&client_tls->frozen);
+    o->spooler = spooler;
+    o->port = (struct port){.inbox = i, .fn = on_msg, .ctx = o};
+    rng_seed_random(&o->rng);
+    use_conf(o, conf);
+    int rc = out_resolver_new(o, e);
+    if (rc < 0) {
+        outbound_free(o);
+        return rc;
+    }
+    *ret = o;
+    return 0;
+}
+
+const struct port *outbound_port(struct outbound *o)
+{
+    return &o->port;
+}
+
+void outbound_reconfigure(struct outbound *o, struct conf *conf)
+{
+    struct order *order = must_alloc(sizeof *order);
+    order->msg.type = OUTBOUND_RECONFIGURE;
+    order->conf = conf_ref(conf);
+    port_send(&o->port, &order->msg);
+}
+
+void outbound_free(struct outbound *o)
+{
+    out_conn_free_all(o);
+    if (o->resolver)
+        resolver_free(o->resolver);
+    dns_override_unref(o->override);
+    tls_context_unref(o->tls);
+    conf_unref(o->conf);
+    free(o->own);
+    free(o);
+}

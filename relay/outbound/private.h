@@ -1,0 +1,39 @@
+/* What the files of this room share. */
+#pragma once
+#include "relay/outbound/outbound.h"
+#include "relay/smtp/client.h"
+#include <uthash.h>
+
+struct out_conn;
+
+struct outbound {
+    struct loop *loop;
+    struct conf *conf;
+    struct tls_context *tls;
+    const struct port *spooler;
+    struct port port;
+    struct resolver *resolver;
+    struct dns_override *override;
+    struct rng rng;
+    struct sockaddr_storage *own; /* where we listen: the loop rule */
+    size_t n_own;
+    struct out_conn *conns; /* by id */
+};
+
+/* resolve.c: OUT_RESOLVE -> SPOOLER_PLAN */
+void out_resolve_run(struct outbound *o, struct out_resolve *r);
+int out_resolver_new(struct outbound *o, struct err *e);
+void out_own_addresses(struct outbound *o);
+
+/* conn.c: OUT_WORK -> SPOOLER_RESULT, SPOOLER_CONN_GONE */
+void out_conn_work(struct outbound *o, struct out_work *w);
+void out_conn_close(struct outbound *o, struct out_work *w);
+void out_conn_read_answer(struct outbound *o, struct spooler_read *r);
+void out_conn_free_all(struct outbound *o);
+
+/* report.c: messages to the spooler */
+void out_report_gone(struct outbound *o, uint64_t conn);
+void out_report_unattempted(struct outbound *o, uint64_t conn, struct out_work *w);
+
+/* bounce.c: OUT_DSN -> SPOOLER_STORE */
+void out_bounce(struct outbound *o, struct out_dsn *d);

@@ -1,0 +1,25 @@
+/* What a connection tells the spooler. */
+#include "relay/base/must.h"
+#include "relay/outbound/private.h"
+#include <stdlib.h>
+
+void out_report_gone(struct outbound *o, uint64_t conn)
+{
+    struct spooler_conn_gone *g = must_alloc(sizeof *g);
+    g->msg.type = SPOOLER_CONN_GONE;
+    g->conn = conn;
+    port_send(o->spooler, &g->msg);
+}
+
+void out_report_unattempted(struct outbound *o, uint64_t conn, struct out_work *w)
+{
+    struct spooler_result *r = must_alloc(sizeof *r);
+    r->msg.type = SPOOLER_RESULT;
+    r->conn = conn;
+    r->message_id = w->message_id;
+    r->n = w->n;
+    r->rcpts = w->rcpts;
+    w->rcpts = NULL;
+    out_work_free(w);
+    port_send(o->spooler, &r->msg);
+}

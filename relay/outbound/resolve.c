@@ -1,0 +1,214 @@
+/*
+ * From a recipient domain to a destination, a plan and a site. The destination is the first of the
+ * configuration that claims the domain; else the first that claims the plan's MX hosts; else the
+ * implicit last one. The site is named by the MX set (or by the destination's `relay`), so that all
+ * domains behind the same hosts share limits and back-off.
+ */
+#include "relay/base/must.h"
+#include "relay/outbound/private.h"
+#include <stdlib.h>
+#include <uv.h>
+
+#define TTL_MIN_MS 30000
+#define RECIPIENTS_PER_MESSAGE 100
+
+struct question {
+    struct outbound *o;
+    struct out_resolve *r;
+    struct conf *conf;
+    const struct conf_destination *dest; /* NULL until the MX tells */
+    struct mono asked;
+};
+
+static void add_own(struct outbound *o, const struct sockaddr *a, uint16_t port)
+{
+    struct sockaddr_storage *one;
+    o->own = must_realloc(o->own, (o->n_own + 1) * sizeof *o->own);
+    one = &o->own[o->n_own++];
+    *one = (struct sockaddr_storage){0};
+    if (a->sa_family == AF_INET6) {
+        memcpy(one, a, sizeof(struct sockaddr_in6));
+        ((struct sockaddr_in6 *)one)->sin6_port = htons(port);
+    } else {
+        memcpy(one, a, sizeof(struct sockaddr_in));
+        ((struct sockaddr_in *)one)->sin_port = htons(port);
+    }
+}
+
+static bool is_wildcard(const struct sockaddr_storage *a)
+{
+    if (a->ss_family == AF_INET)
+        return ((const struct sockaddr_in *)a)->sin_addr.s_addr == 0;
+    return IN6_IS_ADDR_UNSPECIFIED(&((const struct sockaddr_in6 *)a)->sin6_addr);
+}
+
+static uint16_t port_of(const struct sockaddr_storage *a)
+{
+    return ntohs(a->ss_family == AF_INET ? ((const struct sockaddr_in *)a)->sin_port
+                                         : ((const struct sockaddr_in6 *)a)->sin6_port);
+}
+
+static void add_interfaces(struct outbound *o, int family, uint16_t port)
+{
+    uv_interface_address_t *list;
+    int n;
+    if (uv_interface_addresses(&list, &n) != 0)
+        return;
+    for (int i = 0; i < n; i++) {
+        const struct sockaddr *a = (const struct sockaddr *)&list[i].address;
+        if (a->sa_family == family)
+            add_own(o, a, port);
+    }
+    uv_free_interface_addresses(list, n);
+}
+
+/* Every address and port at which this relay itself would answer (checklist: own addresses, not
+ * names, decide about loops). */
+void out_own_addresses(struct outbound *o)
+{
+    free(o->own);
+    o->own = NULL;
+    o->n_own = 0;
+    for (size_t i = 0; i < o->conf->n_listeners; i++) {
+        const struct conf_list *list = &o->conf->listeners[i].address;
+        for (size_t k = 0; k < list->n; k++) {
+            struct sockaddr_storage a;
+            if (net_parse_address(slice_str(list->items[k]), &a, NULL) < 0)
+                continue;
+            if (is_wildcard(&a))
+                add_interfaces(o, a.ss_family, port_of(&a));
+            else
+                add_own(o, (struct sockaddr *)&a, port_of(&a));
+        }
+    }
+}
+
+static void join_servers(const struct conf_list *list, struct buf *out)
+{
+    for (size_t i = 0; i < list->n; i++) {
+        if (i > 0)
+            buf_add_u8(out, ',');
+        buf_add_str(out, list->items[i]);
+    }
+}
+
+static int parse_override(const struct conf *conf, struct dns_override **ret, struct err *e)
+{
+    struct slice *lines = must_alloc((conf->dns_override.n + 1) * sizeof *lines);
+    for (size_t i = 0; i < conf->dns_override.n; i++)
+        lines[i] = slice_str(conf->dns_override.items[i]);
+    int rc = dns_override_new(ret, lines, conf->dns_override.n, e);
+    free(lines);
+    return rc;
+}
+
+int out_resolver_new(struct outbound *o, struct err *e)
+{
+    struct dns_override *override = NULL;
+    int rc = parse_override(o->conf, &override, e);
+    if (rc < 0)
+        return rc;
+    struct buf servers = BUF_MAX(4096);
+    join_servers(&o->conf->dns_servers, &servers);
+    struct resolver_conf c = {
+        .servers = buf_str(&servers), .timeout_ms = o->conf->dns_timeout_ms, .override = override};
+    struct resolver *fresh = NULL;
+    rc = resolver_new(&fresh, o->loop, &c, e);
+    buf_done(&servers);
+    if (rc < 0) {
+        dns_override_unref(override);
+        return rc;
+    }
+    if (o->resolver)
+        resolver_free(o->resolver);
+    dns_override_unref(o->override);
+    o->resolver = fresh;
+    o->override = override;
+    return 0;
+}
+
+static const struct conf_destination *by_mx(const struct conf *conf, const struct plan *p)
+{
+    for (size_t i = 0; i < conf->n_destinations; i++) {
+        const struct conf_destination *d = &conf->destinations[i];
+        for (size_t k = 0; k < d->mx.n; k++)
+            if (plan_matches_mx(p, slice_str(d->mx.items[k])))
+                return d;
+    }
+    return &conf->destinations[conf->n_destinations - 1];
+}
+
+static void name_site(struct buf *out, const struct conf_destination *d, const struct plan *p,
+                      bool claimed)
+{
+    buf_init(out, sizeof p->site + 200);
+    if (d->relay.n > 0) {
+        buf_add_str(out, d->name);
+        return;
+    }
+    if (claimed) /* its limits are its own, though others may share the hosts */
+        buf_addf(out, "%s:", d->name);
+    buf_add_str(out, p->site);
+}
+
+/* Takes the plan. */
+static void answer(void *ctx, struct plan *p)
+{
+    struct question *q = ctx;
+    bool claimed = q->dest != NULL;
+    const struct conf_destination *d = claimed ? q->dest : by_mx(q->conf, p);
+    struct spooler_plan *a = must_alloc(sizeof *a);
+    a->msg.type = SPOOLER_PLAN;
+    a->domain = q->r->domain;
+    p->dns_ms = (int32_t)(mono_now().ms - q->asked.ms);
+    if (p->fault != FAULT_NONE) {
+        a->failed = verdict_of_fault(p->fault, PHASE_NONE, slice_str(p->detail));
+        plan_unref(p);
+    } else {
+        name_site(&a->site, d, p, claimed);
+        buf_init(&a->destination, 200);
+        buf_add_str(&a->destination, d->name);
+        a->limits = (struct sched_limits){d->connections, d->messages_per_connection,
+                                          RECIPIENTS_PER_MESSAGE};
+        a->ttl_ms = (int64_t)p->ttl_s * 1000 < TTL_MIN_MS ? TTL_MIN_MS : (int64_t)p->ttl_s * 1000;
+        a->plan = &p->frozen;
+    }
+    port_send(q->o->spooler, &a->msg);
+    conf_unref(q->conf);
+    free(q->r);
+    free(q);
+}
+
+static struct plan_maker *relay_maker(const struct conf_destination *d,
+                                      const struct plan_options *opt)
+{
+    struct slice *hosts = must_alloc(d->relay.n * sizeof *hosts);
+    for (size_t i = 0; i < d->relay.n; i++)
+        hosts[i] = slice_str(d->relay.items[i]);
+    struct plan_maker *m = plan_maker_relay(hosts, d->relay.n, opt);
+    free(hosts);
+    return m;
+}
+
+void out_resolve_run(struct outbound *o, struct out_resolve *r)
+{
+    struct question *q = must_alloc(sizeof *q);
+    *q = (struct question){.o = o, .r = r, .conf = conf_ref(o->conf), .asked = mono_now()};
+    struct slice domain = buf_slice(&r->domain);
+    q->dest = conf_by_domain(q->conf, domain);
+    struct plan_options opt = {
+        .port = q->dest ? q->dest->port : q->conf->destinations[q->conf->n_destinations - 1].port,
+        .allow_private = q->conf->allow_private_addresses,
+        .ipv4 = true,
+        .ipv6 = true,
+        .own = o->own,
+        .n_own = o->n_own,
+        .own_hostname = slice_str(q->conf->hostname),
+    };
+    if (q->dest && q->dest->relay.n > 0)
+        resolver_plan(o->resolver, relay_maker(q->dest, &opt), answer, q);
+    else if (domain.n > 0 && domain.p[0] == '[')
+        answer(q, plan_literal(domain, &opt));
+    else
+        resolver_plan(o->resolver, plan_maker_new(domain, &opt), answer, q);
+}

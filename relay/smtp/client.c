@@ -185,7 +185,6 @@ void client_settle(struct smtp_client *c, const struct verdict *v)
 void client_txn_done(struct smtp_client *c)
 {
     c->stage = STAGE_READY;
-    c->deadline = MONO_NEVER;
     c->told_ready = false;
     c->reusable = true;
     client_act(c, CLI_TXN_DONE);
@@ -226,10 +225,11 @@ void client_over_fault(struct smtp_client *c, enum fault f, struct slice detail)
     client_over(c, verdict_of_fault(f, smtp_client_phase(c), detail), false);
 }
 
-/* The dot may be there and the message with it. */
+/* The dot may be there and the message with it. (With a lone dot there is nothing left to decide.)
+ */
 static bool in_doubt(const struct smtp_client *c)
 {
-    return c->stage == STAGE_DOT && !c->lone_dot;
+    return c->stage == STAGE_DOT;
 }
 
 void smtp_client_lost(struct smtp_client *c, struct slice why, struct mono now)
@@ -261,11 +261,11 @@ static void protocol_error(struct smtp_client *c)
     client_over_fault(c, FAULT_SMTP_PROTOCOL, slice_head(buf_slice(&c->parser.raw), 256));
 }
 
-/* A reply that no command waits for: only an early answer to content under way means something (RFC
- * 5321 section 4.5.3.2.5 does not forbid it, and full or policy-minded servers do it). */
+/* A reply that no command waits for. An early refusal of content under way means what it says (full
+ * or policy-minded servers do it); an early yes cannot, and smtp_trouble knows that. */
 static void surplus_reply(struct smtp_client *c, const struct smtp_reply *reply)
 {
-    if (c->stage == STAGE_CONTENT && reply->code >= 400)
+    if (c->stage == STAGE_CONTENT)
         client_over(c, smtp_trouble(PHASE_DATA, reply), false);
     else
         protocol_error(c);

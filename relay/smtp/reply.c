@@ -87,9 +87,12 @@ enum smtp_reply_result smtp_reply_parse(struct smtp_reply_parser *p, struct slic
 
     size_t eol = slice_find(*in, '\n');
     bool whole = eol < in->n;
-    if (!buf_add(&p->raw, slice_head(*in, whole ? eol + 1 : eol)))
+    struct slice part = slice_head(*in, whole ? eol + 1 : eol);
+    size_t room = SMTP_REPLY_LINE_MAX - p->raw.n;
+    buf_add(&p->raw, slice_head(part, room));
+    *in = slice_skip(*in, part.n < room ? part.n : room);
+    if (part.n > room)
         return SMTP_REPLY_BAD;
-    *in = slice_skip(*in, whole ? eol + 1 : eol);
     if (!whole)
         return SMTP_REPLY_MORE;
 

@@ -1,0 +1,205 @@
+/*
+ * Any bytes as a peer. The first byte of the input chooses the settings, the rest are turns, ended
+ * by 0xFF: the peer says one whenever we have said all that we can; after the last one it goes
+ * away, or falls silent.
+ *
+ * Laws: the session ends; each transaction begun ends once, with one verdict for each recipient; a
+ * recipient counts as delivered only when the last thing said is a dot; we say whole CRLF lines;
+ * lines in pieces give the same actions and words as lines whole. (Turns whole are a third run and
+ * not compared: a peer that answers before it was asked is noticed as far as its bytes are here.)
+ */
+#include "relay/smtp/client.h"
+#include "relay/base/must.h"
+#include <stdlib.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define N_RCPTS 3
+
+/* How the peer's words come: a turn at once, a line at once, a line in pieces. */
+enum cut { TURNS, LINES, PIECES };
+
+struct run {
+    struct smtp_client_conf conf;
+    struct smtp_client *client;
+    struct mono now;
+    struct smtp_client_txn txn;
+    struct buf log, said;
+    uint8_t key;
+    enum cut cut;
+    bool ready, body, closed, in_txn, tls;
+    unsigned begun, done, bodies;
+};
+
+static void take_verdict(struct run *r, const struct verdict *v)
+{
+    MUST(v->kind != VERDICT_NONE && enhanced_is(v->enhanced));
+    MUST(!v->text || strlen(v->text) <= VERDICT_TEXT_MAX);
+    if (v->kind == VERDICT_DELIVERED) {
+        MUST(v->code / 100 == 2 && v->phase == PHASE_EOD);
+        struct slice said = buf_slice(&r->said);
+        MUST(said.n >= 5 && slice_eq(slice_skip(said, said.n - 5), SLICE_LIT("\r\n.\r\n")));
+    }
+    buf_addf(&r->log, "%d/%d/%d/%d/%d/%u.%u.%u ", (int)v->kind, (int)v->scope, (int)v->class,
+             (int)v->phase, (int)v->fault, v->enhanced.class, v->enhanced.subject,
+             v->enhanced.detail);
+}
+
+static void take_act(struct run *r, const struct smtp_client_action *a)
+{
+    MUST(!r->closed);
+    buf_addf(&r->log, "%d%d ", (int)a->act, a->reusable);
+    switch (a->act) {
+    case CLI_STARTTLS:
+        r->tls = true;
+        break;
+    case CLI_READY:
+        MUST(!r->in_txn);
+        r->ready = true;
+        break;
+    case CLI_BODY:
+        MUST(r->in_txn);
+        r->body = true;
+        break;
+    case CLI_TXN_DONE:
+        MUST(r->in_txn && a->n == N_RCPTS);
+        r->in_txn = r->body = false;
+        r->done++;
+        for (size_t i = 0; i < a->n; i++)
+            take_verdict(r, &a->verdicts[i]);
+        break;
+    case CLI_FAILED:
+        MUST(r->begun == 0);
+        take_verdict(r, a->verdict);
+        break;
+    case CLI_CLOSE:
+        MUST(!r->in_txn);
+        r->closed = true;
+        break;
+    }
+}
+
+static void pull(struct run *r)
+{
+    struct smtp_client_action a;
+    while (smtp_client_next(r->client, &a))
+        take_act(r, &a);
+    struct slice out = smtp_client_output(r->client);
+    if (out.n == 0)
+        return;
+    buf_add(&r->said, out);
+    smtp_client_sent(r->client, out.n, r->now);
+    pull(r);
+}
+
+/* Does the one thing that the machine waits for; false: it waits for the peer. */
+static bool act(struct run *r)
+{
+    if (r->closed)
+        return false;
+    if (r->tls) {
+        r->tls = false;
+        smtp_client_tls_done(r->client, (r->key & 8) != 0, SLICE_LIT("no"), r->now);
+    } else if (r->body) {
+        r->body = false;
+        r->bodies++;
+        smtp_client_body(r->client, SLICE_LIT(".line\r\n"), (r->key & 16) || r->bodies % 3 == 0,
+                         r->now);
+    } else if (r->ready && r->begun < 3) {
+        r->ready = false;
+        r->in_txn = true;
+        r->begun++;
+        smtp_client_begin(r->client, &r->txn, r->now);
+    } else if (r->ready) {
+        r->ready = false;
+        smtp_client_quit(r->client, r->now);
+    } else {
+        return false;
+    }
+    pull(r);
+    return true;
+}
+
+static void hear_bytes(struct run *r, struct slice bytes)
+{
+    while (bytes.n && !r->closed) {
+        size_t n = r->cut == PIECES ? 1 + (bytes.n * 7 + r->key) % 5 : bytes.n;
+        size_t taken = smtp_client_bytes(r->client, slice_head(bytes, n), r->now);
+        MUST(taken > 0 && taken <= bytes.n);
+        bytes = slice_skip(bytes, taken);
+        pull(r);
+    }
+}
+
+static void hear(struct run *r, struct slice turn)
+{
+    if (r->cut == TURNS)
+        hear_bytes(r, turn);
+    while (r->cut != TURNS && turn.n && !r->closed) {
+        size_t n = slice_find(turn, '\n') + 1;
+        hear_bytes(r, slice_head(turn, n));
+        turn = slice_skip(turn, n);
+        while (act(r))
+            ;
+    }
+}
+
+static void end(struct run *r)
+{
+    if (!r->closed && (r->key & 32)) {
+        for (int i = 0; i < 4 && !r->closed; i++) {
+            r->now = smtp_client_deadline(r->client);
+            smtp_client_tick(r->client, r->now);
+            pull(r);
+            while (act(r))
+                ;
+        }
+    } else if (!r->closed) {
+        smtp_client_lost(r->client, SLICE_LIT("gone"), r->now);
+        pull(r);
+    }
+    MUST(r->closed && !r->in_txn && r->begun == r->done);
+    MUST(smtp_client_output(r->client).n == 0);
+    MUST(smtp_client_deadline(r->client).ms == MONO_NEVER.ms);
+    for (size_t i = 0; i < r->said.n; i++)
+        MUST(r->said.p[i] != '\n' || (i > 0 && r->said.p[i - 1] == '\r'));
+}
+
+static void session(uint8_t key, struct slice script, enum cut cut, struct run *r)
+{
+    static const struct slice rcpts[N_RCPTS] = {{(const uint8_t *)"a@example.org", 13},
+                                                {(const uint8_t *)"b\r\n@example.org", 15},
+                                                {(const uint8_t *)"c@example.org", 13}};
+    *r = (struct run){.key = key, .cut = cut};
+    r->log = r->said = BUF_MAX((size_t)16 << 20);
+    r->conf = (struct smtp_client_conf){.helo = SLICE_LIT("me"),
+                                        .tls = (enum smtp_tls_level)(key % 4 % 3),
+                                        .tls_on = (key & 4) != 0};
+    r->txn = (struct smtp_client_txn){
+        .sender = SLICE_LIT("s@example.net"), .rcpts = rcpts, .n_rcpts = N_RCPTS, .size = 21};
+    r->client = smtp_client_new(&r->conf, r->now);
+    pull(r);
+    while (script.n && !r->closed) {
+        hear(r, slice_cut(&script, 0xff));
+        while (act(r))
+            ;
+    }
+    end(r);
+    smtp_client_free(r->client);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (size == 0)
+        return 0;
+    struct run runs[3];
+    for (enum cut cut = TURNS; cut <= PIECES; cut++)
+        session(data[0], slice_of(data + 1, size - 1), cut, &runs[cut]);
+    MUST(slice_eq(buf_slice(&runs[LINES].log), buf_slice(&runs[PIECES].log)));
+    MUST(slice_eq(buf_slice(&runs[LINES].said), buf_slice(&runs[PIECES].said)));
+    for (enum cut cut = TURNS; cut <= PIECES; cut++) {
+        buf_done(&runs[cut].log);
+        buf_done(&runs[cut].said);
+    }
+    return 0;
+}

@@ -6,8 +6,9 @@
  *                                                      ▲                                           │ sched_conn_ready pulls the next
  *                                                      └────────── retry (sched_add again) ◀───────┘ sched_conn_gone ends
  *
- * Laws: never more connections open on a site than its window; never two jobs on one connection; a recipient is in exactly one
- * place; due recipients of a site with a free slot are never left waiting. Cost of each call: O(log n) at most.
+ * Laws: no connection is opened where as many are open as the window allows; never two jobs on one connection; a recipient is in exactly one
+ * place; due recipients of a site with a free slot are never left waiting; users of a site take turns by recipients. Cost of each call: O(log n),
+ * and what an answer moves (the recipients of a domain that got its plan).
  */
 #pragma once
 #include "queue/message.h"
@@ -29,7 +30,9 @@ enum sched_act {
     SCHED_RESOLVE, /* domain: find its plan, then sched_plan or sched_plan_failed */
     SCHED_OPEN,    /* a new connection `conn` to `site` by `plan`, with its first job */
     SCHED_WORK,    /* job for the idle connection `conn` */
-    SCHED_CLOSE    /* idle connection `conn` is not needed (idle too long, or the site's window shrank) */
+    SCHED_CLOSE,   /* connection `conn` is not needed (idle too long, worked long enough, or the site's window shrank) */
+    SCHED_EXPIRE   /* job: a recipient whose lifetime ended while its site was dead or before its next turn: no attempt is possible; it has
+                      left the scheduler */
 };
 
 struct sched_action {
@@ -40,16 +43,18 @@ struct sched_action {
     uint64_t conn;
     unsigned loop;           /* OPEN: which net loop; WORK, CLOSE: the loop it lives on */
     struct frozen *plan;     /* OPEN: borrowed; ref it to keep it */
-    struct sched_job job;    /* OPEN, WORK; its recipients are marked active */
+    struct sched_job job;    /* OPEN, WORK: its recipients are marked active; EXPIRE: one recipient */
 };
 
 struct sched;
-struct sched *sched_new(unsigned loops, const struct retry_policy *default_retry, uint64_t seed);
+struct sched *sched_new(unsigned loops, uint64_t seed);
 void sched_free(struct sched *s);
+/* For connections opened from now on. */
+void sched_set_loops(struct sched *s, unsigned loops);
 
 /* A queued recipient waits for its due time from now on (also after a deferral or release). */
 void sched_add(struct sched *s, struct recipient *r);
-/* It leaves (held, finished, removed); not while active. */
+/* It leaves (held, finished, removed), if it is here; not while active. */
 void sched_remove(struct sched *s, struct recipient *r);
 /* Its due time becomes now (queue retry). */
 void sched_hurry(struct sched *s, struct recipient *r, struct wall now);
@@ -60,6 +65,7 @@ void sched_plan(struct sched *s, struct slice domain, struct slice site, struct 
 /* Answer to RESOLVE: no plan. Hands out (and removes) each due recipient of the domain, for its verdict. */
 void sched_plan_failed(struct sched *s, struct slice domain, void (*each)(void *ctx, struct recipient *r), void *ctx);
 
+/* Ask until false. Takes in at most 1,000 due recipients a call: where more are due, the deadline is now. */
 bool sched_next(struct sched *s, struct wall now, struct mono mono, struct sched_action *ret);
 
 /* The connection has finished its job (recipients no longer active; the caller sched_adds those to be retried) and can take another. */
@@ -73,6 +79,13 @@ void sched_feedback(struct sched *s, uint64_t conn, enum sched_outcome o, struct
 
 /* When sched_next should be asked again though nothing happened; both clocks. */
 void sched_deadline(const struct sched *s, struct wall *ret_wall, struct mono *ret_mono);
+
+/* Recipients that are due and await a plan or a turn; and those whose time has not come. */
+void sched_count(const struct sched *s, uint64_t *ret_ready, uint64_t *ret_waiting);
+/* Where a connection leads; false: no such one. Borrowed until the next call. */
+bool sched_conn_where(const struct sched *s, uint64_t conn, struct slice *ret_site, struct slice *ret_destination);
+/* Where a recipient stands: true when due. Site and destination are "" while unknown; borrowed until the next call. */
+bool sched_where(const struct recipient *r, struct slice *ret_site, struct slice *ret_destination);
 
 /* For status and `queue`: what holds each destination back. */
 struct sched_site_view {

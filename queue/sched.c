@@ -1,0 +1,423 @@
+/* Recipients and domains: what is due, and which plan it needs. Sites and connections:
+ * sched_site.c. */
+#include "queue/sched.h"
+#include "queue/sched_int.h"
+#include "relay/base/defer.h"
+#include "relay/base/must.h"
+
+#define DUE_AT_ONCE 1000                /* taken in by one call of sched_next */
+#define LOOK_AGAIN_S (INT64_C(10) * 60) /* when an expired one may still have its only attempt */
+
+struct sched *sched_new(unsigned loops, uint64_t seed)
+{
+    struct sched *s = must_alloc(sizeof *s);
+    s->loops = loops ? loops : 1;
+    rng_seed(&s->rng, seed);
+    return s;
+}
+
+void sched_set_loops(struct sched *s, unsigned loops)
+{
+    s->loops = loops ? loops : 1;
+}
+
+/* --- domains -------------------------------------------------------------------------------------
+ */
+
+static struct sched_domain *domain_find(const struct sched *s, struct slice name)
+{
+    struct sched_domain *d;
+    const void *key = name.n ? (const void *)name.p : "";
+    HASH_FIND(hh, s->domains, key, name.n, d);
+    return d;
+}
+
+static struct sched_domain *domain_get(struct sched *s, struct slice name)
+{
+    struct sched_domain *d = domain_find(s, name);
+    if (d)
+        return d;
+    d = must_alloc(sizeof *d + name.n + 1);
+    d->name_n = name.n;
+    if (name.n)
+        memcpy(d->name, name.p, name.n);
+    HASH_ADD_KEYPTR(hh, s->domains, d->name, d->name_n, d);
+    return d;
+}
+
+static void domain_list(struct sched *s, struct sched_domain *d, enum domain_list to)
+{
+    if (d->list == LIST_RESOLVE)
+        DL_DELETE(s->to_resolve, d);
+    else if (d->list == LIST_EMPTY)
+        DL_DELETE(s->empty, d);
+    d->list = to;
+    if (to == LIST_RESOLVE)
+        DL_APPEND(s->to_resolve, d);
+    else if (to == LIST_EMPTY)
+        DL_APPEND(s->empty, d);
+}
+
+void domain_ask(struct sched *s, struct sched_domain *d)
+{
+    if (d->asked)
+        return;
+    d->asked = true;
+    domain_list(s, d, LIST_RESOLVE);
+}
+
+/* An empty domain is kept only while its plan is good, and while its answer is awaited. */
+static void domain_settle(struct sched *s, struct sched_domain *d)
+{
+    if (d->n == 0 && !d->asked)
+        domain_list(s, d, LIST_EMPTY);
+}
+
+static void domain_set_site(struct sched *s, struct sched_domain *d, struct sched_site *t)
+{
+    struct sched_site *old = d->site;
+    if (old == t)
+        return;
+    d->site = t;
+    if (t) {
+        t->n_domains++;
+        t->waiting += d->n_waiting;
+    }
+    if (old) {
+        old->n_domains--;
+        old->waiting -= d->n_waiting;
+        site_release(s, old);
+    }
+}
+
+static void domain_free(struct sched *s, struct sched_domain *d)
+{
+    domain_list(s, d, LIST_NONE);
+    domain_set_site(s, d, NULL);
+    HASH_DEL(s->domains, d);
+    free(d);
+}
+
+/* Two are looked at in each call, so that the list cannot grow by itself. */
+static void sweep_empty(struct sched *s, struct mono mono)
+{
+    for (int i = 0; i < 2 && s->empty; i++) {
+        struct sched_domain *d = s->empty;
+        if (!d->site || mono_reached(d->valid_until, mono))
+            domain_free(s, d);
+        else
+            domain_list(s, d, LIST_EMPTY); /* to the end */
+    }
+}
+
+void sched_free(struct sched *s)
+{
+    struct sched_domain *d, *next_domain;
+    struct sched_conn *c, *next_conn;
+    struct sched_site *t, *next_site;
+    if (!s)
+        return;
+    HASH_ITER (hh, s->conns, c, next_conn) {
+        HASH_DEL(s->conns, c);
+        free(c);
+    }
+    HASH_ITER (hh, s->domains, d, next_domain) {
+        HASH_DEL(s->domains, d);
+        free(d);
+    }
+    HASH_ITER (hh, s->sites, t, next_site) {
+        site_free(s, t);
+    }
+    heap_done(&s->moments);
+    heap_done(&s->probes);
+    free(s);
+}
+
+/* --- recipients ----------------------------------------------------------------------------------
+ */
+
+static void count_waiting(struct sched *s, struct sched_domain *d, bool in)
+{
+    s->waiting += in ? 1 : UINT64_MAX;
+    d->n_waiting += in ? 1 : UINT64_MAX;
+    if (d->site)
+        d->site->waiting += in ? 1 : UINT64_MAX;
+}
+
+static bool is_listed(const struct recipient *r)
+{
+    return r->prev != NULL;
+}
+
+/* Off its lane or its domain's list; it is then neither ready nor waiting. */
+static void unlist(struct sched *s, struct recipient *r)
+{
+    struct sched_domain *d = r->domain;
+    if (d->site) {
+        site_unlink(d->site, r);
+    } else {
+        DL_DELETE(d->pending, r);
+        r->prev = r->next = NULL;
+    }
+    s->ready--;
+    d->n_ready--;
+}
+
+static void enlist(struct sched *s, struct recipient *r)
+{
+    struct sched_domain *d = r->domain;
+    s->ready++;
+    d->n_ready++;
+    if (d->site)
+        site_push(s, d->site, r);
+    else
+        DL_APPEND(d->pending, r);
+}
+
+static void leave(struct sched *s, struct recipient *r)
+{
+    struct sched_domain *d = r->domain;
+    if (is_listed(r))
+        unlist(s, r);
+    else
+        count_waiting(s, d, false);
+    heap_drop(&s->moments, &r->heap_index);
+    r->domain = NULL;
+    d->n--;
+    domain_settle(s, d);
+}
+
+void sched_lend(struct sched *s, struct recipient *r)
+{
+    leave(s, r);
+    r->active = true;
+}
+
+void sched_add(struct sched *s, struct recipient *r)
+{
+    MUST(!r->domain && !r->active && r->heap_index == 0);
+    DEFER(buf_done) struct buf name = BUF_MAX(512);
+    recipient_domain(r, &name);
+    struct sched_domain *d = domain_get(s, buf_slice(&name));
+    if (d->list == LIST_EMPTY)
+        domain_list(s, d, LIST_NONE);
+    r->domain = d;
+    r->prev = r->next = NULL;
+    d->n++;
+    count_waiting(s, d, true);
+    heap_set(&s->moments, &r->heap_index, r->due.us);
+}
+
+void sched_remove(struct sched *s, struct recipient *r)
+{
+    MUST(!r->active);
+    if (r->domain)
+        leave(s, r);
+}
+
+void sched_hurry(struct sched *s, struct recipient *r, struct wall now)
+{
+    r->due = now;
+    if (!r->domain)
+        return;
+    if (!is_listed(r))
+        heap_set(&s->moments, &r->heap_index, now.us);
+    struct sched_site *t = r->domain->site;
+    if (t && t->dead && t->n_conns == 0) {
+        t->next_probe = (struct mono){0};
+        heap_set(&s->probes, &t->probe_index, 0);
+    }
+}
+
+/* --- answers to RESOLVE --------------------------------------------------------------------------
+ */
+
+/* Takes the domain's due recipients off their list: a chain by `next`, oldest first. They stay
+ * known here. */
+static struct recipient *domain_pluck(struct sched *s, struct sched_domain *d)
+{
+    struct recipient *chain = NULL, *r, *next;
+    struct sched_lane *lane, *next_lane;
+    if (!d->site) {
+        while ((r = d->pending)) {
+            unlist(s, r);
+            DL_APPEND(chain, r);
+        }
+        return chain;
+    }
+    HASH_ITER (hh, d->site->lanes, lane, next_lane) {
+        for (r = lane->rcpts; r && d->n_ready > 0; r = next) {
+            next = r->next;
+            if (r->domain != d)
+                continue;
+            unlist(s, r); /* the lane goes with its last one */
+            DL_APPEND(chain, r);
+        }
+        if (d->n_ready == 0)
+            break;
+    }
+    return chain;
+}
+
+void sched_plan(struct sched *s, struct slice domain, struct slice site, struct slice destination,
+                const struct sched_limits *l, struct frozen *plan, struct mono valid_until,
+                struct mono now)
+{
+    struct sched_domain *d = domain_find(s, domain);
+    if (!d)
+        return;
+    struct sched_site *t = site_get(s, destination, site);
+    struct mono least = mono_add(now, PLAN_MIN_MS);
+    d->asked = false;
+    domain_list(s, d, LIST_NONE);
+    d->valid_until = valid_until.ms > least.ms ? valid_until : least;
+    if (d->site != t) {
+        struct recipient *chain = domain_pluck(s, d), *r, *next;
+        if (d->site)
+            d->site->refreshing = false;
+        domain_set_site(s, d, t);
+        DL_FOREACH_SAFE (chain, r, next) {
+            r->prev = r->next = NULL;
+            enlist(s, r);
+        }
+    }
+    site_set_plan(s, t, l, plan, d->valid_until);
+    domain_settle(s, d);
+}
+
+void sched_plan_failed(struct sched *s, struct slice domain,
+                       void (*each)(void *ctx, struct recipient *r), void *ctx)
+{
+    struct sched_domain *d = domain_find(s, domain);
+    if (!d)
+        return;
+    struct recipient *chain = domain_pluck(s, d), *r, *next;
+    if (d->site) {
+        d->site->refreshing = false;
+        site_kick(s, d->site);
+        domain_set_site(s, d, NULL);
+    }
+    d->asked = false;
+    domain_list(s, d, LIST_NONE);
+    DL_FOREACH (chain, r) {
+        heap_drop(&s->moments, &r->heap_index);
+        r->domain = NULL;
+        d->n--;
+    }
+    domain_settle(s, d);
+    for (r = chain; r; r = next) {
+        next = r->next;
+        r->prev = r->next = NULL;
+        each(ctx, r);
+    }
+}
+
+/* --- what is due ---------------------------------------------------------------------------------
+ */
+
+static void becomes_ready(struct sched *s, struct recipient *r, struct mono mono)
+{
+    struct sched_domain *d = r->domain;
+    count_waiting(s, d, false);
+    enlist(s, r);
+    heap_set(&s->moments, &r->heap_index, r->message->expires.us);
+    /* Checklist 48: each retry resolves again; meanwhile the site's plan, if it is good, may serve.
+     */
+    if (!d->site || mono_reached(d->valid_until, mono))
+        domain_ask(s, d);
+}
+
+/*
+ * Its lifetime has ended while it stood in line. Where attempts go on, one that never had any waits
+ * for its only one; else the last attempt that was made, by it or by the site's probe, was the
+ * last.
+ */
+static bool expires_in_line(struct sched *s, struct recipient *r, struct wall now,
+                            struct sched_action *ret)
+{
+    const struct sched_site *t = r->domain->site;
+    if (!t || (!t->dead && r->attempts == 0)) {
+        heap_set(&s->moments, &r->heap_index, wall_add_s(now, LOOK_AGAIN_S).us);
+        return false;
+    }
+    leave(s, r);
+    *ret = (struct sched_action){.act = SCHED_EXPIRE,
+                                 .job = {.message = r->message, .rcpts = {r}, .n = 1}};
+    return true;
+}
+
+static bool take_due(struct sched *s, struct wall now, struct mono mono, struct sched_action *ret)
+{
+    const struct heap_entry *top;
+    for (int i = 0; i < DUE_AT_ONCE && (top = heap_top(&s->moments)) && top->key <= now.us; i++) {
+        struct recipient *r = HEAP_ITEM(top, struct recipient, heap_index);
+        if (!is_listed(r))
+            becomes_ready(s, r, mono);
+        else if (expires_in_line(s, r, now, ret))
+            return true;
+    }
+    return false;
+}
+
+static bool next_resolve(struct sched *s, struct sched_action *ret)
+{
+    struct sched_domain *d = s->to_resolve;
+    if (!d)
+        return false;
+    domain_list(s, d, LIST_NONE);
+    *ret = (struct sched_action){.act = SCHED_RESOLVE, .domain = slice_of(d->name, d->name_n)};
+    return true;
+}
+
+bool sched_next(struct sched *s, struct wall now, struct mono mono, struct sched_action *ret)
+{
+    sweep_empty(s, mono);
+    site_timers(s, mono);
+    return take_due(s, now, mono, ret) || site_next_close(s, ret) || next_resolve(s, ret) ||
+           site_next_work(s, mono, ret) || next_resolve(s, ret);
+}
+
+void sched_deadline(const struct sched *s, struct wall *ret_wall, struct mono *ret_mono)
+{
+    const struct heap_entry *due = heap_top(&s->moments), *probe = heap_top(&s->probes);
+    *ret_wall = due ? (struct wall){due->key} : WALL_NEVER;
+    *ret_mono = probe ? (struct mono){probe->key} : MONO_NEVER;
+    if (s->idle)
+        *ret_mono = mono_min(*ret_mono, mono_add(s->idle->idle_since, IDLE_KEEP_MS));
+}
+
+/* --- views ---------------------------------------------------------------------------------------
+ */
+
+void sched_count(const struct sched *s, uint64_t *ret_ready, uint64_t *ret_waiting)
+{
+    *ret_ready = s->ready;
+    *ret_waiting = s->waiting;
+}
+
+bool sched_where(const struct recipient *r, struct slice *ret_site, struct slice *ret_destination)
+{
+    const struct sched_site *t = r->domain ? r->domain->site : NULL;
+    *ret_site = t ? site_name(t) : SLICE_LIT("");
+    *ret_destination = t ? site_destination(t) : SLICE_LIT("");
+    return r->domain && is_listed(r);
+}
+
+void sched_each_site(const struct sched *s,
+                     void (*each)(void *ctx, const struct sched_site_view *v), void *ctx)
+{
+    const struct sched_site *t;
+    for (t = s->sites; t; t = t->hh.next) {
+        struct sched_site_view v = {.site = site_name(t),
+                                    .destination = site_destination(t),
+                                    .ready = t->ready,
+                                    .waiting = t->waiting,
+                                    .connections = t->n_conns,
+                                    .idle = t->n_idle,
+                                    .window = t->window,
+                                    .limit = t->limits.connections,
+                                    .dead = t->dead,
+                                    .next_probe = t->dead ? t->next_probe : MONO_NEVER};
+        each(ctx, &v);
+    }
+}

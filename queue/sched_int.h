@@ -1,0 +1,125 @@
+/*
+ * What sched.c (recipients, domains, whose turn) and sched_site.c (sites, lanes, connections, windows) share. Private to these two.
+ *
+ *   domain ──▶ site ──▶ lanes (one a user) ──▶ ready recipients, first in first out
+ *                 └───▶ connections: busy, idle (last used first), closing
+ *
+ * A recipient known here has `domain` set and lies on the heap: keyed by its due time while it waits, by its message's expiry once it is
+ * due. Due ones are also on a list (`prev` set): their domain's while that has no plan, else the lane of (site, user).
+ */
+#pragma once
+#include "queue/heap.h"
+#include "queue/sched.h"
+
+/* Domains and users are chosen by peers: the keyed hash, so that nobody can aim for one bucket. */
+#define HASH_FUNCTION(key, length, ret_hash)                                                       \
+    ((ret_hash) = (unsigned)slice_hash(slice_of((key), (length))))
+#include <uthash.h>
+#include <utlist.h>
+
+#define IDLE_KEEP_MS 5000
+#define PROBE_FIRST_MS (INT64_C(15) * 1000)
+#define PROBE_LAST_MS (INT64_C(30) * 60 * 1000)
+#define PLAN_MIN_MS 5000 /* a plan without any validity would be asked for again before it is used */
+#define FAILS_DEAD 3
+
+enum domain_list { LIST_NONE, LIST_RESOLVE, LIST_EMPTY };
+struct sched_domain {
+    UT_hash_handle hh;
+    struct sched_site *site; /* NULL: no plan yet, or none any more */
+    struct mono valid_until;
+    struct recipient *pending;       /* due, while there is no plan */
+    uint64_t n, n_waiting, n_ready;  /* known here = waiting + ready */
+    bool asked;                      /* RESOLVE is wanted or out */
+    enum domain_list list;
+    struct sched_domain *prev, *next;
+    size_t name_n;
+    char name[];
+};
+
+struct sched_lane {
+    UT_hash_handle hh;
+    struct sched_site *site;
+    struct recipient *rcpts;
+    int64_t turn; /* recipients served so far, on the site's scale: the lowest is next */
+    size_t heap_index;
+    size_t user_n;
+    char user[];
+};
+
+enum conn_state { CONN_BUSY, CONN_IDLE, CONN_CLOSING };
+struct sched_conn {
+    UT_hash_handle hh;
+    uint64_t id;
+    struct sched_site *site;
+    unsigned loop, jobs;
+    bool probe; /* opened to see whether a dead site lives */
+    enum conn_state state;
+    struct mono idle_since;
+    struct sched_conn *prev, *next;           /* s->idle (oldest first) or s->closing */
+    struct sched_conn *site_prev, *site_next; /* site->idle, newest first */
+};
+
+struct sched_site {
+    UT_hash_handle hh;
+    struct sched_limits limits;
+    struct frozen *plan;
+    struct mono valid_until;
+    bool refreshing; /* its plan is stale and one of its domains is asked again */
+    unsigned window, n_conns, n_idle;
+    unsigned fails; /* in a row */
+    bool dead;
+    struct mono next_probe;
+    int64_t probe_pause_ms;
+    size_t probe_index;
+    struct sched_conn *idle;
+    struct sched_lane *lanes;
+    struct heap turns;
+    int64_t turn; /* of the lane served last: where a new lane begins */
+    uint64_t ready, waiting, n_domains;
+    bool runnable;
+    struct sched_site *prev, *next;
+    size_t name_n, destination_n;
+    char key[]; /* destination, NUL, name */
+};
+
+struct sched {
+    unsigned loops, next_loop;
+    struct rng rng;
+    uint64_t last_conn, ready, waiting;
+    struct heap moments, probes;
+    struct sched_domain *domains, *to_resolve, *empty;
+    struct sched_site *sites, *runnable;
+    struct sched_conn *conns, *idle, *closing;
+};
+
+static inline struct slice site_name(const struct sched_site *t)
+{
+    return slice_of(t->key + t->destination_n + 1, t->name_n);
+}
+static inline struct slice site_destination(const struct sched_site *t)
+{
+    return slice_of(t->key, t->destination_n);
+}
+
+struct sched_site *site_get(struct sched *s, struct slice destination, struct slice name);
+/* Goes when nothing leads to it any more. */
+void site_release(struct sched *s, struct sched_site *t);
+void site_free(struct sched *s, struct sched_site *t);
+void site_set_plan(struct sched *s, struct sched_site *t, const struct sched_limits *l,
+                   struct frozen *plan, struct mono valid_until);
+/* Something changed that may let it work. */
+void site_kick(struct sched *s, struct sched_site *t);
+/* Ready lists: they count site->ready only. */
+void site_push(struct sched *s, struct sched_site *t, struct recipient *r);
+void site_unlink(struct sched_site *t, struct recipient *r);
+/* OPEN or WORK of the next site that can; false: none can now. */
+bool site_next_work(struct sched *s, struct mono mono, struct sched_action *ret);
+bool site_next_close(struct sched *s, struct sched_action *ret);
+/* Idle connections that waited long enough, probes whose time has come. */
+void site_timers(struct sched *s, struct mono mono);
+
+/* sched.c, for sched_site.c */
+void domain_ask(struct sched *s, struct sched_domain *d);
+/* The recipient goes out with a connection. */
+void sched_lend(struct sched *s, struct recipient *r);

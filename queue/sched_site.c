@@ -1,0 +1,423 @@
+/* Sites: who may be connected how often, which user's turn it is, and what failures do to the
+ * window. */
+#include "queue/sched_int.h"
+#include "relay/base/must.h"
+
+/* --- life of a site ----------------------------------------------------------------------------
+ */
+
+struct sched_site *site_get(struct sched *s, struct slice destination, struct slice name)
+{
+    size_t n = destination.n + 1 + name.n;
+    struct sched_site *made = must_alloc(sizeof *made + n), *t;
+    made->destination_n = destination.n;
+    made->name_n = name.n;
+    if (destination.n)
+        memcpy(made->key, destination.p, destination.n);
+    if (name.n)
+        memcpy(made->key + destination.n + 1, name.p, name.n);
+    HASH_FIND(hh, s->sites, made->key, n, t);
+    if (t) {
+        free(made);
+        return t;
+    }
+    made->probe_pause_ms = PROBE_FIRST_MS;
+    HASH_ADD_KEYPTR(hh, s->sites, made->key, n, made);
+    return made;
+}
+
+void site_free(struct sched *s, struct sched_site *t)
+{
+    struct sched_lane *lane, *next;
+    HASH_ITER (hh, t->lanes, lane, next) {
+        HASH_DEL(t->lanes, lane);
+        free(lane);
+    }
+    if (t->runnable)
+        DL_DELETE(s->runnable, t);
+    heap_drop(&s->probes, &t->probe_index);
+    heap_done(&t->turns);
+    frozen_unref(t->plan);
+    HASH_DEL(s->sites, t);
+    free(t);
+}
+
+void site_release(struct sched *s, struct sched_site *t)
+{
+    if (t->n_domains == 0 && t->n_conns == 0 && t->ready == 0)
+        site_free(s, t);
+}
+
+static unsigned limit_of(const struct sched_site *t)
+{
+    return t->limits.connections ? t->limits.connections : 1;
+}
+
+/* Half the limit, but two where two are allowed: slow start would leave a good receiver idle. */
+static unsigned window_first(const struct sched_site *t)
+{
+    unsigned limit = limit_of(t), half = limit / 2 > 2 ? limit / 2 : 2;
+    return half < limit ? half : limit;
+}
+
+static void close_surplus(struct sched *s, struct sched_site *t);
+
+void site_set_plan(struct sched *s, struct sched_site *t, const struct sched_limits *l,
+                   struct frozen *plan, struct mono valid_until)
+{
+    frozen_ref(plan);
+    frozen_unref(t->plan);
+    t->plan = plan;
+    t->valid_until = valid_until;
+    t->refreshing = false;
+    t->limits = *l;
+    if (t->window == 0)
+        t->window = window_first(t);
+    if (t->window > limit_of(t))
+        t->window = limit_of(t);
+    close_surplus(s, t);
+    site_kick(s, t);
+}
+
+void site_kick(struct sched *s, struct sched_site *t)
+{
+    if (t->runnable || t->ready == 0)
+        return;
+    t->runnable = true;
+    DL_APPEND(s->runnable, t);
+}
+
+/* --- lanes: users take turns ---------------------------------------------------------------------
+ */
+
+static struct sched_lane *lane_find(const struct sched_site *t, struct slice user)
+{
+    struct sched_lane *lane;
+    const void *key = user.n ? (const void *)user.p : "";
+    HASH_FIND(hh, t->lanes, key, user.n, lane);
+    return lane;
+}
+
+static struct sched_lane *lane_get(struct sched_site *t, struct slice user)
+{
+    struct sched_lane *lane = lane_find(t, user);
+    if (lane)
+        return lane;
+    lane = must_alloc(sizeof *lane + user.n + 1);
+    lane->site = t;
+    lane->user_n = user.n;
+    if (user.n)
+        memcpy(lane->user, user.p, user.n);
+    HASH_ADD_KEYPTR(hh, t->lanes, lane->user, lane->user_n, lane);
+    /* A newcomer begins where the others are now: it neither waits behind their past nor is paid
+     * for its own. */
+    lane->turn = t->turn;
+    heap_set(&t->turns, &lane->heap_index, lane->turn);
+    return lane;
+}
+
+void site_push(struct sched *s, struct sched_site *t, struct recipient *r)
+{
+    struct sched_lane *lane = lane_get(t, r->message->envelope.user);
+    DL_APPEND(lane->rcpts, r);
+    t->ready++;
+    site_kick(s, t);
+}
+
+void site_unlink(struct sched_site *t, struct recipient *r)
+{
+    struct sched_lane *lane = lane_find(t, r->message->envelope.user);
+    MUST(lane && t->ready > 0);
+    DL_DELETE(lane->rcpts, r);
+    r->prev = r->next = NULL;
+    t->ready--;
+    if (lane->rcpts)
+        return;
+    heap_drop(&t->turns, &lane->heap_index);
+    HASH_DEL(t->lanes, lane);
+    free(lane);
+}
+
+static void job_take(struct sched *s, struct sched_job *job, struct recipient *r)
+{
+    job->rcpts[job->n++] = r;
+    sched_lend(s, r);
+}
+
+/*
+ * Recipients of one message go together. They mostly stand behind one another in the lane; those of
+ * another domain at the same site may have come later, so the following recipients of the message
+ * are looked at too, up to a bound.
+ */
+static void job_fill(struct sched *s, struct sched_site *t, struct recipient *first,
+                     struct sched_job *job)
+{
+    enum { LOOK_AT = 512 };
+    struct message *m = job->message = first->message;
+    size_t max = sizeof job->rcpts / sizeof *job->rcpts, start = (size_t)(first - m->rcpts);
+    if (t->limits.recipients_per_message && t->limits.recipients_per_message < max)
+        max = t->limits.recipients_per_message;
+    job->n = 0;
+    job_take(s, job, first);
+    for (size_t i = 1; i < m->n_rcpts && i < LOOK_AT && job->n < max; i++) {
+        struct recipient *r = &m->rcpts[(start + i) % m->n_rcpts];
+        if (r->prev && r->domain && r->domain->site == t)
+            job_take(s, job, r);
+    }
+}
+
+static void job_next(struct sched *s, struct sched_site *t, struct sched_job *job)
+{
+    const struct heap_entry *top = heap_top(&t->turns);
+    MUST(top);
+    struct sched_lane *lane = HEAP_ITEM(top, struct sched_lane, heap_index);
+    struct slice user = lane->rcpts->message->envelope.user;
+    t->turn = lane->turn;
+    job_fill(s, t, lane->rcpts, job);
+    /* The lane is gone when that was its last one. */
+    lane = lane_find(t, user);
+    if (!lane)
+        return;
+    lane->turn += (int64_t)job->n;
+    heap_set(&t->turns, &lane->heap_index, lane->turn);
+}
+
+/* --- connections ---------------------------------------------------------------------------------
+ */
+
+static struct sched_conn *conn_find(const struct sched *s, uint64_t id)
+{
+    struct sched_conn *c;
+    HASH_FIND(hh, s->conns, &id, sizeof id, c);
+    return c;
+}
+
+bool sched_conn_where(const struct sched *s, uint64_t conn, struct slice *ret_site,
+                      struct slice *ret_destination)
+{
+    const struct sched_conn *c = conn_find(s, conn);
+    *ret_site = c ? site_name(c->site) : SLICE_LIT("");
+    *ret_destination = c ? site_destination(c->site) : SLICE_LIT("");
+    return c;
+}
+
+static void idle_leave(struct sched *s, struct sched_conn *c)
+{
+    DL_DELETE(s->idle, c);
+    DL_DELETE2(c->site->idle, c, site_prev, site_next);
+    c->site->n_idle--;
+}
+
+static void conn_close(struct sched *s, struct sched_conn *c)
+{
+    if (c->state == CONN_IDLE)
+        idle_leave(s, c);
+    c->state = CONN_CLOSING;
+    DL_APPEND(s->closing, c);
+}
+
+static void close_surplus(struct sched *s, struct sched_site *t)
+{
+    for (unsigned over = t->n_conns > t->window ? t->n_conns - t->window : 0; over && t->idle;
+         over--)
+        conn_close(s, t->idle);
+}
+
+/* A closing connection stays counted until it is gone: the receiver sees it until then. */
+bool site_next_close(struct sched *s, struct sched_action *ret)
+{
+    struct sched_conn *c = s->closing;
+    if (!c)
+        return false;
+    DL_DELETE(s->closing, c);
+    c->prev = NULL;
+    *ret = (struct sched_action){.act = SCHED_CLOSE,
+                                 .site = site_name(c->site),
+                                 .destination = site_destination(c->site),
+                                 .conn = c->id,
+                                 .loop = c->loop};
+    return true;
+}
+
+void sched_conn_ready(struct sched *s, uint64_t conn, struct mono now)
+{
+    struct sched_conn *c = conn_find(s, conn);
+    if (!c || c->state != CONN_BUSY)
+        return;
+    struct sched_site *t = c->site;
+    if ((t->limits.messages_per_connection && c->jobs >= t->limits.messages_per_connection) ||
+        t->n_conns > t->window) {
+        conn_close(s, c);
+        return;
+    }
+    c->state = CONN_IDLE;
+    c->idle_since = now;
+    DL_APPEND(s->idle, c);
+    DL_PREPEND2(t->idle, c, site_prev, site_next);
+    t->n_idle++;
+    site_kick(s, t);
+}
+
+void sched_conn_gone(struct sched *s, uint64_t conn, struct mono now)
+{
+    (void)now;
+    struct sched_conn *c = conn_find(s, conn);
+    if (!c)
+        return;
+    struct sched_site *t = c->site;
+    if (c->state == CONN_IDLE)
+        idle_leave(s, c);
+    else if (c->state == CONN_CLOSING && c->prev)
+        DL_DELETE(s->closing, c);
+    HASH_DEL(s->conns, c);
+    free(c);
+    t->n_conns--;
+    site_kick(s, t);
+    site_release(s, t);
+}
+
+/* --- the window ----------------------------------------------------------------------------------
+ */
+
+/* ±10 %: receivers that fell together are not probed together. */
+static int64_t probe_wait(struct sched *s, const struct sched_site *t)
+{
+    int64_t tenth = t->probe_pause_ms / 10;
+    return t->probe_pause_ms - tenth + (int64_t)rng_below(&s->rng, (uint64_t)tenth * 2 + 1);
+}
+
+static void site_bury(struct sched *s, struct sched_site *t, struct mono now)
+{
+    t->dead = true;
+    t->window = 1;
+    t->probe_pause_ms = PROBE_FIRST_MS;
+    t->next_probe = mono_add(now, probe_wait(s, t));
+    close_surplus(s, t);
+}
+
+static void site_failed(struct sched *s, struct sched_site *t, enum sched_outcome o,
+                        struct mono now)
+{
+    t->fails++;
+    t->window = t->window > 1 ? t->window / 2 : 1;
+    close_surplus(s, t);
+    /* One that only throttles is left alone too, once a single connection is still too many. */
+    if (t->fails >= FAILS_DEAD && (o == SCHED_UNREACHABLE || t->fails >= 2 * FAILS_DEAD))
+        site_bury(s, t, now);
+}
+
+static void site_worked(struct sched *s, struct sched_site *t)
+{
+    t->fails = 0;
+    if (t->dead) {
+        t->dead = false;
+        t->probe_pause_ms = PROBE_FIRST_MS;
+        heap_drop(&s->probes, &t->probe_index);
+    }
+    if (t->window < limit_of(t))
+        t->window++;
+    site_kick(s, t);
+}
+
+void sched_feedback(struct sched *s, uint64_t conn, enum sched_outcome o, struct wall now,
+                    struct mono mono)
+{
+    (void)now;
+    struct sched_conn *c = conn_find(s, conn);
+    if (!c)
+        return;
+    struct sched_site *t = c->site;
+    if (o == SCHED_OK) {
+        site_worked(s, t);
+    } else if (!t->dead) {
+        site_failed(s, t, o, mono);
+    } else if (c->probe) {
+        /* What fails beside the probe was under way when the site died. */
+        t->probe_pause_ms =
+            2 * t->probe_pause_ms < PROBE_LAST_MS ? 2 * t->probe_pause_ms : PROBE_LAST_MS;
+        t->next_probe = mono_add(mono, probe_wait(s, t));
+    }
+}
+
+/* --- work ----------------------------------------------------------------------------------------
+ */
+
+static void fill_work(struct sched *s, struct sched_conn *c, enum sched_act act,
+                      struct sched_action *ret)
+{
+    struct sched_site *t = c->site;
+    *ret = (struct sched_action){.act = act,
+                                 .site = site_name(t),
+                                 .destination = site_destination(t),
+                                 .conn = c->id,
+                                 .loop = c->loop,
+                                 .plan = act == SCHED_OPEN ? t->plan : NULL};
+    c->jobs++;
+    job_next(s, t, &ret->job);
+}
+
+static void open_conn(struct sched *s, struct sched_site *t, struct mono mono,
+                      struct sched_action *ret)
+{
+    struct sched_conn *c = must_alloc(sizeof *c);
+    c->id = ++s->last_conn;
+    c->site = t;
+    c->loop = s->next_loop++ % s->loops;
+    HASH_ADD(hh, s->conns, id, sizeof c->id, c);
+    t->n_conns++;
+    c->probe = t->dead;
+    if (t->dead)
+        t->next_probe = mono_add(mono, probe_wait(s, t));
+    fill_work(s, c, SCHED_OPEN, ret);
+}
+
+/* May it open another one now? Where only time is missing, a timer is set. */
+static bool may_open(struct sched *s, struct sched_site *t, struct mono mono)
+{
+    if (t->n_conns >= t->window || t->refreshing)
+        return false;
+    if (t->dead && !mono_reached(t->next_probe, mono)) {
+        heap_set(&s->probes, &t->probe_index, t->next_probe.ms);
+        return false;
+    }
+    if (!mono_reached(t->valid_until, mono))
+        return true;
+    const struct sched_lane *lane = HEAP_ITEM(heap_top(&t->turns), struct sched_lane, heap_index);
+    t->refreshing = true;
+    domain_ask(s, lane->rcpts->domain);
+    return false;
+}
+
+bool site_next_work(struct sched *s, struct mono mono, struct sched_action *ret)
+{
+    struct sched_site *t;
+    while ((t = s->runnable)) {
+        DL_DELETE(s->runnable, t);
+        t->runnable = false;
+        struct sched_conn *c = t->ready ? t->idle : NULL;
+        if (c) {
+            idle_leave(s, c);
+            c->state = CONN_BUSY;
+            fill_work(s, c, SCHED_WORK, ret);
+        } else if (t->ready && may_open(s, t, mono)) {
+            open_conn(s, t, mono, ret);
+        } else {
+            continue;
+        }
+        site_kick(s, t);
+        return true;
+    }
+    return false;
+}
+
+void site_timers(struct sched *s, struct mono mono)
+{
+    while (s->idle && mono_reached(mono_add(s->idle->idle_since, IDLE_KEEP_MS), mono))
+        conn_close(s, s->idle);
+    const struct heap_entry *top;
+    while ((top = heap_top(&s->probes)) && top->key <= mono.ms) {
+        struct sched_site *t = HEAP_ITEM(top, struct sched_site, probe_index);
+        heap_drop(&s->probes, &t->probe_index);
+        site_kick(s, t);
+    }
+}

@@ -1,0 +1,196 @@
+/*
+ * Failures that a sender must hear of. Once they are durable: wait until the first attempts of the
+ * other recipients are over (at most five minutes, so that one slow receiver keeps no one waiting),
+ * read the original, hand it out; when the report has not been stored a minute later, again. At
+ * most one is out for a message.
+ */
+#include "relay/base/defer.h"
+#include "relay/base/must.h"
+#include "relay/spooler/core_int.h"
+#include <errno.h>
+#include <stdlib.h>
+
+#define LOOK_AGAIN_MS 1000
+#define LOOK_AGAIN_LAST_MS 30000
+
+static struct bounce *bounce_find(const struct core *c, uint64_t id)
+{
+    struct bounce *b;
+    HASH_FIND(hh, c->bounces, &id, sizeof id, b);
+    return b;
+}
+
+static void look_at(struct core *c, struct bounce *b, struct mono at)
+{
+    heap_set(&c->bounce_times, &b->heap_index, at.ms);
+}
+
+static void set_state(struct core *c, struct bounce *b, enum bounce_state state)
+{
+    if (state != BOUNCE_WAIT && b->state == BOUNCE_WAIT)
+        c->bounces_out++;
+    else if (state == BOUNCE_WAIT && b->state != BOUNCE_WAIT)
+        c->bounces_out--;
+    b->state = state;
+}
+
+static void bounce_end(struct core *c, struct bounce *b)
+{
+    set_state(c, b, BOUNCE_WAIT);
+    heap_drop(&c->bounce_times, &b->heap_index);
+    HASH_DEL(c->bounces, b);
+    free(b);
+}
+
+void bounce_free(struct core *c)
+{
+    struct bounce *b, *next;
+    HASH_ITER (hh, c->bounces, b, next) {
+        HASH_DEL(c->bounces, b);
+        free(b);
+    }
+    heap_done(&c->bounce_times);
+}
+
+void bounce_wanted(struct core *c, uint64_t id)
+{
+    struct bounce *b = bounce_find(c, id);
+    if (b) {
+        bounce_poke(c, id);
+        return;
+    }
+    b = must_alloc(sizeof *b);
+    b->id = id;
+    b->since = c->mono;
+    HASH_ADD(hh, c->bounces, id, sizeof b->id, b);
+    look_at(c, b, c->mono);
+}
+
+void bounce_poke(struct core *c, uint64_t id)
+{
+    struct bounce *b = bounce_find(c, id);
+    if (!b || b->state != BOUNCE_WAIT)
+        return;
+    /* Not at once: a message with thousands of recipients is not walked for each result. */
+    int64_t soon = mono_add(c->mono, LOOK_AGAIN_MS).ms;
+    if (c->bounce_times.entries[b->heap_index - 1].key > soon)
+        look_at(c, b, (struct mono){soon});
+}
+
+static size_t count_due(const struct message *m)
+{
+    size_t n = 0;
+    for (uint32_t i = 0; m && i < m->n_rcpts; i++)
+        n += m->rcpts[i].dsn_due;
+    return n;
+}
+
+static struct out_dsn *dsn_new(const struct message *m, size_t n)
+{
+    struct out_dsn *d = must_alloc(sizeof *d);
+    d->msg.type = OUT_DSN;
+    d->message_id = m->id;
+    d->to = buf_of(m->envelope.sender);
+    d->envid = buf_of(m->envelope.envid);
+    d->queued = m->queued;
+    d->original_whole = !m->place.in_file;
+    d->rcpts = must_alloc(n * sizeof *d->rcpts);
+    for (uint32_t i = 0; i < m->n_rcpts; i++) {
+        const struct recipient *r = &m->rcpts[i];
+        if (!r->dsn_due)
+            continue;
+        struct out_dsn_rcpt *to = &d->rcpts[d->n++];
+        to->address = buf_of(r->address);
+        to->orcpt = buf_of(r->orcpt);
+        to->host = buf_of(slice_str(r->last_host));
+        to->last_attempt = r->last_attempt;
+        to->verdict = r->last ? verdict_copy(r->last)
+                              : verdict_of_fault(FAULT_EXPIRED, PHASE_NONE, SLICE_NONE);
+    }
+    MUST(d->n == n);
+    return d;
+}
+
+static void begin(struct core *c, struct bounce *b, const struct message *m)
+{
+    b->n = count_due(m);
+    size_t bytes = m->place.in_file ? SPOOL_INLINE_MAX : SIZE_MAX;
+    struct core_read *r = core_read_new(c, READ_BOUNCE, m, 0, bytes);
+    r->dsn = dsn_new(m, b->n);
+    set_state(c, b, BOUNCE_READING);
+    heap_drop(&c->bounce_times, &b->heap_index);
+    core_push(c, (struct core_action){.act = CORE_READ, .read = r});
+}
+
+static struct mono next_look(const struct core *c, const struct bounce *b)
+{
+    int64_t age = c->mono.ms - b->since.ms;
+    int64_t pause = age < LOOK_AGAIN_MS ? LOOK_AGAIN_MS : age;
+    return mono_add(c->mono, pause < LOOK_AGAIN_LAST_MS ? pause : LOOK_AGAIN_LAST_MS);
+}
+
+/* One entry whose time has come. */
+bool bounce_step(struct core *c)
+{
+    const struct heap_entry *top = heap_top(&c->bounce_times);
+    if (!top || top->key > c->mono.ms)
+        return false;
+    struct bounce *b = HEAP_ITEM(top, struct bounce, heap_index);
+    const struct message *m = spool_find(c->spool, b->id);
+    set_state(c, b, BOUNCE_WAIT); /* one that was out a minute has been lost */
+    if (count_due(m) == 0)
+        bounce_end(c, b);
+    else if (c->bounces_out < CORE_DSN_OUT_MAX &&
+             (message_dsn_ready(m) ||
+              mono_reached(mono_add(b->since, CORE_DSN_PATIENCE_MS), c->mono)))
+        begin(c, b, m);
+    else
+        look_at(c, b, next_look(c, b));
+    return true;
+}
+
+/* Damaged content does not keep the failure from being told; trouble of ours only delays it. */
+void bounce_read_done(struct core *c, struct core_read *r)
+{
+    struct bounce *b = bounce_find(c, r->dsn->message_id);
+    if (!b)
+        return;
+    look_at(c, b, mono_add(c->mono, CORE_DSN_AGAIN_MS));
+    if (r->error < 0 && r->error != -EBADMSG && r->error != -ENOENT) {
+        set_state(c, b, BOUNCE_WAIT);
+        return;
+    }
+    struct out_dsn *d = TAKE_PTR(r->dsn);
+    d->original = r->error < 0 ? body_new(0) : TAKE_PTR(r->body);
+    d->original_whole = d->original_whole && r->error >= 0;
+    set_state(c, b, BOUNCE_OUT);
+    unsigned loop = core_loop_of(c, slice_of(&d->message_id, sizeof d->message_id));
+    core_push(c, (struct core_action){.act = CORE_SEND, .loop = loop, .msg = &d->msg});
+}
+
+/* The report must tell of exactly the failures that its record marks as told: all that are due now.
+ */
+int bounce_check(struct core *c, uint64_t id)
+{
+    struct bounce *b = bounce_find(c, id);
+    if (!b || b->state != BOUNCE_OUT)
+        return -ESTALE;
+    size_t due = count_due(spool_find(c->spool, id));
+    if (due == b->n)
+        return 0;
+    if (due == 0) /* a report is being stored already */
+        return -ESTALE;
+    set_state(c, b, BOUNCE_WAIT);
+    look_at(c, b, mono_add(c->mono, LOOK_AGAIN_MS));
+    return -ESTALE;
+}
+
+/* More failures may have come since; then it goes on with those. */
+void bounce_told(struct core *c, uint64_t id)
+{
+    struct bounce *b = bounce_find(c, id);
+    if (!b)
+        return;
+    set_state(c, b, BOUNCE_WAIT);
+    look_at(c, b, c->mono);
+}

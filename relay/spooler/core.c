@@ -1,0 +1,440 @@
+/* Life of the core, its actions, and what waits for the disk. */
+#include "relay/base/defer.h"
+#include "relay/base/metrics.h"
+#include "relay/base/must.h"
+#include "relay/spooler/core_int.h"
+#include <errno.h>
+
+/* --- life
+ * -------------------------------------------------------------------------------------------- */
+
+/* Active at the crash is queued again: whether it arrived nobody knows, so it is sent again
+ * (promise 4). */
+static void take_in(struct core *c, struct message *m)
+{
+    bool failures = false;
+    for (uint32_t i = 0; i < m->n_rcpts; i++) {
+        struct recipient *r = &m->rcpts[i];
+        failures = failures || r->dsn_due;
+        if (r->state == RCPT_HELD) {
+            c->n_held++;
+        } else if (r->state == RCPT_QUEUED) {
+            r->due = retry_clamp(&c->retry, r->due, c->now);
+            sched_add(c->sched, r);
+        }
+        metric_add(M_QUEUED, !rcpt_state_final(r->state));
+    }
+    if (failures)
+        bounce_wanted(c, m->id);
+}
+
+struct core *core_new(struct spool *spool, const struct core_conf *conf, struct wall now,
+                      struct mono mono)
+{
+    struct core *c = must_alloc(sizeof *c);
+    c->spool = spool;
+    c->retry = conf->retry;
+    c->lifetime_s = conf->lifetime_s;
+    rng_seed(&c->rng, conf->seed);
+    core_set_loops(c, conf->loops);
+    core_time(c, now, mono);
+    struct message *m = NULL;
+    for (uint64_t id = 0; (m = spool_after(spool, id)); id = m->id)
+        take_in(c, m);
+    return c;
+}
+
+void core_set_loops(struct core *c, unsigned loops)
+{
+    MUST(!c->jobs);
+    loops = loops ? loops : 1;
+    if (!c->sched) {
+        c->sched = sched_new(loops, rng_next(&c->rng));
+        c->loops = loops;
+    } else if (loops != c->loops) {
+        c->loops = loops;
+        sched_set_loops(c->sched, loops);
+    }
+}
+
+static void action_free(struct core *c, struct core_action *a)
+{
+    switch (a->act) {
+    case CORE_SEND:
+        spooler_order_free(a->msg);
+        break;
+    case CORE_ANSWER:
+        spooler_request_free(a->msg);
+        break;
+    case CORE_READ:
+        core_read_free(c, a->read);
+        break;
+    case CORE_BATCH:
+        UNREACHABLE(); /* never queued */
+    }
+}
+
+void core_free(struct core *c)
+{
+    struct queued_action *a, *next_action;
+    struct wait *w, *next_wait;
+    if (!c)
+        return;
+    DL_FOREACH_SAFE (c->actions, a, next_action) {
+        action_free(c, &a->action);
+        free(a);
+    }
+    DL_FOREACH_SAFE (c->waits, w, next_wait) {
+        if (w->msg)
+            spooler_request_free(w->msg);
+        free(w);
+    }
+    if (c->pause.msg)
+        spooler_request_free(&c->pause.msg->msg);
+    work_free(c);
+    bounce_free(c);
+    sched_free(c->sched);
+    free(c);
+}
+
+void core_time(struct core *c, struct wall now, struct mono mono)
+{
+    c->now = now;
+    c->mono = mono;
+}
+
+void core_set_full(struct core *c, bool full)
+{
+    c->full = full;
+}
+
+void core_set_events(struct core *c, void (*fn)(void *ctx, const struct event *e), void *ctx)
+{
+    c->event_fn = fn;
+    c->event_ctx = ctx;
+}
+
+/* --- actions
+ * ----------------------------------------------------------------------------------------- */
+
+void core_push(struct core *c, struct core_action a)
+{
+    struct queued_action *q = must_alloc(sizeof *q);
+    q->action = a;
+    DL_APPEND(c->actions, q);
+}
+
+void core_answer(struct core *c, struct msg *m, const struct port *reply)
+{
+    core_push(c, (struct core_action){.act = CORE_ANSWER, .msg = m, .reply = reply});
+}
+
+unsigned core_loop_of(const struct core *c, struct slice key)
+{
+    return (unsigned)(slice_hash(key) % c->loops);
+}
+
+static bool next_batch(struct core *c, struct core_action *ret)
+{
+    if (c->batch_out || !mono_reached(c->batch_not_before, c->mono))
+        return false;
+    struct spool_batch *b = spool_batch_take(c->spool);
+    if (!b)
+        return false;
+    c->batch_out = true;
+    *ret = (struct core_action){.act = CORE_BATCH, .batch = b};
+    return true;
+}
+
+static bool next_queued(struct core *c, struct core_action *ret)
+{
+    struct queued_action *q = c->actions;
+    if (!q)
+        return false;
+    *ret = q->action;
+    DL_DELETE(c->actions, q);
+    free(q);
+    return true;
+}
+
+static void end_pause(struct core *c)
+{
+    struct spooler_control *m = c->pause.msg;
+    if (!m || (c->n_active > 0 && !mono_reached(c->pause.until, c->mono)))
+        return;
+    c->pause.msg = NULL;
+    core_answer(c, &m->msg, m->reply);
+}
+
+bool core_next(struct core *c, struct core_action *ret)
+{
+    do {
+        end_pause(c);
+        if (next_queued(c, ret) || next_batch(c, ret))
+            return true;
+    } while (bounce_step(c) || (!c->paused && work_step(c)));
+    return next_queued(c, ret);
+}
+
+void core_deadline(const struct core *c, struct wall *ret_wall, struct mono *ret_mono)
+{
+    *ret_wall = WALL_NEVER;
+    *ret_mono = MONO_NEVER;
+    if (!c->paused)
+        sched_deadline(c->sched, ret_wall, ret_mono);
+    const struct heap_entry *bounce = heap_top(&c->bounce_times);
+    if (bounce)
+        *ret_mono = mono_min(*ret_mono, (struct mono){bounce->key});
+    if (c->pause.msg)
+        *ret_mono = mono_min(*ret_mono, c->pause.until);
+    if (!c->batch_out && !mono_reached(c->batch_not_before, c->mono))
+        *ret_mono = mono_min(*ret_mono, c->batch_not_before);
+}
+
+/* --- durability
+ * -------------------------------------------------------------------------------------- */
+
+void core_wait(struct core *c, struct wait w)
+{
+    struct wait *copy = must_alloc(sizeof *copy);
+    *copy = w;
+    DL_APPEND(c->waits, copy);
+}
+
+static void wait_over(struct core *c, const struct wait *w)
+{
+    switch (w->kind) {
+    case WAIT_STORE:
+        intake_durable(c, (struct spooler_store *)(void *)w->msg);
+        break;
+    case WAIT_ANSWER:
+        core_answer(c, w->msg, w->reply);
+        break;
+    case WAIT_BOUNCE:
+        bounce_wanted(c, w->id);
+        break;
+    }
+}
+
+static void store_failed(void *ctx, uint64_t message_id)
+{
+    struct core *c = ctx;
+    struct wait *w;
+    DL_FOREACH (c->waits, w) {
+        if (w->kind == WAIT_STORE && w->id == message_id)
+            break;
+    }
+    if (!w)
+        return;
+    struct spooler_store *s = (struct spooler_store *)(void *)w->msg;
+    DL_DELETE(c->waits, w);
+    free(w);
+    s->error = -EIO;
+    if (s->envelope.dsn_for) /* not told after all */
+        bounce_wanted(c, s->envelope.dsn_for);
+    core_answer(c, &s->msg, s->reply);
+}
+
+static void event_durable(void *ctx, const struct event *e)
+{
+    struct core *c = ctx;
+    if (c->event_fn)
+        c->event_fn(c->event_ctx, e);
+}
+
+int core_batch_done(struct core *c, struct spool_batch *batch, struct err *e)
+{
+    int rc = spool_batch_end(c->spool, batch, event_durable, c, store_failed, e);
+    c->batch_out = false;
+    metric_add(rc < 0 ? M_SPOOL_ERRORS : M_SPOOL_SYNCS, 1);
+    c->write_failures = rc < 0 ? c->write_failures + 1 : 0;
+    /* The first failure is tried again at once, in a fresh segment; a disk that keeps failing is
+     * not beaten. */
+    if (c->write_failures > 1)
+        c->batch_not_before = mono_add(c->mono, CORE_WRITE_AGAIN_MS);
+    while (c->waits && c->waits->number <= spool_durable(c->spool)) {
+        struct wait *w = c->waits;
+        DL_DELETE(c->waits, w);
+        wait_over(c, w);
+        free(w);
+    }
+    return rc;
+}
+
+void core_fresh_drop(struct core *c, struct message *m)
+{
+    if (!m->body)
+        return;
+    MUST(m->durable && c->fresh_bytes >= m->body->n);
+    c->fresh_bytes -= m->body->n;
+    body_unref(m->body);
+    m->body = NULL;
+}
+
+/* Counts what the changes do; what is final and told leaves the index when its record is durable.
+ */
+uint64_t core_change(struct core *c, struct message *m, const struct rcpt_change *changes, size_t n,
+                     const struct spool_event_in *events)
+{
+    bool failures = false;
+    for (size_t i = 0; i < n; i++) {
+        const struct rcpt_change *ch = &changes[i];
+        enum rcpt_state before = (enum rcpt_state)m->rcpts[ch->rcpt].state;
+        if (ch->state == RCPT_HELD && before != RCPT_HELD)
+            c->n_held++;
+        else if (ch->state != RCPT_HELD && before == RCPT_HELD)
+            c->n_held--;
+        metric_add(M_QUEUED, rcpt_state_final(before) - rcpt_state_final(ch->state));
+        failures = failures || ch->dsn_due;
+    }
+    uint64_t number = spool_change(c->spool, m, changes, n, c->now, events, n);
+    c->last_number = number;
+    if (m->n_left == 0)
+        core_fresh_drop(c, m);
+    if (failures)
+        core_wait(c, (struct wait){.number = number, .kind = WAIT_BOUNCE, .id = m->id});
+    else
+        bounce_poke(c, m->id);
+    return number;
+}
+
+/* --- reading
+ * ------------------------------------------------------------------------------------------ */
+
+struct core_read *core_read_new(struct core *c, enum read_kind kind, const struct message *m,
+                                uint64_t offset, size_t n)
+{
+    struct core_read *r = must_alloc(sizeof *r);
+    r->kind = kind;
+    r->read = spool_read_new(c->spool, m, offset, n);
+    return r;
+}
+
+void core_read_run(struct core_read *r)
+{
+    r->error = r->read ? spool_read_run(r->read, &r->body) : -ENOENT;
+}
+
+void core_read_free(struct core *c, struct core_read *r)
+{
+    if (r->read)
+        spool_read_free(c->spool, r->read);
+    body_unref(r->body);
+    if (r->asked)
+        spooler_request_free(&r->asked->msg);
+    if (r->work)
+        spooler_order_free(&r->work->msg);
+    if (r->dsn)
+        spooler_order_free(&r->dsn->msg);
+    free(r);
+}
+
+static void asked_done(struct core *c, struct core_read *r)
+{
+    struct spooler_read *q = TAKE_PTR(r->asked);
+    q->error = r->error;
+    q->body = r->error < 0 ? NULL : TAKE_PTR(r->body);
+    core_answer(c, &q->msg, q->reply);
+}
+
+void core_read_done(struct core *c, struct core_read *r)
+{
+    switch (r->kind) {
+    case READ_ASKED:
+        asked_done(c, r);
+        break;
+    case READ_WORK:
+        work_read_done(c, r);
+        break;
+    case READ_BOUNCE:
+        bounce_read_done(c, r);
+        break;
+    }
+    core_read_free(c, r);
+}
+
+static void read_asked(struct core *c, struct spooler_read *q)
+{
+    struct message *m = spool_find(c->spool, q->id);
+    q->body = NULL;
+    q->error = m ? 0 : -ENOENT;
+    if (m && m->body && q->offset == 0 && q->n >= m->body->n)
+        q->body = body_ref(m->body);
+    if (!m || q->body) {
+        core_answer(c, &q->msg, q->reply);
+        return;
+    }
+    struct core_read *r = core_read_new(c, READ_ASKED, m, q->offset, q->n);
+    r->asked = q;
+    core_push(c, (struct core_action){.act = CORE_READ, .read = r});
+}
+
+/* --- requests
+ * ------------------------------------------------------------------------------------------ */
+
+void core_answer_durable(struct core *c, uint64_t number, struct msg *m, const struct port *reply)
+{
+    if (number <= spool_durable(c->spool))
+        core_answer(c, m, reply);
+    else
+        core_wait(c,
+                  (struct wait){.number = number, .kind = WAIT_ANSWER, .msg = m, .reply = reply});
+}
+
+static void control(struct core *c, struct spooler_control *m)
+{
+    switch (m->what) {
+    case SPOOLER_PAUSE:
+        if (c->pause.msg) /* an earlier asker need not wait longer */
+            core_answer(c, &c->pause.msg->msg, c->pause.msg->reply);
+        c->paused = true;
+        c->pause.msg = m;
+        c->pause.until = mono_add(c->mono, CORE_PAUSE_MS);
+        return;
+    case SPOOLER_FLUSH:
+        core_answer_durable(c, c->last_number, &m->msg, m->reply);
+        return;
+    case SPOOLER_RECONFIGURE:
+        c->retry = m->retry;
+        c->lifetime_s = m->lifetime_s;
+        core_answer(c, &m->msg, m->reply);
+        return;
+    }
+}
+
+void core_message(struct core *c, struct msg *m)
+{
+    void *v = m;
+    switch ((enum spooler_type)m->type) {
+    case SPOOLER_STORE:
+        intake_store(c, v);
+        return;
+    case SPOOLER_NOTE:
+        intake_note(c, v);
+        break;
+    case SPOOLER_READ:
+        read_asked(c, v);
+        return;
+    case SPOOLER_PLAN:
+        work_plan(c, v);
+        break;
+    case SPOOLER_RESULT:
+        work_result(c, v);
+        break;
+    case SPOOLER_CONN_GONE:
+        work_conn_gone(c, ((struct spooler_conn_gone *)v)->conn);
+        break;
+    case SPOOLER_KEPT:
+        spool_events_kept(c->spool, ((struct spooler_kept *)v)->seq);
+        break;
+    case SPOOLER_ADMIN:
+        admin_run(c, v);
+        return;
+    case SPOOLER_CONTROL:
+        control(c, v);
+        return;
+    case SPOOLER_BODY:
+        UNREACHABLE(); /* the rim's */
+    }
+    spooler_request_free(m);
+}

@@ -1,0 +1,75 @@
+/*
+ * The deciding part of the spooler: pure, time passed in, actions out. It folds requests into
+ * queue/ (index, scheduler), gathers what must be synced into one batch at a time, and gives
+ * answers only when the batch that carries them has come back. spooler.c is its rim; the simulator
+ * (tests/sim) is another one. Owner: one thread; it calls nobody and blocks never.
+ *
+ *   core_time(c, wall, mono); core_message(c, m); … while (core_next(c, &a)) act(a); wake again at
+ * core_deadline
+ *
+ * Laws: an answer of success, an event, a DSN or a first attempt never comes before the sync of
+ * what it tells; each request is answered once; a recipient is with one connection at most; nothing
+ * is due and forgotten.
+ */
+#pragma once
+#include "relay/spooler/spooler.h"
+
+#define CORE_FRESH_MAX (16u * 1024 * 1024) /* bodies kept in memory for their first attempt */
+#define CORE_DSN_AGAIN_MS (INT64_C(60) * 1000)
+#define CORE_DSN_PATIENCE_MS                                                                       \
+    (INT64_C(5) * 60 * 1000) /* how long failures wait for first attempts of the rest */
+#define CORE_DSN_OUT_MAX 64
+#define CORE_PAUSE_MS (INT64_C(10) * 1000)
+#define CORE_WRITE_AGAIN_MS 1000 /* between tries when the disk keeps failing */
+
+struct core;
+struct core_conf {
+    struct retry_policy retry;
+    int64_t lifetime_s;
+    unsigned loops;
+    uint64_t seed;
+};
+
+/* Content to be read by a helper: core_read_run there, core_read_done back here. */
+struct core_read;
+
+enum core_act {
+    CORE_SEND,   /* msg to the outbound port of net loop `loop` */
+    CORE_ANSWER, /* msg back to `reply` (NULL: nobody asked to know; the rim frees it) */
+    CORE_BATCH,  /* batch to the commit helper: spool_batch_run, then core_batch_done */
+    CORE_READ    /* read to the reading helper */
+};
+
+struct core_action {
+    enum core_act act;
+    unsigned loop;
+    struct msg *msg;
+    const struct port *reply;
+    struct spool_batch *batch;
+    struct core_read *read;
+};
+
+/* Takes in what the open spool holds. The spool stays the caller's and outlives the core. */
+struct core *core_new(struct spool *spool, const struct core_conf *conf, struct wall now,
+                      struct mono mono);
+/* Requests and orders still inside are freed, not answered. */
+void core_free(struct core *c);
+
+/* The time of all that follows, until it is set again. */
+void core_time(struct core *c, struct wall now, struct mono mono);
+/* One of enum spooler_type except SPOOLER_BODY; owned from now on. */
+void core_message(struct core *c, struct msg *m);
+bool core_next(struct core *c, struct core_action *ret);
+/* The batch has run. 0, or the disk's error, with e filled: said once by the caller; what can be
+ * done has been done. */
+int core_batch_done(struct core *c, struct spool_batch *batch, struct err *e);
+void core_read_run(struct core_read *r); /* on the helper */
+void core_read_done(struct core *c, struct core_read *r);
+void core_deadline(const struct core *c, struct wall *ret_wall, struct mono *ret_mono);
+
+/* Below min-free: stores are answered -ENOSPC. */
+void core_set_full(struct core *c, bool full);
+/* Sees each event when it has become durable, in order. */
+void core_set_events(struct core *c, void (*fn)(void *ctx, const struct event *e), void *ctx);
+/* The number of net loops is known later than the spool is open; before the first core_next. */
+void core_set_loops(struct core *c, unsigned loops);

@@ -1,0 +1,142 @@
+/*
+ * What the files of the core share: core.c (life, actions, durability), intake.c (store, note),
+ * work.c (jobs, results, plans), bounce.c (DSNs), admin.c (operators). Private to them.
+ */
+#pragma once
+#include "queue/heap.h"
+#include "queue/id.h"
+#include "relay/spooler/core.h"
+#include "relay/spooler/outcome.h"
+#include "relay/spooler/requests.h"
+
+#define HASH_FUNCTION(key, length, ret_hash)                                                       \
+    ((ret_hash) = (unsigned)slice_hash(slice_of((key), (length))))
+#include <uthash.h>
+#include <utlist.h>
+
+/* What happens when a record is durable, in the order of records. */
+enum wait_kind {
+    WAIT_STORE,  /* msg is answered; the message is scheduled */
+    WAIT_ANSWER, /* msg is answered */
+    WAIT_BOUNCE  /* failures of message id may be told */
+};
+struct wait {
+    struct wait *prev, *next;
+    uint64_t number;
+    enum wait_kind kind;
+    struct msg *msg;
+    const struct port *reply;
+    uint64_t id;
+};
+
+struct queued_action {
+    struct queued_action *prev, *next;
+    struct core_action action;
+};
+
+/* What a connection has been given. */
+struct job {
+    UT_hash_handle hh;
+    uint64_t conn, id;
+    uint32_t n;
+    uint32_t rcpts[];
+};
+
+/* A message with failures to be told. */
+enum bounce_state { BOUNCE_WAIT, BOUNCE_READING, BOUNCE_OUT };
+struct bounce {
+    UT_hash_handle hh;
+    uint64_t id;
+    enum bounce_state state;
+    struct mono since;
+    size_t heap_index; /* in c->bounce_times, by the next look */
+    size_t n;          /* recipients told of in the DSN that is out */
+};
+
+enum read_kind { READ_ASKED, READ_WORK, READ_BOUNCE };
+struct core_read {
+    enum read_kind kind;
+    struct spool_read *read;
+    struct body *body;
+    int error;
+    struct spooler_read *asked;
+    struct out_work *work;
+    struct out_dsn *dsn;
+};
+
+struct core {
+    struct spool *spool;
+    struct sched *sched;
+    struct retry_policy retry;
+    int64_t lifetime_s;
+    unsigned loops;
+    struct rng rng;
+    struct wall now;
+    struct mono mono;
+    struct queued_action *actions;
+    struct wait *waits;
+    struct job *jobs;
+    uint64_t last_number; /* of the newest record */
+    uint64_t n_active, n_held, fresh_bytes;
+    bool full, paused, batch_out;
+    unsigned write_failures; /* in a row */
+    struct mono batch_not_before;
+    struct bounce *bounces;
+    struct heap bounce_times;
+    unsigned bounces_out;
+    struct {
+        struct spooler_control *msg;
+        struct mono until;
+    } pause;
+    void (*event_fn)(void *ctx, const struct event *e);
+    void *event_ctx;
+};
+
+/* core.c */
+void core_push(struct core *c, struct core_action a);
+void core_answer(struct core *c, struct msg *m, const struct port *reply);
+void core_wait(struct core *c, struct wait w);
+/* Answered when record `number` is durable, which may be now. */
+void core_answer_durable(struct core *c, uint64_t number, struct msg *m, const struct port *reply);
+unsigned core_loop_of(const struct core *c, struct slice key);
+/* The content in memory is let go; it can be read again. */
+void core_fresh_drop(struct core *c, struct message *m);
+/* spool_change, and what always goes with it. `events`: one a change. */
+uint64_t core_change(struct core *c, struct message *m, const struct rcpt_change *changes, size_t n,
+                     const struct spool_event_in *events);
+struct core_read *core_read_new(struct core *c, enum read_kind kind, const struct message *m,
+                                uint64_t offset, size_t n);
+
+void core_read_free(struct core *c, struct core_read *r);
+
+/* intake.c */
+void intake_store(struct core *c, struct spooler_store *s);
+void intake_durable(struct core *c, struct spooler_store *s);
+void intake_note(struct core *c, struct spooler_note *n);
+
+/* work.c */
+bool work_step(struct core *c); /* one action of the scheduler; false: none */
+void work_result(struct core *c, struct spooler_result *r);
+void work_plan(struct core *c, struct spooler_plan *p);
+void work_conn_gone(struct core *c, uint64_t conn);
+void work_read_done(struct core *c, struct core_read *r);
+void work_free(struct core *c);
+
+/* bounce.c */
+void bounce_wanted(struct core *c, uint64_t id);
+void bounce_poke(struct core *c, uint64_t id); /* something of the message has changed */
+bool bounce_step(struct core *c);
+/* May this store tell of the failures of message id? 0, or -ESTALE. */
+int bounce_check(struct core *c, uint64_t id);
+void bounce_told(struct core *c, uint64_t id);
+void bounce_read_done(struct core *c, struct core_read *r);
+void bounce_free(struct core *c);
+
+/* filter.c */
+void filter_prepare(struct queue_filter *f);                           /* sorts the ids */
+uint64_t filter_next_id(const struct queue_filter *f, uint64_t after); /* 0: no more */
+bool filter_match(const struct queue_filter *f, const struct recipient *r);
+bool filter_match_message(const struct queue_filter *f, const struct message *m, struct wall now);
+
+/* admin.c */
+void admin_run(struct core *c, struct spooler_admin *a);

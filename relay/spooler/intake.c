@@ -1,0 +1,130 @@
+/* New mail: recorded with its `accepted` events, answered and scheduled when that is durable. */
+#include "relay/base/defer.h"
+#include "relay/base/metrics.h"
+#include "relay/base/must.h"
+#include "relay/spooler/core_int.h"
+#include <errno.h>
+#include <stdlib.h>
+
+enum { EVENT_MAX = 15 * 1024 }; /* of one event's fields; a line of the log stays under 16 KiB */
+
+/* Events of one record, in one buffer; slices are made when it has stopped growing. */
+struct event_set {
+    struct buf bytes;
+    struct spool_event_in *in;
+    size_t *ends, n;
+};
+
+static struct event_set event_set_new(size_t max)
+{
+    return (struct event_set){.bytes = BUF_MAX(max * EVENT_MAX),
+                              .in = must_alloc(max * sizeof(struct spool_event_in)),
+                              .ends = must_alloc(max * sizeof(size_t))};
+}
+
+static void event_set_done(struct event_set *s)
+{
+    buf_done(&s->bytes);
+    free(s->in);
+    free(s->ends);
+}
+
+static void event_set_next(struct event_set *s, enum event_name name)
+{
+    s->in[s->n].name = name;
+    s->ends[s->n++] = s->bytes.n;
+}
+
+static void event_set_finish(struct event_set *s)
+{
+    MUST(!s->bytes.overflow);
+    for (size_t i = 0, start = 0; i < s->n; start = s->ends[i++])
+        s->in[i].fields = slice_of(s->bytes.p + start, s->ends[i] - start);
+}
+
+static void refuse(struct core *c, struct spooler_store *s, int error)
+{
+    s->error = error;
+    body_unref(s->body);
+    s->body = NULL;
+    core_answer(c, &s->msg, s->reply);
+}
+
+/* The DSN's record also says, of the message it reports on, that its failures are told. */
+static void add_dsn_queued(struct core *c, struct event_set *set, const struct spooler_store *s)
+{
+    const struct message *m = spool_find(c->spool, s->envelope.dsn_for);
+    char of[QUEUE_ID_SIZE], report[QUEUE_ID_SIZE];
+    queue_id_write(s->envelope.dsn_for, of);
+    queue_id_write(s->id, report);
+    event_add_str(&set->bytes, EV_QUEUE_ID, slice_str(of));
+    if (m) {
+        event_add_str(&set->bytes, EV_MESSAGE_ID, m->envelope.message_id);
+        event_add_str(&set->bytes, EV_SENDER, m->envelope.sender);
+    }
+    event_add_str(&set->bytes, EV_DSN_ID, slice_str(report));
+    event_set_next(set, EVENT_DSN_QUEUED);
+}
+
+void intake_store(struct core *c, struct spooler_store *s)
+{
+    struct envelope *e = &s->envelope;
+    MUST(e->n_rcpts >= 1 && e->n_rcpts <= SPOOL_MESSAGE_MAX_RCPTS);
+    int stale = e->dsn_for ? bounce_check(c, e->dsn_for) : 0;
+    if (stale < 0 || c->full) {
+        refuse(c, s, stale < 0 ? stale : -ENOSPC);
+        return;
+    }
+    if (e->expires_s == 0)
+        e->expires_s = (uint64_t)c->lifetime_s;
+    struct wall expires = wall_add_s(c->now, (int64_t)e->expires_s);
+    DEFER(event_set_done) struct event_set set = event_set_new(e->n_rcpts + 1);
+    for (size_t i = 0; i < e->n_rcpts; i++) {
+        outcome_accepted(&set.bytes, s->id, e, i, c->now, expires);
+        event_set_next(&set, EVENT_ACCEPTED);
+    }
+    if (e->dsn_for)
+        add_dsn_queued(c, &set, s);
+    event_set_finish(&set);
+    struct message *m;
+    bool body_file = !s->body;
+    c->last_number =
+        spool_put(c->spool, s->id, e, TAKE_PTR(s->body), body_file, c->now, set.in, set.n, &m);
+    core_wait(c, (struct wait){.number = c->last_number,
+                               .kind = WAIT_STORE,
+                               .msg = &s->msg,
+                               .reply = s->reply,
+                               .id = s->id});
+}
+
+/* The body stays in memory for the first attempt, unless others already fill the room. */
+static void keep_fresh(struct core *c, struct message *m)
+{
+    if (!m->body)
+        return;
+    c->fresh_bytes += m->body->n;
+    if (c->fresh_bytes > CORE_FRESH_MAX)
+        core_fresh_drop(c, m);
+}
+
+void intake_durable(struct core *c, struct spooler_store *s)
+{
+    struct message *m = spool_find(c->spool, s->id);
+    MUST(m && m->durable);
+    keep_fresh(c, m);
+    for (uint32_t i = 0; i < m->n_rcpts; i++)
+        sched_add(c->sched, &m->rcpts[i]);
+    metric_add(M_QUEUED, m->n_rcpts);
+    if (s->envelope.dsn_for) {
+        metric_add(M_DSN_QUEUED, 1);
+        bounce_told(c, s->envelope.dsn_for);
+    }
+    s->error = 0;
+    core_answer(c, &s->msg, s->reply);
+}
+
+void intake_note(struct core *c, struct spooler_note *n)
+{
+    struct spool_event_in in = {.name = n->name, .fields = buf_slice(&n->fields)};
+    c->last_number = spool_note(c->spool, c->now, &in, 1);
+}

@@ -1,0 +1,220 @@
+#include "relay/spooler/outcome.h"
+#include "queue/id.h"
+#include "relay/base/defer.h"
+#include "relay/base/must.h"
+
+static struct wall earlier(struct wall a, struct wall b)
+{
+    return a.us < b.us ? a : b;
+}
+
+/* The last attempt is made when the lifetime ends (checklist 96), so expiry is itself a due moment.
+ */
+static struct wall next_due(const struct recipient *r, uint32_t attempts,
+                            const struct retry_policy *retry, struct wall now, struct rng *rng)
+{
+    struct wall next = retry_next(retry, attempts, now, rng), last = r->message->expires;
+    return last.us > now.us ? earlier(next, last) : next;
+}
+
+static void decide_deferred(struct outcome *o, const struct recipient *r, const struct verdict *v,
+                            const struct retry_policy *retry, struct wall now, struct rng *rng)
+{
+    if (now.us >= r->message->expires.us && v->fault != FAULT_LOCAL) {
+        o->change.state = RCPT_EXPIRED;
+        o->event = EVENT_EXPIRED;
+        return;
+    }
+    o->change.state = RCPT_QUEUED;
+    o->change.due = next_due(r, o->change.attempts, retry, now, rng);
+    o->event = EVENT_DEFERRED;
+}
+
+struct outcome outcome_decide(const struct recipient *r, const struct verdict *v, const char *host,
+                              const struct retry_policy *retry, struct wall now, struct rng *rng)
+{
+    struct outcome o = {.change = {.rcpt = (uint32_t)(r - r->message->rcpts),
+                                   .attempts = r->attempts + 1,
+                                   .due = r->due,
+                                   .last_attempt = now,
+                                   .verdict = v,
+                                   .host = host}};
+    switch (v->kind) {
+    case VERDICT_DELIVERED:
+        o.change.state = RCPT_DELIVERED;
+        o.event = EVENT_DELIVERED;
+        return o;
+    case VERDICT_FAILED:
+        o.change.state = RCPT_BOUNCED;
+        o.event = EVENT_BOUNCED;
+        break;
+    case VERDICT_DEFERRED:
+        decide_deferred(&o, r, v, retry, now, rng);
+        break;
+    case VERDICT_NONE:
+        UNREACHABLE();
+    }
+    o.change.dsn_due = rcpt_state_final(o.change.state) && r->message->envelope.sender.n > 0;
+    return o;
+}
+
+/* --- events
+ * ---------------------------------------------------------------------------------------- */
+
+static void add_cstr(struct buf *out, enum event_field f, const char *s)
+{
+    if (s)
+        event_add_str(out, f, slice_str(s));
+}
+
+static void add_known_ms(struct buf *out, enum event_field f, int32_t ms)
+{
+    if (ms >= 0)
+        event_add_int(out, f, ms);
+}
+
+static void add_queue_id(struct buf *out, enum event_field f, uint64_t id)
+{
+    char text[QUEUE_ID_SIZE];
+    queue_id_write(id, text);
+    event_add_str(out, f, slice_str(text));
+}
+
+static void add_who(struct buf *out, uint64_t id, const struct envelope *e, size_t rcpt,
+                    struct slice address, struct slice orcpt)
+{
+    DEFER(buf_done) struct buf domain = BUF_MAX(512);
+    struct recipient only_address = {.address = address};
+    recipient_domain(&only_address, &domain);
+    add_queue_id(out, EV_QUEUE_ID, id);
+    event_add_int(out, EV_RCPT, (int64_t)rcpt);
+    event_add_str(out, EV_MESSAGE_ID, e->message_id);
+    event_add_str(out, EV_SENDER, e->sender);
+    event_add_str(out, EV_RECIPIENT, address);
+    event_add_str(out, EV_RECIPIENT_DOMAIN, buf_slice(&domain));
+    event_add_str(out, EV_ORCPT, orcpt);
+    event_add_str(out, EV_ENVID, e->envid);
+    event_add_str(out, EV_USER, e->user);
+}
+
+void outcome_accepted(struct buf *out, uint64_t id, const struct envelope *e, size_t rcpt,
+                      struct wall now, struct wall expires)
+{
+    add_who(out, id, e, rcpt, e->rcpts[rcpt].address, e->rcpts[rcpt].orcpt);
+    event_add_str(out, EV_CLIENT_IP, e->client_ip);
+    event_add_str(out, EV_CLIENT_HELO, e->client_helo);
+    event_add_str(out, EV_LISTENER, e->listener);
+    event_add_str(out, EV_SESSION_ID, e->session_id);
+    event_add_str(out, EV_AUTH_MECH, e->auth_mech);
+    event_add_int(out, EV_SIZE, (int64_t)e->size);
+    event_add_time(out, EV_QUEUED_TIME, now);
+    event_add_time(out, EV_EXPIRES, expires);
+}
+
+static bool is_id_byte(uint8_t c)
+{
+    uint8_t low = byte_lower(c);
+    return (low >= 'a' && low <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.';
+}
+
+struct slice outcome_remote_id(struct slice text)
+{
+    static const char *const before[] = {"queued as ", " id="};
+    for (size_t i = 0; i < sizeof before / sizeof *before; i++) {
+        struct slice mark = slice_str(before[i]);
+        size_t at = slice_find_slice(text, mark), n = 0;
+        struct slice id = slice_skip(text, at + mark.n);
+        while (n < id.n && n < 128 && is_id_byte(id.p[n]))
+            n++;
+        if (at < text.n && n > 0)
+            return slice_head(id, n);
+    }
+    return SLICE_NONE;
+}
+
+static void add_reply(struct buf *out, const struct verdict *v, bool delivered)
+{
+    char enhanced[ENHANCED_SIZE];
+    struct slice text = slice_str(v->text);
+    if (v->code)
+        event_add_int(out, EV_SMTP_CODE, v->code);
+    enhanced_write(v->enhanced, enhanced);
+    event_add_str(out, EV_ENHANCED_STATUS, slice_str(enhanced));
+    if (v->code) {
+        event_add_str(out, EV_RESPONSE, text);
+        if (v->text_truncated)
+            event_add_int(out, EV_RESPONSE_TRUNCATED, 1);
+    }
+    add_cstr(out, EV_COMMAND, phase_name(v->phase));
+    if (v->code && delivered)
+        event_add_str(out, EV_REMOTE_QUEUE_ID, outcome_remote_id(text));
+    add_cstr(out, EV_ERROR, fault_name(v->fault));
+}
+
+static void add_way(struct buf *out, const struct outcome_facts *f)
+{
+    const struct attempt *a = f->attempt;
+    event_add_str(out, EV_DESTINATION, f->destination);
+    event_add_str(out, EV_SITE, f->site);
+    if (!a)
+        return;
+    event_add_str(out, EV_MX_HOST, buf_slice(&a->mx_host));
+    event_add_str(out, EV_MX_IP, buf_slice(&a->mx_ip));
+    if (a->mx_port)
+        event_add_int(out, EV_MX_PORT, a->mx_port);
+    event_add_str(out, EV_SOURCE_IP, buf_slice(&a->source_ip));
+    if (a->mx_ip.n)
+        event_add_int(out, EV_REUSED, a->reused);
+}
+
+static void add_attempt(struct buf *out, const struct attempt *a)
+{
+    if (!a)
+        return;
+    event_add_str(out, EV_TLS_VERSION, buf_slice(&a->tls_version));
+    event_add_str(out, EV_TLS_CIPHER, buf_slice(&a->tls_cipher));
+    add_cstr(out, EV_TLS_POLICY, a->tls_policy);
+    if (a->tls_version.n)
+        event_add_int(out, EV_TLS_VERIFIED, a->tls_verified);
+    add_known_ms(out, EV_DNS_MS, a->dns_ms);
+    add_known_ms(out, EV_CONNECT_MS, a->connect_ms);
+    add_known_ms(out, EV_TLS_MS, a->tls_ms);
+    add_known_ms(out, EV_DATA_MS, a->data_ms);
+}
+
+static void add_when(struct buf *out, const struct recipient *r, const struct outcome *o,
+                     struct wall now)
+{
+    const struct message *m = r->message;
+    int64_t age_us = now.us - m->queued.us;
+    bool goes_on =
+        o->event == EVENT_DEFERRED || o->event == EVENT_RESCHEDULED || o->event == EVENT_RELEASED;
+    event_add_int(out, EV_SIZE, (int64_t)m->envelope.size);
+    event_add_time(out, EV_QUEUED_TIME, m->queued);
+    /* The clock may have been set back; nothing is in the queue for less than no time. */
+    event_add_int(out, EV_QUEUE_SECONDS, age_us > 0 ? age_us / 1000 : 0);
+    if (o->change.attempts)
+        event_add_int(out, EV_ATTEMPT, o->change.attempts);
+    if (goes_on) {
+        event_add_time(out, EV_NEXT_ATTEMPT, o->change.due);
+        event_add_time(out, EV_EXPIRES, m->expires);
+    }
+}
+
+void outcome_event(struct buf *out, const struct recipient *r, const struct outcome *o,
+                   const struct verdict *v, const struct outcome_facts *f, struct wall now)
+{
+    const struct message *m = r->message;
+    add_who(out, m->id, &m->envelope, o->change.rcpt, r->address, r->orcpt);
+    add_when(out, r, o, now);
+    add_way(out, f);
+    if (v)
+        add_reply(out, v, o->event == EVENT_DELIVERED);
+    if (o->event == EVENT_EXPIRED)
+        add_cstr(out, EV_CLASS, class_name(CLASS_EXPIRED));
+    else if (v)
+        add_cstr(out, EV_CLASS, class_name(v->class));
+    add_attempt(out, f->attempt);
+    event_add_str(out, EV_ACTOR, f->actor);
+    event_add_str(out, EV_REASON, f->reason);
+}

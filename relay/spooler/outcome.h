@@ -1,0 +1,38 @@
+/*
+ * What a verdict does to a recipient, and what the delivery log says about it: one pure function
+ * for the first, one for the second.
+ *
+ *   delivered                       -> DELIVERED  delivered (final)
+ *   failed                          -> BOUNCED    bounced   (final; a DSN is due unless the sender
+ * is "") deferred, lifetime left         -> QUEUED     deferred  (attempts + 1, next due by the
+ * retry policy, at the latest when it expires) deferred, lifetime over         -> EXPIRED expired
+ * (final; DSN as above) deferred by a fault of our own  -> QUEUED     deferred  (for ever: nothing
+ * bounces because of us; promise 10)
+ */
+#pragma once
+#include "relay/spooler/spooler.h"
+
+struct outcome {
+    struct rcpt_change change; /* verdict and host borrowed */
+    enum event_name event;
+};
+
+/* v->kind is not VERDICT_NONE. */
+struct outcome outcome_decide(const struct recipient *r, const struct verdict *v, const char *host,
+                              const struct retry_policy *retry, struct wall now, struct rng *rng);
+
+/* Facts beside the verdict; each may be missing. */
+struct outcome_facts {
+    const struct attempt *attempt;
+    struct slice site, destination;
+    struct slice actor, reason;
+    bool no_attempt; /* decided without one: it is not counted */
+};
+/* v may be NULL (operators' events). */
+void outcome_event(struct buf *out, const struct recipient *r, const struct outcome *o,
+                   const struct verdict *v, const struct outcome_facts *f, struct wall now);
+void outcome_accepted(struct buf *out, uint64_t id, const struct envelope *e, size_t rcpt,
+                      struct wall now, struct wall expires);
+/* "… queued as XYZ", "OK id=XYZ": the id under which the receiver has it; "" when it does not say.
+ */
+struct slice outcome_remote_id(struct slice text);

@@ -1,0 +1,171 @@
+/* The end of each kind of message: what it owns is given back. */
+#include "relay/spooler/requests.h"
+#include "relay/base/defer.h"
+#include "relay/base/must.h"
+#include <stdlib.h>
+
+void attempt_done(struct attempt *a)
+{
+    buf_done(&a->mx_host);
+    buf_done(&a->mx_ip);
+    buf_done(&a->source_ip);
+    buf_done(&a->tls_version);
+    buf_done(&a->tls_cipher);
+}
+
+void spooler_result_free(struct spooler_result *r)
+{
+    for (size_t i = 0; r->verdicts && i < r->n; i++)
+        verdict_done(&r->verdicts[i]);
+    free(r->verdicts);
+    free(r->rcpts);
+    attempt_done(&r->attempt);
+    free(r);
+}
+
+void out_work_free(struct out_work *w)
+{
+    for (size_t i = 0; w->addresses && i < w->n; i++)
+        buf_done(&w->addresses[i]);
+    free(w->addresses);
+    free(w->rcpts);
+    frozen_unref(w->plan);
+    buf_done(&w->site);
+    buf_done(&w->destination);
+    buf_done(&w->sender);
+    body_unref(w->body);
+    free(w);
+}
+
+void out_dsn_free(struct out_dsn *d)
+{
+    for (size_t i = 0; d->rcpts && i < d->n; i++) {
+        buf_done(&d->rcpts[i].address);
+        buf_done(&d->rcpts[i].orcpt);
+        buf_done(&d->rcpts[i].host);
+        verdict_done(&d->rcpts[i].verdict);
+    }
+    free(d->rcpts);
+    buf_done(&d->to);
+    buf_done(&d->envid);
+    body_unref(d->original);
+    free(d);
+}
+
+void queue_filter_done(struct queue_filter *f)
+{
+    free(f->ids);
+    buf_done(&f->from);
+    buf_done(&f->to);
+    buf_done(&f->user);
+    buf_done(&f->destination);
+    buf_done(&f->site);
+    buf_done(&f->reply);
+}
+
+static void row_done(struct queue_row *r)
+{
+    buf_done(&r->sender);
+    buf_done(&r->recipient);
+    buf_done(&r->user);
+    buf_done(&r->last_reply);
+    buf_done(&r->last_host);
+    buf_done(&r->site);
+    buf_done(&r->destination);
+}
+
+void spooler_admin_reset(struct spooler_admin *a)
+{
+    for (size_t i = 0; i < a->n_rows; i++)
+        row_done(&a->rows[i]);
+    for (size_t i = 0; i < a->n_sites; i++) {
+        buf_done(&a->sites[i].site);
+        buf_done(&a->sites[i].destination);
+    }
+    free(a->rows);
+    free(a->sites);
+    a->rows = NULL;
+    a->sites = NULL;
+    a->n_rows = a->n_sites = 0;
+}
+
+void spooler_admin_free(struct spooler_admin *a)
+{
+    spooler_admin_reset(a);
+    queue_filter_done(&a->filter);
+    buf_done(&a->actor);
+    buf_done(&a->reason);
+    for (size_t i = 0; i < sizeof a->totals.errors / sizeof *a->totals.errors; i++)
+        buf_done(&a->totals.errors[i].text);
+    error_tally_free(a->tally);
+    free(a);
+}
+
+static void plan_free(struct spooler_plan *p)
+{
+    buf_done(&p->domain);
+    buf_done(&p->site);
+    buf_done(&p->destination);
+    frozen_unref(p->plan);
+    verdict_done(&p->failed);
+    free(p);
+}
+
+void spooler_request_free(struct msg *m)
+{
+    void *v = m;
+    switch ((enum spooler_type)m->type) {
+    case SPOOLER_STORE:
+        body_unref(((struct spooler_store *)v)->body);
+        break;
+    case SPOOLER_BODY:
+        buf_done(&((struct spooler_body *)v)->bytes);
+        break;
+    case SPOOLER_NOTE:
+        buf_done(&((struct spooler_note *)v)->fields);
+        break;
+    case SPOOLER_READ:
+        body_unref(((struct spooler_read *)v)->body);
+        break;
+    case SPOOLER_PLAN:
+        plan_free(v);
+        return;
+    case SPOOLER_RESULT:
+        spooler_result_free(v);
+        return;
+    case SPOOLER_ADMIN:
+        spooler_admin_free(v);
+        return;
+    case SPOOLER_CONN_GONE:
+    case SPOOLER_KEPT:
+    case SPOOLER_CONTROL:
+        break;
+    }
+    free(m);
+}
+
+void spooler_order_free(struct msg *m)
+{
+    void *v = m;
+    switch ((enum out_type)m->type) {
+    case OUT_RESOLVE:
+        buf_done(&((struct out_resolve *)v)->domain);
+        free(v);
+        return;
+    case OUT_WORK:
+    case OUT_CLOSE:
+        out_work_free(v);
+        return;
+    case OUT_DSN:
+        out_dsn_free(v);
+        return;
+    }
+}
+
+struct buf buf_of(struct slice s)
+{
+    /* One byte more, so that buf_str has room for its NUL. */
+    struct buf b = BUF_MAX(s.n + 1);
+    buf_add(&b, s);
+    return b;
+}

@@ -1,0 +1,425 @@
+/*
+ * The rim of the core: its thread, its helpers, its clock. Three helpers, so that no small commit
+ * stands behind a large sync or a read: `commit` writes and syncs batches, `bodies` writes large
+ * content, `reads` reads (and looks at the free space).
+ */
+#include "relay/spooler/spooler.h"
+#include "queue/id.h"
+#include "relay/base/defer.h"
+#include "relay/base/log.h"
+#include "relay/base/must.h"
+#include "relay/base/rand.h"
+#include "relay/loop/worker.h"
+#include "relay/spooler/bodies.h"
+#include "relay/spooler/core.h"
+#include "relay/spooler/requests.h"
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { TICK_MS = 1000 };
+
+struct commit_job {
+    struct worker_job job;
+    struct spool_batch *batch;
+    int64_t delay_ms;
+};
+struct read_job {
+    struct worker_job job;
+    struct core_read *read;
+};
+struct body_job {
+    struct worker_job job;
+    struct bodies *bodies;
+    struct spooler_body *step;
+};
+struct space_job {
+    struct worker_job job;
+    const struct file_ops *fs;
+    int64_t free_bytes;
+};
+
+struct spooler {
+    struct loop *loop;
+    struct inbox *inbox;
+    struct port port, commit_port, read_port, body_port, space_port;
+    struct worker *commit, *bodies_worker, *reads;
+    struct deadline wake;
+    struct mono next_tick;
+    struct file_ops *fs;
+    struct spool *spool;
+    struct core *core;
+    struct bodies *bodies;
+    const struct port **outbound;
+    unsigned n_outbound;
+    uint64_t min_free_bytes;
+    int64_t sync_delay_ms;
+    bool space_asked, failing;
+    atomic_int accepting; /* 0 or -ENOSPC */
+};
+
+/* --- ids
+ * -------------------------------------------------------------------------------------------------
+ */
+
+static _Atomic uint64_t last_id;
+
+uint64_t spooler_new_id(struct wall now)
+{
+    uint64_t last = atomic_load(&last_id), id;
+    do
+        id = queue_id_next(last, now);
+    while (!atomic_compare_exchange_weak(&last_id, &last, id));
+    return id;
+}
+
+static void ids_start_above(uint64_t id)
+{
+    uint64_t last = atomic_load(&last_id);
+    while (last < id && !atomic_compare_exchange_weak(&last_id, &last, id))
+        continue;
+}
+
+/* --- helpers
+ * --------------------------------------------------------------------------------------------- */
+
+static void commit_run(struct worker_job *j)
+{
+    struct commit_job *job = (struct commit_job *)(void *)j;
+    if (job->delay_ms > 0) {
+        struct timespec t = {job->delay_ms / 1000, job->delay_ms % 1000 * 1000000};
+        nanosleep(&t, NULL);
+    }
+    spool_batch_run(job->batch);
+}
+
+static void read_run(struct worker_job *j)
+{
+    core_read_run(((struct read_job *)(void *)j)->read);
+}
+
+static void body_run(struct worker_job *j)
+{
+    struct body_job *job = (struct body_job *)(void *)j;
+    bodies_step(job->bodies, job->step);
+}
+
+static void space_run(struct worker_job *j)
+{
+    struct space_job *job = (struct space_job *)(void *)j;
+    job->free_bytes = job->fs->free_bytes(job->fs->ctx);
+}
+
+static void push_commit(struct spooler *s, struct spool_batch *batch)
+{
+    struct commit_job *job = must_alloc(sizeof *job);
+    job->job.run = commit_run;
+    job->job.reply = &s->commit_port;
+    job->batch = batch;
+    job->delay_ms = s->sync_delay_ms;
+    worker_push(s->commit, &job->job);
+}
+
+static void push_read(struct spooler *s, struct core_read *read)
+{
+    struct read_job *job = must_alloc(sizeof *job);
+    job->job.run = read_run;
+    job->job.reply = &s->read_port;
+    job->read = read;
+    worker_push(s->reads, &job->job);
+}
+
+static void push_body(struct spooler *s, struct spooler_body *step)
+{
+    struct body_job *job = must_alloc(sizeof *job);
+    job->job.run = body_run;
+    job->job.reply = &s->body_port;
+    job->bodies = s->bodies;
+    job->step = step;
+    worker_push(s->bodies_worker, &job->job);
+}
+
+static void push_space(struct spooler *s)
+{
+    if (s->space_asked)
+        return;
+    struct space_job *job = must_alloc(sizeof *job);
+    job->job.run = space_run;
+    job->job.reply = &s->space_port;
+    job->fs = s->fs;
+    s->space_asked = true;
+    worker_push(s->reads, &job->job);
+}
+
+/* --- the core's actions
+ * ---------------------------------------------------------------------------------- */
+
+static void act(struct spooler *s, const struct core_action *a)
+{
+    switch (a->act) {
+    case CORE_SEND:
+        MUST(a->loop < s->n_outbound);
+        port_send(s->outbound[a->loop], a->msg);
+        break;
+    case CORE_ANSWER:
+        if (a->reply)
+            port_send(a->reply, a->msg);
+        else
+            spooler_request_free(a->msg);
+        break;
+    case CORE_BATCH:
+        push_commit(s, a->batch);
+        break;
+    case CORE_READ:
+        push_read(s, a->read);
+        break;
+    }
+}
+
+static void set_time(struct spooler *s)
+{
+    core_time(s->core, wall_now(), loop_now(s->loop));
+}
+
+/* The wall clock may be set at any time: the tick looks again within a second. */
+static struct mono next_wake(const struct spooler *s)
+{
+    struct wall wall, now = wall_now();
+    struct mono mono;
+    core_deadline(s->core, &wall, &mono);
+    mono = mono_min(mono, s->next_tick);
+    if (wall.us <= now.us)
+        return loop_now(s->loop);
+    int64_t wait_ms = (wall.us - now.us) / 1000 + 1;
+    return wait_ms < TICK_MS ? mono_min(mono, mono_add(loop_now(s->loop), wait_ms)) : mono;
+}
+
+/* After a batch of messages, and when the time has come: everything the core wants done now. */
+static void pump(void *ctx)
+{
+    struct spooler *s = ctx;
+    struct core_action a;
+    set_time(s);
+    while (core_next(s->core, &a))
+        act(s, &a);
+    deadline_set(s->loop, &s->wake, next_wake(s));
+}
+
+static void on_wake(void *ctx, struct mono now)
+{
+    struct spooler *s = ctx;
+    if (mono_reached(s->next_tick, now)) {
+        s->next_tick = mono_add(now, TICK_MS);
+        push_space(s);
+        spool_compact_step(s->spool);
+    }
+    pump(s);
+}
+
+/* --- what arrives
+ * ---------------------------------------------------------------------------------------- */
+
+static void on_request(void *ctx, struct msg *m)
+{
+    struct spooler *s = ctx;
+    if (m->type == SPOOLER_BODY) {
+        push_body(s, (struct spooler_body *)(void *)m);
+        return;
+    }
+    set_time(s);
+    core_message(s->core, m);
+}
+
+static void say_commit(struct spooler *s, int rc, const struct err *e)
+{
+    if (rc < 0)
+        LOG(LV_ERROR, "spool_write_failed", LOG_S("error", e->text));
+    else if (s->failing)
+        LOG(LV_INFO, "spool_write_recovered", LOG_N("seq", spool_last_seq(s->spool)));
+    s->failing = rc < 0;
+}
+
+static void on_commit(void *ctx, struct msg *m)
+{
+    struct spooler *s = ctx;
+    struct commit_job *job = (struct commit_job *)(void *)m;
+    struct err e = {0};
+    set_time(s);
+    say_commit(s, core_batch_done(s->core, job->batch, &e), &e);
+    free(job);
+    spool_compact_step(s->spool);
+}
+
+static void on_read(void *ctx, struct msg *m)
+{
+    struct spooler *s = ctx;
+    struct read_job *job = (struct read_job *)(void *)m;
+    set_time(s);
+    core_read_done(s->core, job->read);
+    free(job);
+}
+
+static void on_body(void *ctx, struct msg *m)
+{
+    (void)ctx;
+    struct body_job *job = (struct body_job *)(void *)m;
+    struct spooler_body *step = job->step;
+    free(job);
+    if (step->reply)
+        port_send(step->reply, &step->msg);
+    else
+        spooler_request_free(&step->msg);
+}
+
+static void on_space(void *ctx, struct msg *m)
+{
+    struct spooler *s = ctx;
+    int64_t bytes = ((struct space_job *)(void *)m)->free_bytes;
+    free(m);
+    s->space_asked = false;
+    bool full = bytes >= 0 && (uint64_t)bytes < s->min_free_bytes;
+    if (full != (atomic_load(&s->accepting) < 0)) {
+        LOG(full ? LV_ERROR : LV_INFO, full ? "spool_full" : "spool_has_room",
+            LOG_N("free_bytes", bytes), LOG_N("min_free_bytes", s->min_free_bytes));
+        atomic_store(&s->accepting, full ? -ENOSPC : 0);
+        core_set_full(s->core, full);
+    }
+}
+
+int spooler_accepting(const struct spooler *s)
+{
+    return atomic_load(&s->accepting);
+}
+
+/* --- life
+ * ------------------------------------------------------------------------------------------------
+ */
+
+static int open_spool(struct spooler *s, const struct spooler_conf *c, struct spool_report *report,
+                      struct err *e)
+{
+    int error = 0;
+    s->fs = file_posix_new(c->path, &error);
+    if (!s->fs)
+        return err_set(e, error < 0 ? error : -error, "cannot open the spool folder %s: %s",
+                       c->path, strerror(error < 0 ? -error : error));
+    struct spool_options o = {
+        .segment_bytes = c->segment_bytes, .lifetime_s = c->lifetime_s, .node = c->node};
+    return spool_open(&s->spool, s->fs, &o, report, e);
+}
+
+static void listen_all(struct spooler *s)
+{
+    s->loop = loop_new("spooler", 0);
+    s->inbox = inbox_new(s->loop, pump, s);
+    s->port = (struct port){s->inbox, on_request, s};
+    s->commit_port = (struct port){s->inbox, on_commit, s};
+    s->read_port = (struct port){s->inbox, on_read, s};
+    s->body_port = (struct port){s->inbox, on_body, s};
+    s->space_port = (struct port){s->inbox, on_space, s};
+    deadline_init(s->loop, &s->wake, on_wake, s);
+}
+
+int spooler_new(struct spooler **ret, const struct spooler_conf *c, struct spool_report *ret_report,
+                struct err *e)
+{
+    struct spooler *s = must_alloc(sizeof *s);
+    int rc = open_spool(s, c, ret_report, e);
+    if (rc < 0) {
+        if (s->fs)
+            file_posix_free(s->fs);
+        free(s);
+        return rc;
+    }
+    s->min_free_bytes = c->min_free_bytes;
+    s->sync_delay_ms = c->sync_delay_ms;
+    listen_all(s);
+    struct core_conf conf = {.retry = c->retry, .lifetime_s = c->lifetime_s, .loops = 1};
+    rand_bytes(&conf.seed, sizeof conf.seed);
+    s->core = core_new(s->spool, &conf, wall_now(), loop_now(s->loop));
+    s->bodies = bodies_new(s->fs);
+    ids_start_above(spool_new_id(s->spool, wall_now()));
+    *ret = s;
+    return 0;
+}
+
+void spooler_set_outbound(struct spooler *s, const struct port *const *ports, unsigned n)
+{
+    s->outbound = must_realloc(s->outbound, n * sizeof(const struct port *));
+    for (unsigned i = 0; i < n; i++)
+        s->outbound[i] = ports[i];
+    s->n_outbound = n;
+    core_set_loops(s->core, n);
+}
+
+void spooler_set_events(struct spooler *s, void (*fn)(void *ctx, const struct event *e), void *ctx)
+{
+    core_set_events(s->core, fn, ctx);
+}
+
+void spooler_replay(struct spooler *s, uint64_t after, void (*fn)(void *ctx, const struct event *e),
+                    void *ctx)
+{
+    spool_each_event(s->spool, after, fn, ctx);
+}
+
+const struct port *spooler_port(struct spooler *s)
+{
+    return &s->port;
+}
+
+int spooler_start(struct spooler *s)
+{
+    MUST(s->n_outbound > 0);
+    s->commit = worker_new("commit");
+    s->bodies_worker = worker_new("bodies");
+    s->reads = worker_new("reads");
+    deadline_set(s->loop, &s->wake, loop_now(s->loop)); /* what recovery found due goes out */
+    return loop_start(s->loop);
+}
+
+/* After the threads have ended: results and notes still count, questions find nobody to ask. */
+static void handle_late(struct msg *m)
+{
+    struct spooler *s = m->to->ctx;
+    if (m->to == &s->port && m->type == SPOOLER_BODY)
+        spooler_request_free(m);
+    else if (m->to == &s->body_port)
+        on_body(s, m);
+    else
+        m->to->fn(s, m);
+}
+
+static void last_flush(struct spooler *s)
+{
+    struct spool_batch *b;
+    for (int tries = 0; tries < 3 && (b = spool_batch_take(s->spool));) {
+        struct err e = {0};
+        spool_batch_run(b);
+        int rc = core_batch_done(s->core, b, &e);
+        say_commit(s, rc, &e);
+        tries = rc < 0 ? tries + 1 : 0;
+    }
+}
+
+void spooler_free(struct spooler *s)
+{
+    if (!s)
+        return;
+    loop_stop(s->loop);
+    loop_join(s->loop);
+    worker_free(s->commit);
+    worker_free(s->bodies_worker);
+    worker_free(s->reads);
+    inbox_free(s->inbox, handle_late);
+    last_flush(s);
+    bodies_free(s->bodies);
+    core_free(s->core);
+    spool_close(s->spool);
+    file_posix_free(s->fs);
+    loop_free(s->loop);
+    free(s->outbound);
+    free(s);
+}

@@ -1,0 +1,402 @@
+/* Jobs: what the scheduler says becomes orders to the net loops; results and plans become changes.
+ */
+#include "relay/base/defer.h"
+#include "relay/base/metrics.h"
+#include "relay/base/must.h"
+#include "relay/spooler/core_int.h"
+#include <errno.h>
+#include <stdlib.h>
+
+enum { EVENT_MAX = 15 * 1024, CHANGES_MAX = 100 };
+
+/* --- jobs on connections
+ * ---------------------------------------------------------------------------------- */
+
+static struct job *job_find(const struct core *c, uint64_t conn)
+{
+    struct job *j;
+    HASH_FIND(hh, c->jobs, &conn, sizeof conn, j);
+    return j;
+}
+
+static void job_note(struct core *c, uint64_t conn, const struct sched_job *job)
+{
+    struct job *j = must_alloc(sizeof *j + job->n * sizeof j->rcpts[0]);
+    j->conn = conn;
+    j->id = job->message->id;
+    for (size_t i = 0; i < job->n; i++)
+        j->rcpts[j->n++] = (uint32_t)(job->rcpts[i] - job->message->rcpts);
+    HASH_ADD(hh, c->jobs, conn, sizeof j->conn, j);
+    c->n_active += job->n;
+}
+
+/* The connection has it no more: recipients are ours again. The caller frees the job. */
+static struct message *job_end(struct core *c, struct job *j)
+{
+    struct message *m = spool_find(c->spool, j->id);
+    MUST(m); /* active recipients are not final, so the message is there */
+    HASH_DEL(c->jobs, j);
+    c->n_active -= j->n;
+    for (uint32_t i = 0; i < j->n; i++) {
+        MUST(m->rcpts[j->rcpts[i]].active);
+        m->rcpts[j->rcpts[i]].active = false;
+    }
+    return m;
+}
+
+static void add_again(struct core *c, struct message *m, const struct job *j)
+{
+    for (uint32_t i = 0; i < j->n; i++) {
+        struct recipient *r = &m->rcpts[j->rcpts[i]];
+        if (r->state == RCPT_QUEUED && !r->domain)
+            sched_add(c->sched, r);
+    }
+}
+
+void work_free(struct core *c)
+{
+    struct job *j, *next;
+    HASH_ITER (hh, c->jobs, j, next) {
+        HASH_DEL(c->jobs, j);
+        free(j);
+    }
+}
+
+/* --- orders
+ * -------------------------------------------------------------------------------------------------
+ */
+
+static void send_order(struct core *c, unsigned loop, struct msg *m, enum out_type type)
+{
+    m->type = type;
+    core_push(c, (struct core_action){.act = CORE_SEND, .loop = loop, .msg = m});
+}
+
+static void send_resolve(struct core *c, struct slice domain)
+{
+    struct out_resolve *q = must_alloc(sizeof *q);
+    q->domain = buf_of(domain);
+    send_order(c, core_loop_of(c, domain), &q->msg, OUT_RESOLVE);
+}
+
+static struct out_work *order_new(const struct sched_action *a)
+{
+    struct out_work *w = must_alloc(sizeof *w);
+    w->conn = a->conn;
+    w->open = a->act == SCHED_OPEN;
+    w->plan = w->open ? frozen_ref(a->plan) : NULL;
+    w->site = buf_of(a->site);
+    w->destination = buf_of(a->destination);
+    w->loop = a->loop;
+    return w;
+}
+
+static void order_fill(struct out_work *w, const struct sched_job *job)
+{
+    const struct message *m = job->message;
+    w->message_id = m->id;
+    w->sender = buf_of(m->envelope.sender);
+    w->size = m->envelope.size;
+    w->eight_bit = m->envelope.eight_bit;
+    w->n = job->n;
+    w->rcpts = must_alloc(job->n * sizeof *w->rcpts);
+    w->addresses = must_alloc(job->n * sizeof *w->addresses);
+    for (size_t i = 0; i < job->n; i++) {
+        const struct recipient *r = job->rcpts[i];
+        w->rcpts[i] = (uint32_t)(r - m->rcpts);
+        w->addresses[i] = buf_of(r->address);
+        w->attempt = r->attempts + 1 > w->attempt ? r->attempts + 1 : w->attempt;
+    }
+}
+
+static void send_work(struct core *c, const struct sched_action *a)
+{
+    struct message *m = a->job.message;
+    struct out_work *w = order_new(a);
+    order_fill(w, &a->job);
+    job_note(c, a->conn, &a->job);
+    if (m->body || m->place.in_file) {
+        w->body = body_ref(m->body);
+        send_order(c, w->loop, &w->msg, OUT_WORK);
+        return;
+    }
+    w->msg.type = OUT_WORK;
+    struct core_read *r = core_read_new(c, READ_WORK, m, 0, SIZE_MAX);
+    r->work = w;
+    core_push(c, (struct core_action){.act = CORE_READ, .read = r});
+}
+
+static void send_close(struct core *c, const struct sched_action *a)
+{
+    struct out_work *w = order_new(a);
+    send_order(c, w->loop, &w->msg, OUT_CLOSE);
+}
+
+/* --- verdicts
+ * ------------------------------------------------------------------------------------------------
+ */
+
+static void count_outcome(enum event_name event)
+{
+    if (event == EVENT_DELIVERED)
+        metric_add(M_DELIVERED, 1);
+    else if (event == EVENT_DEFERRED)
+        metric_add(M_DEFERRED, 1);
+    else if (event == EVENT_BOUNCED)
+        metric_add(M_BOUNCED, 1);
+    else if (event == EVENT_EXPIRED)
+        metric_add(M_EXPIRED, 1);
+}
+
+/* Recipients of one message with a verdict each: one record. They are inactive and not with the
+ * scheduler. */
+static void apply(struct core *c, struct message *m, struct recipient *const *rcpts,
+                  const struct verdict *const *verdicts, size_t n, struct outcome_facts *facts)
+{
+    struct rcpt_change changes[CHANGES_MAX];
+    struct spool_event_in events[CHANGES_MAX];
+    struct buf fields[CHANGES_MAX];
+    MUST(n >= 1 && n <= CHANGES_MAX);
+    DEFER(buf_done) struct buf host = BUF_MAX(512);
+    const char *last_host = NULL;
+    if (facts->attempt && facts->attempt->mx_host.n &&
+        buf_add(&host, buf_slice(&facts->attempt->mx_host)))
+        last_host = buf_str(&host);
+    for (size_t i = 0; i < n; i++) {
+        struct outcome o =
+            outcome_decide(rcpts[i], verdicts[i], last_host, &c->retry, c->now, &c->rng);
+        if (facts->no_attempt) {
+            o.change.attempts = rcpts[i]->attempts;
+            o.change.last_attempt = rcpts[i]->last_attempt;
+        }
+        fields[i] = BUF_MAX(EVENT_MAX);
+        outcome_event(&fields[i], rcpts[i], &o, verdicts[i], facts, c->now);
+        changes[i] = o.change;
+        events[i] = (struct spool_event_in){o.event, buf_slice(&fields[i])};
+        count_outcome(o.event);
+    }
+    core_fresh_drop(c, m);
+    core_change(c, m, changes, n, events);
+    for (size_t i = 0; i < n; i++) {
+        buf_done(&fields[i]);
+        if (changes[i].state == RCPT_QUEUED)
+            sched_add(c->sched, rcpts[i]);
+    }
+}
+
+/* One verdict for all recipients of an ended job. */
+static void apply_to_job(struct core *c, struct message *m, const struct job *j,
+                         const struct verdict *v, struct outcome_facts *facts)
+{
+    struct recipient *rcpts[CHANGES_MAX];
+    const struct verdict *verdicts[CHANGES_MAX];
+    for (uint32_t i = 0; i < j->n; i++) {
+        rcpts[i] = &m->rcpts[j->rcpts[i]];
+        verdicts[i] = v;
+    }
+    apply(c, m, rcpts, verdicts, j->n, facts);
+}
+
+/* --- results
+ * ---------------------------------------------------------------------------------------------------
+ */
+
+/* What the attempt says about the site. A recipient's own trouble says that the receiver works; our
+ * own says nothing. */
+static bool feedback_of(const struct spooler_result *r, enum sched_outcome *ret)
+{
+    size_t host = 0, site = 0, local = 0;
+    for (size_t i = 0; i < r->n; i++) {
+        const struct verdict *v = &r->verdicts[i];
+        bool deferred = v->kind == VERDICT_DEFERRED;
+        local += v->fault == FAULT_LOCAL || v->kind == VERDICT_NONE;
+        host += deferred && v->scope == SCOPE_HOST;
+        site += deferred && v->scope == SCOPE_SITE;
+    }
+    if (local == r->n)
+        return false;
+    *ret = site ? SCHED_THROTTLED : host + local == r->n ? SCHED_UNREACHABLE : SCHED_OK;
+    return true;
+}
+
+static bool job_has(const struct job *j, uint32_t rcpt)
+{
+    for (uint32_t i = 0; i < j->n; i++)
+        if (j->rcpts[i] == rcpt)
+            return true;
+    return false;
+}
+
+static void apply_result(struct core *c, struct message *m, const struct job *j,
+                         const struct spooler_result *r)
+{
+    struct recipient *rcpts[CHANGES_MAX];
+    const struct verdict *verdicts[CHANGES_MAX];
+    size_t n = 0;
+    for (size_t i = 0; i < r->n && n < CHANGES_MAX; i++) {
+        if (r->verdicts[i].kind == VERDICT_NONE)
+            continue;
+        MUST(job_has(j, r->rcpts[i]));
+        rcpts[n] = &m->rcpts[r->rcpts[i]];
+        verdicts[n++] = &r->verdicts[i];
+    }
+    struct outcome_facts facts = {.attempt = &r->attempt};
+    sched_conn_where(c->sched, r->conn, &facts.site, &facts.destination);
+    if (n)
+        apply(c, m, rcpts, verdicts, n, &facts);
+}
+
+void work_result(struct core *c, struct spooler_result *r)
+{
+    struct job *j = job_find(c, r->conn);
+    enum sched_outcome outcome;
+    if (!j || j->id != r->message_id)
+        return;
+    struct message *m = job_end(c, j);
+    if (r->attempted)
+        apply_result(c, m, j, r);
+    if (r->attempted && feedback_of(r, &outcome))
+        sched_feedback(c->sched, r->conn, outcome, c->now, c->mono);
+    /* m may be finished, but stays until its record is durable. What has no verdict waits again. */
+    add_again(c, m, j);
+    bounce_poke(c, j->id);
+    free(j);
+    if (r->ready)
+        sched_conn_ready(c->sched, r->conn, c->mono);
+}
+
+/* With a job still on it the loop has not kept its word; the recipients are not to suffer. */
+void work_conn_gone(struct core *c, uint64_t conn)
+{
+    struct job *j = job_find(c, conn);
+    if (j) {
+        add_again(c, job_end(c, j), j);
+        free(j);
+    }
+    sched_conn_gone(c->sched, conn, c->mono);
+}
+
+/* --- content read for a job
+ * -------------------------------------------------------------------------------------- */
+
+/* The job has not left us: its connection was not opened, or stays idle. */
+static void job_unreadable(struct core *c, struct job *j, const struct out_work *w, int error)
+{
+    bool lost = error == -EBADMSG || error == -ENOENT;
+    struct verdict v = verdict_of_fault(lost ? FAULT_BODY_LOST : FAULT_LOCAL, PHASE_NONE,
+                                        SLICE_LIT("the message could not be read"));
+    struct outcome_facts facts = {.site = buf_slice(&w->site),
+                                  .destination = buf_slice(&w->destination)};
+    struct message *m = job_end(c, j);
+    apply_to_job(c, m, j, &v, &facts);
+    verdict_done(&v);
+    free(j);
+    if (w->open)
+        sched_conn_gone(c->sched, w->conn, c->mono);
+    else
+        sched_conn_ready(c->sched, w->conn, c->mono);
+}
+
+void work_read_done(struct core *c, struct core_read *r)
+{
+    struct job *j = job_find(c, r->work->conn);
+    /* An idle connection may have been closed by the peer meanwhile; then the job went back with
+     * it. */
+    if (!j || j->id != r->work->message_id)
+        return;
+    if (r->error < 0) {
+        job_unreadable(c, j, r->work, r->error);
+        return;
+    }
+    struct out_work *w = TAKE_PTR(r->work);
+    w->body = TAKE_PTR(r->body);
+    send_order(c, w->loop, &w->msg, OUT_WORK);
+}
+
+/* --- plans
+ * ---------------------------------------------------------------------------------------------------------
+ */
+
+struct plucked {
+    struct recipient **rcpts;
+    size_t n, cap;
+};
+
+static void pluck(void *ctx, struct recipient *r)
+{
+    struct plucked *p = ctx;
+    if (p->n == p->cap) {
+        p->cap = p->cap ? p->cap * 2 : 16;
+        p->rcpts = must_realloc(p->rcpts, p->cap * sizeof(struct recipient *));
+    }
+    p->rcpts[p->n++] = r;
+}
+
+/* The domain cannot be reached: every due recipient hears it, those of one message in one record.
+ */
+static void plan_failed(struct core *c, const struct spooler_plan *p)
+{
+    const struct verdict *verdicts[CHANGES_MAX];
+    struct outcome_facts facts = {0};
+    struct plucked due = {0};
+    for (size_t i = 0; i < CHANGES_MAX; i++)
+        verdicts[i] = &p->failed;
+    sched_plan_failed(c->sched, buf_slice(&p->domain), pluck, &due);
+    for (size_t i = 0, n; i < due.n; i += n) {
+        for (n = 1; n < CHANGES_MAX && i + n < due.n &&
+                    due.rcpts[i + n]->message == due.rcpts[i]->message;)
+            n++;
+        apply(c, due.rcpts[i]->message, &due.rcpts[i], verdicts, n, &facts);
+    }
+    free(due.rcpts);
+}
+
+void work_plan(struct core *c, struct spooler_plan *p)
+{
+    if (p->failed.kind != VERDICT_NONE) {
+        plan_failed(c, p);
+        return;
+    }
+    sched_plan(c->sched, buf_slice(&p->domain), buf_slice(&p->site), buf_slice(&p->destination),
+               &p->limits, p->plan, mono_add(c->mono, p->ttl_ms), c->mono);
+}
+
+/* --- the scheduler's actions
+ * ---------------------------------------------------------------------------------------- */
+
+/* Its lifetime ended in line: it ends with what was last said about it. */
+static void expire(struct core *c, const struct sched_job *job)
+{
+    struct recipient *r = job->rcpts[0];
+    struct outcome_facts facts = {.no_attempt = true};
+    struct verdict v = r->last && r->last->kind == VERDICT_DEFERRED && r->last->fault != FAULT_LOCAL
+                           ? verdict_copy(r->last)
+                           : verdict_of_fault(FAULT_EXPIRED, PHASE_NONE, SLICE_NONE);
+    v.kind = VERDICT_DEFERRED; /* and the lifetime is over */
+    const struct verdict *one = &v;
+    apply(c, job->message, &r, &one, 1, &facts);
+    verdict_done(&v);
+}
+
+bool work_step(struct core *c)
+{
+    struct sched_action a;
+    if (!sched_next(c->sched, c->now, c->mono, &a))
+        return false;
+    switch (a.act) {
+    case SCHED_RESOLVE:
+        send_resolve(c, a.domain);
+        break;
+    case SCHED_OPEN:
+    case SCHED_WORK:
+        send_work(c, &a);
+        break;
+    case SCHED_CLOSE:
+        send_close(c, &a);
+        break;
+    case SCHED_EXPIRE:
+        expire(c, &a.job);
+        break;
+    }
+    return true;
+}

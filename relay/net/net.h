@@ -1,10 +1,12 @@
 /*
- * Sockets on a loop: a connection is TCP, perhaps TLS (engine over memory BIOs), and a handler that gets plaintext. The handler is the
- * twenty-line driver of a session machine (relay/smtp). Everything of a connection happens on its loop's thread.
+ * Sockets on a loop: a connection is TCP, perhaps TLS (engine over memory BIOs), and a handler that
+ * gets plaintext. The handler is the twenty-line driver of a session machine (relay/smtp).
+ * Everything of a connection happens on its loop's thread.
  *
- * Back pressure: on_bytes says how much it took; what is left stays here (<= NET_INPUT_MAX) and reading from the socket pauses until
- * net_conn_resume. What is sent waits here when the peer does not read: look at net_conn_unsent and stop producing (see on_sent).
- * Bounds: input buffer 64 KiB (only while something is unconsumed), output as far as the handler produces.
+ * Back pressure: on_bytes says how much it took; what is left stays here (<= NET_INPUT_MAX) and
+ * reading from the socket pauses until net_conn_resume. What is sent waits here when the peer does
+ * not read: look at net_conn_unsent and stop producing (see on_sent). Bounds: input buffer 64 KiB
+ * (only while something is unconsumed), output as far as the handler produces.
  */
 #pragma once
 #include "relay/base/buf.h"
@@ -16,35 +18,46 @@
 
 struct net_conn;
 
+/* on_bytes, on_eof and on_closed must be there; the others may be NULL. Any net_conn_… call is
+ * allowed in any of them. */
 struct net_handler {
     /* Plaintext has come: returns how many bytes were taken. */
     size_t (*on_bytes)(void *ctx, struct slice in, struct mono now);
-    /* Client: the connection is made (ok), or failed (err: negative errno; -ETIMEDOUT …). Not called for accepted ones. */
+    /* Client: the connection is made (ok), or failed (err: negative errno; -ETIMEDOUT …). Not
+     * called for accepted ones. */
     void (*on_connected)(void *ctx, int err, struct mono now);
-    /* The handshake asked for by net_conn_start_tls ended. why: text when it failed (the connection is still there for closing). */
+    /* The handshake (of net_conn_start_tls or implicit) ended. why: text when it failed: then close
+     * the connection, neither bytes nor on_eof follow. */
     void (*on_tls)(void *ctx, bool ok, const char *why, struct mono now);
     /* All that was sent has left for the kernel. May be NULL. */
     void (*on_sent)(void *ctx, struct mono now);
     /* The deadline set by net_conn_deadline has come. */
     void (*on_deadline)(void *ctx, struct mono now);
-    /* The peer closed (err 0) or the connection broke (negative errno). Unconsumed bytes are still offered first. Close it with net_conn_close. */
+    /* The peer closed (err 0) or the connection broke (negative errno), once; bytes that came
+     * before are offered before, those left unconsumed stay for net_conn_resume. After err 0 one
+     * may still send; if that fails, the error is told, too. Close it with net_conn_close. */
     void (*on_eof)(void *ctx, int err, struct mono now);
-    /* Last call of all: the connection is gone, ctx may be freed. */
+    /* Last call of all, from the loop, never from within another call: ctx may be freed. When the
+     * loop ends, all its connections are closed and hear this. */
     void (*on_closed)(void *ctx);
 };
 
 /* Connects to addr (non-blocking); source may be NULL. Gives up after timeout_ms. */
-struct net_conn *net_connect(struct loop *l, const struct sockaddr *addr, const struct sockaddr *source, int64_t timeout_ms,
+struct net_conn *net_connect(struct loop *l, const struct sockaddr *addr,
+                             const struct sockaddr *source, int64_t timeout_ms,
                              const struct net_handler *h, void *ctx);
 /* Queues plaintext (copied). One write a turn: bytes of the same turn go together. */
 void net_conn_send(struct net_conn *c, struct slice plaintext);
 size_t net_conn_unsent(const struct net_conn *c);
-/* Offers unconsumed input again and goes on reading. Not from within on_bytes (there the return value decides). */
+/* Offers unconsumed input again and goes on reading. Not from within on_bytes (there the return
+ * value decides). */
 void net_conn_resume(struct net_conn *c);
-/* Starts TLS: what is queued is sent in clear first; unconsumed plaintext input is DROPPED (RFC 3207). tls is ref'd. */
+/* Starts TLS: what is queued is sent in clear first; unconsumed plaintext input is DROPPED (RFC
+ * 3207). tls is ref'd. */
 void net_conn_start_tls(struct net_conn *c, struct tls_context *tls, bool server, struct slice sni);
 void net_conn_deadline(struct net_conn *c, struct mono at); /* MONO_NEVER: none */
-/* Sends what is queued (for at most 5 s), close_notify, then closes; on_closed follows. Further sends are ignored. */
+/* Sends what is queued (for at most 5 s), close_notify, then closes; on_closed follows. Further
+ * sends are ignored. */
 void net_conn_close(struct net_conn *c);
 /* At once, without sending what is queued. */
 void net_conn_abort(struct net_conn *c);
@@ -58,21 +71,25 @@ void net_conn_names(const struct net_conn *c, struct net_names *ret);
 struct tls_info net_conn_tls_info(const struct net_conn *c);
 struct loop *net_conn_loop(const struct net_conn *c);
 
-/* --- listening ---------------------------------------------------------------------------------------------------------- */
+/* --- listening
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
 /* "0.0.0.0:587", "[::]:465", "127.0.0.1:2525"; port required. */
 int net_parse_address(struct slice text, struct sockaddr_storage *ret, struct err *e);
-/* Binds and listens (SO_REUSEADDR, SO_REUSEPORT, IPV6_V6ONLY): a file descriptor, so that ports can be bound before the identity changes.
- * One a loop for the same address. */
+/* Binds and listens (SO_REUSEADDR, SO_REUSEPORT, IPV6_V6ONLY): a file descriptor, so that ports can
+ * be bound before the identity changes. One a loop for the same address. */
 int net_bind(const struct sockaddr_storage *addr, struct err *e);
 
 struct net_listener;
-/* accept makes the connection's handler: fills *ret_h and *ret_ctx; false: refuse (closed at once). It may call net_conn_send on c. `tls` != NULL:
- * handshake first (implicit TLS), then bytes; on_tls tells when. */
+/* accept makes the connection's handler: fills *ret_h and *ret_ctx; false: refuse (closed at once).
+ * It may call net_conn_send on c. `tls` != NULL: handshake first (implicit TLS), then bytes; on_tls
+ * tells when. */
 struct net_acceptor {
     bool (*accept)(void *ctx, struct net_conn *c, const struct net_handler **ret_h, void **ret_ctx);
     void *ctx;
     struct tls_context *implicit_tls; /* borrowed for the listener's life; NULL: plaintext first */
 };
-struct net_listener *net_listen(struct loop *l, int fd, const struct net_acceptor *a); /* *a is copied */
+struct net_listener *net_listen(struct loop *l, int fd,
+                                const struct net_acceptor *a); /* *a is copied */
 void net_listener_close(struct net_listener *n); /* on the loop's thread; frees itself */

@@ -1,0 +1,170 @@
+/* Listening. The descriptor is polled and accept4 is our own: libuv would drop waiting callers when
+ * descriptors run out, where a pause lets them wait. */
+#include "relay/base/log.h"
+#include "relay/base/must.h"
+#include "relay/net/addr.h"
+#include "relay/net/private.h"
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <utlist.h>
+
+enum { BACKLOG = 1024, ACCEPTS_A_TURN = 32, PAUSE_MS = 100 };
+
+struct net_listener {
+    uv_poll_t poll;
+    struct deadline pause;
+    struct loop *loop;
+    struct net_local *local;
+    struct net_listener *prev, *next;
+    struct net_acceptor acceptor;
+    int fd;
+    unsigned handles; /* still closing */
+    bool said;        /* that accepting fails: once, until it works again */
+};
+
+static void text_of(const struct sockaddr_storage *addr, char ret_text[64])
+{
+    char ip[46];
+    net_addr_text((const struct sockaddr *)addr, ip);
+    bool is6 = addr->ss_family == AF_INET6;
+    unsigned port = ntohs(is6 ? ((const struct sockaddr_in6 *)addr)->sin6_port
+                              : ((const struct sockaddr_in *)addr)->sin_port);
+    snprintf(ret_text, 64, is6 ? "[%s]:%u" : "%s:%u", ip, port);
+}
+
+static int set_options(int fd, int family)
+{
+    int one = 1;
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) != 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) != 0)
+        return -1;
+    return family == AF_INET6 ? setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one) : 0;
+}
+
+int net_bind(const struct sockaddr_storage *addr, struct err *e)
+{
+    char text[64];
+    text_of(addr, text);
+    int fd = socket(addr->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return err_errno(e, "cannot make a socket for %s", text);
+    socklen_t size =
+        addr->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+    if (set_options(fd, addr->ss_family) != 0 ||
+        bind(fd, (const struct sockaddr *)addr, size) != 0 || listen(fd, BACKLOG) != 0) {
+        int code = err_errno(e, "cannot listen on %s", text);
+        close(fd);
+        return code;
+    }
+    return fd;
+}
+
+static void on_readable(uv_poll_t *poll, int status, int events);
+
+static void pause_accepting(struct net_listener *n, int err)
+{
+    uv_poll_stop(&n->poll);
+    deadline_set(n->loop, &n->pause, mono_add(loop_now(n->loop), PAUSE_MS));
+    if (n->said)
+        return;
+    struct sockaddr_storage addr = {0};
+    socklen_t size = sizeof addr;
+    char text[64];
+    (void)getsockname(n->fd, (struct sockaddr *)&addr, &size);
+    text_of(&addr, text);
+    n->said = true;
+    LOG(LV_ERROR, "accept_failed", LOG_S("address", text), LOG_S("error", uv_strerror(err)));
+}
+
+static void on_pause_over(void *ctx, struct mono now)
+{
+    struct net_listener *n = ctx;
+    (void)now;
+    uv_poll_start(&n->poll, UV_READABLE, on_readable);
+}
+
+/* Callers that are gone before they were taken, and what Linux passes on of their network
+ * (accept(2)). */
+static bool is_callers_fault(int err)
+{
+    static const int faults[] = {EINTR,       ECONNABORTED, EPROTO,    ENETDOWN,
+                                 ENOPROTOOPT, EHOSTDOWN,    ENONET,    EHOSTUNREACH,
+                                 EOPNOTSUPP,  ENETUNREACH,  ETIMEDOUT, EPERM};
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
+        if (err == faults[i])
+            return true;
+    return false;
+}
+
+static void on_readable(uv_poll_t *poll, int status, int events)
+{
+    struct net_listener *n = poll->data;
+    (void)status, (void)events;
+    /* Not until nobody waits: the other connections of this loop have their turn, too. */
+    for (unsigned i = 0; i < ACCEPTS_A_TURN && !uv_is_closing((uv_handle_t *)poll); i++) {
+        struct sockaddr_storage peer = {0};
+        socklen_t size = sizeof peer;
+        int fd = accept4(n->fd, (struct sockaddr *)&peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0) {
+            n->said = false;
+            net_conn_accepted(n->loop, fd, (struct sockaddr *)&peer, &n->acceptor);
+        } else if (errno == EAGAIN) {
+            return;
+        } else if (!is_callers_fault(errno)) {
+            pause_accepting(n, -errno);
+            return;
+        }
+    }
+}
+
+struct net_listener *net_listen(struct loop *l, int fd, const struct net_acceptor *a)
+{
+    struct net_listener *n = must_alloc(sizeof *n);
+    n->loop = l;
+    n->local = net_local_of(l);
+    n->fd = fd;
+    n->acceptor = *a;
+    MUST(uv_poll_init(loop_uv(l), &n->poll, fd) == 0);
+    n->poll.data = n;
+    deadline_init(l, &n->pause, on_pause_over, n);
+    DL_APPEND(n->local->listeners, n);
+    on_pause_over(n, loop_now(l));
+    return n;
+}
+
+static void handle_closed(void *ctx)
+{
+    struct net_listener *n = ctx;
+    if (--n->handles)
+        return;
+    DL_DELETE(n->local->listeners, n);
+    close(n->fd);
+    free(n);
+}
+
+static void on_poll_closed(uv_handle_t *handle)
+{
+    handle_closed(handle->data);
+}
+
+void net_listener_finish(struct net_listener *n)
+{
+    if (n->handles)
+        return;
+    n->handles = 2;
+    uv_close((uv_handle_t *)&n->poll, on_poll_closed);
+    deadline_close(&n->pause, handle_closed);
+}
+
+void net_listener_close(struct net_listener *n)
+{
+    net_listener_finish(n);
+}
+
+struct net_listener *net_listener_next(const struct net_listener *n)
+{
+    return n->next;
+}

@@ -1,0 +1,104 @@
+/* What the files of this room know of each other: the connection and what the loop's connections
+ * share. */
+#pragma once
+#include "relay/net/net.h"
+#include "relay/tls/fifo.h"
+
+enum net_phase {
+    NET_CONNECTING,
+    NET_CLEAR,
+    NET_HANDSHAKE,
+    NET_SECURE,
+    NET_DEAD /* neither connection nor handshake came about: nothing is sent or read but TLS's alert
+              */
+};
+
+enum net_closing {
+    NET_OPEN,
+    NET_FLUSHING,  /* the handler is done with it; what is queued leaves */
+    NET_LINGERING, /* all has left; reads on, so that no reset overtakes the last words */
+    NET_CLOSED     /* its handles are closing, on_closed follows */
+};
+
+/* One a loop. */
+struct net_local {
+    struct loop_part part;
+    struct loop *loop;
+    uv_prepare_t before_poll;
+    uv_check_t after_poll;
+    uv_idle_t not_idle; /* active while connections wait to be flushed: the loop must not sleep */
+    struct net_conn *conns;
+    struct net_conn *dirty; /* to be flushed at the end of this turn */
+    unsigned dirty_count;
+    bool ended;
+    struct net_listener *listeners;
+    struct buf plain;                /* lent to the connection that is decrypting */
+    uint8_t received[NET_INPUT_MAX]; /* every read lands here: an idle connection keeps no input
+                                        memory */
+};
+
+struct net_conn {
+    uv_tcp_t tcp;
+    uv_connect_t connect;
+    uv_shutdown_t shutdown;
+    struct deadline deadline; /* the nearer of the two moments */
+    struct mono handler_at, own_at;
+    struct loop *loop;
+    struct net_local *local;
+    const struct net_handler *h;
+    void *ctx;
+    struct net_conn *prev, *next; /* all of the loop */
+    struct net_conn *prev_dirty, *next_dirty;
+    enum net_phase phase;
+    enum net_closing closing;
+    bool dirty;
+    bool reading;
+    bool offering; /* within on_bytes */
+    bool again;    /* net_conn_resume was called there */
+    bool eof;      /* the peer sends no more */
+    bool eof_told;
+    bool failure_told; /* after eof_told, perhaps: writing broke when reading had ended in peace */
+    bool owes_sent;    /* something was sent since on_sent */
+    bool notified;     /* close_notify is out */
+    int broken;        /* negative errno: writing failed */
+    int connect_error; /* known before on_connected may be called */
+    unsigned writes;   /* requests that libuv has */
+    unsigned handles;  /* still closing */
+    size_t discarded;
+    struct tls_engine *tls;
+    struct buf in;   /* plaintext not taken; reading pauses while there is any */
+    struct fifo out; /* plaintext to send */
+    struct net_names names;
+};
+
+/* local.c */
+struct net_local *net_local_of(struct loop *l);
+void net_mark_dirty(struct net_conn *c);
+void net_unmark_dirty(struct net_conn *c);
+
+/* conn.c */
+struct net_conn *net_conn_new(struct loop *l);
+void net_conn_finish(
+    struct net_conn *c); /* closes the handles now; on_closed comes from the loop */
+void net_conn_own_deadline(struct net_conn *c, struct mono at);
+void net_conn_accepted(struct loop *l, int fd, const struct sockaddr *peer,
+                       const struct net_acceptor *a);
+static inline bool net_conn_is_open(const struct net_conn *c)
+{
+    return c->closing == NET_OPEN;
+}
+
+/* input.c */
+void net_read_start(struct net_conn *c);
+void net_read_stop(struct net_conn *c);
+void net_tell_eof(struct net_conn *c, int err);
+void net_handshake_failed(struct net_conn *c, const char *why);
+
+/* output.c */
+void net_flush(struct net_conn *c);
+void net_push_out(
+    struct net_conn *c); /* what is queued in clear goes to libuv as it is, before anything else */
+
+/* listener.c */
+void net_listener_finish(struct net_listener *n);
+struct net_listener *net_listener_next(const struct net_listener *n);

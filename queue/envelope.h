@@ -1,6 +1,7 @@
 /*
- * The envelope: what SMTP said about a message, and what we know of who handed it in (RFC 5598 section 4.1). Encoded as tagged fields
- * (queue/README.md), so that later fields are rows and older readers skip them. Strings are borrowed from whoever built it.
+ * The envelope: what SMTP said about a message, and what we know of who handed it in (RFC 5598
+ * section 4.1). Encoded as tagged fields (queue/README.md), so that later fields are rows and older
+ * readers skip them. Strings are borrowed from whoever built it.
  */
 #pragma once
 #include "relay/base/buf.h"
@@ -12,17 +13,23 @@ struct envelope_rcpt {
 };
 
 struct envelope {
-    struct slice sender;     /* "" = null reverse-path */
-    struct slice user;       /* who authenticated; "" = trusted network or ourselves */
+    struct slice sender; /* "" = null reverse-path */
+    struct slice user;   /* who authenticated; "" = trusted network or ourselves */
     struct slice client_ip, client_helo, listener, session_id, auth_mech;
     struct slice message_id; /* with <> */
     struct slice envid;
-    uint64_t size;           /* octets of the stored content (with our trace fields) */
+    uint64_t size; /* octets of the stored content (with our trace fields) */
     bool eight_bit;
-    uint64_t dsn_for;        /* queue id of the message this DSN reports on; 0 = not a DSN. Storing it marks that one's failures as told */
-    uint64_t expires_s;      /* own lifetime in seconds; 0 = the configuration's */
+    uint64_t dsn_for;   /* queue id of the message this DSN reports on; 0 = not a DSN. Storing it
+                           marks that one's failures as told */
+    uint64_t expires_s; /* own lifetime in seconds; 0 = the configuration's */
     const struct envelope_rcpt *rcpts;
-    size_t n_rcpts;          /* 1 … 65,535 */
+    size_t n_rcpts; /* 1 … 65,535 */
 };
 
 void envelope_write(struct buf *out, const struct envelope *e);
+/* What envelope_write wrote; unknown fields are passed over. ret->rcpts is on the heap
+ * (envelope_done), all else borrows from s. False: malformed, or no recipient, or too many; *ret is
+ * untouched. */
+bool envelope_read(struct slice s, struct envelope *ret);
+void envelope_done(struct envelope *e);

@@ -1,7 +1,8 @@
 /*
- * An event: what the delivery log will say about one recipient, as encoded fields. It is born beside the state change, stored in the
- * same journal record (outbox), and rendered to JSON by relay/events from these very bytes, so that a line written again after a crash
- * is identical. Fields are added in table order or not at all; a field that does not apply is absent.
+ * An event: what the delivery log will say about one recipient, as encoded fields. It is born
+ * beside the state change, stored in the same journal record (outbox), and rendered to JSON by
+ * relay/events from these very bytes, so that a line written again after a crash is identical.
+ * Fields are added in table order or not at all; a field that does not apply is absent.
  */
 #pragma once
 #include "relay/base/bytes.h"
@@ -40,7 +41,8 @@ const char *event_field_key(enum event_field f, enum event_type *ret_type); /* N
 
 /* Building: appends to `out` (encoded fields only). Empty strings are left out. */
 void event_add_str(struct buf *out, enum event_field f, struct slice s);
-void event_add_int(struct buf *out, enum event_field f, int64_t v); /* also BOOL, TIME (us), SECONDS (ms) */
+void event_add_int(struct buf *out, enum event_field f,
+                   int64_t v); /* also BOOL, TIME (us), SECONDS (ms) */
 void event_add_time(struct buf *out, enum event_field f, struct wall t);
 
 /* One event as it lies in a record and as it travels to the log writer. `fields` is borrowed. */

@@ -1,6 +1,7 @@
 /*
- * A queued message as the spooler's thread holds it: the fold of its records. One allocation each plus its recipients; the content is
- * on disk (or, while fresh, in memory through `body`). Owner: struct spool; every other holder borrows on the spooler's thread.
+ * A queued message as the spooler's thread holds it: the fold of its records. One allocation each
+ * plus its recipients; the content is on disk (or, while fresh, in memory through `body`). Owner:
+ * struct spool; every other holder borrows on the spooler's thread.
  */
 #pragma once
 #include "queue/envelope.h"
@@ -8,12 +9,13 @@
 #include "relay/base/verdict.h"
 
 enum rcpt_state { /* on disk: never renumber */
-    RCPT_QUEUED = 0, /* to be delivered at `due`: ready when it has come, waiting before */
-    RCPT_HELD = 1,   /* by an operator: not delivered until released */
-    RCPT_DELIVERED = 2,
-    RCPT_BOUNCED = 3,
-    RCPT_EXPIRED = 4,
-    RCPT_CANCELLED = 5
+                  RCPT_QUEUED =
+                      0, /* to be delivered at `due`: ready when it has come, waiting before */
+                  RCPT_HELD = 1, /* by an operator: not delivered until released */
+                  RCPT_DELIVERED = 2,
+                  RCPT_BOUNCED = 3,
+                  RCPT_EXPIRED = 4,
+                  RCPT_CANCELLED = 5
 };
 static inline bool rcpt_state_final(enum rcpt_state s)
 {
@@ -30,11 +32,12 @@ struct recipient {
     struct wall due;             /* first or next attempt */
     struct wall last_attempt;    /* 0 = none yet */
     const struct verdict *last;  /* of the last attempt; shared, owned by the spool; NULL = none */
-    const char *last_host;       /* receiver of the last attempt; shared, owned by the spool; NULL = none */
+    const char
+        *last_host; /* receiver of the last attempt; shared, owned by the spool; NULL = none */
     uint32_t attempts;
-    uint8_t state;               /* enum rcpt_state */
-    bool active;                 /* with a connection now */
-    bool dsn_due;                /* failed for good, the sender not told yet */
+    uint8_t state; /* enum rcpt_state */
+    bool active;   /* with a connection now */
+    bool dsn_due;  /* failed for good, the sender not told yet */
     /* The scheduler's (queue/sched.c); nobody else touches these. */
     struct sched_domain *domain;
     struct recipient *prev, *next;
@@ -60,22 +63,23 @@ static inline struct body *body_ref(struct body *b)
 
 /* Where content lies on disk. */
 struct body_place {
-    bool in_file;      /* body file ID.body (large content); else inline in a segment */
-    uint32_t segment;  /* inline */
+    bool in_file;     /* body file ID.body (large content); else inline in a segment */
+    uint32_t segment; /* inline */
     uint64_t offset, n;
 };
 
 struct message {
     uint64_t id;
     struct wall queued;
-    struct wall expires;        /* when it is given up; fixed at intake */
-    struct envelope envelope;   /* its slices live with the message; rcpts = NULL (see below) */
+    struct wall expires;      /* when it is given up; fixed at intake */
+    struct envelope envelope; /* its slices live with the message; rcpts = NULL (see below) */
     struct recipient *rcpts;
-    uint32_t n_rcpts, n_left;   /* n_left: not final, or final with dsn_due */
+    uint32_t n_rcpts, n_left; /* n_left: not final, or final with dsn_due */
     struct body_place place;
-    struct body *body;          /* while fresh; NULL: read it */
-    bool durable;               /* its MESSAGE record is synced */
-    void *spool_private;        /* the spool's bookkeeping */
+    struct body *body; /* while fresh; NULL: read it. Once `durable`, the owner's thread may drop it
+                          (unref, NULL) */
+    bool durable;      /* its MESSAGE record is synced */
+    void *spool_private; /* the spool's bookkeeping */
 };
 
 /* "dsn due now": some recipient has dsn_due and none is active or ready for its first attempt. */

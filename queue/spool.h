@@ -1,12 +1,14 @@
 /*
- * The durable queue: an append-only log of segments holding MESSAGE, STATE and EVENT records, and the index folded from them. Pure apart
- * from struct file_ops; no threads, no clock. queue/README.md has the format byte by byte, every state and crash point.
+ * The durable queue: an append-only log of segments holding MESSAGE, STATE and EVENT records, and
+ * the index folded from them. Pure apart from struct file_ops; no threads, no clock.
+ * queue/README.md has the format byte by byte, every state and crash point.
  *
- * Owner: one thread (the spooler). Only spool_batch_run, spool_read_run and spool_body_* may run elsewhere (a helper), on the object given
- * to them. The log is freed from its oldest end only, so a done-mark always outlives the MESSAGE record it ends.
+ * Owner: one thread (the spooler). Only spool_batch_run, spool_read_run and spool_body_* may run
+ * elsewhere (a helper), on the object given to them. The log is freed from its oldest end only, so
+ * a done-mark always outlives the MESSAGE record it ends.
  *
- * What is promised: a record is durable when spool_durable() has reached the number its append returned. In memory a change is visible at once;
- * tell nobody before it is durable.
+ * What is promised: a record is durable when spool_durable() has reached the number its append
+ * returned. In memory a change is visible at once; tell nobody before it is durable.
  */
 #pragma once
 #include "queue/event.h"
@@ -31,27 +33,34 @@ struct spool_report {
 };
 
 /* Opens or makes the spool, takes the lock, recovers. -EWOULDBLOCK: another process has it. */
-int spool_open(struct spool **ret, const struct file_ops *fs, const struct spool_options *o, struct spool_report *ret_report, struct err *e);
+int spool_open(struct spool **ret, const struct file_ops *fs, const struct spool_options *o,
+               struct spool_report *ret_report, struct err *e);
 /* Pending batches must be finished. */
 void spool_close(struct spool *s);
 
 /* Events of the records still held whose seq > after: for the log writer at start. */
-void spool_each_event(struct spool *s, uint64_t after, void (*each)(void *ctx, const struct event *e), void *ctx);
-uint64_t spool_last_seq(const struct spool *s);
+void spool_each_event(struct spool *s, uint64_t after,
+                      void (*each)(void *ctx, const struct event *e), void *ctx);
+uint64_t spool_last_seq(const struct spool *s); /* of the last durable event */
+uint64_t spool_last_id(
+    const struct spool *s); /* the highest queue id known: where drawing goes on (queue_id_draw) */
 /* The delivery log has everything up to seq on disk: older segments may go. */
 void spool_events_kept(struct spool *s, uint64_t seq);
 
-/* --- changing: each returns the record's number (> 0) to wait for ------------------------------------------------- */
+/* --- changing: each returns the record's number (> 0) to wait for
+ * ------------------------------------------------- */
 
 struct spool_event_in { /* an event to be numbered and stored with the record */
     enum event_name name;
     struct slice fields; /* encoded by event_add_* */
 };
 
-/* A new message; `body` (owned from now on) for inline content, or NULL with `body_file` true when ID.body is complete and synced. `id` from
- * spool_new_id. If the envelope has dsn_for, the failures of that message are marked as told by the same record. `due`: first attempt. */
-uint64_t spool_put(struct spool *s, uint64_t id, const struct envelope *e, struct body *body, bool body_file, struct wall now,
-                   const struct spool_event_in *events, size_t n_events, struct message **ret);
+/* A new message; `body` (owned from now on) for inline content, or NULL with `body_file` true when
+ * ID.body is complete and synced. `id` from spool_new_id. If the envelope has dsn_for, the failures
+ * of that message are marked as told by the same record. `due`: first attempt. */
+uint64_t spool_put(struct spool *s, uint64_t id, const struct envelope *e, struct body *body,
+                   bool body_file, struct wall now, const struct spool_event_in *events,
+                   size_t n_events, struct message **ret);
 uint64_t spool_new_id(struct spool *s, struct wall now);
 
 struct rcpt_change {
@@ -63,34 +72,44 @@ struct rcpt_change {
     const struct verdict *verdict; /* copied; NULL: keep the last */
     const char *host;              /* copied; NULL: keep the last */
 };
-/* Changes recipients of one message and stores the events with it. A message with n_left == 0 afterwards is gone from spool_find once the
- * record is durable; the caller must not touch it after spool_batch_end reports that. */
-uint64_t spool_change(struct spool *s, struct message *m, const struct rcpt_change *c, size_t n, struct wall now,
-                      const struct spool_event_in *events, size_t n_events);
+/* Changes recipients of one message and stores the events with it. A message with n_left == 0
+ * afterwards is gone from spool_find once the record is durable; the caller must not touch it after
+ * spool_batch_end reports that. */
+uint64_t spool_change(struct spool *s, struct message *m, const struct rcpt_change *c, size_t n,
+                      struct wall now, const struct spool_event_in *events, size_t n_events);
 /* Events without a message (rejected, service lines). */
-uint64_t spool_note(struct spool *s, struct wall now, const struct spool_event_in *events, size_t n_events);
+uint64_t spool_note(struct spool *s, struct wall now, const struct spool_event_in *events,
+                    size_t n_events);
 
-/* --- group commit --------------------------------------------------------------------------------------------------- */
+/* --- group commit
+ * ---------------------------------------------------------------------------------------------------
+ */
 
 struct spool_batch;
-/* Everything appended since the last batch; NULL when there is nothing or one batch is still out. */
+/* Everything appended since the last batch; NULL when there is nothing or one batch is still out.
+ */
 struct spool_batch *spool_batch_take(struct spool *s);
 /* On the helper: one write, one fdatasync (and the next segment's making when one is full). */
 void spool_batch_run(struct spool_batch *b);
-/* Back on the owner: the outcome. On failure (ret_error < 0): messages put by this batch are gone (their STORE is to be answered 451), every
- * other record is appended again to a fresh segment and will be durable later; frees b. `each_event` sees the events that became durable. */
-int spool_batch_end(struct spool *s, struct spool_batch *b, void (*each_event)(void *ctx, const struct event *e), void *ctx,
+/* Back on the owner: the outcome. On failure (ret_error < 0): messages put by this batch are gone
+ * (their STORE is to be answered 451), every other record is appended again to a fresh segment and
+ * will be durable later; frees b. `each_event` sees the events that became durable. */
+int spool_batch_end(struct spool *s, struct spool_batch *b,
+                    void (*each_event)(void *ctx, const struct event *e), void *ctx,
                     void (*each_failed)(void *ctx, uint64_t message_id), struct err *e);
 uint64_t spool_durable(const struct spool *s);
 
-/* Housekeeping: one small step (copying the oldest segment's live messages forward, freeing it) when disk use asks for it; the copies
- * go out with the next batch. True: there is more to do. Reads through fs; bounded work a call. */
+/* Housekeeping: one small step (copying the oldest segment's live messages forward, freeing it)
+ * when disk use asks for it; the copies go out with the next batch. True: there is more to do.
+ * Reads through fs; bounded work a call. */
 bool spool_compact_step(struct spool *s);
 
-/* --- finding and reading -------------------------------------------------------------------------------------------- */
+/* --- finding and reading
+ * -------------------------------------------------------------------------------------------- */
 
 struct message *spool_find(struct spool *s, uint64_t id);
-/* In id order, the first with id > after; NULL at the end: stable under change, for listings with a cursor. */
+/* In id order, the first with id > after; NULL at the end: stable under change, for listings with a
+ * cursor. */
 struct message *spool_after(struct spool *s, uint64_t after);
 struct spool_counts {
     uint64_t messages, recipients, live_bytes, disk_bytes, segments;
@@ -98,16 +117,22 @@ struct spool_counts {
 void spool_count(const struct spool *s, struct spool_counts *ret);
 
 struct spool_read; /* content to be read on a helper */
-struct spool_read *spool_read_new(struct spool *s, const struct message *m, uint64_t offset, size_t n);
-int spool_read_run(struct spool_read *r, struct body **ret); /* the bytes; -EBADMSG: damaged (CRC), other negative errno: trouble */
+struct spool_read *spool_read_new(struct spool *s, const struct message *m, uint64_t offset,
+                                  size_t n);
+int spool_read_run(
+    struct spool_read *r,
+    struct body **ret); /* the bytes; -EBADMSG: damaged (CRC), other negative errno: trouble */
 void spool_read_free(struct spool *s, struct spool_read *r);
 
-/* Large content, on a helper: written as it arrives, synced (file, then folder) by finish, before spool_put names it. */
+/* Large content, on a helper: written as it arrives, synced (file, then folder) by finish, before
+ * spool_put names it. */
 struct spool_body_file;
 int spool_body_create(const struct file_ops *fs, uint64_t id, struct spool_body_file **ret);
 int spool_body_write(struct spool_body_file *f, struct slice piece);
 int spool_body_finish(struct spool_body_file *f); /* frees f; on failure the file is gone */
 void spool_body_abandon(struct spool_body_file *f);
 
-/* Verifies every record without changing anything (spool check): prints findings through `say`; returns the number of damaged records. */
-int spool_verify(const struct file_ops *fs, void (*say)(void *ctx, const char *line), void *ctx, struct spool_report *ret_report, struct err *e);
+/* Verifies every record without changing anything (spool check): prints findings through `say`;
+ * returns the number of damaged records. */
+int spool_verify(const struct file_ops *fs, void (*say)(void *ctx, const char *line), void *ctx,
+                 struct spool_report *ret_report, struct err *e);

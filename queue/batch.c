@@ -1,0 +1,462 @@
+/* Group commit: the owner places what waits, a helper writes and syncs it, the owner draws the
+ * conclusions. */
+#include "queue/crc32c.h"
+#include "queue/spool_private.h"
+#include "relay/base/must.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <utlist.h>
+
+/* --- owner: placing
+ * ---------------------------------------------------------------------------------------------------
+ */
+
+static uint64_t sector_up(uint64_t x)
+{
+    return (x + SEGMENT_SECTOR - 1) & ~(uint64_t)(SEGMENT_SECTOR - 1);
+}
+
+struct segment *segment_new(uint32_t number, uint64_t size)
+{
+    struct segment *g = must_alloc(sizeof *g);
+    g->number = number;
+    g->size = size;
+    g->end = SEGMENT_DATA;
+    g->fd = -1;
+    return g;
+}
+
+/* Where the log ends now, as the next segment's header will say. */
+static void predecessor(const struct spool *s, const struct spool_batch *b,
+                        struct segment_header *h)
+{
+    const struct segment *g =
+        s->segments ? s->segments->prev : NULL; /* utlist: the head's prev is the last */
+    if (b->n_chunks) {
+        const struct chunk *c = &b->chunks[b->n_chunks - 1];
+        h->prev = c->segment->number;
+        h->prev_end = c->offset + c->n;
+    } else if (g) {
+        h->prev = g->number;
+        h->prev_end = g->end;
+    }
+}
+
+/* The chunk that takes `size` more bytes; NULL when the batch is full. */
+static struct chunk *chunk_for(struct spool *s, struct spool_batch *b, uint64_t size)
+{
+    struct chunk *c = b->n_chunks ? &b->chunks[b->n_chunks - 1] : NULL;
+    if (c && sector_up(c->offset + c->n + size) <= c->segment->size)
+        return c;
+    if (b->n_chunks == BATCH_CHUNKS)
+        return NULL;
+    struct chunk next = {.seq_before = s->next_seq, .header = {.salt = s->salt}};
+    if (!c && s->tail && sector_up(sector_up(s->tail->end) + size) <= s->tail->size) {
+        next.segment = s->tail;
+        next.offset = sector_up(s->tail->end);
+    } else {
+        uint64_t need = sector_up(SEGMENT_DATA + size);
+        next.header = (struct segment_header){.number = ++s->last_segment,
+                                              .salt = s->salt,
+                                              .id_high = s->fold.last_id,
+                                              .seq_high = s->next_seq - 1,
+                                              .number_high = s->next_record - 1};
+        predecessor(s, b, &next.header);
+        next.segment =
+            segment_new(next.header.number, need > s->segment_bytes ? need : s->segment_bytes);
+        next.make = true;
+        next.offset = SEGMENT_DATA;
+    }
+    b->chunks[b->n_chunks] = next;
+    return &b->chunks[b->n_chunks++];
+}
+
+static void place(struct spool *s, struct spool_batch *b)
+{
+    uint64_t total = 0;
+    for (struct pending *p; (p = s->pending.first) && total < BATCH_BYTES;) {
+        uint64_t size = record_size(p->head_n + (p->body ? p->body->n : 0));
+        struct chunk *c = chunk_for(s, b, size);
+        if (!c)
+            break;
+        pending_shift(&s->pending);
+        p->home = c->segment;
+        p->offset = c->offset + c->n;
+        p->record_number = s->next_record++;
+        if (p->n_events)
+            events_number(p->head + p->events_at, s->next_seq);
+        s->next_seq += p->n_events;
+        c->n += size;
+        total += size;
+        pending_push(&c->records, p);
+    }
+}
+
+static bool has_work(const struct spool *s)
+{
+    return s->pending.first || s->retired || s->n_unlinks;
+}
+
+struct spool_batch *spool_batch_take(struct spool *s)
+{
+    if (s->out || !has_work(s))
+        return NULL;
+    struct spool_batch *b = must_alloc(sizeof *b);
+    b->fs = s->fs;
+    b->segment_bytes = s->segment_bytes;
+    b->spare = s->spare;
+    b->spare_bytes = s->spare_bytes;
+    place(s, b);
+    for (struct segment *g = s->retired; g && b->n_frees < BATCH_FREES; g = g->next)
+        b->frees[b->n_frees++] = g;
+    b->n_unlinks = s->n_unlinks < BATCH_UNLINKS ? s->n_unlinks : BATCH_UNLINKS;
+    if (b->n_unlinks)
+        memcpy(b->unlinks, s->unlinks + s->n_unlinks - b->n_unlinks,
+               b->n_unlinks * sizeof *b->unlinks);
+    s->n_unlinks -= b->n_unlinks;
+    /* A spare is made while there is still room in the open segment, so that nobody waits for it.
+     */
+    const struct chunk *last = b->n_chunks ? &b->chunks[b->n_chunks - 1] : NULL;
+    b->want_spare = !s->spare && last && last->offset + last->n > last->segment->size / 2;
+    b->spare_number = b->want_spare ? ++s->last_segment : 0;
+    b->bytes = s->batch_bytes;
+    s->batch_bytes = BUF_MAX(b->bytes.max);
+    s->out = b;
+    s->dirty = s->dirty || b->n_chunks;
+    return b;
+}
+
+/* --- helper: writing
+ * --------------------------------------------------------------------------------------------------
+ */
+
+static int fail(struct spool_batch *b, int code, const char *what)
+{
+    b->error = code;
+    b->what = what;
+    return code;
+}
+
+static void write_record(uint8_t *to, const struct pending *p, const struct chunk *c)
+{
+    size_t body_n = p->body ? p->body->n : 0;
+    uint8_t *head = to + RECORD_HEADER_SIZE, *body = head + p->head_n;
+    memcpy(head, p->head, p->head_n);
+    if (body_n)
+        memcpy(body, p->body->bytes, body_n);
+    if (p->type == RECORD_MESSAGE && !p->copy)
+        put_u32(head + RECORD_BODY_CRC_AT, crc32c(0, body, body_n));
+    struct record_header h = {.length = (uint32_t)(p->head_n + body_n),
+                              .head = p->head_n,
+                              .segment = c->segment->number,
+                              .batch = (uint32_t)c->offset,
+                              .type = p->type,
+                              .number = p->record_number,
+                              .head_crc = crc32c(c->header.salt, head, p->head_n)};
+    record_header_write(to, &h, c->header.salt);
+    size_t used = RECORD_HEADER_SIZE + p->head_n + body_n;
+    memset(to + used, 0, (size_t)record_size(p->head_n + body_n) - used);
+}
+
+/* The chunk as it will lie on disk, in one piece: headers (of a new segment), records, zeros to the
+ * end of the sector. */
+static struct slice assemble(struct spool_batch *b, const struct chunk *c)
+{
+    size_t front = c->make ? SEGMENT_DATA : 0;
+    size_t n = front + (size_t)sector_up(c->n);
+    buf_reset(&b->bytes);
+    uint8_t *to = buf_reserve(&b->bytes, n);
+    MUST(to);
+    if (c->make)
+        segment_header_write(to, &c->header);
+    for (struct pending *p = c->records.first; p; p = p->next) {
+        write_record(to + front + (p->offset - c->offset), p, c);
+        if (p->type == RECORD_MESSAGE) /* the owner wants to know the sum */
+            memcpy(p->head, to + front + (p->offset - c->offset) + RECORD_HEADER_SIZE, 4);
+    }
+    memset(to + front + c->n, 0, n - front - (size_t)c->n);
+    buf_commit(&b->bytes, n);
+    return buf_slice(&b->bytes);
+}
+
+/* A file for a new segment under a free- name: the spare when there is one, else a new one. Returns
+ * its fd. */
+static int take_file(struct spool_batch *b, const struct chunk *c, char name[SEGMENT_NAME_SIZE])
+{
+    const struct file_ops *fs = b->fs;
+    uint32_t number = b->spare ? b->spare : c->segment->number;
+    segment_name(name, "free", number);
+    int fd = fs->open(fs->ctx, name, b->spare ? O_RDWR : O_RDWR | O_CREAT | O_EXCL, 0600);
+    bool enough = b->spare && b->spare_bytes >= c->segment->size;
+    b->spare = 0;
+    b->spare_bytes = 0;
+    if (fd < 0)
+        return fail(b, fd, "making a segment file");
+    int rc = enough ? 0 : fs->allocate(fs->ctx, fd, c->segment->size);
+    if (rc < 0) {
+        fs->close(fs->ctx, fd);
+        fs->unlink(fs->ctx, name);
+        return fail(b, rc, "allocating a segment");
+    }
+    return fd;
+}
+
+static int write_and_sync(struct spool_batch *b, int fd, struct slice bytes, uint64_t offset)
+{
+    ssize_t n = b->fs->pwrite(b->fs->ctx, fd, bytes.p, bytes.n, offset);
+    if (n < 0)
+        return fail(b, (int)n, "writing to the spool");
+    int rc = b->fs->fdatasync(b->fs->ctx, fd);
+    return rc < 0 ? fail(b, rc, "syncing the spool") : 0;
+}
+
+static int make_segment(struct spool_batch *b, struct chunk *c)
+{
+    const struct file_ops *fs = b->fs;
+    char from[SEGMENT_NAME_SIZE], to[SEGMENT_NAME_SIZE];
+    int fd = take_file(b, c, from);
+    if (fd < 0)
+        return fd;
+    segment_name(to, "seg", c->segment->number);
+    int rc = write_and_sync(b, fd, assemble(b, c), 0);
+    if (rc >= 0 && (rc = fs->rename(fs->ctx, from, to)) < 0)
+        fail(b, rc, "naming a segment");
+    if (rc >= 0 && (rc = fs->fsync_dir(fs->ctx, ".")) < 0)
+        fail(b, rc, "syncing the spool folder");
+    if (rc < 0) {
+        /* Its pages are not to be trusted. Should the name survive a crash, no later header will
+         * own it. */
+        fs->close(fs->ctx, fd);
+        fs->unlink(fs->ctx, from);
+        fs->unlink(fs->ctx, to);
+        return rc;
+    }
+    c->segment->fd = fd;
+    return 0;
+}
+
+/* Not being able to make one now is no failure: the batch that needs it will try again and say so.
+ */
+static void make_spare(struct spool_batch *b)
+{
+    const struct file_ops *fs = b->fs;
+    char name[SEGMENT_NAME_SIZE];
+    if (b->spare || !b->want_spare)
+        return;
+    segment_name(name, "free", b->spare_number);
+    int fd = fs->open(fs->ctx, name, O_RDWR | O_CREAT | O_EXCL, 0600);
+    if (fd < 0)
+        return;
+    int rc = fs->allocate(fs->ctx, fd, b->segment_bytes);
+    fs->close(fs->ctx, fd);
+    if (rc < 0) {
+        fs->unlink(fs->ctx, name);
+        return;
+    }
+    b->spare = b->spare_number;
+    b->spare_bytes = b->segment_bytes;
+}
+
+/* Strictly from the oldest end: the next name goes only when this one is gone for good. */
+static void free_segments(struct spool_batch *b)
+{
+    const struct file_ops *fs = b->fs;
+    for (; b->n_freed < b->n_frees; b->n_freed++) {
+        char from[SEGMENT_NAME_SIZE], to[SEGMENT_NAME_SIZE];
+        const struct segment *g = b->frees[b->n_freed];
+        bool recycle = !b->spare && g->size >= b->segment_bytes;
+        segment_name(from, "seg", g->number);
+        segment_name(to, "free", g->number);
+        int rc = recycle ? fs->rename(fs->ctx, from, to) : fs->unlink(fs->ctx, from);
+        if (rc < 0 && rc != -ENOENT) /* gone: an earlier try had done it and failed at the folder */
+            return;
+        if (fs->fsync_dir(fs->ctx, ".") < 0)
+            return;
+        if (recycle && rc >= 0) {
+            b->spare = g->number;
+            b->spare_bytes = g->size;
+        }
+    }
+}
+
+void spool_batch_run(struct spool_batch *b)
+{
+    for (; b->n_done < b->n_chunks; b->n_done++) {
+        struct chunk *c = &b->chunks[b->n_done];
+        int rc = c->make ? make_segment(b, c)
+                         : write_and_sync(b, c->segment->fd, assemble(b, c), c->offset);
+        if (rc < 0)
+            break;
+    }
+    /* Also after a failure: what goes here has been durable for long, and its room may be what is
+     * missing. */
+    for (size_t i = 0; i < b->n_unlinks; i++) {
+        char name[SEGMENT_NAME_SIZE];
+        spool_body_name(name, b->unlinks[i]);
+        b->fs->unlink(b->fs->ctx, name);
+    }
+    free_segments(b);
+    make_spare(b);
+}
+
+/* --- owner: conclusions
+ * -------------------------------------------------------------------------------------------------
+ */
+
+struct each_event {
+    void (*fn)(void *ctx, const struct event *e);
+    void *ctx;
+};
+
+static void close_fd(struct spool *s, struct segment *g)
+{
+    if (g->fd >= 0)
+        s->fs->close(s->fs->ctx, g->fd);
+    g->fd = -1;
+}
+
+static void message_stored(struct spool *s, struct pending *p)
+{
+    struct held *h = p->held;
+    struct message *m = &h->message;
+    uint64_t size = record_size(p->head_n + (p->body ? p->body->n : 0));
+    h->body_crc = get_u32(p->head + RECORD_BODY_CRC_AT);
+    fold_home(&s->fold, h, p->home, (uint32_t)size);
+    h->copying = false;
+    m->durable = true;
+    if (!m->place.in_file) {
+        m->place.segment = p->home->number;
+        m->place.offset = p->offset + RECORD_HEADER_SIZE + p->head_n;
+    }
+}
+
+static void record_stored(struct spool *s, struct pending *p, const struct each_event *each)
+{
+    s->durable = p->number;
+    if (p->type == RECORD_MESSAGE)
+        message_stored(s, p);
+    if (p->n_events) {
+        uint8_t *block = p->head + p->events_at;
+        s->durable_seq = get_u64(block) + p->n_events - 1;
+        p->home->max_seq = s->durable_seq;
+        if (each->fn)
+            events_read(slice_of(block, p->head_n - p->events_at), each->fn, each->ctx);
+    }
+    if (p->told)
+        spool_reap(s, p->told);
+    if (p->held)
+        spool_reap(s, p->held);
+    pending_free(p);
+}
+
+static void chunk_stored(struct spool *s, struct chunk *c, const struct each_event *each)
+{
+    struct segment *g = c->segment;
+    if (c->make) {
+        if (s->tail)
+            close_fd(s, s->tail);
+        s->tail = g;
+        DL_APPEND(s->segments, g);
+        s->disk_bytes += g->size;
+    }
+    g->end = c->offset + c->n;
+    for (struct pending *p; (p = pending_shift(&c->records));)
+        record_stored(s, p, each);
+}
+
+/* A message that was not stored takes everything with it that spoke of it. */
+static void drop_followers(struct pending_list *l, const struct held *h)
+{
+    struct pending_list kept = {0};
+    for (struct pending *p; (p = pending_shift(l));) {
+        if (p->told == h)
+            p->told = NULL;
+        if (p->held == h)
+            pending_free(p);
+        else
+            pending_push(&kept, p);
+    }
+    *l = kept;
+}
+
+static void message_failed(struct spool *s, struct pending *p, struct pending_list *behind,
+                           void (*each_failed)(void *ctx, uint64_t message_id), void *ctx)
+{
+    struct held *h = p->held;
+    uint64_t id = h->message.id;
+    for (uint32_t i = 0; p->told && i < p->n_told; i++)
+        fold_dsn_due(&p->told->message.rcpts[p->told_rcpts[i]], true);
+    drop_followers(behind, h);
+    drop_followers(&s->pending, h);
+    pending_free(p);
+    if (each_failed)
+        each_failed(ctx, id);
+    fold_remove(&s->fold, h);
+}
+
+/* What was not written waits again, before everything younger; the segment is left where it was
+ * durable. */
+static void chunks_failed(struct spool *s, struct spool_batch *b,
+                          void (*each_failed)(void *ctx, uint64_t message_id), void *ctx)
+{
+    struct pending_list all = {0}, again = {0};
+    s->next_seq = b->chunks[b->n_done].seq_before;
+    for (size_t i = b->n_done; i < b->n_chunks; i++) {
+        struct chunk *c = &b->chunks[i];
+        for (struct pending *p; (p = pending_shift(&c->records));)
+            pending_push(&all, p);
+        if (c->make)
+            free(c->segment);
+    }
+    /* When the making of a segment failed, nothing was done to the open one: small records may
+     * still find room there. */
+    if (s->tail && !b->chunks[b->n_done].make) {
+        close_fd(s, s->tail);
+        s->tail = NULL;
+    }
+    for (struct pending *p; (p = pending_shift(&all));) {
+        if (p->type == RECORD_MESSAGE && !p->copy)
+            message_failed(s, p, &all, each_failed, ctx);
+        else
+            pending_push(&again, p);
+    }
+    for (struct pending *p; (p = pending_shift(&s->pending));)
+        pending_push(&again, p);
+    s->pending = again;
+}
+
+static void housekeeping_done(struct spool *s, struct spool_batch *b)
+{
+    s->spare = b->spare;
+    s->spare_bytes = b->spare_bytes;
+    for (size_t i = 0; i < b->n_freed; i++) {
+        struct segment *g = b->frees[i];
+        DL_DELETE(s->retired, g);
+        s->disk_bytes -= g->size;
+        free(g);
+    }
+    s->batch_bytes = b->bytes;
+    if (s->batch_bytes.cap > 2 * BATCH_BYTES)
+        buf_done(&s->batch_bytes);
+}
+
+int spool_batch_end(struct spool *s, struct spool_batch *b,
+                    void (*each_event)(void *ctx, const struct event *e), void *ctx,
+                    void (*each_failed)(void *ctx, uint64_t message_id), struct err *e)
+{
+    MUST(s->out == b);
+    struct each_event each = {each_event, ctx};
+    for (size_t i = 0; i < b->n_done; i++)
+        chunk_stored(s, &b->chunks[i], &each);
+    if (b->n_done < b->n_chunks)
+        chunks_failed(s, b, each_failed, ctx);
+    s->durable = s->pending.first ? s->pending.first->number - 1 : s->last_append;
+    housekeeping_done(s, b);
+    s->out = NULL;
+    int error = b->error;
+    if (error < 0)
+        err_set(e, error, "%s failed", b->what);
+    free(b);
+    return error;
+}

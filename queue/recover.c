@@ -1,0 +1,348 @@
+/* Opening (recovery), replay of events, closing. */
+#include "queue/id.h"
+#include "queue/replay.h"
+#include "queue/spool_private.h"
+#include "relay/base/must.h"
+#include "relay/base/rand.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <utlist.h>
+
+enum { COPY_BLOCK = 64 * 1024, CLOSE_TRIES = 8 };
+
+/* --- damage is set aside
+ * ---------------------------------------------------------------------------------------------- */
+
+static int copy_stretch(const struct file_ops *fs, int from_fd, int to_fd, uint64_t from,
+                        uint64_t to)
+{
+    uint8_t *block = must_alloc(COPY_BLOCK);
+    int rc = 0;
+    for (uint64_t at = from; at < to && rc >= 0; at += COPY_BLOCK) {
+        size_t n = to - at < COPY_BLOCK ? (size_t)(to - at) : COPY_BLOCK;
+        ssize_t got = fs->pread(fs->ctx, from_fd, block, n, at);
+        if (got ==
+            -EIO) { /* an unreadable block is quarantined as zeros: there is no more to save */
+            memset(block, 0, n);
+            got = (ssize_t)n;
+        }
+        rc = got < 0 ? (int)got : 0;
+        if (got > 0)
+            rc = (int)fs->pwrite(fs->ctx, to_fd, block, (size_t)got, at - from);
+    }
+    free(block);
+    return rc < 0 ? rc : fs->fdatasync(fs->ctx, to_fd);
+}
+
+/* The same damage found again at the next opening has its copy already. */
+static int quarantine(const struct file_ops *fs, uint32_t segment, uint64_t from, uint64_t to)
+{
+    char seg[SEGMENT_NAME_SIZE], name[2 * SEGMENT_NAME_SIZE];
+    segment_name(seg, "seg", segment);
+    snprintf(name, sizeof name, "quarantine/%s-%08llx", seg, (unsigned long long)from);
+    int to_fd = fs->open(fs->ctx, name, O_RDWR | O_CREAT | O_EXCL, 0600);
+    if (to_fd < 0)
+        return to_fd == -EEXIST ? 0 : to_fd;
+    int from_fd = fs->open(fs->ctx, seg, O_RDONLY, 0);
+    int rc = from_fd < 0 ? from_fd : copy_stretch(fs, from_fd, to_fd, from, to);
+    if (from_fd >= 0)
+        fs->close(fs->ctx, from_fd);
+    fs->close(fs->ctx, to_fd);
+    if (rc >= 0)
+        rc = fs->fsync_dir(fs->ctx, "quarantine");
+    if (rc < 0)
+        fs->unlink(fs->ctx, name);
+    return rc;
+}
+
+static void on_damage(void *ctx, struct segment *g, uint64_t from, uint64_t to, const char *what)
+{
+    struct spool *s = ctx;
+    (void)what;
+    if (to > from && quarantine(s->fs, g->number, from, to) < 0)
+        g->keep = true;
+}
+
+/* --- opening
+ * ----------------------------------------------------------------------------------------------------------
+ */
+
+static int make_folders(struct spool *s, struct err *e)
+{
+    static const char *const names[] = {"body", "quarantine"};
+    for (size_t i = 0; i < 2; i++) {
+        int rc = s->fs->mkdir(s->fs->ctx, names[i], 0700);
+        if (rc < 0 && rc != -EEXIST)
+            return err_set(e, rc, "cannot make folder %s in the spool", names[i]);
+    }
+    int rc = s->fs->fsync_dir(s->fs->ctx, ".");
+    return rc < 0 ? err_set(e, rc, "cannot sync the spool folder") : 0;
+}
+
+/*
+ * What a killed process wrote without syncing is in the page cache and is read now as if it were
+ * durable: make it so before anything is built on it (a done-mark of ours must not outlive the
+ * events before it).
+ */
+static int sync_newest(struct spool *s, const struct log_found *l, struct err *e)
+{
+    if (l->n == 0)
+        return 0;
+    char name[SEGMENT_NAME_SIZE];
+    segment_name(name, "seg", l->segments[l->n - 1].number);
+    int fd = s->fs->open(s->fs->ctx, name, O_RDWR, 0);
+    int rc = fd < 0 ? fd : s->fs->fdatasync(s->fs->ctx, fd);
+    if (fd >= 0)
+        s->fs->close(s->fs->ctx, fd);
+    return rc < 0 ? err_set(e, rc, "cannot sync segment %s", name) : 0;
+}
+
+static int replay_all(struct spool *s, const struct log_found *l, struct spool_report *report,
+                      struct err *e)
+{
+    struct replay rp = {.fs = s->fs,
+                        .fold = &s->fold,
+                        .report = report,
+                        .salt = l->salt,
+                        .damage = on_damage,
+                        .ctx = s};
+    for (size_t i = 0; i < l->n; i++) {
+        const struct segment_found *f = &l->segments[i];
+        struct segment *g = segment_new(f->number, f->size);
+        DL_APPEND(s->segments, g);
+        s->disk_bytes += g->size;
+        int rc = replay_segment(&rp, f, g);
+        if (rc < 0)
+            return err_set(e, rc, "cannot read segment seg-%08x", f->number);
+        /* Torn records were promised to nobody; a copy costs little, and a disk may have lied. */
+        if (rp.torn_to)
+            quarantine(s->fs, f->number, rp.torn_from, rp.torn_to);
+        rp.torn_from = rp.torn_to = 0;
+    }
+    s->next_record = rp.last_record + 1;
+    s->next_seq = s->fold.last_seq + 1;
+    s->durable_seq = s->fold.last_seq;
+    return 0;
+}
+
+/* Leftovers; what cannot be removed now is tried again at the next opening. */
+static void tidy_segments(struct spool *s, const struct log_found *l)
+{
+    char name[SEGMENT_NAME_SIZE];
+    for (size_t i = 0; i < l->n_disowned; i++) {
+        segment_name(name, "seg", l->disowned[i]);
+        s->fs->unlink(s->fs->ctx, name);
+    }
+    for (size_t i = 0; i < l->n_spares; i++) {
+        segment_name(name, "free", l->spares[i]);
+        int fd = s->spare ? -1 : s->fs->open(s->fs->ctx, name, O_RDWR, 0);
+        int64_t size = fd < 0 ? -1 : s->fs->size(s->fs->ctx, fd);
+        if (fd >= 0)
+            s->fs->close(s->fs->ctx, fd);
+        if (size >= (int64_t)s->segment_bytes) {
+            s->spare = l->spares[i];
+            s->spare_bytes = (uint64_t)size;
+        } else {
+            s->fs->unlink(s->fs->ctx, name);
+        }
+    }
+}
+
+struct orphans {
+    struct spool *s;
+    bool damaged;
+    char (*names)[SEGMENT_NAME_SIZE];
+    size_t n;
+};
+
+static void each_body(void *ctx, const char *name)
+{
+    struct orphans *o = ctx;
+    struct slice rest = slice_str(name), id_text = slice_cut(&rest, '.');
+    uint64_t id = 0;
+    if (!queue_id_parse(id_text, &id) || !slice_eq(rest, SLICE_LIT("body")))
+        return;
+    const struct message *m = index_find(&o->s->fold.index, id);
+    if (m && m->place.in_file)
+        return;
+    o->names = must_realloc(o->names, (o->n + 1) * sizeof *o->names);
+    queue_id_write(id, o->names[o->n++]);
+}
+
+/* Where records were damaged, a body without a message may be all that is left of one: it is kept
+ * aside. */
+static void tidy_bodies(struct spool *s, bool damaged)
+{
+    struct orphans o = {.s = s};
+    s->fs->list(s->fs->ctx, "body", each_body, &o);
+    for (size_t i = 0; i < o.n; i++) {
+        char from[2 * SEGMENT_NAME_SIZE], to[2 * SEGMENT_NAME_SIZE];
+        snprintf(from, sizeof from, "body/%s.body", o.names[i]);
+        snprintf(to, sizeof to, "quarantine/%s.body", o.names[i]);
+        if (damaged)
+            s->fs->rename(s->fs->ctx, from, to);
+        else
+            s->fs->unlink(s->fs->ctx, from);
+    }
+    free(o.names);
+}
+
+static int recover(struct spool *s, struct spool_report *report, struct err *e)
+{
+    struct log_found l = {0};
+    int rc = make_folders(s, e);
+    if (rc >= 0)
+        rc = log_find(s->fs, &l, e);
+    if (rc >= 0)
+        rc = sync_newest(s, &l, e);
+    if (rc >= 0)
+        rc = replay_all(s, &l, report, e);
+    if (rc >= 0) {
+        s->last_segment = l.last_number;
+        s->salt = l.salt;
+        while (s->salt == 0)
+            rand_bytes(&s->salt, sizeof s->salt);
+        tidy_segments(s, &l);
+        tidy_bodies(s, report->damaged > 0);
+        report->messages = s->fold.index.n;
+        report->recipients = s->fold.recipients;
+    }
+    log_found_done(&l);
+    return rc;
+}
+
+static void spool_free(struct spool *s)
+{
+    for (struct pending *p; (p = pending_shift(&s->pending));)
+        pending_free(p);
+    fold_done(&s->fold);
+    struct segment *lists[] = {s->segments, s->retired};
+    for (size_t i = 0; i < 2; i++) {
+        for (struct segment *g = lists[i], *next; g; g = next) {
+            next = g->next;
+            if (g->fd >= 0)
+                s->fs->close(s->fs->ctx, g->fd);
+            free(g);
+        }
+    }
+    if (s->lock_fd >= 0)
+        s->fs->close(s->fs->ctx, s->lock_fd);
+    buf_done(&s->encode);
+    buf_done(&s->batch_bytes);
+    free(s->unlinks);
+    free(s->node);
+    free(s);
+}
+
+int spool_open(struct spool **ret, const struct file_ops *fs, const struct spool_options *o,
+               struct spool_report *ret_report, struct err *e)
+{
+    struct spool_report report = {0};
+    int lock = fs->lock(fs->ctx, "lock");
+    if (lock == -EWOULDBLOCK)
+        return err_set(e, lock, "the spool is in use by another process");
+    if (lock < 0)
+        return err_set(e, lock, "cannot lock the spool");
+    struct spool *s = must_alloc(sizeof *s);
+    s->fs = fs;
+    s->lock_fd = lock;
+    s->lifetime_s = o->lifetime_s;
+    s->segment_bytes = o->segment_bytes ? o->segment_bytes : SEGMENT_BYTES_DEFAULT;
+    s->segment_bytes = s->segment_bytes < SEGMENT_BYTES_MAX ? s->segment_bytes : SEGMENT_BYTES_MAX;
+    s->segment_bytes =
+        (s->segment_bytes + SEGMENT_HEADER_BLOCK - 1) & ~(uint64_t)(SEGMENT_HEADER_BLOCK - 1);
+    s->node = slice_dup(o->node);
+    s->encode = BUF_MAX(ENCODE_MAX);
+    s->batch_bytes = BUF_MAX(SEGMENT_BYTES_MAX);
+    int rc = recover(s, &report, e);
+    if (rc < 0) {
+        spool_free(s);
+        return rc;
+    }
+    if (ret_report)
+        *ret_report = report;
+    *ret = s;
+    return 0;
+}
+
+/* --- events again
+ * -------------------------------------------------------------------------------------------------------
+ */
+
+struct replay_events {
+    uint64_t after;
+    void (*each)(void *ctx, const struct event *e);
+    void *ctx;
+};
+
+static void each_held_event(void *ctx, const struct event *e)
+{
+    struct replay_events *re = ctx;
+    if (e->seq > re->after)
+        re->each(re->ctx, e);
+}
+
+static void record_events(const struct record *rec, struct replay_events *re)
+{
+    struct message_record m;
+    struct state_record st;
+    if (rec->header.type == RECORD_MESSAGE && message_record_read(rec->head, &m))
+        events_read(m.events, each_held_event, re);
+    else if (rec->header.type == RECORD_STATE && state_record_read(rec->head, &st))
+        events_read(st.events, each_held_event, re);
+    else if (rec->header.type == RECORD_EVENT)
+        events_read(rec->head, each_held_event, re);
+}
+
+void spool_each_event(struct spool *s, uint64_t after,
+                      void (*each)(void *ctx, const struct event *e), void *ctx)
+{
+    struct replay_events re = {after, each, ctx};
+    for (const struct segment *g = s->segments; g; g = g->next) {
+        if (g->max_seq <= after)
+            continue;
+        struct segment_found f = {.number = g->number, .size = g->size, .end = g->end};
+        struct segment_reader reader;
+        if (segment_reader_init(&reader, s->fs, &f, s->salt) < 0)
+            continue;
+        struct record rec;
+        while (segment_reader_next(&reader, &rec) > 0)
+            record_events(&rec, &re);
+        segment_reader_done(&reader);
+    }
+}
+
+/* --- closing
+ * ------------------------------------------------------------------------------------------------------------
+ */
+
+static void flush(struct spool *s)
+{
+    for (int tries = 0; tries < CLOSE_TRIES;) {
+        struct spool_batch *b = spool_batch_take(s);
+        if (!b)
+            return;
+        bool writes = b->n_chunks > 0;
+        spool_batch_run(b);
+        if (spool_batch_end(s, b, NULL, NULL, NULL, NULL) < 0 || !writes)
+            tries++;
+    }
+}
+
+void spool_close(struct spool *s)
+{
+    if (!s)
+        return;
+    MUST(!s->out);
+    flush(s);
+    if (s->dirty && !s->pending.first) {
+        buf_reset(&s->encode);
+        buf_add_u64(&s->encode, s->fold.last_id);
+        buf_add_u64(&s->encode, s->durable_seq);
+        spool_append(s, RECORD_MARK, s->encode.n, 0);
+        flush(s);
+    }
+    spool_free(s);
+}

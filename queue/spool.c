@@ -1,0 +1,243 @@
+#include "queue/spool.h"
+#include "queue/id.h"
+#include "queue/spool_private.h"
+#include "relay/base/must.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+/* --- records on their way
+ * ------------------------------------------------------------------------------------------- */
+
+void pending_push(struct pending_list *l, struct pending *p)
+{
+    p->next = NULL;
+    if (l->last)
+        l->last->next = p;
+    else
+        l->first = p;
+    l->last = p;
+}
+
+struct pending *pending_shift(struct pending_list *l)
+{
+    struct pending *p = l->first;
+    if (!p)
+        return NULL;
+    l->first = p->next;
+    if (!l->first)
+        l->last = NULL;
+    p->next = NULL;
+    return p;
+}
+
+void pending_free(struct pending *p)
+{
+    body_unref(p->body);
+    free(p->told_rcpts);
+    free(p);
+}
+
+struct pending *spool_append(struct spool *s, enum record_type type, size_t events_at,
+                             size_t n_events)
+{
+    MUST(!s->encode.overflow);
+    struct pending *p = malloc(sizeof *p + s->encode.n);
+    MUST(p);
+    *p = (struct pending){.number = ++s->last_append,
+                          .type = type,
+                          .n_events = (uint32_t)n_events,
+                          .events_at = (uint32_t)events_at,
+                          .head_n = (uint32_t)s->encode.n};
+    if (s->encode.n)
+        memcpy(p->head, s->encode.p, s->encode.n);
+    pending_push(&s->pending, p);
+    return p;
+}
+
+void spool_body_name(char ret[SEGMENT_NAME_SIZE], uint64_t id)
+{
+    char text[QUEUE_ID_SIZE];
+    queue_id_write(id, text);
+    snprintf(ret, SEGMENT_NAME_SIZE, "body/%s.body", text);
+}
+
+void spool_reap(struct spool *s, struct held *h)
+{
+    struct message *m = &h->message;
+    if (m->n_left > 0 || h->last_append > s->durable)
+        return;
+    if (m->place.in_file) {
+        s->unlinks = must_realloc(s->unlinks, (s->n_unlinks + 1) * sizeof *s->unlinks);
+        s->unlinks[s->n_unlinks++] = m->id;
+    }
+    fold_remove(&s->fold, h);
+}
+
+/* --- changing
+ * ---------------------------------------------------------------------------------------------------------
+ */
+
+static size_t add_events(struct spool *s, struct wall now, const struct spool_event_in *events,
+                         size_t n)
+{
+    size_t at = s->encode.n;
+    if (n)
+        events_begin(&s->encode, now);
+    for (size_t i = 0; i < n; i++)
+        events_add(&s->encode, events[i].name, events[i].fields);
+    return at;
+}
+
+/* Which failures a DSN reports, so that they can be due again if it is not stored after all. */
+static void remember_told(struct spool *s, struct pending *p, uint64_t about)
+{
+    struct message *m = about ? index_find(&s->fold.index, about) : NULL;
+    if (!m)
+        return;
+    p->told_rcpts = must_alloc(m->n_rcpts * sizeof *p->told_rcpts);
+    for (uint32_t i = 0; i < m->n_rcpts; i++)
+        if (m->rcpts[i].dsn_due)
+            p->told_rcpts[p->n_told++] = i;
+    if (p->n_told == 0)
+        return;
+    p->told = held_of(m);
+    p->told->last_append = p->number;
+}
+
+uint64_t spool_put(struct spool *s, uint64_t id, const struct envelope *e, struct body *body,
+                   bool body_file, struct wall now, const struct spool_event_in *events,
+                   size_t n_events, struct message **ret)
+{
+    MUST(!(body && body_file) && !index_find(&s->fold.index, id));
+    MUST(!body || body->n <= SPOOL_INLINE_MAX);
+    struct message_record r = {
+        .flags = body_file ? MESSAGE_BODY_IN_FILE : 0, .id = id, .queued = now};
+    r.body_bytes = body_file ? e->size : body ? body->n : 0;
+    r.expires = wall_add_s(now, e->expires_s ? (int64_t)e->expires_s : s->lifetime_s);
+    /* The envelope's length stands before it: it is built behind the fixed part and moved by the
+     * length of the length. */
+    struct buf envelope = BUF_MAX(ENCODE_MAX);
+    envelope_write(&envelope, e);
+    MUST(!envelope.overflow);
+    buf_reset(&s->encode);
+    message_record_write(&s->encode, &r);
+    buf_add_prefixed(&s->encode, buf_slice(&envelope));
+    buf_add_prefixed(&s->encode, SLICE_NONE);
+    buf_done(&envelope);
+    size_t events_at = add_events(s, now, events, n_events);
+
+    struct pending *p = spool_append(s, RECORD_MESSAGE, events_at, n_events);
+    p->body = body_ref(body);
+    remember_told(s, p, e->dsn_for);
+    MUST(message_record_read(slice_of(p->head, p->head_n), &r));
+    struct held *h = fold_message(&s->fold, &r);
+    MUST(h);
+    p->held = h;
+    h->last_append = p->number;
+    h->message.body = body;
+    if (ret)
+        *ret = &h->message;
+    return p->number;
+}
+
+uint64_t spool_new_id(struct spool *s, struct wall now)
+{
+    return s->fold.last_id = queue_id_next(s->fold.last_id, now);
+}
+
+uint64_t spool_last_id(const struct spool *s)
+{
+    return s->fold.last_id;
+}
+
+static void add_change(struct buf *out, struct buf *scratch, const struct rcpt_change *c)
+{
+    struct change change = {.rcpt = c->rcpt,
+                            .state = c->state,
+                            .attempts = c->attempts,
+                            .due = c->due,
+                            .last_attempt = c->last_attempt,
+                            .dsn_due = c->dsn_due,
+                            .has_verdict = c->verdict != NULL,
+                            .has_host = c->host != NULL,
+                            .host = slice_str(c->host)};
+    buf_reset(scratch);
+    if (c->verdict)
+        verdict_write(scratch, c->verdict);
+    change.verdict = buf_slice(scratch);
+    change_write(out, &change);
+}
+
+uint64_t spool_change(struct spool *s, struct message *m, const struct rcpt_change *c, size_t n,
+                      struct wall now, const struct spool_event_in *events, size_t n_events)
+{
+    struct buf changes = BUF_MAX(ENCODE_MAX), scratch = BUF_MAX(ENCODE_MAX);
+    for (size_t i = 0; i < n; i++) {
+        MUST(c[i].rcpt < m->n_rcpts);
+        add_change(&changes, &scratch, &c[i]);
+    }
+    MUST(!changes.overflow);
+    buf_reset(&s->encode);
+    buf_add_u64(&s->encode, m->id);
+    buf_add_prefixed(&s->encode, buf_slice(&changes));
+    buf_done(&changes);
+    buf_done(&scratch);
+    size_t events_at = add_events(s, now, events, n_events);
+
+    struct pending *p = spool_append(s, RECORD_STATE, events_at, n_events);
+    p->held = held_of(m);
+    p->held->last_append = p->number;
+    struct state_record r;
+    bool bad = false;
+    MUST(state_record_read(slice_of(p->head, p->head_n), &r));
+    MUST(fold_state(&s->fold, &r, &bad) == p->held && !bad);
+    return p->number;
+}
+
+uint64_t spool_note(struct spool *s, struct wall now, const struct spool_event_in *events,
+                    size_t n_events)
+{
+    buf_reset(&s->encode);
+    size_t events_at = add_events(s, now, events, n_events);
+    return spool_append(s, RECORD_EVENT, events_at, n_events)->number;
+}
+
+/* --- finding
+ * ----------------------------------------------------------------------------------------------------------
+ */
+
+uint64_t spool_durable(const struct spool *s)
+{
+    return s->durable;
+}
+
+uint64_t spool_last_seq(const struct spool *s)
+{
+    return s->durable_seq;
+}
+
+void spool_events_kept(struct spool *s, uint64_t seq)
+{
+    if (seq > s->kept_seq)
+        s->kept_seq = seq;
+}
+
+struct message *spool_find(struct spool *s, uint64_t id)
+{
+    return index_find(&s->fold.index, id);
+}
+
+struct message *spool_after(struct spool *s, uint64_t after)
+{
+    return index_after(&s->fold.index, after);
+}
+
+void spool_count(const struct spool *s, struct spool_counts *ret)
+{
+    *ret = (struct spool_counts){.messages = s->fold.index.n,
+                                 .recipients = s->fold.recipients,
+                                 .live_bytes = s->fold.live_bytes + s->fold.file_bytes,
+                                 .disk_bytes = s->disk_bytes + s->spare_bytes + s->fold.file_bytes};
+    for (const struct segment *g = s->segments; g; g = g->next)
+        ret->segments++;
+}

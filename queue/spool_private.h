@@ -1,0 +1,102 @@
+/* The inside of struct spool, shared by spool.c, batch.c, recover.c, compact.c and content.c;
+ * nobody else includes this. */
+#pragma once
+#include "queue/fold.h"
+#include "queue/segment.h"
+#include "queue/spool.h"
+
+/* A record on its way to the log. */
+struct pending {
+    struct pending *next;
+    uint64_t number; /* what its append returned */
+    enum record_type type;
+    bool copy; /* MESSAGE made by compaction */
+    uint32_t n_events, events_at, head_n;
+    struct held *held;            /* MESSAGE, STATE; NULL otherwise */
+    struct body *body;            /* inline content, a reference of our own */
+    struct held *told;            /* DSN: the message whose failures it marked … */
+    uint32_t *told_rcpts, n_told; /* … these, to be unmarked when it fails */
+    struct segment *home;         /* placed: where */
+    uint64_t offset, record_number;
+    uint8_t head[];
+};
+
+struct pending_list {
+    struct pending *first, *last;
+};
+void pending_push(struct pending_list *l, struct pending *p);
+struct pending *pending_shift(struct pending_list *l);
+void pending_free(struct pending *p);
+
+/* What a batch writes to one segment. */
+struct chunk {
+    struct segment *segment;
+    bool make; /* the segment is to be made first */
+    struct segment_header header;
+    uint64_t offset, n;
+    struct pending_list records;
+    uint64_t seq_before;
+};
+
+enum { BATCH_CHUNKS = 8, BATCH_UNLINKS = 64, BATCH_FREES = 4 };
+#define BATCH_BYTES (16u * 1024 * 1024)
+
+/* Owner fills it, the helper runs it, owner ends it: nothing in it is touched by two threads at
+ * once. */
+struct spool_batch {
+    const struct file_ops *fs;
+    struct chunk chunks[BATCH_CHUNKS];
+    size_t n_chunks, n_done;
+    int error;
+    const char *what; /* failed */
+    uint32_t spare;   /* number of the spare segment file; 0 = none */
+    uint64_t spare_bytes;
+    bool want_spare;
+    uint32_t spare_number; /* the number a new spare would get */
+    uint64_t segment_bytes;
+    struct segment *frees[BATCH_FREES]; /* oldest first */
+    size_t n_frees, n_freed;
+    uint64_t unlinks[BATCH_UNLINKS]; /* ids of body files */
+    size_t n_unlinks;
+    struct buf bytes; /* what is written, kept from batch to batch */
+};
+
+struct spool {
+    const struct file_ops *fs;
+    struct fold fold;
+    int lock_fd;
+    int64_t lifetime_s;
+    uint64_t segment_bytes;
+    char *node;
+    uint32_t salt;
+    uint32_t last_segment;    /* highest number ever tried */
+    struct segment *segments; /* oldest first; the last one may be `tail` */
+    struct segment *tail;     /* being written; NULL: the next batch begins a new one */
+    struct segment *retired;  /* taken from the list, still to be freed on disk */
+    uint64_t disk_bytes;      /* of segments, not of the spare */
+    uint32_t spare;
+    uint64_t spare_bytes;
+    uint64_t *unlinks;
+    size_t n_unlinks;
+    struct pending_list pending;
+    uint64_t last_append, durable;
+    uint64_t next_record, next_seq, durable_seq, kept_seq;
+    bool dirty; /* something was written since opening: close leaves a MARK */
+    struct spool_batch *out;
+    struct buf encode; /* heads are built here */
+    struct buf batch_bytes;
+};
+
+#define ENCODE_MAX RECORD_LENGTH_MAX
+
+/* Appends a record whose head is s->encode; returns it to be filled. events_at: where its events
+ * begin. */
+struct pending *spool_append(struct spool *s, enum record_type type, size_t events_at,
+                             size_t n_events);
+/* Removes the message when nothing is left of it and its last record is durable. */
+void spool_reap(struct spool *s, struct held *h);
+void spool_body_name(char ret[SEGMENT_NAME_SIZE], uint64_t id);
+struct segment *segment_new(uint32_t number, uint64_t size);
+/* Bytes of a segment by number: 0, -EBADMSG when it is shorter, other negative errno. */
+int spool_segment_pread(const struct file_ops *fs, uint32_t segment, uint64_t offset, size_t n,
+                        uint8_t *p);

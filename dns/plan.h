@@ -24,7 +24,7 @@ struct plan { /* frozen */
     char detail[300];       /* for the verdict of a fault: which name, what failed */
     char site[DNS_NAME_SIZE * 2]; /* name of the MX set: the lowest-preference hosts' common pattern; equal sets have equal names */
     uint32_t ttl_s;
-    int32_t dns_ms;         /* filled in by the resolver's user */
+    int32_t dns_ms;         /* filled in by resolver_plan */
     size_t n;
     struct plan_host hosts[]; /* by preference, equal ones in the order given: plan_order shuffles a view */
 };

@@ -23,10 +23,12 @@ struct resolver_conf {
 
 struct resolver;
 int resolver_new(struct resolver **ret, struct loop *l, const struct resolver_conf *c, struct err *e);
-void resolver_free(struct resolver *r); /* open questions are answered DNS_TIMEOUT first */
+/* Open questions are answered DNS_TIMEOUT first. On the loop's thread, or after loop_join and before loop_free; never from within a callback of its own. */
+void resolver_free(struct resolver *r);
+struct loop *resolver_loop(const struct resolver *r);
 void resolver_ask(struct resolver *r, struct slice name, enum dns_type type, void (*fn)(void *ctx, struct dns_answer *a /* borrowed */), void *ctx);
 
-/* The whole way: drives a plan_maker with this resolver. The plan is owned by the callback. */
+/* The whole way: drives a plan_maker with this resolver. The plan is owned by the callback; its dns_ms is filled in. */
 void resolver_plan(struct resolver *r, struct plan_maker *m /* taken */, void (*fn)(void *ctx, struct plan *p), void *ctx);
 /* Forgets the cache (reload). */
 void resolver_flush(struct resolver *r);

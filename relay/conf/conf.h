@@ -69,10 +69,14 @@ struct conf {
     int64_t debug_sync_delay_ms;               /* hidden: for promise 2's test */
 };
 
-/* Reads and checks the syntax. Problems go to say as "FILE:LINE: message" (several); NULL on any problem. */
+/*
+ * Reads the file and checks all that its text alone shows: grammar, values, contradictions, listeners that would be open relays. Problems go to
+ * say as "FILE:LINE: message" (several); NULL on any problem. Relative paths start at the folder of the file. What is written without a port
+ * gets its default, so that every dns_servers and relay item reads "host:port" or "[v6]:port". Patterns are in lower case.
+ */
 struct conf *conf_load(const char *path, void (*say)(void *ctx, const char *line), void *ctx);
-/* Checks what the file names: keys readable and matching, certificate, users file, writable folders, listeners that would be an open relay …
- * Returns the number of problems told. */
+/* Checks on this machine what the file names, with the rights the daemon will have: certificate and key readable, users file whole, folders
+ * writable, account there. Returns the number of problems told. (Whether the key fits the certificate is tls_context_server's to say.) */
 unsigned conf_check(const struct conf *c, void (*say)(void *ctx, const char *line), void *ctx);
 struct conf *conf_ref(struct conf *c);
 void conf_unref(struct conf *c);

@@ -1,0 +1,127 @@
+/* What the configuration names, looked at on this machine with the rights the daemon will have. */
+#include "relay/base/defer.h"
+#include "relay/base/must.h"
+#include "relay/conf/options.h"
+#include "relay/conf/users.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <pwd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct checking {
+    const struct conf_own *o;
+    struct teller t;
+    bool other; /* started as root, to become uid:gid */
+    uid_t uid;
+    gid_t gid;
+};
+
+/* need: R_OK, W_OK, X_OK as bits 4, 2, 1. Supplementary groups of the account are left out. */
+static bool may(const struct checking *k, const char *path, const struct stat *st, unsigned need)
+{
+    if (!k->other)
+        return faccessat(AT_FDCWD, path, (int)need, AT_EACCESS) == 0;
+    unsigned shift = st->st_uid == k->uid ? 6 : st->st_gid == k->gid ? 3 : 0;
+    return k->uid == 0 || (((unsigned)st->st_mode >> shift) & need) == need;
+}
+
+static void check_readable(struct checking *k, enum conf_section s, const char *key,
+                           const char *path)
+{
+    struct stat st;
+    if (stat(path, &st) < 0)
+        tell_at(&k->t, k->o, s, key, 0, "%s: %s: %s", key, path, strerror(errno));
+    else if (!S_ISREG(st.st_mode))
+        tell_at(&k->t, k->o, s, key, 0, "%s: %s is not a file", key, path);
+    else if (!may(k, path, &st, R_OK))
+        tell_at(&k->t, k->o, s, key, 0, "%s: %s cannot be read%s%s", key, path,
+                k->other ? " by user " : "", k->other ? k->o->c.user : "");
+}
+
+/* The daemon makes the folder when it is missing, if it may write in the nearest one that exists.
+ */
+static void check_writable(struct checking *k, enum conf_section s, const char *key,
+                           const char *path, bool is_folder)
+{
+    struct stat st;
+    DEFER_FREE char *folder = slice_dup(slice_str(path));
+    bool exact = is_folder;
+    char *end = folder + strlen(folder);
+    if (!is_folder && stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
+        tell_at(&k->t, k->o, s, key, 0, "%s: %s is a folder", key, path);
+        return;
+    }
+    while (!exact || stat(folder, &st) < 0) {
+        exact = true;
+        while (end > folder && *end != '/')
+            end--;
+        if (end == folder) {
+            *end++ = '/';
+            *end = 0;
+            exact = stat(folder, &st) == 0;
+            break;
+        }
+        *end = 0;
+    }
+    /* Root makes and gives away what is missing. */
+    bool is_made_by_root = k->other && strcmp(folder, path) != 0;
+    if (!S_ISDIR(st.st_mode))
+        tell_at(&k->t, k->o, s, key, 0, "%s: %s is not a folder", key, folder);
+    else if (!is_made_by_root && !may(k, folder, &st, W_OK | X_OK))
+        tell_at(&k->t, k->o, s, key, 0, "%s: %s cannot be written%s%s", key, folder,
+                k->other ? " by user " : "", k->other ? k->o->c.user : "");
+}
+
+static void check_tls(struct checking *k)
+{
+    const struct conf *c = &k->o->c;
+    struct stat st;
+    if (!c->tls_certificate[0])
+        return;
+    struct checking root = *k; /* read before the account is changed */
+    root.other = false;
+    check_readable(&root, S_TLS, "certificate", c->tls_certificate);
+    check_readable(&root, S_TLS, "key", c->tls_key);
+    k->t = root.t;
+    if (stat(c->tls_key, &st) == 0 && st.st_mode & S_IROTH)
+        tell_at(&k->t, k->o, S_TLS, "key", 0,
+                "key: %s can be read by everyone: chmod 640 (or 600) it", c->tls_key);
+}
+
+static void check_account(struct checking *k)
+{
+    const char *user = k->o->c.user;
+    if (!user[0])
+        return;
+    struct passwd entry, *found = NULL;
+    char text[4096];
+    if (getpwnam_r(user, &entry, text, sizeof text, &found) != 0 || !found) {
+        tell_at(&k->t, k->o, S_TOP, "user", 0, "user: there is no account \"%s\" on this machine",
+                user);
+        return;
+    }
+    k->other = geteuid() == 0 && entry.pw_uid != 0;
+    k->uid = entry.pw_uid;
+    k->gid = entry.pw_gid;
+}
+
+unsigned conf_check(const struct conf *c, conf_say *say, void *ctx)
+{
+    struct checking k = {.o = (const struct conf_own *)c,
+                         .t = {.say = say, .ctx = ctx, .path = c->path}};
+    check_account(&k);
+    check_tls(&k);
+    check_writable(&k, S_SPOOL, "path", c->spool_path, true);
+    check_writable(&k, S_LOG, "deliveries", c->log_deliveries, false);
+    check_writable(&k, S_CONTROL, "socket", c->control_socket, false);
+    if (c->users_file[0]) {
+        unsigned before = k.t.problems;
+        check_readable(&k, S_USERS, "file", c->users_file);
+        struct users *users = before == k.t.problems ? users_load(c->users_file, say, ctx) : NULL;
+        if (before == k.t.problems && !users)
+            k.t.problems++; /* users_load has told them */
+        users_unref(users);
+    }
+    return k.t.problems;
+}

@@ -1,0 +1,106 @@
+#include "relay/conf/options.h"
+#include <stddef.h>
+
+#define STRUCT_TOP conf
+#define STRUCT_SPOOL conf
+#define STRUCT_TLS conf
+#define STRUCT_LISTENER conf_listener
+#define STRUCT_USERS conf
+#define STRUCT_DNS conf
+#define STRUCT_DELIVERY conf
+#define STRUCT_DESTINATION conf_destination
+#define STRUCT_LOG conf
+#define STRUCT_CONTROL conf
+
+const struct option options[] = {
+#define X(section, key, type, field, fallback, min, max, help)                                     \
+    {S_##section, key, T_##type, offsetof(struct STRUCT_##section, field),                         \
+     fallback,    min, max,      help},
+#include "relay/conf/options.def"
+#undef X
+};
+const size_t n_options = sizeof options / sizeof *options;
+
+const struct option_kind option_kinds[] = {
+#define X(type, is_list, words, convert, names) {is_list, words, names},
+#include "relay/conf/types.def"
+#undef X
+};
+
+static const char *const section_names[] = {
+    "", "spool", "tls", "listener", "users", "dns", "delivery", "destination", "log", "control",
+};
+_Static_assert(sizeof section_names / sizeof *section_names == S_COUNT, "one name a section");
+
+static const char *const section_help[] = {
+    "Outside of any section",
+    "The mail that waits",
+    "The certificate of the listeners",
+    "Where mail comes in. Each listener has a title of its own",
+    "Who may log in",
+    "Looking up where mail goes",
+    "What every destination starts from",
+    "How mail goes out. Each destination has a title of its own; the first that matches is taken, "
+    "and what none matches goes by MX",
+    "What is written down",
+    "How the daemon is controlled",
+};
+_Static_assert(sizeof section_help / sizeof *section_help == S_COUNT, "one line a section");
+
+const char *section_name(enum conf_section s)
+{
+    return section_names[s];
+}
+
+bool section_has_title(enum conf_section s)
+{
+    return s == S_LISTENER || s == S_DESTINATION;
+}
+
+const struct option *option_find(enum conf_section s, const char *key)
+{
+    for (size_t i = 0; i < n_options; i++)
+        if (options[i].section == s && strcmp(options[i].key, key) == 0)
+            return &options[i];
+    return NULL;
+}
+
+/* mdoc: a line that begins with a dot or an apostrophe is a request, a new sentence a new line. */
+static void mdoc_sentences(struct buf *out, const char *text)
+{
+    for (struct slice rest = slice_str(text); rest.n;) {
+        size_t end = slice_find_slice(rest, SLICE_LIT(". "));
+        struct slice sentence = slice_head(rest, end + 1);
+        if (sentence.n && (sentence.p[0] == '.' || sentence.p[0] == '\''))
+            buf_add_str(out, "\\&");
+        buf_add(out, sentence);
+        buf_add_u8(out, '\n');
+        rest = slice_skip(rest, end + 2);
+    }
+}
+
+static void mdoc_option(struct buf *out, const struct option *o)
+{
+    buf_addf(out, ".It Ic %s No = Ar %s\n", o->key, option_kinds[o->type].words);
+    mdoc_sentences(out, o->help);
+    if (!o->fallback[0])
+        return;
+    buf_add_str(out, "Default:\n");
+    if (option_kinds[o->type].is_list)
+        buf_addf(out, ".Ql { %s } .\n", o->fallback);
+    else
+        buf_addf(out, ".Ql %s .\n", o->fallback);
+}
+
+void options_mdoc(struct buf *out)
+{
+    for (enum conf_section s = S_TOP; s < S_COUNT; s++) {
+        if (s != S_TOP)
+            buf_addf(out, ".Ss %s%s\n", section_name(s), section_has_title(s) ? " \"title\"" : "");
+        buf_addf(out, "%s.\n.Bl -tag -width Ds\n", section_help[s]);
+        for (size_t i = 0; i < n_options; i++)
+            if (options[i].section == s && options[i].help)
+                mdoc_option(out, &options[i]);
+        buf_add_str(out, ".El\n");
+    }
+}

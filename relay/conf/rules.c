@@ -1,0 +1,162 @@
+/* Contradictions that the text alone shows. What they forbid is never started, not even by `serve`.
+ */
+#include "relay/base/must.h"
+#include "relay/conf/options.h"
+
+static void check_trust(struct conf_own *o, struct teller *t, size_t i)
+{
+    const struct conf_listener *l = &o->c.listeners[i];
+    for (size_t k = 0; k < l->trust.n; k++) {
+        struct network n;
+        struct buf why = BUF_MAX(200);
+        MUST(network_parse(slice_str(l->trust.items[k]), &n, &why));
+        buf_done(&why);
+        if (network_is_open(&n))
+            tell_at(t, o, S_LISTENER, "trust", i,
+                    "trust: %s would make listener \"%s\" an open relay: name your own networks",
+                    l->trust.items[k], l->name);
+    }
+}
+
+static void check_access(struct conf_own *o, struct teller *t, size_t i)
+{
+    const struct conf *c = &o->c;
+    const struct conf_listener *l = &c->listeners[i];
+    if (l->tls != CONF_TLS_NONE && !c->tls_certificate[0])
+        tell_at(t, o, S_LISTENER, "tls", i,
+                "listener \"%s\" offers TLS, but there is no certificate: add tls { certificate = "
+                "… key = … } (`postwain init` makes one)",
+                l->name);
+    if (l->auth != CONF_AUTH_NONE && !c->users_file[0])
+        tell_at(t, o, S_LISTENER, "auth", i,
+                "listener \"%s\" takes logins, but there is no users file: add users { file = … }, "
+                "or trust networks and set auth = \"none\"",
+                l->name);
+    if (l->trust.n)
+        return;
+    if (l->auth == CONF_AUTH_NONE)
+        tell_at(t, o, S_LISTENER, "auth", i,
+                "nobody may send through listener \"%s\": it takes no logins and trusts no network",
+                l->name);
+    else if (l->tls == CONF_TLS_NONE)
+        tell_at(t, o, S_LISTENER, "tls", i,
+                "nobody may send through listener \"%s\": logins are only taken inside TLS, and it "
+                "has none",
+                l->name);
+}
+
+static bool same_address(const char *a, const char *b)
+{
+    struct slice host_a, host_b;
+    struct ip ip_a = {0}, ip_b = {0};
+    uint16_t port_a, port_b;
+    MUST(host_port_split(slice_str(a), 0, &host_a, &port_a) && ip_parse(host_a, &ip_a));
+    MUST(host_port_split(slice_str(b), 0, &host_b, &port_b) && ip_parse(host_b, &ip_b));
+    return port_a == port_b && ip_a.v6 == ip_b.v6 && memcmp(ip_a.bytes, ip_b.bytes, 16) == 0;
+}
+
+/* Against all that came before, this listener's own included. */
+static void check_address(struct conf_own *o, struct teller *t, size_t i, size_t k)
+{
+    const struct conf_listener *list = o->c.listeners;
+    for (size_t other = 0; other <= i; other++)
+        for (size_t n = 0; n < (other == i ? k : list[other].address.n); n++)
+            if (same_address(list[i].address.items[k], list[other].address.items[n])) {
+                tell_at(t, o, S_LISTENER, "address", i,
+                        "address %s is taken by listener \"%s\" already", list[i].address.items[k],
+                        list[other].name);
+                return;
+            }
+}
+
+static void check_listener(struct conf_own *o, struct teller *t, size_t i)
+{
+    const struct conf_listener *l = &o->c.listeners[i];
+    if (!l->name[0])
+        tell_at(t, o, S_LISTENER, "address", i,
+                "a listener needs a title: listener \"name\" { … }");
+    if (l->address.n == 0)
+        tell_at(t, o, S_LISTENER, "address", i, "listener \"%s\" has no address", l->name);
+    for (size_t k = 0; k < l->address.n; k++)
+        check_address(o, t, i, k);
+    check_trust(o, t, i);
+    check_access(o, t, i);
+}
+
+static bool same_list(const struct conf_list *a, const struct conf_list *b)
+{
+    if (a->n != b->n)
+        return false;
+    for (size_t i = 0; i < a->n; i++)
+        if (strcmp(a->items[i], b->items[i]) != 0)
+            return false;
+    return true;
+}
+
+static void check_destination(struct conf_own *o, struct teller *t, size_t i)
+{
+    const struct conf_destination *list = o->c.destinations, *d = &list[i];
+    if (!d->name[0])
+        tell_at(t, o, S_DESTINATION, "domains", i,
+                "a destination needs a title: destination \"name\" { … }");
+    if (strcmp(d->name, "default") == 0)
+        tell_at(t, o, S_DESTINATION, "domains", i,
+                "the title \"default\" belongs to the destination that takes all the rest: choose "
+                "another, with domains = { \"*\" }");
+    if (d->domains.n == 0 && d->mx.n == 0)
+        tell_at(t, o, S_DESTINATION, "domains", i,
+                "destination \"%s\" matches nothing: add domains = { … } or mx = { … }", d->name);
+    if (d->mx.n && d->relay.n)
+        tell_at(t, o, S_DESTINATION, "relay", i,
+                "destination \"%s\" has both mx and relay: a relay is used instead of the MX, so "
+                "match it by domains",
+                d->name);
+    if (d->relay.n && setting_find(o, S_DESTINATION, "port", i))
+        tell_at(
+            t, o, S_DESTINATION, "port", i,
+            "destination \"%s\" has both port and relay: write the port behind the relay's name",
+            d->name);
+    for (size_t k = 0; k < i; k++)
+        if (same_list(&list[k].domains, &d->domains) && same_list(&list[k].mx, &d->mx) &&
+            d->domains.n + d->mx.n > 0)
+            tell_at(t, o, S_DESTINATION, d->domains.n ? "domains" : "mx", i,
+                    "destination \"%s\" is never used: \"%s\" before it matches the same", d->name,
+                    list[k].name);
+}
+
+static void check_pair(struct conf_own *o, struct teller *t)
+{
+    const struct conf *c = &o->c;
+    bool has_certificate = c->tls_certificate[0], has_key = c->tls_key[0];
+    if (has_certificate != has_key)
+        tell_at(t, o, S_TLS, has_key ? "key" : "certificate", 0,
+                "tls needs both certificate and key");
+}
+
+void conf_rules(struct conf_own *o, struct teller *t)
+{
+    const struct conf *c = &o->c;
+    if (!c->hostname[0])
+        tell_at(t, o, S_TOP, "hostname", 0,
+                "hostname is not set: add hostname = \"relay.example.com\"");
+    check_pair(o, t);
+    for (size_t i = 0; i < c->n_listeners; i++)
+        check_listener(o, t, i);
+    for (size_t i = 0; i + 1 < c->n_destinations; i++)
+        check_destination(o, t, i);
+    if (c->retry_s[0] > c->lifetime_s)
+        tell_at(t, o, S_DELIVERY, "lifetime", 0,
+                "lifetime is shorter than the first pause of retry: no mail would be tried twice");
+    /* sizeof sun_path, with its NUL */
+    if (strlen(c->control_socket) >= 108)
+        tell_at(t, o, S_CONTROL, "socket", 0, "socket: a socket's path has at most 107 characters");
+    const struct {
+        enum conf_section section;
+        const char *key, *value;
+    } needed[] = {{S_SPOOL, "path", c->spool_path},
+                  {S_LOG, "deliveries", c->log_deliveries},
+                  {S_CONTROL, "socket", c->control_socket}};
+    for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
+        if (!needed[i].value[0])
+            tell_at(t, o, needed[i].section, needed[i].key, 0, "%s is empty", needed[i].key);
+}

@@ -60,7 +60,7 @@ static size_t read_run(struct line *l, struct slice rest, bool auth, enum line_e
     if (added < lf) {
         skip_from_here(l);
         *ret = LINE_LONG;
-        return added;
+        return added + 1;
     }
     if (lf < text.n) {
         skip_from_here(l);
@@ -71,21 +71,17 @@ static size_t read_run(struct line *l, struct slice rest, bool auth, enum line_e
     return text.n + l->cr;
 }
 
-/* The byte after a CR: LF ends the line, anything else is looked at again as part of it. */
-static size_t after_cr(struct line *l, uint8_t c, enum line_event *ret)
+/* The byte after a CR: LF ends the line, anything else makes it a bad one. */
+static void after_cr(struct line *l, uint8_t c, enum line_event *ret)
 {
-    l->cr = false;
-    if (c != '\n') {
-        if (!l->skip) {
-            skip_from_here(l);
-            *ret = LINE_BAD_END;
-        }
-        return 0;
+    l->cr = c == '\r';
+    if (c == '\n') {
+        *ret = l->skip ? LINE_MORE : LINE_WHOLE;
+        l->skip = false;
+    } else if (!l->skip) {
+        skip_from_here(l);
+        *ret = LINE_BAD_END;
     }
-    if (!l->skip)
-        *ret = LINE_WHOLE;
-    l->skip = false;
-    return 1;
 }
 
 size_t line_read(struct line *l, struct slice in, bool auth, enum line_event *ret_event)
@@ -94,7 +90,7 @@ size_t line_read(struct line *l, struct slice in, bool auth, enum line_event *re
     size_t at = 0;
     while (at < in.n && *ret_event == LINE_MORE) {
         if (l->cr)
-            at += after_cr(l, in.p[at], ret_event);
+            after_cr(l, in.p[at++], ret_event);
         else if (l->skip)
             at += skip_run(l, slice_skip(in, at), ret_event);
         else

@@ -25,8 +25,8 @@ struct line {
 
 void line_init(struct line *l);
 void line_done(struct line *l);
-/* Consumes up to the next event; after each one line_next, or line_wipe, is due. `auth`: the line
- * is a response in an AUTH exchange. */
+/* Consumes up to the next event, one byte at least; after each one line_next, or line_wipe, is due.
+ * `auth`: the line is a response in an AUTH exchange. */
 size_t line_read(struct line *l, struct slice in, bool auth, enum line_event *ret_event);
 void line_next(struct line *l);
 /* The same, and leaves no trace of what the line held. */

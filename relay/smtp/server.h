@@ -62,7 +62,8 @@ struct smtp_server; /* opaque; ~2 KiB while idle */
 struct smtp_server *smtp_server_new(const struct smtp_server_conf *conf, bool tls, struct mono now);
 void smtp_server_free(struct smtp_server *s);
 
-/* Takes as many bytes as it can before the next action; returns how many it took. */
+/* Takes as many bytes as it can before the next action; returns how many it took: none only while it waits (above, or for output to be
+ * sent), or after CLOSE. */
 size_t smtp_server_bytes(struct smtp_server *s, struct slice in, struct mono now);
 /* The next thing the driver must do; false: nothing, feed bytes or wait for the deadline. */
 bool smtp_server_next(struct smtp_server *s, struct smtp_server_action *ret);

@@ -375,7 +375,7 @@ void smtp_client_begin(struct smtp_client *c, const struct smtp_client_txn *t, s
     forget_verdicts(c);
     c->verdicts = must_alloc((t->n_rcpts ? t->n_rcpts : 1) * sizeof *c->verdicts);
     c->n_verdicts = t->n_rcpts;
-    c->txn = t;
+    c->txn = *t;
     c->used = true;
     c->stage = STAGE_ENVELOPE;
     c->cursor = c->mail_open ? CURSOR_RSET : CURSOR_MAIL;

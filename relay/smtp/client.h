@@ -25,7 +25,7 @@ struct smtp_client_conf {   /* borrowed, must outlive the session */
     int64_t timeout_percent; /* scales all timeouts for tests; 0 = 100 */
 };
 
-struct smtp_client_txn {    /* borrowed until TXN_DONE */
+struct smtp_client_txn {    /* what it points to is borrowed until TXN_DONE */
     struct slice sender;    /* "" = null reverse-path */
     const struct slice *rcpts;
     size_t n_rcpts;

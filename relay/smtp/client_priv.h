@@ -55,7 +55,7 @@ struct smtp_client {
     struct awaited ahead[AHEAD_MAX]; /* a ring: the FIFO of expected replies */
     size_t ahead_head, ahead_n, ahead_bytes;
 
-    const struct smtp_client_txn *txn;
+    struct smtp_client_txn txn;
     struct verdict *verdicts; /* one a recipient; VERDICT_NONE: not decided */
     size_t n_verdicts;
     enum cursor cursor;

@@ -122,7 +122,7 @@ static void settle_fault(struct smtp_client *c, enum fault f, enum phase phase, 
 
 void client_begin_envelope(struct smtp_client *c, struct mono now)
 {
-    const struct smtp_client_txn *t = c->txn;
+    const struct smtp_client_txn *t = &c->txn;
     const struct slice bad_path = SLICE_LIT("the address cannot be written in SMTP");
     if (c->peer.max_size > 0 && t->size > c->peer.max_size)
         settle_fault(c, FAULT_TOO_BIG, PHASE_MAIL, SLICE_NONE);
@@ -142,11 +142,11 @@ void client_begin_envelope(struct smtp_client *c, struct mono now)
 static void say_mail(struct smtp_client *c, struct mono now)
 {
     DEFER(buf_done) struct buf params = BUF_MAX(64);
-    if (c->peer.size && c->txn->size > 0)
-        buf_addf(&params, " SIZE=%llu", (unsigned long long)c->txn->size);
-    if (c->peer.eight_bit_mime && c->txn->eight_bit)
+    if (c->peer.size && c->txn.size > 0)
+        buf_addf(&params, " SIZE=%llu", (unsigned long long)c->txn.size);
+    if (c->peer.eight_bit_mime && c->txn.eight_bit)
         buf_add_str(&params, " BODY=8BITMIME");
-    const struct slice words[] = {client_phases[STEP_MAIL].sends, c->txn->sender, SLICE_LIT(">"),
+    const struct slice words[] = {client_phases[STEP_MAIL].sends, c->txn.sender, SLICE_LIT(">"),
                                   buf_slice(&params)};
     client_say(c, STEP_MAIL, 0, words, 4, now);
     c->cursor = CURSOR_RCPT;
@@ -154,7 +154,7 @@ static void say_mail(struct smtp_client *c, struct mono now)
 
 static void say_rcpt(struct smtp_client *c, struct mono now)
 {
-    const struct slice words[] = {client_phases[STEP_RCPT].sends, c->txn->rcpts[c->next_rcpt],
+    const struct slice words[] = {client_phases[STEP_RCPT].sends, c->txn.rcpts[c->next_rcpt],
                                   SLICE_LIT(">")};
     client_say(c, STEP_RCPT, c->next_rcpt, words, 3, now);
     c->next_rcpt = undecided(c, c->next_rcpt + 1);

@@ -874,12 +874,13 @@ static void test_addresses_that_cannot_be_said(void **state)
         const struct slice rcpts[] = {bad[i], SLICE_LIT("\"a> b\\\"\"@x")};
         struct smtp_client_txn txn = {.sender = SLICE_NONE, .rcpts = rcpts, .n_rcpts = 2};
         smtp_client_begin(t.client, &txn, t.now);
+        memset(&txn, 0xee, sizeof txn); /* only what it points to is borrowed */
         pull(&t);
         step_through(&t, "C MAIL FROM:<>\nC RCPT TO:<\"a> b\\\"\"@x>\nC DATA\n" OK OK GO
                          "! last \nC .\n" OK
                          "A DONE reusable: deferred message other rcpt local 4.3.0 | " DELIVERED
                          "\nA READY\n");
-        txn.sender = bad[i];
+        txn = (struct smtp_client_txn){.sender = bad[i], .rcpts = rcpts, .n_rcpts = 2};
         if (bad[i].n) { /* an empty sender is the null reverse-path */
             smtp_client_begin(t.client, &txn, t.now);
             pull(&t);

@@ -1,4 +1,5 @@
-/* Runs a fuzz target over every file of the corpus folder named, so that the ordinary tests cover what fuzzing found. */
+/* Runs a fuzz target over every file of the corpus folder named, so that the ordinary tests cover
+ * what fuzzing found. */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>

@@ -1,0 +1,705 @@
+/* A connection in bad company: refusals, time-outs, peers that close, reset, do not read, or talk
+ * too much. If this breaks, sessions hang, last words are lost, or a session is closed twice. */
+#include "world.h"
+#include <sys/resource.h>
+
+static struct loop *loop;
+static struct server server;
+static struct peer served[4], client, other;
+static unsigned to_close; /* the loop stops when so many peers are closed */
+
+static int setup(void **state)
+{
+    (void)state;
+    loop = loop_new("net", 0);
+    server_init(&server, loop, served, 4, NULL);
+    to_close = 1;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < server.next; i++)
+        peer_done(&served[i]);
+    loop_free(loop);
+    return 0;
+}
+
+static void closed_one(struct peer *p, enum event e)
+{
+    (void)p;
+    if (e == EV_CLOSED && --to_close == 0)
+        loop_stop(loop);
+}
+
+static void close_after(struct peer *p, enum event e)
+{
+    if (e == EV_CONNECTED || e == EV_EOF)
+        net_conn_close(p->c);
+    closed_one(p, e);
+}
+
+static void close_on_eof(struct peer *p, enum event e)
+{
+    if (e == EV_EOF)
+        net_conn_close(p->c);
+    closed_one(p, e);
+}
+
+/* --- connecting ------------------------------------------------------------------------------ */
+
+static void refused(void **state)
+{
+    (void)state;
+    struct server nobody = {0};
+    close(listening_fd(&nobody.addr)); /* a port that nobody has */
+    client_init(&client, loop, &nobody);
+    client.on = close_after;
+    net_conn_send(client.c, SLICE_LIT("never sent"));
+    run_for(loop, 10000);
+    assert_int_equal(client.connect_err, -ECONNREFUSED);
+    assert_int_equal(client.count[EV_CONNECTED], 1);
+    assert_int_equal(client.count[EV_EOF] + client.count[EV_SENT], 0);
+    peer_done(&client);
+}
+
+/* A full backlog answers nothing, as a host behind a silent firewall does. */
+static void no_answer(void **state)
+{
+    (void)state;
+    struct sockaddr_storage addr = {0};
+    int fillers[8], fd = listening_fd(&addr);
+    listen(fd, 0);
+    for (unsigned i = 0; i < 8; i++) {
+        fillers[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        (void)connect(fillers[i], (struct sockaddr *)&addr, sizeof(struct sockaddr_in));
+    }
+    peer_init(&client, loop);
+    struct mono began = mono_now();
+    client.c = net_connect(loop, (struct sockaddr *)&addr, NULL, 200, &peer_handler, &client);
+    client.on = close_after;
+    run_for(loop, 10000);
+    int64_t took = mono_now().ms - began.ms;
+    assert_int_equal(client.connect_err, -ETIMEDOUT);
+    assert_int_equal(client.count[EV_CONNECTED], 1);
+    assert_true(took >= 195 && took < 3000);
+    peer_done(&client);
+    for (unsigned i = 0; i < 8; i++)
+        close(fillers[i]);
+    close(fd);
+}
+
+static void bad_source(void **state)
+{
+    (void)state;
+    struct sockaddr_storage source = {0};
+    struct err e = {0};
+    /* An address that this machine does not have: told from the loop, not before the caller knows.
+     */
+    assert_int_equal(net_parse_address(SLICE_LIT("192.0.2.77:0"), &source, &e), 0);
+    peer_init(&client, loop);
+    client.on = close_after;
+    client.c = net_connect(loop, (struct sockaddr *)&server.addr, (struct sockaddr *)&source, 5000,
+                           &peer_handler, &client);
+    assert_int_equal(client.count[EV_CONNECTED], 0);
+    run_for(loop, 10000);
+    assert_int_equal(client.connect_err, -EADDRNOTAVAIL);
+    peer_done(&client);
+}
+
+static void take_source(struct peer *p, enum event e)
+{
+    struct net_names *names = p->data;
+    if (e == EV_CONNECTED)
+        net_conn_names(p->c, names);
+    close_after(p, e);
+}
+
+static void source_and_names(void **state)
+{
+    (void)state;
+    struct sockaddr_storage source = {0};
+    struct err e = {0};
+    struct net_names names = {0};
+    assert_int_equal(net_parse_address(SLICE_LIT("127.0.0.5:0"), &source, &e), 0);
+    peer_init(&client, loop);
+    client.on = take_source;
+    client.data = &names;
+    client.c = net_connect(loop, (struct sockaddr *)&server.addr, (struct sockaddr *)&source, 5000,
+                           &peer_handler, &client);
+    for (unsigned i = 0; i < 4; i++)
+        served[i].on = close_on_eof;
+    to_close = 2;
+    run_for(loop, 10000);
+    assert_int_equal(client.connect_err, 0);
+    assert_string_equal(names.local_ip, "127.0.0.5");
+    assert_string_equal(names.peer_ip, "127.0.0.1");
+    assert_int_equal(names.peer_port, ntohs(((struct sockaddr_in *)&server.addr)->sin_port));
+    assert_true(names.local_port > 0);
+    peer_done(&client);
+}
+
+/* --- closing --------------------------------------------------------------------------------- */
+
+enum { LONG = 3000000 };
+
+static struct buf long_text;
+
+static size_t answer_and_close(struct peer *p, struct slice in)
+{
+    net_conn_send(p->c, buf_slice(&long_text));
+    net_conn_close(p->c);
+    net_conn_close(p->c);
+    net_conn_send(p->c, SLICE_LIT("ignored"));
+    net_conn_resume(p->c);
+    return in.n / 2; /* the rest is not offered again */
+}
+
+static void *read_slowly(void *arg)
+{
+    struct peer *p = arg;
+    int fd = *(int *)p->data;
+    uint8_t piece[10000];
+    ssize_t n;
+    usleep(50000);
+    while ((n = recv(fd, piece, sizeof piece, 0)) > 0)
+        buf_add(&p->got, slice_of(piece, (size_t)n));
+    p->eof_err = n == 0 ? 0 : -errno;
+    return NULL;
+}
+
+/* All of the last words arrive, though the peer has sent more than was read: no reset overtakes
+ * them. */
+static void close_sends_all(void **state)
+{
+    (void)state;
+    buf_init(&long_text, LONG);
+    fill(&long_text, LONG, 3);
+    served[0].take = answer_and_close;
+    served[0].on = closed_one;
+    int fd = raw_connect(&server);
+    uint8_t much[100000] = {0};
+    assert_int_equal(send(fd, much, sizeof much, 0), sizeof much);
+    struct peer reader = {.got = BUF_MAX(LONG + 10), .data = &fd};
+    pthread_t thread;
+    pthread_create(&thread, NULL, read_slowly, &reader);
+    run_for(loop, 20000);
+    pthread_join(thread, NULL);
+    assert_int_equal(reader.eof_err, 0);
+    assert_true(slice_eq(buf_slice(&reader.got), buf_slice(&long_text)));
+    assert_int_equal(served[0].count[EV_EOF] + served[0].count[EV_SENT], 0);
+    buf_done(&reader.got);
+    buf_done(&long_text);
+    close(fd);
+}
+
+/* A peer that never reads keeps us for five seconds, not for ever. */
+static void close_gives_up(void **state)
+{
+    (void)state;
+    buf_init(&long_text, LONG * 5);
+    fill(&long_text, LONG * 5, 3);
+    served[0].take = answer_and_close;
+    served[0].on = closed_one;
+    int fd = raw_connect(&server);
+    assert_int_equal(send(fd, "xy", 2, 0), 2);
+    struct mono began = mono_now();
+    run_for(loop, 20000);
+    int64_t took = mono_now().ms - began.ms;
+    assert_true(took >= 4900 && took < 8000);
+    buf_done(&long_text);
+    close(fd);
+}
+
+static size_t abort_inside(struct peer *p, struct slice in)
+{
+    net_conn_send(p->c, SLICE_LIT("never sent"));
+    net_conn_abort(p->c);
+    net_conn_abort(p->c);
+    net_conn_close(p->c);
+    assert_int_equal(p->count[EV_CLOSED], 0); /* not from within */
+    return in.n;
+}
+
+static void abort_sends_nothing(void **state)
+{
+    (void)state;
+    served[0].take = abort_inside;
+    served[0].on = closed_one;
+    int fd = raw_connect(&server);
+    char space[100];
+    assert_int_equal(send(fd, "x", 1, 0), 1);
+    run_for(loop, 10000);
+    assert_true(recv(fd, space, sizeof space, 0) <= 0);
+    close(fd);
+}
+
+/* The client closes or aborts within the very call that tells it something. */
+static enum event closes_in;
+static bool by_abort;
+
+static void close_in_event(struct peer *p, enum event e)
+{
+    if (e == EV_CONNECTED) {
+        net_conn_send(p->c, SLICE_LIT("hello"));
+        net_conn_deadline(p->c, mono_add(loop_now(loop), closes_in == EV_EOF ? 10000 : 20));
+    }
+    if (e == closes_in && by_abort)
+        net_conn_abort(p->c);
+    else if (e == closes_in)
+        net_conn_close(p->c);
+    closed_one(p, e);
+}
+
+static void close_on_hello(struct peer *p, enum event e)
+{
+    if (e == EV_DEADLINE)
+        net_conn_close(p->c);
+    close_on_eof(p, e);
+}
+
+static void set_soon_deadline(struct peer *p)
+{
+    if (closes_in == EV_EOF)
+        net_conn_deadline(p->c, mono_add(loop_now(p->loop), 20));
+}
+
+static void close_within(void **state)
+{
+    static const enum event events[] = {EV_CONNECTED, EV_SENT, EV_DEADLINE, EV_EOF};
+    for (unsigned i = 0; i < 8; i++) {
+        closes_in = events[i / 2];
+        by_abort = i % 2;
+        client_init(&client, loop, &server);
+        client.on = close_in_event;
+        served[0].on = close_on_hello;
+        server.accepted = set_soon_deadline;
+        to_close = 2;
+        run_for(loop, 10000);
+        assert_int_equal(client.count[closes_in], 1);
+        assert_int_equal(client.count[EV_DEADLINE], closes_in == EV_DEADLINE);
+        peer_done(&client);
+        teardown(state);
+        setup(state);
+    }
+}
+
+/* --- the peer's end -------------------------------------------------------------------------- */
+
+static void answer_after_eof(struct peer *p, enum event e)
+{
+    if (e == EV_EOF)
+        net_conn_send(p->c, buf_slice(&long_text));
+    if (e == EV_SENT)
+        net_conn_close(p->c);
+    closed_one(p, e);
+}
+
+/* "QUIT" and a half-closed connection, as simple clients do: they still get their answer. */
+static void half_close(void **state)
+{
+    (void)state;
+    buf_init(&long_text, LONG);
+    fill(&long_text, LONG, 4);
+    served[0].on = answer_after_eof;
+    int fd = raw_connect(&server);
+    assert_int_equal(send(fd, "QUIT\r\n", 6, 0), 6);
+    shutdown(fd, SHUT_WR);
+    struct peer reader = {.got = BUF_MAX(LONG + 10), .data = &fd};
+    pthread_t thread;
+    pthread_create(&thread, NULL, read_slowly, &reader);
+    run_for(loop, 20000);
+    pthread_join(thread, NULL);
+    assert_true(slice_eq(buf_slice(&served[0].got), SLICE_LIT("QUIT\r\n")));
+    assert_int_equal(served[0].eof_err, 0);
+    assert_int_equal(served[0].count[EV_EOF], 1);
+    assert_true(slice_eq(buf_slice(&reader.got), buf_slice(&long_text)));
+    buf_done(&reader.got);
+    buf_done(&long_text);
+    close(fd);
+}
+
+static void reset(int fd)
+{
+    struct linger none = {.l_onoff = 1};
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
+    close(fd);
+}
+
+static size_t take_then_reset(struct peer *p, struct slice in)
+{
+    reset(*(int *)p->data);
+    net_conn_send(p->c, SLICE_LIT("to nobody"));
+    return in.n;
+}
+
+static void peer_resets(void **state)
+{
+    (void)state;
+    int fd = raw_connect(&server);
+    served[0].take = take_then_reset;
+    served[0].on = close_on_eof;
+    served[0].data = &fd;
+    assert_int_equal(send(fd, "x", 1, 0), 1);
+    run_for(loop, 10000);
+    assert_int_equal(served[0].count[EV_EOF], 1);
+    assert_true(served[0].eof_err == -ECONNRESET || served[0].eof_err == -EPIPE);
+}
+
+/* While a question is open (nothing is taken) a write that fails is heard at once. */
+static size_t reset_and_keep(struct peer *p, struct slice in)
+{
+    (void)in;
+    reset(*(int *)p->data);
+    net_conn_deadline(p->c, mono_add(loop_now(loop), 20));
+    return 0;
+}
+
+static void send_at_deadline(struct peer *p, enum event e)
+{
+    if (e == EV_DEADLINE)
+        net_conn_send(p->c, SLICE_LIT("to nobody"));
+    close_on_eof(p, e);
+}
+
+static void reset_while_paused(void **state)
+{
+    (void)state;
+    int fd = raw_connect(&server);
+    served[0].take = reset_and_keep;
+    served[0].on = send_at_deadline;
+    served[0].data = &fd;
+    assert_int_equal(send(fd, "x", 1, 0), 1);
+    run_for(loop, 10000);
+    assert_int_equal(served[0].count[EV_EOF], 1);
+    assert_true(served[0].eof_err < 0);
+}
+
+/* Checklist 60: a receiver that refuses early writes why, and closes while we send. Its words come
+ * first. */
+static void flood(struct peer *p, enum event e)
+{
+    if ((e == EV_CONNECTED || e == EV_SENT) && p->count[EV_SENT] < 50)
+        net_conn_send(p->c, buf_slice(&long_text));
+    if (e == EV_CONNECTED) {
+        int fd = *(int *)p->data;
+        MUST(send(fd, "554 no\r\n", 8, 0) == 8);
+        shutdown(fd, SHUT_RD);
+        net_conn_deadline(p->c, mono_add(loop_now(loop), 50));
+    }
+    if (e == EV_DEADLINE)
+        close(*(int *)p->data); /* with bytes unread: a reset follows */
+    close_on_eof(p, e);
+}
+
+static void early_refusal(void **state)
+{
+    (void)state;
+    buf_init(&long_text, LONG);
+    fill(&long_text, LONG, 5);
+    struct sockaddr_storage addr = {0};
+    int listener = listening_fd(&addr);
+    fcntl(listener, F_SETFL, 0);
+    peer_init(&client, loop);
+    client.c = net_connect(loop, (struct sockaddr *)&addr, NULL, 5000, &peer_handler, &client);
+    client.on = flood;
+    int fd = accept(listener, NULL, NULL);
+    assert_true(fd >= 0);
+    client.data = &fd;
+    run_for(loop, 10000);
+    assert_true(slice_eq(buf_slice(&client.got), SLICE_LIT("554 no\r\n")));
+    assert_int_equal(client.count[EV_EOF], 1);
+    buf_done(&long_text);
+    close(listener);
+    peer_done(&client);
+}
+
+/* --- back pressure --------------------------------------------------------------------------- */
+
+static size_t take_none(struct peer *p, struct slice in)
+{
+    (void)p, (void)in;
+    return 0;
+}
+
+static void then_take_all(struct peer *p, enum event e)
+{
+    if (e == EV_DEADLINE) {
+        p->take = NULL;
+        net_conn_resume(p->c);
+    }
+    close_on_eof(p, e);
+}
+
+static void *write_much(void *arg)
+{
+    int fd = *(int *)arg;
+    for (struct slice s = buf_slice(&long_text); s.n;) {
+        ssize_t n = send(fd, s.p, s.n, MSG_NOSIGNAL);
+        MUST(n > 0);
+        s = slice_skip(s, (size_t)n);
+    }
+    close(fd);
+    return NULL;
+}
+
+static void set_late_deadline(struct peer *p)
+{
+    net_conn_deadline(p->c, mono_add(loop_now(p->loop), 300));
+}
+
+/* Who takes nothing is offered no more than the bound, and loses nothing. */
+static void input_waits(void **state)
+{
+    (void)state;
+    buf_init(&long_text, LONG * 5);
+    fill(&long_text, LONG * 5, 6);
+    served[0].take = take_none;
+    served[0].on = then_take_all;
+    server.accepted = set_late_deadline;
+    int fd = raw_connect(&server);
+    pthread_t thread;
+    pthread_create(&thread, NULL, write_much, &fd);
+    run_for(loop, 20000);
+    pthread_join(thread, NULL);
+    assert_int_equal(served[0].count[EV_DEADLINE], 1);
+    assert_true(served[0].largest_offer <= NET_INPUT_MAX);
+    assert_true(slice_eq(buf_slice(&served[0].got), buf_slice(&long_text)));
+    buf_done(&long_text);
+}
+
+enum { SEND_BOUND = 256 * 1024, PIECE = 64 * 1024 };
+static size_t most_unsent, sent_total;
+
+static void produce(struct peer *p)
+{
+    while (net_conn_unsent(p->c) < SEND_BOUND && sent_total < LONG * 5) {
+        struct slice s = slice_head(slice_skip(buf_slice(&long_text), sent_total), PIECE);
+        net_conn_send(p->c, s);
+        sent_total += s.n;
+        if (net_conn_unsent(p->c) > most_unsent)
+            most_unsent = net_conn_unsent(p->c);
+    }
+    if (sent_total == LONG * 5)
+        net_conn_close(p->c);
+}
+
+static void produce_on(struct peer *p, enum event e)
+{
+    if (e == EV_SENT)
+        produce(p);
+    closed_one(p, e);
+}
+
+/* Who sends by on_sent needs no more memory than its own bound, however slow the reader. */
+static void output_waits(void **state)
+{
+    (void)state;
+    buf_init(&long_text, LONG * 5);
+    fill(&long_text, LONG * 5, 7);
+    most_unsent = sent_total = 0;
+    served[0].on = produce_on;
+    server.accepted = produce;
+    int fd = raw_connect(&server);
+    struct peer reader = {.got = BUF_MAX(LONG * 5 + 10), .data = &fd};
+    pthread_t thread;
+    pthread_create(&thread, NULL, read_slowly, &reader);
+    run_for(loop, 20000);
+    pthread_join(thread, NULL);
+    assert_true(slice_eq(buf_slice(&reader.got), buf_slice(&long_text)));
+    assert_true(most_unsent <= SEND_BOUND + PIECE);
+    buf_done(&reader.got);
+    buf_done(&long_text);
+    close(fd);
+}
+
+/* --- deadlines, listeners, the loop's end ---------------------------------------------------- */
+
+static void deadline_on(struct peer *p, enum event e)
+{
+    if (e == EV_DEADLINE && p->count[e] == 1)
+        net_conn_deadline(p->c, mono_add(loop_now(loop), 30));
+    else if (e == EV_DEADLINE)
+        net_conn_close(p->c);
+    closed_one(p, e);
+}
+
+static void set_deadlines(struct peer *p)
+{
+    net_conn_deadline(p->c, mono_add(loop_now(loop), 5));
+    net_conn_deadline(p->c, mono_add(loop_now(loop), 10000));
+    net_conn_deadline(p->c, MONO_NEVER);
+    net_conn_deadline(p->c, mono_add(loop_now(loop), 50));
+}
+
+static void deadlines(void **state)
+{
+    (void)state;
+    server.accepted = set_deadlines;
+    served[0].on = deadline_on;
+    int fd = raw_connect(&server);
+    struct mono began = mono_now();
+    shutdown(fd, SHUT_WR); /* so that closing need not wait for us */
+    run_for(loop, 10000);
+    assert_true(mono_now().ms - began.ms >= 75);
+    assert_int_equal(served[0].count[EV_DEADLINE], 2);
+    close(fd);
+}
+
+static bool refuse(void *ctx, struct net_conn *c, const struct net_handler **ret_h, void **ret_ctx)
+{
+    unsigned *times = ctx;
+    (void)ret_h, (void)ret_ctx;
+    if (*times % 2 == 0)
+        net_conn_send(c, SLICE_LIT("421 too many\r\n"));
+    ++*times;
+    return false;
+}
+
+static void stop_loop(void *ctx, struct mono now)
+{
+    (void)ctx, (void)now;
+    loop_stop(loop);
+}
+
+static void refused_at_the_door(void **state)
+{
+    (void)state;
+    unsigned times = 0;
+    struct server door = {0};
+    struct net_acceptor a = {.accept = refuse, .ctx = &times};
+    struct net_listener *n = net_listen(loop, listening_fd(&door.addr), &a);
+    int said = raw_connect(&door), silent = raw_connect(&door);
+    struct deadline stop;
+    deadline_init(loop, &stop, stop_loop, NULL);
+    deadline_set(loop, &stop, mono_add(mono_now(), 100));
+    run_for(loop, 10000);
+    char space[100];
+    assert_int_equal(recv(said, space, sizeof space, 0), 14);
+    assert_memory_equal(space, "421 too many\r\n", 14);
+    assert_int_equal(recv(said, space, sizeof space, 0), 0);
+    assert_int_equal(recv(silent, space, sizeof space, 0), 0);
+    assert_int_equal(times, 2);
+    (void)n;
+    close(said);
+    close(silent);
+}
+
+static void close_listener(void *ctx, struct mono now)
+{
+    (void)now;
+    net_listener_close(server.listener);
+    net_listener_close(server.listener);
+    deadline_set(loop, ctx, MONO_NEVER);
+}
+
+static void listener_closes(void **state)
+{
+    (void)state;
+    struct deadline d, stop;
+    deadline_init(loop, &d, close_listener, &d);
+    deadline_set(loop, &d, mono_now());
+    deadline_init(loop, &stop, stop_loop, NULL);
+    deadline_set(loop, &stop, mono_add(mono_now(), 20));
+    run_for(loop, 10000);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&server.addr, sizeof(struct sockaddr_in)), -1);
+    assert_int_equal(errno, ECONNREFUSED);
+    close(fd);
+}
+
+static int held[64];
+
+static void let_go(void *ctx, struct mono now)
+{
+    (void)ctx, (void)now;
+    assert_int_equal(server.next, 0); /* waits, is not dropped */
+    for (unsigned i = 0; i < 64; i++)
+        if (held[i] >= 0)
+            close(held[i]);
+}
+
+static unsigned count_lines(int fd, const char *what)
+{
+    char text[8192];
+    lseek(fd, 0, SEEK_SET);
+    ssize_t n = read(fd, text, sizeof text - 1);
+    unsigned count = 0;
+    text[n > 0 ? n : 0] = 0;
+    for (const char *p = text; (p = strstr(p, what)); p++)
+        count++;
+    return count;
+}
+
+/* Out of descriptors: callers wait, nobody is dropped, the log has one line and not ten a second
+ * (checklist 100). */
+static void descriptors_run_out(void **state)
+{
+    (void)state;
+    struct rlimit before, low;
+    int fd = raw_connect(&server), log = open("/tmp", O_TMPFILE | O_RDWR, 0600);
+    assert_true(log >= 0);
+    int real_stderr = dup(2);
+    dup2(log, 2);
+    served[0].on = close_on_eof;
+    struct deadline d;
+    deadline_init(loop, &d, let_go, NULL);
+    deadline_set(loop, &d, mono_add(mono_now(), 350));
+    getrlimit(RLIMIT_NOFILE, &before);
+    low = before;
+    low.rlim_cur = 40;
+    setrlimit(RLIMIT_NOFILE, &low);
+    for (unsigned i = 0; i < 64; i++)
+        held[i] = dup(0);
+    shutdown(fd, SHUT_WR);
+    run_for(loop, 10000);
+    setrlimit(RLIMIT_NOFILE, &before);
+    dup2(real_stderr, 2);
+    close(real_stderr);
+    assert_int_equal(count_lines(log, "event=accept_failed"), 1);
+    assert_int_equal(server.next, 1);
+    close(log);
+    close(fd);
+}
+
+static void end_with_open_connections(void **state)
+{
+    (void)state;
+    client_init(&client, loop, &server);
+    client_init(&other, loop, &server);
+    struct deadline stop;
+    deadline_init(loop, &stop, stop_loop, NULL);
+    deadline_set(loop, &stop, mono_add(mono_now(), 50));
+    run_for(loop, 10000);
+    assert_int_equal(server.next, 2);
+    peer_done(&client); /* each has heard its end, all memory is back */
+    peer_done(&other);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        T(refused),
+        T(no_answer),
+        T(bad_source),
+        T(source_and_names),
+        T(close_sends_all),
+        T(close_gives_up),
+        T(abort_sends_nothing),
+        T(close_within),
+        T(half_close),
+        T(peer_resets),
+        T(reset_while_paused),
+        T(early_refusal),
+        T(input_waits),
+        T(output_waits),
+        T(deadlines),
+        T(refused_at_the_door),
+        T(listener_closes),
+        T(descriptors_run_out),
+        T(end_with_open_connections),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -163,9 +163,7 @@ static void test_reaches(void **state) /* 47 */
     }
 }
 
-/* --- cache
- * -------------------------------------------------------------------------------------------------------------------------------------------
- */
+/* --- cache --- */
 
 static const struct mono t0 = {1000000};
 
@@ -294,9 +292,7 @@ static void test_answers_are_sorted_and_bounded(void **state)
     dns_answer_unref(copy);
 }
 
-/* --- override
- * -----------------------------------------------------------------------------------------------------------------------------------------
- */
+/* --- override --- */
 
 static void test_override(void **state)
 {

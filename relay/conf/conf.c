@@ -266,7 +266,7 @@ struct conf *conf_load(const char *path, conf_say *say, void *ctx)
 
 struct conf *conf_ref(struct conf *c)
 {
-    return (struct conf *)frozen_ref(&c->frozen);
+    return (struct conf *)frozen_ref(c ? &c->frozen : NULL);
 }
 
 void conf_unref(struct conf *c)

@@ -78,7 +78,7 @@ struct conf *conf_load(const char *path, void (*say)(void *ctx, const char *line
 /* Checks on this machine what the file names, with the rights the daemon will have: certificate and key readable, users file whole, folders
  * writable, account there. Returns the number of problems told. (Whether the key fits the certificate is tls_context_server's to say.) */
 unsigned conf_check(const struct conf *c, void (*say)(void *ctx, const char *line), void *ctx);
-struct conf *conf_ref(struct conf *c);
+struct conf *conf_ref(struct conf *c); /* NULL stays NULL */
 void conf_unref(struct conf *c);
 
 /* The first destination that claims the recipient domain by `domains`; NULL: none does (ask the MX). Lower-case domain. */

@@ -1,0 +1,25 @@
+/* What the files of this room know of a line: its size, its service forms, and the number that
+ * stands in it. */
+#pragma once
+#include "relay/events/events.h"
+
+#define LINE_MAX_BYTES 16384 /* with its '\n'; the contract's "a line stays under 16 KiB" */
+
+/* A JSON string with its quotes: valid UTF-8, controls escaped, bytes that are no UTF-8 replaced.
+ * It ends before a character that would pass raw_max bytes of s or escaped_max bytes of output;
+ * returns true when it was cut so. */
+bool line_string(struct buf *out, struct slice s, size_t raw_max, size_t escaped_max);
+
+/* The first line of a file: unique by file_id, longer than 1,024 bytes (file collectors tell files
+ * apart by their first KiB). */
+void line_opened(struct buf *out, const char *file_id, const char *node, struct wall now,
+                 uint64_t next_seq);
+/* The last line of a file that is closed for good. file_id "" = unknown. */
+void line_closed(struct buf *out, const char *file_id, const char *node, struct wall now,
+                 uint64_t next_seq);
+
+/* The number of the last event up to and with this line: its own, or the one before a service
+ * line's next_seq. False: not a line of ours. */
+bool line_seq(struct slice line, uint64_t *ret);
+/* The file_id of a log_opened line, "" when it is none. Borrowed. */
+struct slice line_file_id(struct slice line);

@@ -68,11 +68,7 @@ static _Atomic uint64_t last_id;
 
 uint64_t spooler_new_id(struct wall now)
 {
-    uint64_t last = atomic_load(&last_id), id;
-    do
-        id = queue_id_next(last, now);
-    while (!atomic_compare_exchange_weak(&last_id, &last, id));
-    return id;
+    return queue_id_draw(&last_id, now);
 }
 
 static void ids_start_above(uint64_t id)
@@ -340,7 +336,7 @@ int spooler_new(struct spooler **ret, const struct spooler_conf *c, struct spool
     rand_bytes(&conf.seed, sizeof conf.seed);
     s->core = core_new(s->spool, &conf, wall_now(), loop_now(s->loop));
     s->bodies = bodies_new(s->fs);
-    ids_start_above(spool_new_id(s->spool, wall_now()));
+    ids_start_above(spool_last_id(s->spool));
     *ret = s;
     return 0;
 }

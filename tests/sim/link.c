@@ -1,0 +1,570 @@
+/* Two machines and the wire between them: front links carry a submitter to the relay, back links
+ * the relay to a receiver. */
+#include "queue/id.h"
+#include "relay/base/defer.h"
+#include "relay/base/must.h"
+#include "tests/sim/sim.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <utlist.h>
+
+struct submission;
+struct link {
+    struct link *prev, *next;
+    struct timer *timer;
+    bool front;
+    struct smtp_client *client;
+    struct smtp_server *server;
+    struct buf up, down; /* on the wire */
+    struct buf content;  /* as the server side has it */
+    bool ready, over, silent, closed_by_server, begun;
+    int64_t bytes_left; /* until the wire breaks */
+    struct smtp_client_txn txn;
+    struct slice rcpt_slices[SIM_RCPTS_MAX];
+    struct slice to_send; /* content not yet given to the client machine */
+    /* front */
+    struct sim_message *message;
+    struct submission *submission;
+    /* back */
+    uint64_t conn;
+    struct out_work *job;
+    unsigned n_rcpts;
+    char rcpts[SIM_RCPTS_MAX][64];
+};
+
+/* One allocation with its request, so that whoever frees that frees all. */
+struct submission {
+    struct spooler_store q;
+    struct link *link;
+    struct sim_message *message;
+    struct envelope_rcpt rcpts[SIM_RCPTS_MAX];
+    char user[16], message_id[32];
+};
+
+static const struct smtp_client_conf client_conf = {.helo = {(const uint8_t *)"client.test", 11},
+                                                    .tls = SMTP_TLS_NONE};
+static const struct smtp_server_conf server_conf = {
+    .hostname = {(const uint8_t *)"server.test", 11},
+    .max_message_size = 10u << 20,
+    .max_recipients = 100,
+    .max_errors = 10,
+    .max_auth_failures = 3,
+    .command_timeout_ms = 300000,
+    .data_timeout_ms = 180000,
+};
+
+static void wake_in(struct sim *s, struct link *l, int64_t us)
+{
+    heap_set(&s->timers, &l->timer->heap_index, s->now_us + us);
+}
+
+static void wake_soon(struct sim *s, struct link *l)
+{
+    wake_in(s, l, (int64_t)sim_below(s, 15000));
+}
+
+static struct link *link_new(struct sim *s, bool front)
+{
+    struct link *l = must_alloc(sizeof *l);
+    l->front = front;
+    l->client = smtp_client_new(&client_conf, sim_mono(s));
+    l->server = smtp_server_new(&server_conf, false, sim_mono(s));
+    l->up = l->down = l->content = BUF_MAX(2u << 20);
+    l->bytes_left = sim_chance(s, 8) ? (int64_t)sim_below(s, 3000) : INT64_MAX;
+    l->timer = sim_after(s, (int64_t)sim_below(s, 50000), T_LINK, l);
+    DL_APPEND(s->links, l);
+    return l;
+}
+
+static void link_free(struct sim *s, struct link *l)
+{
+    DL_DELETE(s->links, l);
+    if (l->submission)
+        l->submission->link = NULL;
+    if (l->job)
+        out_work_free(l->job);
+    smtp_client_free(l->client);
+    smtp_server_free(l->server);
+    buf_done(&l->up);
+    buf_done(&l->down);
+    buf_done(&l->content);
+    sim_cancel(s, l->timer);
+    free(l);
+}
+
+void links_drop_all(struct sim *s)
+{
+    while (s->links)
+        link_free(s, s->links);
+}
+
+/* --- the relay's intake
+ * ------------------------------------------------------------------------------------- */
+
+void link_store(struct sim *s, struct link *l, struct sim_message *m, uint64_t dsn_for)
+{
+    struct submission *sub = must_alloc(sizeof *sub);
+    sub->message = m;
+    sub->link = l;
+    if (l)
+        l->submission = sub;
+    m->id = s->last_id = queue_id_next(s->last_id, sim_wall(s));
+    snprintf(sub->user, sizeof sub->user, "user%u", m->number % 3);
+    snprintf(sub->message_id, sizeof sub->message_id, "<%u@sim>", m->number);
+    for (unsigned i = 0; i < m->n_rcpts; i++)
+        sub->rcpts[i].address = slice_str(m->rcpts[i]);
+    sub->q.id = m->id;
+    sub->q.envelope = (struct envelope){.sender = slice_str(m->sender),
+                                        .user = slice_str(m->dsn ? "" : sub->user),
+                                        .message_id = slice_str(sub->message_id),
+                                        .size = m->content.n,
+                                        .dsn_for = dsn_for,
+                                        .rcpts = sub->rcpts,
+                                        .n_rcpts = m->n_rcpts};
+    sub->q.body = body_new(m->content.n);
+    memcpy(sub->q.body->bytes, m->content.p, m->content.n);
+    sim_request(s, &sub->q.msg, SPOOLER_STORE);
+}
+
+static void answer_stored(struct sim *s, struct link *l, const struct sim_message *m, int error)
+{
+    DEFER(buf_done) struct buf text = BUF_MAX(100);
+    char id[QUEUE_ID_SIZE];
+    queue_id_write(m->id, id);
+    buf_addf(&text, "Ok: queued as %s", id);
+    struct smtp_reply reply = {.code = 250, .enhanced = {2, 0, 0}, .text = buf_slice(&text)};
+    if (error == -ENOSPC)
+        reply = SMTP_REPLY(452, 4, 3, 1, "no room");
+    else if (error < 0)
+        reply = SMTP_REPLY(451, 4, 3, 0, "not stored");
+    smtp_server_answer(l->server, &reply, sim_mono(s));
+    wake_soon(s, l);
+}
+
+void link_stored(struct sim *s, struct spooler_store *q)
+{
+    struct submission *sub = (struct submission *)(void *)q;
+    struct sim_message *m = sub->message;
+    if (!s->dying) {
+        sim_say(s, "message %u (%u recipients) stored: %d", m->number, m->n_rcpts, q->error);
+        m->answered = q->error == 0;
+        if (q->error == -ESTALE && !m->dsn)
+            sim_fail(s, "message %u was called stale", m->number);
+    }
+    if (sub->link) {
+        sub->link->submission = NULL;
+        answer_stored(s, sub->link, m, q->error);
+    }
+    body_unref(q->body);
+    free(sub);
+}
+
+static void front_action(struct sim *s, struct link *l, const struct smtp_server_action *a)
+{
+    static const struct smtp_reply ok = {250, {2, 1, 0}, {(const uint8_t *)"Ok", 2}};
+    if (a->act == SRV_ASK_MAIL || a->act == SRV_ASK_RCPT) {
+        smtp_server_answer(l->server, &ok, sim_mono(s));
+    } else if (a->act == SRV_COMMIT) {
+        if (!slice_eq(buf_slice(&l->content), buf_slice(&l->message->content)))
+            sim_fail(s, "message %u came in changed: %zu, %zu bytes", l->message->number,
+                     l->content.n, l->message->content.n);
+        link_store(s, l, l->message, 0);
+    }
+}
+
+/* --- the receiver
+ * ---------------------------------------------------------------------------------------------- */
+
+static struct sim_message *message_in(struct sim *s, const struct link *l)
+{
+    struct slice rest = buf_slice(&l->content), line = slice_cut(&rest, '\r');
+    uint64_t number;
+    if (!slice_starts(line, SLICE_LIT("X-Sim: ")) ||
+        !slice_u64(slice_skip(line, 7), SIM_MESSAGES_MAX - 1, &number) || number >= s->n_messages ||
+        !slice_eq(buf_slice(&l->content), buf_slice(&s->messages[number].content))) {
+        sim_fail(s, "a receiver got what nobody sent");
+        return NULL;
+    }
+    return &s->messages[number];
+}
+
+static void arrive(struct sim *s, const struct link *l, struct sim_message *m)
+{
+    for (unsigned i = 0; i < l->n_rcpts; i++) {
+        unsigned r = 0;
+        while (r < m->n_rcpts && strcmp(m->rcpts[r], l->rcpts[i]) != 0)
+            r++;
+        if (r == m->n_rcpts) {
+            sim_fail(s, "message %u came to %s", m->number, l->rcpts[i]);
+            return;
+        }
+        m->arrived[r]++;
+        sim_say(s, "message %u recipient %u arrived by connection %llu", m->number, r,
+                (unsigned long long)l->conn);
+    }
+}
+
+static void take_commit(struct sim *s, struct link *l)
+{
+    struct sim_message *m = message_in(s, l);
+    if (!m)
+        return;
+    struct smtp_reply reply = SMTP_REPLY(250, 2, 0, 0, "Ok: queued as R-1");
+    if (sim_chance(s, 4))
+        reply = SMTP_REPLY(451, 4, 3, 0, "try later");
+    else if (!m->dsn && sim_chance(s, 3))
+        reply = SMTP_REPLY(554, 5, 6, 0, "not this one");
+    else if (sim_chance(s, 3))
+        reply = SMTP_REPLY(421, 4, 7, 0, "enough");
+    else
+        arrive(s, l, m);
+    if (sim_chance(s, 4))
+        l->bytes_left = (int64_t)sim_below(s, 3);
+    else if (sim_chance(s, 3))
+        l->silent = true;
+    smtp_server_answer(l->server, &reply, sim_mono(s));
+}
+
+static struct smtp_reply ask_rcpt(struct sim *s, struct link *l, struct slice path)
+{
+    if (slice_starts(path, SLICE_LIT("bad")))
+        return SMTP_REPLY(550, 5, 1, 1, "no such user");
+    if (slice_starts(path, SLICE_LIT("slow")) && sim_chance(s, 50))
+        return SMTP_REPLY(450, 4, 2, 1, "come again");
+    if (sim_chance(s, 3))
+        return SMTP_REPLY(452, 4, 5, 3, "too many");
+    MUST(l->n_rcpts < SIM_RCPTS_MAX && path.n < sizeof l->rcpts[0]);
+    memset(l->rcpts[l->n_rcpts], 0, sizeof l->rcpts[0]);
+    memcpy(l->rcpts[l->n_rcpts++], path.p, path.n);
+    return SMTP_REPLY(250, 2, 1, 5, "Ok");
+}
+
+static void back_action(struct sim *s, struct link *l, const struct smtp_server_action *a)
+{
+    struct smtp_reply reply = SMTP_REPLY(250, 2, 1, 0, "Ok");
+    if (a->act == SRV_ASK_MAIL) {
+        l->n_rcpts = 0;
+        if (sim_chance(s, 4))
+            reply = sim_chance(s, 50) ? SMTP_REPLY(451, 4, 7, 1, "not now")
+                                      : SMTP_REPLY(421, 4, 7, 0, "too fast");
+        smtp_server_answer(l->server, &reply, sim_mono(s));
+    } else if (a->act == SRV_ASK_RCPT) {
+        reply = ask_rcpt(s, l, a->rcpt->path);
+        smtp_server_answer(l->server, &reply, sim_mono(s));
+    } else if (a->act == SRV_COMMIT) {
+        take_commit(s, l);
+    }
+}
+
+static void server_actions(struct sim *s, struct link *l)
+{
+    struct smtp_server_action a;
+    while (smtp_server_next(l->server, &a)) {
+        if (a.act == SRV_BODY) {
+            buf_add(&l->content, a.body);
+            smtp_server_body_taken(l->server, sim_mono(s));
+        } else if (a.act == SRV_ASK_MAIL || a.act == SRV_ABORT) {
+            buf_reset(&l->content);
+        } else if (a.act == SRV_CLOSE) {
+            l->closed_by_server = true;
+        }
+        if (l->front)
+            front_action(s, l, &a);
+        else
+            back_action(s, l, &a);
+    }
+}
+
+/* --- the client side
+ * --------------------------------------------------------------------------------------------- */
+
+static void send_result(struct sim *s, const struct link *l, struct out_work *w,
+                        const struct verdict *verdicts, bool one_for_all, bool ready)
+{
+    struct spooler_result *r = must_alloc(sizeof *r);
+    r->conn = w->conn;
+    r->ready = ready;
+    r->attempted = verdicts != NULL;
+    r->message_id = w->message_id;
+    r->n = verdicts ? w->n : 0;
+    r->rcpts = must_alloc(w->n * sizeof *r->rcpts);
+    r->verdicts = must_alloc(w->n * sizeof *r->verdicts);
+    r->attempt.mx_host = buf_of(SLICE_LIT("mx.test"));
+    r->attempt.reused = l && l->begun;
+    struct sim_message *m = sim_find(s, w->message_id);
+    for (size_t i = 0; i < r->n; i++) {
+        r->rcpts[i] = w->rcpts[i];
+        r->verdicts[i] = verdict_copy(&verdicts[one_for_all ? 0 : i]);
+        bool doubt = r->verdicts[i].fault == FAULT_CONN_LOST_EOD ||
+                     r->verdicts[i].fault == FAULT_SMTP_TIMEOUT_EOD;
+        m->in_doubt[w->rcpts[i]] += doubt;
+    }
+    sim_request(s, &r->msg, SPOOLER_RESULT);
+    out_work_free(w);
+}
+
+static void send_gone(struct sim *s, uint64_t conn)
+{
+    struct spooler_conn_gone *g = must_alloc(sizeof *g);
+    g->conn = conn;
+    sim_request(s, &g->msg, SPOOLER_CONN_GONE);
+}
+
+static void begin(struct sim *s, struct link *l)
+{
+    l->ready = false;
+    l->begun = true;
+    if (l->front) {
+        const struct sim_message *m = l->message;
+        for (unsigned i = 0; i < m->n_rcpts; i++)
+            l->rcpt_slices[i] = slice_str(m->rcpts[i]);
+        l->txn = (struct smtp_client_txn){slice_str(m->sender), l->rcpt_slices, m->n_rcpts,
+                                          m->content.n, false};
+        l->to_send = buf_slice(&m->content);
+    } else {
+        struct out_work *w = l->job;
+        MUST(w->n <= SIM_RCPTS_MAX && w->body);
+        for (size_t i = 0; i < w->n; i++)
+            l->rcpt_slices[i] = buf_slice(&w->addresses[i]);
+        l->txn = (struct smtp_client_txn){buf_slice(&w->sender), l->rcpt_slices, w->n, w->size,
+                                          w->eight_bit};
+        l->to_send = slice_of(w->body->bytes, w->body->n);
+    }
+    smtp_client_begin(l->client, &l->txn, sim_mono(s));
+}
+
+static void txn_done(struct sim *s, struct link *l, const struct smtp_client_action *a)
+{
+    if (!l->front) {
+        send_result(s, l, TAKE_PTR(l->job), a->verdicts, false, a->reusable);
+        return;
+    }
+    for (size_t i = 0; i < a->n; i++)
+        if (a->verdicts[i].kind == VERDICT_DELIVERED && !l->message->answered)
+            sim_fail(s, "message %u: its author heard 250 before the sync", l->message->number);
+}
+
+static void client_ready(struct sim *s, struct link *l)
+{
+    l->ready = true;
+    if (l->front ? !l->begun : l->job != NULL)
+        begin(s, l);
+    else if (l->front)
+        smtp_client_quit(l->client, sim_mono(s));
+}
+
+static void client_actions(struct sim *s, struct link *l)
+{
+    struct smtp_client_action a;
+    while (smtp_client_next(l->client, &a)) {
+        switch (a.act) {
+        case CLI_STARTTLS:
+            sim_fail(s, "TLS where none is offered");
+            return;
+        case CLI_READY:
+            client_ready(s, l);
+            break;
+        case CLI_BODY: {
+            size_t n = sim_chance(s, 50) ? l->to_send.n : sim_below(s, l->to_send.n + 1);
+            struct slice piece = slice_head(l->to_send, n);
+            l->to_send = slice_skip(l->to_send, n);
+            smtp_client_body(l->client, piece, l->to_send.n == 0, sim_mono(s));
+            break;
+        }
+        case CLI_TXN_DONE:
+            txn_done(s, l, &a);
+            break;
+        case CLI_FAILED:
+            if (l->job)
+                send_result(s, l, TAKE_PTR(l->job), a.verdict, true, false);
+            break;
+        case CLI_CLOSE:
+            l->over = true;
+            break;
+        }
+    }
+}
+
+/* --- the wire
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+static size_t chunk(struct sim *s, struct link *l, size_t n)
+{
+    size_t some = sim_chance(s, 60) ? n : 1 + sim_below(s, sim_chance(s, 50) ? 5 : 300);
+    some = some < n ? some : n;
+    if ((int64_t)some > l->bytes_left)
+        some = (size_t)l->bytes_left;
+    if (l->bytes_left != INT64_MAX)
+        l->bytes_left -= (int64_t)some;
+    return some;
+}
+
+static bool carry_up(struct sim *s, struct link *l)
+{
+    struct slice out = smtp_client_output(l->client);
+    size_t n = chunk(s, l, out.n), taken;
+    buf_add(&l->up, slice_head(out, n));
+    smtp_client_sent(l->client, n, sim_mono(s));
+    bool moved = n > 0;
+    if (l->silent)
+        return moved;
+    do {
+        taken = smtp_server_bytes(l->server, buf_slice(&l->up), sim_mono(s));
+        server_actions(s, l); /* content still points into what was taken */
+        buf_drop(&l->up, taken);
+        moved = moved || taken;
+    } while (taken && l->up.n && !s->failed);
+    return moved;
+}
+
+static bool carry_down(struct sim *s, struct link *l)
+{
+    struct slice out = l->silent ? SLICE_NONE : smtp_server_output(l->server);
+    size_t n = chunk(s, l, out.n), taken;
+    buf_add(&l->down, slice_head(out, n));
+    if (n)
+        smtp_server_sent(l->server, n);
+    bool moved = n > 0;
+    client_actions(s, l);
+    do {
+        taken = smtp_client_bytes(l->client, buf_slice(&l->down), sim_mono(s));
+        client_actions(s, l);
+        buf_drop(&l->down, taken);
+        moved = moved || taken;
+    } while (taken && l->down.n && !s->failed);
+    return moved;
+}
+
+static void lose(struct sim *s, struct link *l, const char *why)
+{
+    if (!l->over)
+        smtp_client_lost(l->client, slice_str(why), sim_mono(s));
+    client_actions(s, l);
+    l->over = true;
+}
+
+static void end(struct sim *s, struct link *l)
+{
+    if (!l->front) {
+        if (l->job)
+            send_result(s, l, TAKE_PTR(l->job), NULL, false, false);
+        send_gone(s, l->conn);
+    }
+    smtp_server_eof(l->server);
+    link_free(s, l);
+}
+
+static void tick(struct sim *s, struct link *l)
+{
+    struct mono now = sim_mono(s);
+    if (mono_reached(smtp_client_deadline(l->client), now))
+        smtp_client_tick(l->client, now);
+    client_actions(s, l);
+    if (!l->silent && mono_reached(smtp_server_deadline(l->server), now))
+        smtp_server_tick(l->server, now);
+    server_actions(s, l);
+}
+
+static void sleep_until_needed(struct sim *s, struct link *l)
+{
+    struct mono at = smtp_client_deadline(l->client);
+    if (!l->silent)
+        at = mono_min(at, smtp_server_deadline(l->server));
+    if (at.ms != MONO_NEVER.ms)
+        wake_in(s, l, (at.ms - sim_mono(s).ms + 1) * 1000);
+}
+
+void link_step(struct sim *s, struct link *l)
+{
+    heap_drop(&s->timers, &l->timer->heap_index);
+    if (!l->front && sim_chance(s, 1) && sim_chance(s, 30))
+        smtp_server_shutdown(l->server, sim_mono(s));
+    tick(s, l);
+    bool moved = carry_up(s, l);
+    moved = carry_down(s, l) || moved;
+    if (l->bytes_left <= 0)
+        lose(s, l, "connection reset");
+    else if (l->closed_by_server && !l->over && smtp_server_output(l->server).n == 0 && !moved)
+        lose(s, l, "connection closed");
+    if (l->over)
+        end(s, l);
+    else if (moved)
+        wake_soon(s, l);
+    else
+        sleep_until_needed(s, l);
+}
+
+/* --- beginnings
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+static void write_content(struct sim *s, struct sim_message *m)
+{
+    buf_addf(&m->content, "X-Sim: %u\r\nSubject: sim\r\n\r\n", m->number);
+    for (uint64_t lines = sim_below(s, sim_chance(s, 10) ? 400 : 20); lines > 0; lines--) {
+        for (uint64_t dots = sim_below(s, 3); dots > 0; dots--)
+            buf_add_str(&m->content, ".");
+        for (uint64_t n = sim_below(s, 70); n > 0; n--)
+            buf_add_u8(&m->content, (uint8_t)(' ' + sim_below(s, 95)));
+        buf_add_str(&m->content, "\r\n");
+    }
+}
+
+void link_submit(struct sim *s, struct sim_message *m)
+{
+    write_content(s, m);
+    struct link *l = link_new(s, true);
+    l->message = m;
+}
+
+static struct link *find_conn(struct sim *s, uint64_t conn)
+{
+    struct link *l;
+    DL_FOREACH (s->links, l) {
+        if (!l->front && l->conn == conn)
+            return l;
+    }
+    return NULL;
+}
+
+static void open_back(struct sim *s, struct out_work *w)
+{
+    uint64_t site = SIM_SITES, conn = w->conn;
+    slice_u64(buf_slice(&w->site), 9, &site);
+    bool down = site < SIM_SITES && s->now_us < s->down_until_us[site];
+    if (down || sim_chance(s, 4)) {
+        struct verdict v = verdict_of_fault(down ? FAULT_CONNECT_TIMEOUT : FAULT_CONNECT_REFUSED,
+                                            PHASE_CONNECT, SLICE_NONE);
+        send_result(s, NULL, w, &v, true, false);
+        verdict_done(&v);
+        send_gone(s, conn);
+        return;
+    }
+    struct link *l = link_new(s, false);
+    l->conn = conn;
+    l->job = w;
+}
+
+void link_order(struct sim *s, struct out_work *w)
+{
+    struct link *l = find_conn(s, w->conn);
+    if (w->msg.type == OUT_CLOSE) {
+        if (l && l->ready)
+            smtp_client_quit(l->client, sim_mono(s));
+        if (l)
+            wake_soon(s, l);
+        out_work_free(w);
+    } else if (w->open) {
+        open_back(s, w);
+    } else if (!l) {
+        send_result(s, NULL, w, NULL, false,
+                    false); /* it was closed meanwhile; that has been said */
+    } else {
+        MUST(!l->job);
+        l->job = w;
+        if (l->ready)
+            begin(s, l);
+        wake_soon(s, l);
+    }
+}

@@ -1,0 +1,102 @@
+/*
+ * The whole relay on a fake disk, clock and network, from one seed: submitters (the real client
+ * machine) talk to the real server machine, an intake shim stores through the spooler's core, the
+ * core's orders drive real client machines to receivers that are server machines again. Everybody
+ * is unreliable by chance: chunks, latency, refusals, hang-ups, silence, dead hosts, disk faults,
+ * power cuts.
+ *
+ *   world.c  time, disk, core, power     link.c  two machines and the wire between them     law.c
+ * what must hold at the end
+ */
+#pragma once
+#include "queue/heap.h"
+#include "relay/smtp/client.h"
+#include "relay/smtp/server.h"
+#include "relay/spooler/core.h"
+#include "relay/spooler/requests.h"
+#include "tests/sim/fake_disk.h"
+#include <stdio.h>
+
+enum { SIM_RCPTS_MAX = 4, SIM_MESSAGES_MAX = 400, SIM_SITES = 5 };
+
+/* A message as its author knows it, and what became of it as seen from outside. */
+struct sim_message {
+    unsigned number;
+    uint64_t id; /* 0: never came to a commit */
+    bool dsn, answered;
+    char sender[64];
+    unsigned n_rcpts;
+    char rcpts[SIM_RCPTS_MAX][64];
+    struct buf content;
+    uint64_t about_id;                /* DSN: of this message … */
+    bool about[SIM_RCPTS_MAX];        /* … these recipients */
+    unsigned arrived[SIM_RCPTS_MAX];  /* times that a receiver took it */
+    unsigned in_doubt[SIM_RCPTS_MAX]; /* attempts whose end nobody knows */
+    bool in_flight[SIM_RCPTS_MAX];
+};
+
+enum timer_kind { T_MESSAGE, T_ORDER, T_COMMIT, T_READ, T_CORE, T_LINK, T_SUBMIT, T_CRASH, T_KEPT };
+struct timer {
+    size_t heap_index;
+    enum timer_kind kind;
+    void *p;
+};
+
+struct logged {
+    uint64_t seq, id;
+    unsigned rcpt;
+    enum event_name name;
+};
+
+struct link;
+struct sim {
+    uint64_t seed;
+    bool verbose, failed;
+    struct rng rng;
+    int64_t now_us, start_us, last_message_us;
+    struct heap timers;
+    struct timer core_timer;
+    struct fake_disk *disk;
+    struct spool *spool;
+    struct core *core;
+    unsigned crashes, crashes_left, faults;
+    bool dying; /* the power is gone: what the old process still does counts for nothing */
+    struct link *links;
+    uint64_t last_id;
+    struct sim_message messages[SIM_MESSAGES_MAX];
+    unsigned n_messages, to_submit;
+    struct logged *log;
+    size_t n_log, cap_log, max_log;
+    uint64_t kept_seq;
+    int64_t down_until_us[SIM_SITES];
+};
+
+/* world.c */
+bool sim_run(uint64_t seed, bool verbose);
+uint64_t sim_below(struct sim *s, uint64_t n);
+bool sim_chance(struct sim *s, unsigned percent);
+struct wall sim_wall(const struct sim *s);
+struct mono sim_mono(const struct sim *s);
+void sim_say(struct sim *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void sim_fail(struct sim *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+struct timer *sim_after(struct sim *s, int64_t us, enum timer_kind kind, void *p);
+void sim_cancel(struct sim *s, struct timer *t);
+/* A request to the core, after a while, in order. */
+void sim_request(struct sim *s, struct msg *m, enum spooler_type type);
+void sim_pump(struct sim *s);
+struct sim_message *sim_message_new(struct sim *s);
+struct sim_message *sim_find(struct sim *s, uint64_t id);
+
+/* link.c */
+void link_submit(struct sim *s, struct sim_message *m);
+void link_order(struct sim *s, struct out_work *w); /* OUT_WORK, OUT_CLOSE; takes w */
+void link_step(struct sim *s, struct link *l);
+void link_stored(struct sim *s, struct spooler_store *q); /* the answer; frees q */
+void link_store(struct sim *s, struct link *l, struct sim_message *m, uint64_t dsn_for);
+void links_drop_all(struct sim *s);
+
+/* law.c */
+void law_event(struct sim *s, const struct event *e, bool again);
+void law_lose_log(struct sim *s); /* a power cut takes what was not synced of the delivery log */
+void law_in_doubt(struct sim *s); /* … and leaves in doubt what was under way */
+void law_check(struct sim *s);

@@ -1,0 +1,556 @@
+/* Time, disk, power, and everything the core asks its rim for. */
+#include "queue/id.h"
+#include "relay/base/defer.h"
+#include "relay/base/must.h"
+#include "relay/mail/dsn.h"
+#include "tests/sim/sim.h"
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#define MS INT64_C(1000)
+#define SECOND (1000 * MS)
+#define HOUR (3600 * SECOND)
+#define LIFETIME_S (24 * 3600)
+#define END_US (72 * HOUR) /* by then everything has been delivered or has expired */
+
+struct sim_plan {
+    struct frozen frozen;
+};
+
+static void plan_free(struct frozen *f)
+{
+    free(f);
+}
+
+uint64_t sim_below(struct sim *s, uint64_t n)
+{
+    return rng_below(&s->rng, n);
+}
+
+bool sim_chance(struct sim *s, unsigned percent)
+{
+    return sim_below(s, 100) < percent;
+}
+
+struct wall sim_wall(const struct sim *s)
+{
+    return (struct wall){s->now_us};
+}
+
+struct mono sim_mono(const struct sim *s)
+{
+    return (struct mono){(s->now_us - s->start_us) / MS + 1};
+}
+
+static void print_line(const struct sim *s, const char *what, const char *fmt, va_list ap)
+{
+    printf("seed %llu %12.6f %s", (unsigned long long)s->seed,
+           (double)(s->now_us - s->start_us) / 1e6, what);
+    vprintf(fmt, ap);
+    putchar('\n');
+}
+
+void sim_say(struct sim *s, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    if (s->verbose)
+        print_line(s, "", fmt, ap);
+    va_end(ap);
+}
+
+void sim_fail(struct sim *s, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    print_line(s, "BROKEN: ", fmt, ap);
+    va_end(ap);
+    s->failed = true;
+}
+
+/* --- timers
+ * -------------------------------------------------------------------------------------------------
+ */
+
+struct timer *sim_after(struct sim *s, int64_t us, enum timer_kind kind, void *p)
+{
+    struct timer *t = must_alloc(sizeof *t);
+    t->kind = kind;
+    t->p = p;
+    heap_set(&s->timers, &t->heap_index, s->now_us + us);
+    return t;
+}
+
+void sim_cancel(struct sim *s, struct timer *t)
+{
+    if (!t)
+        return;
+    heap_drop(&s->timers, &t->heap_index);
+    free(t);
+}
+
+/* One sender's messages arrive in order; here all are one sender's. */
+void sim_request(struct sim *s, struct msg *m, enum spooler_type type)
+{
+    m->type = type;
+    int64_t at = s->now_us + (int64_t)sim_below(s, 500);
+    s->last_message_us = at > s->last_message_us ? at : s->last_message_us + 1;
+    sim_after(s, s->last_message_us - s->now_us, T_MESSAGE, m);
+}
+
+struct sim_message *sim_message_new(struct sim *s)
+{
+    MUST(s->n_messages < SIM_MESSAGES_MAX);
+    struct sim_message *m = &s->messages[s->n_messages];
+    m->number = s->n_messages++;
+    m->content = BUF_MAX(1u << 20);
+    return m;
+}
+
+struct sim_message *sim_find(struct sim *s, uint64_t id)
+{
+    for (unsigned i = 0; i < s->n_messages; i++)
+        if (s->messages[i].id == id)
+            return &s->messages[i];
+    return NULL;
+}
+
+/* --- orders of the core
+ * --------------------------------------------------------------------------------------- */
+
+/* dN.test and eN.test share site sN; "nx.test" does not exist; the resolver fails now and then. */
+static void resolve(struct sim *s, struct out_resolve *q)
+{
+    struct spooler_plan *p = must_alloc(sizeof *p);
+    struct slice domain = buf_slice(&q->domain);
+    p->domain = buf_of(domain);
+    p->limits =
+        (struct sched_limits){1 + (unsigned)sim_below(s, 6), (unsigned)sim_below(s, 4), 100};
+    p->ttl_ms = (int64_t)sim_below(s, 2 * 3600 * 1000);
+    if (slice_eq(domain, SLICE_LIT("nx.test"))) {
+        p->failed = verdict_of_fault(FAULT_DNS_NXDOMAIN, PHASE_NONE, domain);
+    } else if (sim_chance(s, 5)) {
+        p->failed = verdict_of_fault(FAULT_DNS_SERVFAIL, PHASE_NONE, domain);
+    } else {
+        struct sim_plan *plan = must_alloc(sizeof *plan);
+        frozen_init(&plan->frozen, plan_free);
+        p->plan = &plan->frozen;
+        p->site = buf_of(domain.n == 7 ? slice_of(domain.p + 1, 1) : SLICE_LIT("9"));
+        p->destination = buf_of(SLICE_LIT("default"));
+    }
+    sim_request(s, &p->msg, SPOOLER_PLAN);
+    spooler_order_free(&q->msg);
+}
+
+static void write_dsn(struct sim *s, struct sim_message *m, const struct out_dsn *d)
+{
+    struct dsn_recipient rcpts[SIM_RCPTS_MAX] = {0};
+    struct sim_message *about = sim_find(s, d->message_id);
+    char of[QUEUE_ID_SIZE];
+    queue_id_write(d->message_id, of);
+    MUST(d->n <= SIM_RCPTS_MAX && about);
+    for (size_t i = 0; i < d->n; i++) {
+        rcpts[i] = (struct dsn_recipient){.address = buf_slice(&d->rcpts[i].address),
+                                          .action = DSN_FAILED,
+                                          .verdict = &d->rcpts[i].verdict,
+                                          .last_attempt = d->rcpts[i].last_attempt};
+        for (unsigned k = 0; k < about->n_rcpts; k++)
+            if (slice_eq(rcpts[i].address, slice_str(about->rcpts[k])))
+                m->about[k] = true;
+    }
+    struct dsn_input in = {.reporting_mta = SLICE_LIT("relay.test"),
+                           .postmaster = SLICE_LIT("postmaster@relay.test"),
+                           .to = buf_slice(&d->to),
+                           .queue_id = slice_str(of),
+                           .report_id = SLICE_LIT("<report@relay.test>"),
+                           .boundary = SLICE_LIT("=_sim"),
+                           .arrived = d->queued,
+                           .now = sim_wall(s),
+                           .rcpts = rcpts,
+                           .n_rcpts = d->n,
+                           .original = slice_of(d->original->bytes, d->original->n)};
+    buf_addf(&m->content, "X-Sim: %u\r\n", m->number);
+    if (!dsn_write(&m->content, &in))
+        sim_fail(s, "a DSN did not fit");
+}
+
+/* Now and then it is forgotten: the core has to ask again. */
+static void report(struct sim *s, struct out_dsn *d)
+{
+    struct sim_message *about = sim_find(s, d->message_id);
+    if (!about) {
+        sim_fail(s, "a DSN is wanted for an unknown message");
+    } else if (slice_eq(buf_slice(&d->to), SLICE_LIT(""))) {
+        sim_fail(s, "a DSN is wanted for the null sender");
+    } else if (!sim_chance(s, 15) && s->n_messages < SIM_MESSAGES_MAX) {
+        struct sim_message *m = sim_message_new(s);
+        m->dsn = true;
+        m->about_id = d->message_id;
+        m->n_rcpts = 1;
+        MUST(d->to.n < sizeof m->rcpts[0]);
+        memcpy(m->rcpts[0], d->to.p, d->to.n);
+        write_dsn(s, m, d);
+        link_store(s, NULL, m, d->message_id);
+    }
+    out_dsn_free(d);
+}
+
+static void order(struct sim *s, struct msg *m)
+{
+    void *v = m;
+    switch ((enum out_type)m->type) {
+    case OUT_RESOLVE:
+        resolve(s, v);
+        return;
+    case OUT_WORK:
+    case OUT_CLOSE:
+        link_order(s, v);
+        return;
+    case OUT_DSN:
+        report(s, v);
+        return;
+    }
+}
+
+static void mark_in_flight(struct sim *s, const struct out_work *w)
+{
+    struct sim_message *m = sim_find(s, w->message_id);
+    for (size_t i = 0; m && i < w->n; i++)
+        m->in_flight[w->rcpts[i]] = true;
+}
+
+static void act(struct sim *s, const struct core_action *a)
+{
+    switch (a->act) {
+    case CORE_SEND:
+        if (a->msg->type == OUT_WORK)
+            mark_in_flight(s, (struct out_work *)(void *)a->msg);
+        sim_after(s, (int64_t)sim_below(s, (uint64_t)(100 * MS)), T_ORDER, a->msg);
+        break;
+    case CORE_ANSWER:
+        if (a->msg->type == SPOOLER_STORE)
+            link_stored(s, (struct spooler_store *)(void *)a->msg);
+        else
+            spooler_request_free(a->msg);
+        break;
+    case CORE_BATCH:
+        sim_after(s, (int64_t)sim_below(s, (uint64_t)(sim_chance(s, 5) ? 2 * SECOND : 20 * MS)),
+                  T_COMMIT, a->batch);
+        break;
+    case CORE_READ:
+        sim_after(s, (int64_t)sim_below(s, (uint64_t)(10 * MS)), T_READ, a->read);
+        break;
+    }
+}
+
+void sim_pump(struct sim *s)
+{
+    struct core_action a;
+    struct wall wall;
+    struct mono mono;
+    if (s->dying)
+        return;
+    core_time(s->core, sim_wall(s), sim_mono(s));
+    while (core_next(s->core, &a))
+        act(s, &a);
+    core_deadline(s->core, &wall, &mono);
+    int64_t at = wall.us;
+    if (mono.ms != MONO_NEVER.ms && s->start_us + mono.ms * MS < at)
+        at = s->start_us + mono.ms * MS;
+    if (at == WALL_NEVER.us)
+        heap_drop(&s->timers, &s->core_timer.heap_index);
+    else
+        heap_set(&s->timers, &s->core_timer.heap_index, at > s->now_us ? at : s->now_us + 1);
+}
+
+/* --- power
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+static void on_event(void *ctx, const struct event *e)
+{
+    struct sim *s = ctx;
+    if (!s->dying)
+        law_event(s, e, false);
+}
+
+static void on_replay(void *ctx, const struct event *e)
+{
+    law_event(ctx, e, true);
+}
+
+static void power_on(struct sim *s)
+{
+    struct spool_options o = {.segment_bytes = 32 * 1024 + sim_below(s, 64 * 1024),
+                              .lifetime_s = LIFETIME_S,
+                              .node = SLICE_LIT("sim")};
+    struct spool_report report;
+    struct err e = {0};
+    int rc = spool_open(&s->spool, fake_disk_ops(s->disk), &o, &report, &e);
+    if (rc < 0) {
+        printf("seed %llu: the spool does not open: %s\n", (unsigned long long)s->seed, e.text);
+        abort();
+    }
+    if (report.damaged)
+        sim_fail(s, "a power cut looks like damage");
+    struct core_conf conf = {.retry = {{60, 300, 1800, 7200}, 4, 10},
+                             .lifetime_s = LIFETIME_S,
+                             .loops = 2,
+                             .seed = rng_next(&s->rng)};
+    s->core = core_new(s->spool, &conf, sim_wall(s), sim_mono(s));
+    core_set_events(s->core, on_event, s);
+    s->last_id = spool_last_id(s->spool);
+    spool_each_event(s->spool, s->n_log ? s->log[s->n_log - 1].seq : 0, on_replay, s);
+    s->dying = false;
+    sim_pump(s);
+}
+
+/* What was on its way to or from the old process is lost. */
+static void drop_timers(struct sim *s)
+{
+    for (size_t i = 0; i < s->timers.n;) {
+        struct timer *t = HEAP_ITEM(&s->timers.entries[i], struct timer, heap_index);
+        bool outlives =
+            t->kind == T_SUBMIT || t->kind == T_CRASH || t->kind == T_KEPT || t->kind == T_CORE;
+        if (outlives || t->kind == T_LINK) {
+            i++;
+            continue;
+        }
+        struct err e;
+        if (t->kind == T_MESSAGE) {
+            spooler_request_free(t->p);
+        } else if (t->kind == T_ORDER) {
+            spooler_order_free(t->p);
+        } else if (t->kind == T_READ) {
+            core_read_done(s->core, t->p);
+        } else if (t->kind == T_COMMIT) {
+            spool_batch_run(t->p);
+            core_batch_done(s->core, t->p, &e);
+        }
+        sim_cancel(s, t);
+        i = 0;
+    }
+}
+
+/* The process ends without a word: nothing of what it still does reaches the disk. */
+static void process_dies(struct sim *s)
+{
+    s->dying = true;
+    fake_disk_cut_at(s->disk, fake_disk_steps(s->disk) + 1);
+    links_drop_all(s);
+    drop_timers(s);
+    struct core_action a;
+    while (core_next(s->core, &a)) { /* orders and answers that it had ready */
+        if (a.act == CORE_SEND)
+            spooler_order_free(a.msg);
+        else if (a.act == CORE_ANSWER && a.msg->type == SPOOLER_STORE)
+            link_stored(s, (struct spooler_store *)(void *)a.msg);
+        else if (a.act == CORE_ANSWER)
+            spooler_request_free(a.msg);
+        else if (a.act == CORE_READ)
+            core_read_done(s->core, a.read);
+        else
+            break; /* the last batch fails below */
+    }
+    if (a.act == CORE_BATCH) {
+        struct err e;
+        spool_batch_run(a.batch);
+        core_batch_done(s->core, a.batch, &e);
+    }
+    core_free(s->core);
+    spool_close(s->spool);
+    s->core = NULL;
+    s->spool = NULL;
+}
+
+static void crash(struct sim *s)
+{
+    static const enum fake_loss losses[] = {FAKE_LOSE_ALL, FAKE_LOSE_NONE, FAKE_LOSE_SOME};
+    sim_say(s, "power cut");
+    s->crashes++;
+    law_in_doubt(s);
+    process_dies(s);
+    law_lose_log(s);
+    fake_disk_power_on(s->disk, losses[sim_below(s, 3)]);
+    s->now_us += (int64_t)sim_below(s, (uint64_t)(60 * SECOND));
+    power_on(s);
+}
+
+/* Either now, or at a chosen operation of the disk within the next ones. */
+static void plan_crash(struct sim *s)
+{
+    if (sim_chance(s, 40)) {
+        crash(s);
+        return;
+    }
+    fake_disk_cut_at(s->disk, fake_disk_steps(s->disk) + 1 + sim_below(s, 30));
+    sim_say(s, "power cut soon");
+}
+
+/* --- what happens at its time
+ * ------------------------------------------------------------------------------------ */
+
+static void commit(struct sim *s, struct spool_batch *b)
+{
+    struct err e = {0};
+    if (s->faults && sim_chance(s, 3)) {
+        s->faults--;
+        fake_disk_fail_at(s->disk, fake_disk_steps(s->disk) + 1 + sim_below(s, 4),
+                          sim_chance(s, 50) ? -EIO : -ENOSPC);
+    }
+    spool_batch_run(b);
+    if (fake_disk_is_cut(s->disk)) {
+        sim_after(s, 0, T_COMMIT, b); /* ended with the process */
+        crash(s);
+        return;
+    }
+    core_time(s->core, sim_wall(s), sim_mono(s));
+    if (core_batch_done(s->core, b, &e) < 0)
+        sim_say(s, "disk: %s", e.text);
+    spool_compact_step(s->spool);
+    sim_pump(s);
+}
+
+static void kept(struct sim *s)
+{
+    struct spooler_kept *k = must_alloc(sizeof *k);
+    k->seq = s->kept_seq = s->n_log ? s->log[s->n_log - 1].seq : 0;
+    sim_request(s, &k->msg, SPOOLER_KEPT);
+    sim_after(s, 20 * 60 * SECOND, T_KEPT, NULL);
+}
+
+static void submit(struct sim *s)
+{
+    if (s->to_submit == 0)
+        return;
+    s->to_submit--;
+    struct sim_message *m = sim_message_new(s);
+    m->n_rcpts = 1 + (unsigned)sim_below(s, SIM_RCPTS_MAX);
+    if (!sim_chance(s, 10))
+        snprintf(m->sender, sizeof m->sender, "author%u@x.test", m->number);
+    for (unsigned i = 0; i < m->n_rcpts; i++) {
+        static const char *const kinds[] = {"good", "good", "good", "bad", "slow"};
+        char domain[16] = "nx.test";
+        if (!sim_chance(s, 5))
+            snprintf(domain, sizeof domain, "%c%u.test", sim_chance(s, 50) ? 'd' : 'e',
+                     (unsigned)sim_below(s, SIM_SITES));
+        snprintf(m->rcpts[i], sizeof m->rcpts[i], "%s%u.%u@%s", kinds[sim_below(s, 5)], m->number,
+                 i, domain);
+    }
+    link_submit(s, m);
+    /* In bursts, so that several wait for one sync. */
+    int64_t pause = sim_chance(s, 70) ? 20 * MS : 20 * SECOND;
+    sim_after(s, (int64_t)sim_below(s, (uint64_t)pause), T_SUBMIT, NULL);
+}
+
+static void fire(struct sim *s, enum timer_kind kind, void *p)
+{
+    switch (kind) {
+    case T_MESSAGE:
+        core_time(s->core, sim_wall(s), sim_mono(s));
+        core_message(s->core, p);
+        sim_pump(s);
+        break;
+    case T_ORDER:
+        order(s, p);
+        break;
+    case T_COMMIT:
+        commit(s, p);
+        break;
+    case T_READ:
+        core_time(s->core, sim_wall(s), sim_mono(s));
+        core_read_run(p);
+        core_read_done(s->core, p);
+        sim_pump(s);
+        break;
+    case T_CORE:
+        sim_pump(s);
+        break;
+    case T_LINK:
+        link_step(s, p);
+        break;
+    case T_SUBMIT:
+        submit(s);
+        break;
+    case T_CRASH:
+        plan_crash(s);
+        break;
+    case T_KEPT:
+        kept(s);
+        break;
+    }
+}
+
+static bool quiet(struct sim *s)
+{
+    struct spool_counts n;
+    spool_count(s->spool, &n);
+    return n.messages == 0 && s->to_submit == 0 && !s->links;
+}
+
+static void run(struct sim *s)
+{
+    const struct heap_entry *top;
+    while (!s->failed && !quiet(s) && (top = heap_top(&s->timers)) &&
+           top->key < s->start_us + END_US) {
+        struct timer *t = HEAP_ITEM(top, struct timer, heap_index);
+        s->now_us = top->key > s->now_us ? top->key : s->now_us;
+        enum timer_kind kind = t->kind;
+        void *p = t->p;
+        if (t == &s->core_timer)
+            heap_drop(&s->timers, &t->heap_index);
+        else if (kind != T_LINK)
+            sim_cancel(s, t);
+        fire(s, kind, p);
+    }
+}
+
+static void sim_done(struct sim *s)
+{
+    process_dies(s);
+    while (s->timers.n) {
+        struct timer *t = HEAP_ITEM(heap_top(&s->timers), struct timer, heap_index);
+        heap_drop(&s->timers, &t->heap_index);
+        if (t != &s->core_timer)
+            free(t);
+    }
+    heap_done(&s->timers);
+    fake_disk_free(s->disk);
+    for (unsigned i = 0; i < s->n_messages; i++)
+        buf_done(&s->messages[i].content);
+    free(s->log);
+}
+
+bool sim_run(uint64_t seed, bool verbose)
+{
+    struct sim *s = must_alloc(sizeof *s);
+    s->seed = seed;
+    s->verbose = verbose;
+    rng_seed(&s->rng, seed);
+    s->start_us = s->now_us = INT64_C(1800000000) * WALL_SECOND;
+    s->core_timer.kind = T_CORE;
+    s->disk = fake_disk_new(seed);
+    s->to_submit = 5 + (unsigned)sim_below(s, 25);
+    s->faults = sim_chance(s, 30) ? 3 : 0;
+    for (int i = 0; i < SIM_SITES; i++)
+        if (sim_chance(s, 30))
+            s->down_until_us[i] = s->now_us + (int64_t)sim_below(s, (uint64_t)(40 * HOUR));
+    power_on(s);
+    sim_after(s, 0, T_SUBMIT, NULL);
+    sim_after(s, 60 * SECOND, T_KEPT, NULL);
+    for (uint64_t n = sim_below(s, 5); n > 0; n--) {
+        bool early = sim_chance(s, 70);
+        sim_after(s, (int64_t)sim_below(s, (uint64_t)(early ? 90 * SECOND : 20 * HOUR)), T_CRASH,
+                  NULL);
+    }
+    run(s);
+    if (!s->failed)
+        law_check(s);
+    sim_say(s, "%u messages, %u power cuts, %zu events, %llu disk steps", s->n_messages, s->crashes,
+            s->n_log, (unsigned long long)fake_disk_steps(s->disk));
+    bool ok = !s->failed;
+    sim_done(s);
+    free(s);
+    return ok;
+}

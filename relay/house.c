@@ -59,7 +59,19 @@ static void on_kept(void *ctx, uint64_t seq)
     struct spooler_kept *k = must_alloc(sizeof *k);
     k->msg.type = SPOOLER_KEPT;
     k->seq = seq;
-    port_send(spooler_port(h->spooler), &k->msg);
+    uv_mutex_lock(&h->keeping);
+    if (h->kept_port)
+        port_send(h->kept_port, &k->msg);
+    else
+        free(k);
+    uv_mutex_unlock(&h->keeping);
+}
+
+static void set_kept_port(struct house *h, const struct port *p)
+{
+    uv_mutex_lock(&h->keeping);
+    h->kept_port = p;
+    uv_mutex_unlock(&h->keeping);
 }
 
 static void on_event(void *ctx, const struct event *e)
@@ -92,6 +104,7 @@ static int make_keeping(struct house *h, struct err *e)
         return rc;
     LOG(LV_INFO, "spool_opened", LOG_S("path", c->spool_path), LOG_N("messages", report.messages),
         LOG_N("recipients", report.recipients), LOG_N("damaged", report.damaged));
+    set_kept_port(h, spooler_port(h->spooler));
     events_set_kept(h->events, on_kept, h);
     spooler_replay(h->spooler, last_seq, on_event, h);
     spooler_set_events(h->spooler, on_event, h);
@@ -195,6 +208,7 @@ static int make_admin(struct house *h, struct err *e)
 int house_make(struct house *h, const char *conf_path, struct err *e)
 {
     MUST(uv_mutex_init(&h->reloading) == 0);
+    MUST(uv_mutex_init(&h->keeping) == 0);
     h->loop = loop_new("main", 0);
     h->inbox = inbox_new(h->loop, NULL, NULL);
     h->port = (struct port){.inbox = h->inbox, .fn = house_on_msg, .ctx = h};
@@ -386,6 +400,7 @@ void house_free(struct house *h)
     if (h->shared)
         inbound_shared_end_hashing(h->shared);
     free_nets(h);
+    set_kept_port(h, NULL); /* the log outlives the spooler: its last lines come from there */
     if (h->spooler)
         spooler_free(h->spooler);
     if (h->events)
@@ -398,5 +413,6 @@ void house_free(struct house *h)
     tls_context_unref(h->client_tls);
     tls_context_unref(h->tls);
     conf_unref(h->conf);
+    uv_mutex_destroy(&h->keeping);
     uv_mutex_destroy(&h->reloading);
 }

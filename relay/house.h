@@ -31,6 +31,8 @@ struct house {
     struct inbox *inbox;
     struct port port;
     uv_mutex_t reloading;
+    uv_mutex_t keeping; /* holds kept_port still while the events thread sends through it */
+    const struct port *kept_port; /* NULL once the spooler is going */
     bool draining;
     /* stop.c */
     uv_signal_t on_term, on_int, on_hup;

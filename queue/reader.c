@@ -186,8 +186,8 @@ static int end_at(struct segment_reader *r, uint64_t end)
     if (r->newest) {
         end_torn(r);
     } else {
-        if (!all_zero(r, r->at, end))
-            tell_damage(r, r->at, end);
+        uint64_t from = sector_up(r->at) < end ? sector_up(r->at) : end;
+        tell_damage(r, all_zero(r, r->at, from) ? from : r->at, end);
         r->at = end;
     }
     return r->error < 0 ? r->error : 0;
@@ -226,26 +226,23 @@ int segment_reader_next(struct segment_reader *r, struct record *ret)
         return 0;
     if (record_at(r, r->at, &rec))
         return take(r, &rec, ret);
-    if (r->error < 0)
-        return r->error;
-    /* Between two batches. */
-    uint64_t sector = sector_up(r->at);
-    if (sector > r->at && record_at(r, sector, &rec) && rec.header.batch == sector &&
-        all_zero(r, r->at, sector) && record_at(r, sector, &rec))
-        return take(r, &rec, ret);
+    /* Behind the last record of a batch stand zeros up to the sector where the next one begins.
+     * (They are not a lost part of this batch: the record before reaches into the same sector.) */
+    uint64_t hole = r->at, sector = sector_up(r->at);
+    if (r->error >= 0 && sector < r->limit && all_zero(r, hole, sector)) {
+        hole = sector;
+        if (record_at(r, hole, &rec) && rec.header.batch == hole)
+            return take(r, &rec, ret);
+    }
     /* A good header with a bad head says how far the damage goes. */
-    uint64_t from = r->at + 8;
+    uint64_t from = hole + 8;
     struct record_header h;
-    if (header_at(r, r->at, &h))
-        from = r->at + record_size(h.length);
-    if (!find_record(r, from, &rec))
+    if (header_at(r, hole, &h))
+        from = hole + record_size(h.length);
+    if (!find_record(r, from, &rec) || !is_proven(r, hole, rec.offset))
         return r->error < 0 ? r->error : end_at(r, r->limit);
-    if (!is_proven(r, r->at, rec.offset))
-        return end_at(r, r->limit);
-    if (!record_at(r, rec.offset, &rec)) /* the window has moved */
-        return r->error < 0 ? r->error : -EIO;
-    if (!all_zero(r, r->at, rec.offset))
-        tell_damage(r, r->at, rec.offset);
+    tell_damage(r, hole, rec.offset);
+    /* Once more, because looking around has moved the window. */
     if (!record_at(r, rec.offset, &rec))
         return r->error < 0 ? r->error : -EIO;
     return take(r, &rec, ret);

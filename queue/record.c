@@ -175,7 +175,9 @@ bool verdict_read(struct slice s, struct verdict *ret)
 {
     struct cursor c = cursor_of(s);
     uint8_t kind = cursor_u8(&c), scope = cursor_u8(&c);
-    struct verdict v = {.text_truncated = cursor_u8(&c) != 0, .code = cursor_u16(&c)};
+    struct verdict v = {0};
+    v.text_truncated = cursor_u8(&c) != 0;
+    v.code = cursor_u16(&c);
     v.enhanced.class = cursor_u8(&c);
     v.enhanced.subject = cursor_u16(&c);
     v.enhanced.detail = cursor_u16(&c);

@@ -1,0 +1,157 @@
+/* What the spool's tests share: a spool on the fake disk, messages made from a number, and a
+ * message as text, so that two can be compared. */
+#pragma once
+#include "queue/id.h"
+#include "queue/spool.h"
+#include "relay/base/must.h"
+#include "relay/base/rand.h"
+#include "tests/sim/fake_disk.c"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+/* cmocka wants the four above first */
+#include <cmocka.h>
+
+#define NOW ((struct wall){INT64_C(1800000000) * WALL_SECOND})
+
+static inline struct spool *kit_open(struct fake_disk *d, uint64_t segment_bytes,
+                                     struct spool_report *ret)
+{
+    struct spool_options o = {
+        .segment_bytes = segment_bytes, .lifetime_s = 86400, .node = SLICE_LIT("test")};
+    struct spool *s = NULL;
+    struct spool_report report;
+    struct err e = {0};
+    int rc = spool_open(&s, fake_disk_ops(d), &o, ret ? ret : &report, &e);
+    if (rc < 0)
+        print_error("open: %d %s\n", rc, e.text);
+    assert_int_equal(rc, 0);
+    return s;
+}
+
+/* Body of a message: bytes that follow from its id. */
+static inline struct body *kit_body(uint64_t id, size_t n)
+{
+    struct body *b = body_new(n);
+    struct rng r;
+    rng_seed(&r, id);
+    for (size_t i = 0; i < n; i++)
+        b->bytes[i] = (uint8_t)rng_next(&r);
+    return b;
+}
+
+static inline bool kit_body_is(const struct body *b, uint64_t id, size_t n)
+{
+    struct body *want = kit_body(id, n);
+    bool same = b->n == n && memcmp(b->bytes, want->bytes, n) == 0;
+    body_unref(want);
+    return same;
+}
+
+static inline int kit_read(struct spool *s, const struct message *m, struct body **ret)
+{
+    struct spool_read *r = spool_read_new(s, m, 0, SIZE_MAX);
+    int rc = spool_read_run(r, ret);
+    spool_read_free(s, r);
+    return rc;
+}
+
+/* One group commit; 0 also when there was nothing to do. */
+static inline int kit_commit(struct spool *s, void (*each_event)(void *, const struct event *),
+                             void *ctx, void (*each_failed)(void *, uint64_t))
+{
+    struct spool_batch *b = spool_batch_take(s);
+    if (!b)
+        return 0;
+    struct err e = {0};
+    spool_batch_run(b);
+    return spool_batch_end(s, b, each_event, ctx, each_failed, &e);
+}
+
+static inline void kit_dump_slice(struct buf *out, const char *key, struct slice v)
+{
+    buf_addf(out, " %s=", key);
+    buf_add(out, v);
+}
+
+static inline void kit_dump_rcpt(struct buf *out, const struct recipient *r)
+{
+    kit_dump_slice(out, "\n  to", r->address);
+    kit_dump_slice(out, "orcpt", r->orcpt);
+    buf_addf(out, " state=%u attempts=%u due=%lld last=%lld dsn=%d", r->state, r->attempts,
+             (long long)r->due.us, (long long)r->last_attempt.us, r->dsn_due);
+    buf_addf(out, " host=%s", r->last_host ? r->last_host : "-");
+    const struct verdict *v = r->last;
+    if (v)
+        buf_addf(out, " verdict=%d/%d/%d/%d/%d/%u/%u.%u.%u/%d/%s", v->kind, v->scope, v->class,
+                 v->phase, v->fault, v->code, v->enhanced.class, v->enhanced.subject,
+                 v->enhanced.detail, v->text_truncated, v->text ? v->text : "-");
+}
+
+/* Everything that must survive. */
+static inline void kit_dump(struct buf *out, const struct message *m)
+{
+    const struct envelope *e = &m->envelope;
+    buf_addf(out,
+             "%llu queued=%lld expires=%lld n=%u left=%u size=%llu eight=%d dsn_for=%llu exp=%llu "
+             "file=%d body=%llu",
+             (unsigned long long)m->id, (long long)m->queued.us, (long long)m->expires.us,
+             m->n_rcpts, m->n_left, (unsigned long long)e->size, e->eight_bit,
+             (unsigned long long)e->dsn_for, (unsigned long long)e->expires_s, m->place.in_file,
+             (unsigned long long)m->place.n);
+    kit_dump_slice(out, "from", e->sender);
+    kit_dump_slice(out, "user", e->user);
+    kit_dump_slice(out, "ip", e->client_ip);
+    kit_dump_slice(out, "helo", e->client_helo);
+    kit_dump_slice(out, "listener", e->listener);
+    kit_dump_slice(out, "session", e->session_id);
+    kit_dump_slice(out, "auth", e->auth_mech);
+    kit_dump_slice(out, "mid", e->message_id);
+    kit_dump_slice(out, "envid", e->envid);
+    for (uint32_t i = 0; i < m->n_rcpts; i++) {
+        assert_ptr_equal(m->rcpts[i].message, m);
+        kit_dump_rcpt(out, &m->rcpts[i]);
+    }
+}
+
+static inline char *kit_dump_text(const struct message *m)
+{
+    struct buf out = BUF_MAX(SIZE_MAX / 2);
+    kit_dump(&out, m);
+    return (char *)(uintptr_t)buf_str(&out);
+}
+
+/* The whole index as one text. */
+static inline char *kit_dump_all(struct spool *s)
+{
+    struct buf out = BUF_MAX(SIZE_MAX / 2);
+    for (struct message *m = spool_after(s, 0); m; m = spool_after(s, m->id)) {
+        assert_ptr_equal(spool_find(s, m->id), m);
+        kit_dump(&out, m);
+        buf_add_str(&out, "\n");
+    }
+    return (char *)(uintptr_t)buf_str(&out);
+}
+
+/* A plain message: one recipient for each comma-less name, body by id, one accepted event. */
+static inline uint64_t kit_put(struct spool *s, struct wall now, size_t n_rcpts, size_t body_n,
+                               struct message **ret)
+{
+    static const char *const names[] = {"a@Example.COM", "b@example.org",
+                                        "\"odd@local\"@[IPv6:::1]"};
+    struct envelope_rcpt rcpts[3];
+    for (size_t i = 0; i < n_rcpts; i++)
+        rcpts[i] = (struct envelope_rcpt){slice_str(names[i]),
+                                          i == 1 ? SLICE_LIT("rfc822;orig@x") : SLICE_NONE};
+    struct envelope e = {.sender = SLICE_LIT("sender@example.net"),
+                         .user = SLICE_LIT("app"),
+                         .client_ip = SLICE_LIT("192.0.2.1"),
+                         .message_id = SLICE_LIT("<1@example.net>"),
+                         .size = body_n,
+                         .rcpts = rcpts,
+                         .n_rcpts = n_rcpts};
+    struct spool_event_in ev = {EVENT_ACCEPTED, SLICE_NONE};
+    uint64_t id = spool_new_id(s, now);
+    spool_put(s, id, &e, kit_body(id, body_n), false, now, &ev, 1, ret);
+    return id;
+}

@@ -1,0 +1,96 @@
+"""Ports, waiting and child processes."""
+import os
+import random
+import signal
+import socket
+import subprocess
+import time
+
+_given = set()
+
+
+def free_port(address="127.0.0.1"):
+    """A port nobody listens on, below the range the kernel takes for outgoing connections."""
+    for _ in range(1000):
+        port = random.randrange(20000, 32000)
+        if port in _given:
+            continue
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as s:
+            try:
+                s.bind((address, port))
+            except OSError:
+                continue
+        _given.add(port)
+        return port
+    raise AssertionError("no free port")
+
+
+def until(what, timeout=20.0, why=None, pause=0.02):
+    """Calls what() until it returns something true, and returns that."""
+    end = time.monotonic() + timeout
+    while True:
+        got = what()
+        if got:
+            return got
+        if time.monotonic() > end:
+            detail = why() if callable(why) else why
+            raise AssertionError(f"not within {timeout} s: {detail or what}")
+        time.sleep(pause)
+
+
+def answers(port, address="127.0.0.1"):
+    try:
+        socket.create_connection((address, port), 1).close()
+        return True
+    except OSError:
+        return False
+
+
+class Process:
+    """A child with its standard output and error in files; ready when `ready` stands in the output."""
+
+    def __init__(self, name, folder, ready="ready", timeout=30.0):
+        self.name, self.ready, self.timeout = name, ready, timeout
+        self.out, self.err = folder / f"{name}.out", folder / f"{name}.err"
+        self.child = None
+
+    @property
+    def running(self):
+        return self.child is not None and self.child.poll() is None
+
+    @property
+    def pid(self):
+        return self.child.pid
+
+    def errors(self):
+        return self.err.read_text(errors="replace") if self.err.exists() else ""
+
+    def start(self, argv, env=None):
+        assert not self.running
+        with open(self.out, "wb") as out, open(self.err, "ab") as err:
+            self.child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                                          env={**os.environ, **(env or {})})
+        until(self._is_ready, self.timeout, lambda: f"{self.name} is not ready:\n{self.errors()[-3000:]}")
+
+    def _is_ready(self):
+        if self.child.poll() is not None:
+            raise AssertionError(f"{self.name} ended with {self.child.returncode}:\n{self.errors()[-3000:]}")
+        return self.ready in self.out.read_text(errors="replace")
+
+    def stop(self, sig=signal.SIGTERM, timeout=40.0):
+        """The exit code."""
+        if self.child.poll() is None:
+            self.child.send_signal(sig)
+        return self.wait(timeout)
+
+    def wait(self, timeout=40.0):
+        try:
+            return self.child.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.child.kill()
+            self.child.wait()
+            raise AssertionError(f"{self.name} did not end within {timeout} s:\n{self.errors()[-3000:]}")
+
+    def kill(self):
+        self.child.kill()
+        self.child.wait()

@@ -89,12 +89,11 @@ void server_content_begin_chunk(struct smtp_server *s, uint64_t size, bool last)
     server_content_settle(s);
 }
 
-/* Every end of content leaves no envelope behind, accepted or refused. */
+/* The envelope went when the content was doomed. */
 static void finish_refused(struct smtp_server *s)
 {
     struct server_content *c = &s->content;
     s->state = SERVER_COMMAND;
-    server_forget(s);
     if (!c->doomed_here)
         server_reply(s, &c->reply);
     else if (c->situation == SAY_TOO_BIG)

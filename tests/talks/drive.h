@@ -19,9 +19,11 @@ enum { DRIVE_MAX = 8 << 20 };
 struct drive {
     struct smtp_server *s;
     struct mono now;
-    struct buf out, actions, body;
+    struct buf out, actions;
+    struct buf body; /* of the message at hand; noted up to `noted` */
+    size_t noted;
     struct buf unread; /* arrived, not consumed */
-    bool in_body, closed, tls_seen;
+    bool closed, tls_seen;
     bool mute; /* sends nothing: what a client that never reads does */
     /* The answer to an action; NULL: the built-in one below. `text` outlives the call. */
     struct smtp_reply (*answer)(struct drive *d, const struct smtp_server_action *a);
@@ -110,27 +112,26 @@ static inline void drive_escape(struct buf *out, struct slice s)
 
 static inline void drive_flush_body(struct drive *d)
 {
-    if (!d->in_body)
+    if (d->noted == d->body.n)
         return;
     buf_add_str(&d->actions, "body ");
-    drive_escape(&d->actions, buf_slice(&d->body));
+    drive_escape(&d->actions, slice_skip(buf_slice(&d->body), d->noted));
     buf_add_u8(&d->actions, '\n');
-    d->in_body = false;
+    d->noted = d->body.n;
 }
 
 static inline void drive_note(struct drive *d, const struct smtp_server_action *a)
 {
     struct buf *b = &d->actions;
     if (a->act == SRV_BODY) {
-        if (!d->in_body)
-            buf_reset(&d->body);
-        d->in_body = true;
         buf_add(&d->body, a->body);
         return;
     }
-    if (a->act == SRV_COMMIT && !d->in_body)
-        buf_reset(&d->body);
     drive_flush_body(d);
+    if (a->act == SRV_ASK_MAIL) {
+        buf_reset(&d->body);
+        d->noted = 0;
+    }
     switch (a->act) {
     case SRV_STARTTLS:
         buf_add_str(b, "starttls");

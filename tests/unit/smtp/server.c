@@ -1,6 +1,7 @@
 /* The server session: the law of any split, and what no dialogue file can say (time, silence, back
  * pressure, the driver's side). */
 #include "relay/smtp/server.h"
+#include "relay/smtp/server_priv.h"
 #include "tests/talks/drive.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -523,6 +524,42 @@ static void driver_time_is_free(void **state)
     smtp_server_free(s);
 }
 
+/* A refusal that comes from a slow disk tells no time: the client gets its full time from the next
+ * moment that is known. */
+static void time_after_refused_body(void **state)
+{
+    (void)state;
+    struct smtp_server_conf conf = drive_conf();
+    struct drive d = begin(&conf, HELLO ENVELOPE "DATA\r\n");
+    struct smtp_server_action a;
+    smtp_server_bytes(d.s, SLICE_LIT("hello\r\n"), d.now);
+    assert_true(smtp_server_next(d.s, &a) && a.act == SRV_BODY);
+    d.now.ms += 1000000;
+    smtp_server_body_refuse(d.s, &SMTP_REPLY(451, 4, 3, 0, "disk"));
+    smtp_server_tick(d.s, d.now);
+    drive_pump(&d, NULL);
+    assert_false(d.closed);
+    talk(&d, ".\r\n");
+    expect(&d, "451 4.3.0 disk", "abort");
+    drive_done(&d);
+}
+
+/* Promise 21: no password stays in the memory of a session. */
+static void passwords_are_wiped(void **state)
+{
+    (void)state;
+    static const char *const lines[] = {"AUTH PLAIN AGdvb2QAZ29vZA==\r\n",
+                                        "AUTH LOGIN\r\nZ29vZA==\r\n", "AUTH PLAIN AGdvb2QAYmFk\r\n",
+                                        "AUTH LOGIN\r\n*\r\n", "AUTH OTHER AGdvb2QAZ29vZA==\r\n"};
+    struct smtp_server_conf conf = drive_conf();
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        struct drive d = begin(&conf, HELLO);
+        talk(&d, lines[i]);
+        assert_null(d.s->line.text.p);
+        drive_done(&d);
+    }
+}
+
 /* ---- ends ---- */
 
 /* Checklist 33, promise 13: between commands at once, in content after its answer. */
@@ -670,6 +707,8 @@ int main(void)
         cmocka_unit_test(timeouts),
         cmocka_unit_test(slowloris),
         cmocka_unit_test(driver_time_is_free),
+        cmocka_unit_test(time_after_refused_body),
+        cmocka_unit_test(passwords_are_wiped),
         cmocka_unit_test(shutdown_anywhere),
         cmocka_unit_test(eof_anywhere),
         cmocka_unit_test(eof_while_committing),

@@ -79,11 +79,9 @@ static void check_tls(struct checking *k)
     struct stat st;
     if (!c->tls_certificate[0])
         return;
-    struct checking root = *k; /* read before the account is changed */
-    root.other = false;
-    check_readable(&root, S_TLS, "certificate", c->tls_certificate);
-    check_readable(&root, S_TLS, "key", c->tls_key);
-    k->t = root.t;
+    /* At the start root could read them; a reload happens as the account. */
+    check_readable(k, S_TLS, "certificate", c->tls_certificate);
+    check_readable(k, S_TLS, "key", c->tls_key);
     if (stat(c->tls_key, &st) == 0 && st.st_mode & S_IROTH)
         tell_at(&k->t, k->o, S_TLS, "key", 0,
                 "key: %s can be read by everyone: chmod 640 (or 600) it", c->tls_key);

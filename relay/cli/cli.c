@@ -1,0 +1,195 @@
+/* The verbs of the program, and what --help says about them. */
+#include "relay/cli/cli.h"
+#include "relay/base/must.h"
+#include "relay/cli/private.h"
+
+static const struct cli_option init_options[] = {{"hostname", 0, true}, {0}};
+static const struct cli_option log_options[] = {{"follow", 'f', false}, {"since-seq", 0, true},
+                                                {"event", 0, true},     {"id", 0, true},
+                                                {"from", 0, true},      {"to", 0, true},
+                                                {"user", 0, true},      {"destination", 0, true},
+                                                {"schema", 0, false},   {0}};
+
+static const struct cli_verb verbs[] = {
+    {"init", "make a complete working configuration", verb_init, init_options,
+     "usage: postwain init [DIR] [--hostname NAME]\n"
+     "\n"
+     "Makes a complete working configuration in DIR (default /etc/postwain): postwain.conf with\n"
+     "comments, a self-signed certificate, an empty users file and the spool folder. Never\n"
+     "overwrites. In a DIR of its own, everything the relay writes stays below DIR.\n"
+     "\n"
+     "  --hostname NAME   the relay's name (default: this machine's)\n"
+     "\n"
+     "examples:\n"
+     "  postwain init                          for this machine\n"
+     "  postwain init ./run --hostname relay.example.com\n"
+     "  postwain -c ./run/postwain.conf check  is written: postwain check -c "
+     "./run/postwain.conf\n"},
+    {"check", "validate the configuration and all it names", verb_check, NULL,
+     "usage: postwain check [-c FILE]\n"
+     "\n"
+     "Reads the configuration as `serve` would, then looks at what it names: certificate and key,\n"
+     "users, folders. Each problem is one line, FILE:LINE: message. Exit code 0 when all is well,\n"
+     "1 when there are problems.\n"
+     "\n"
+     "examples:\n"
+     "  postwain check\n"
+     "  postwain check -c ./run/postwain.conf && postwain reload -c ./run/postwain.conf\n"},
+    {"user", "credentials: add, list, remove, password", verb_user, NULL, ""},
+    {"status", "one screen: what the relay is doing", verb_status, NULL,
+     "usage: postwain status [-c FILE] [--json]\n"
+     "\n"
+     "Version, uptime, the queue by state, totals since the start, the busiest destinations, and\n"
+     "warnings. With --json: one line for each destination, then one with the totals.\n"
+     "\n"
+     "examples:\n"
+     "  postwain status\n"
+     "  watch -n 2 postwain status\n"
+     "  postwain status --json | tail -n 1 | jq .waiting\n"},
+    {"queue", "the mail that waits: list, show, cat, retry, remove, hold, release", verb_queue,
+     NULL, ""},
+    {"log", "the delivery log for a person", verb_log, log_options,
+     "usage: postwain log [-f] [FILTER]... [--since-seq N] [--event NAME] [--json] [--schema]\n"
+     "\n"
+     "  -f, --follow            go on as lines are written\n"
+     "  --event NAME            accepted, deferred, delivered, bounced, … (repeat for several)\n"
+     "  --to, --from PATTERN    shell patterns on addresses\n"
+     "  --id ID  --user NAME  --destination NAME\n"
+     "  --since-seq N           what came after number N, also from files put aside\n"
+     "  --json                  the records as they stand\n"
+     "  --schema                print the JSON Schema of a record\n"
+     "\n"
+     "Without --since-seq only the live file is read. Times are UTC.\n"
+     "\n"
+     "examples:\n"
+     "  postwain log -f --to '*@example.com'\n"
+     "  postwain log --id 4f2k9x               all that happened to one message\n"
+     "  postwain log --event bounced --json | jq -r .recipient\n"},
+    {"reload", "read the configuration again", verb_plain, NULL,
+     "usage: postwain reload [-c FILE]\n"
+     "\n"
+     "The daemon reads its configuration again. One with an error is refused whole, with the\n"
+     "problems as FILE:LINE: message, and the old one stays. Sessions under way are not "
+     "disturbed.\n"
+     "\n"
+     "example:\n"
+     "  postwain check && postwain reload\n"},
+    {"drain", "stop accepting, go on delivering", verb_plain, NULL,
+     "usage: postwain drain [-c FILE]\n"
+     "\n"
+     "No new mail is taken; what waits goes on being delivered. Before a machine is taken away:\n"
+     "\n"
+     "example:\n"
+     "  postwain drain && postwain status      until the queue is empty, then: postwain stop\n"},
+    {"stop", "stop the daemon", verb_plain, NULL,
+     "usage: postwain stop [-c FILE]\n"
+     "\n"
+     "Ends the daemon gracefully, as SIGTERM does: messages on their way in are finished, what\n"
+     "waits stays in the spool.\n"
+     "\n"
+     "example:\n"
+     "  postwain stop\n"},
+    {"version", "print the version", verb_plain, NULL, "usage: postwain version\n"},
+    {"help", "this screen", verb_plain, NULL, "usage: postwain help [VERB]\n"},
+};
+
+static const char overview[] =
+    "usage: postwain VERB [OPTION]...\n"
+    "\n"
+    "An SMTP relay for applications: takes mail on 587 and 465, keeps it safe, carries it to its\n"
+    "receivers, and writes down what became of it.\n"
+    "\n"
+    "  init [DIR]     make a complete working configuration (default /etc/postwain)\n"
+    "  check          validate the configuration and all it names\n"
+    "  serve          run the relay in the foreground\n"
+    "  user           credentials: add, list, remove, password\n"
+    "  status         one screen: what the relay is doing\n"
+    "  queue          the mail that waits: list, show, cat, retry, remove, hold, release\n"
+    "  log            the delivery log for a person\n"
+    "  reload         read the configuration again\n"
+    "  drain, stop    stop accepting; stop\n"
+    "  sink           a receiver for tests: files what comes\n"
+    "  version, help\n"
+    "\n"
+    "  -c FILE        the configuration (else $POSTWAIN_CONFIG, else /etc/postwain/postwain.conf)\n"
+    "  --json         one JSON object a line instead of a table\n"
+    "\n"
+    "Exit codes: 0 done, 1 nothing matched or problems found, 2 wrong usage, 3 the daemon cannot "
+    "be\n"
+    "reached, 4 not permitted, 5 done in part, 6 refused by --expect.\n"
+    "\n"
+    "Start here:  postwain init && postwain user add myapp && postwain serve\n"
+    "More:        postwain VERB --help\n";
+
+int cli_help(void)
+{
+    fputs(overview, stdout);
+    return CLI_DONE;
+}
+
+static const struct cli_verb *find(const char *name)
+{
+    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
+        if (strcmp(verbs[i].name, name) == 0)
+            return &verbs[i];
+    return NULL;
+}
+
+int cli_run(int argc, char **argv)
+{
+    MUST(argc >= 1);
+    const struct cli_verb *v = find(argv[0]);
+    if (v)
+        return v->run(v, argc, argv);
+    cli_fail(CLI_USAGE, "there is no verb %s", argv[0]);
+    fputs("Try: postwain --help\n", stderr);
+    return CLI_USAGE;
+}
+
+static int help_about(int argc, char **argv)
+{
+    char help[] = "--help";
+    if (argc < 2)
+        return cli_help();
+    char *words[] = {argv[1], help, NULL};
+    return cli_run(2, words);
+}
+
+static int ask_plainly(const struct cli_verb *v, const struct cli_args *a, const char *said)
+{
+    int rc;
+    struct client *c = client_open(a, &rc);
+    if (!c)
+        return rc;
+    rc = client_ask(c, v->name, json_object(), NULL, NULL, NULL);
+    client_free(c);
+    if (rc == CLI_DONE)
+        puts(said);
+    return rc;
+}
+
+/* The verbs that are one question without arguments, and those that are none. */
+int verb_plain(const struct cli_verb *v, int argc, char **argv)
+{
+    static const struct {
+        const char *verb, *said;
+    } questions[] = {{"reload", "reloaded"},
+                     {"drain", "no new mail is accepted; delivery goes on"},
+                     {"stop", "stopping"}};
+    struct cli_args a;
+    if (strcmp(v->name, "help") == 0 && argc > 1 && argv[1][0] != '-')
+        return help_about(argc, argv);
+    int rc = args_parse(&a, v, argc, argv);
+    if (rc != ARGS_GO_ON)
+        return rc;
+    if (a.n_words)
+        return args_wrong(&a, "%s takes no arguments", v->name);
+    for (size_t i = 0; i < sizeof questions / sizeof *questions; i++)
+        if (strcmp(v->name, questions[i].verb) == 0)
+            return ask_plainly(v, &a, questions[i].said);
+    if (strcmp(v->name, "version") == 0) {
+        puts("postwain " PW_VERSION);
+        return CLI_DONE;
+    }
+    return cli_help();
+}

@@ -1,0 +1,170 @@
+/* One JSON object a line each way over the control socket; blocking, one request at a time. */
+#include "relay/base/must.h"
+#include "relay/cli/private.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define SILENCE_S 60
+#define PROTOCOL 1
+
+struct client {
+    FILE *in, *out;
+    char *line;
+    size_t line_size;
+    int next_id;
+    const char *path; /* lives with conf */
+    struct conf *conf;
+};
+
+void client_free(struct client *c)
+{
+    if (!c)
+        return;
+    if (c->in)
+        fclose(c->in);
+    if (c->out)
+        fclose(c->out);
+    conf_unref(c->conf);
+    free(c->line);
+    free(c);
+}
+
+static int unreachable(const struct client *c, int code)
+{
+    if (code == EACCES || code == EPERM)
+        return cli_fail(CLI_DENIED,
+                        "%s: you may not control this daemon: run as root, or as a member of the "
+                        "socket's group",
+                        c->path);
+    return cli_fail(CLI_UNREACHABLE,
+                    "%s: %s: the daemon cannot be reached. Is it running? Start it with `postwain "
+                    "serve -c %s`",
+                    c->path, strerror(code), c->conf->path);
+}
+
+static int connect_to(struct client *c)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    const struct timeval silence = {.tv_sec = SILENCE_S};
+    MUST(strlen(c->path) < sizeof address.sun_path);
+    memcpy(address.sun_path, c->path, strlen(c->path));
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return unreachable(c, errno);
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &silence, sizeof silence);
+    if (connect(fd, (const struct sockaddr *)&address, sizeof address) < 0) {
+        int code = errno;
+        close(fd);
+        return unreachable(c, code);
+    }
+    int copy = dup(fd);
+    c->in = fdopen(fd, "r");
+    c->out = copy >= 0 ? fdopen(copy, "w") : NULL;
+    return c->in && c->out ? CLI_DONE : unreachable(c, errno);
+}
+
+/* NULL: told. */
+static json_t *read_object(struct client *c, int *ret_exit)
+{
+    errno = 0;
+    ssize_t n = getline(&c->line, &c->line_size, c->in);
+    if (n < 0) {
+        const char *why = errno == EAGAIN ? "no answer within a minute"
+                          : errno         ? strerror(errno)
+                                          : "it closed the connection";
+        *ret_exit = cli_fail(CLI_UNREACHABLE, "%s: the daemon went away: %s", c->path, why);
+        return NULL;
+    }
+    json_t *object = json_loadb(c->line, (size_t)n, JSON_REJECT_DUPLICATES, NULL);
+    if (!json_is_object(object)) {
+        json_decref(object);
+        *ret_exit = cli_fail(CLI_UNREACHABLE, "%s: what answers there is not postwain", c->path);
+        return NULL;
+    }
+    return object;
+}
+
+static int greet(struct client *c)
+{
+    int rc = connect_to(c);
+    if (rc != CLI_DONE)
+        return rc;
+    json_t *hello = read_object(c, &rc);
+    if (!hello)
+        return rc;
+    int64_t protocol = json_number(hello, "protocol");
+    if (protocol != PROTOCOL)
+        rc = cli_fail(CLI_UNREACHABLE,
+                      "%s: the daemon (version %s) speaks protocol %lld, this program %d: use the "
+                      "program of the same version",
+                      c->path, json_text(hello, "postwain"), (long long)protocol, PROTOCOL);
+    json_decref(hello);
+    return rc;
+}
+
+struct client *client_open(const struct cli_args *a, int *ret_exit)
+{
+    struct conf *conf = cli_conf(a, ret_exit);
+    if (!conf)
+        return NULL;
+    struct client *c = must_alloc(sizeof *c);
+    c->conf = conf;
+    c->path = conf->control_socket;
+    *ret_exit = greet(c);
+    if (*ret_exit == CLI_DONE)
+        return c;
+    client_free(c);
+    return NULL;
+}
+
+static int refused(const json_t *error)
+{
+    static const struct {
+        const char *code;
+        int exit;
+    } codes[] = {{"not-found", CLI_NOTHING}, {"usage", CLI_USAGE}, {"denied", CLI_DENIED}};
+    for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)
+        if (strcmp(json_text(error, "code"), codes[i].code) == 0)
+            return cli_fail(codes[i].exit, "%s", json_text(error, "message"));
+    return cli_fail(CLI_NOTHING, "%s", json_text(error, "message"));
+}
+
+static int send_request(struct client *c, const char *verb, json_t *args)
+{
+    json_t *request = json_pack("{s:i, s:s, s:o}", "id", ++c->next_id, "verb", verb, "args", args);
+    MUST(request);
+    int rc = json_dumpf(request, c->out, JSON_COMPACT);
+    json_decref(request);
+    if (rc < 0 || fputc('\n', c->out) == EOF || fflush(c->out) == EOF)
+        return cli_fail(CLI_UNREACHABLE, "%s: the daemon went away: %s", c->path, strerror(errno));
+    return CLI_DONE;
+}
+
+int client_ask(struct client *c, const char *verb, json_t *args,
+               void (*row)(void *ctx, const json_t *row), void *ctx, json_t **ret_done)
+{
+    int rc = send_request(c, verb, args);
+    while (rc == CLI_DONE) {
+        json_t *answer = read_object(c, &rc);
+        if (!answer)
+            break;
+        const json_t *one = json_object_get(answer, "row");
+        const json_t *error = json_object_get(answer, "error");
+        json_t *done = json_object_get(answer, "done");
+        const bool is_last = !one;
+        if (one && row)
+            row(ctx, one);
+        if (error)
+            rc = refused(error);
+        else if (done && ret_done)
+            *ret_done = json_incref(done);
+        json_decref(answer);
+        if (is_last)
+            break;
+    }
+    return rc;
+}

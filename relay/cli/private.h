@@ -1,0 +1,136 @@
+/*
+ * What the verbs share. `args.c` reads the command line, `client.c` talks to the daemon, `table.c`
+ * prints, `show.c` words for a person, `filter.c` the FILTER options. Errors go to standard error
+ * and say what to do next.
+ */
+#pragma once
+#include "relay/base/buf.h"
+#include "relay/base/clock.h"
+#include "relay/cli/cli.h"
+#include "relay/conf/conf.h"
+#include <jansson.h>
+#include <stdio.h>
+
+/* args.c */
+struct cli_option {
+    const char *name;
+    char letter; /* 0: none */
+    bool has_value;
+};
+#define OPTION_MAX 32
+
+struct cli_verb {
+    const char *name, *summary;
+    int (*run)(const struct cli_verb *v, int argc, char **argv);
+    const struct cli_option *options; /* ends with a NULL name; -c, --json, --help are everyone's */
+    const char *help;
+};
+
+struct cli_args {
+    const struct cli_verb *verb;
+    const char *config;
+    bool json;
+    const char *names[256], *values[256]; /* as given, in order */
+    size_t n;
+    int n_words;
+    char **words;
+};
+#define ARGS_GO_ON (-1)
+/* ARGS_GO_ON, or the exit code: --help was printed, or the usage was wrong. */
+int args_parse(struct cli_args *a, const struct cli_verb *v, int argc, char **argv);
+/* The last value given; NULL: not given. An option without a value gives "". */
+const char *args_value(const struct cli_args *a, const char *name);
+/* Standard error, with the way to the verb's help; CLI_USAGE. */
+int args_wrong(const struct cli_args *a, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+/* Runs argv[1] as a row of the list, for verbs that have verbs; `fallback` without one. */
+int args_dispatch(const char *group, const struct cli_verb *list, size_t n,
+                  const struct cli_verb *fallback, int argc, char **argv);
+bool args_number(const struct cli_args *a, const char *name, uint64_t *ret, int *ret_exit);
+
+/* Standard error: "postwain: …". Returns `exit`, for `return cli_fail(CLI_DENIED, …)`. */
+int cli_fail(int exit, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* The exit code for an errno (negative or not). */
+int cli_exit_of(int code);
+/* Loads the configuration, its problems to standard error; NULL: *ret_exit. */
+struct conf *cli_conf(const struct cli_args *a, int *ret_exit);
+
+/* client.c */
+struct client;
+/* Connects to the daemon of this configuration. NULL: told, and *ret_exit. */
+struct client *client_open(const struct cli_args *a, int *ret_exit);
+void client_free(struct client *c);
+/* One request; args is taken. Each row goes to row (which may be NULL). *ret_done is the caller's
+ * (json_decref). An exit code. */
+int client_ask(struct client *c, const char *verb, json_t *args,
+               void (*row)(void *ctx, const json_t *row), void *ctx, json_t **ret_done);
+
+/* filter.c */
+#define FILTER_OPTIONS                                                                             \
+    {"id", 0, true}, {"from", 0, true}, {"to", 0, true}, {"user", 0, true},                        \
+        {"destination", 0, true}, {"site", 0, true}, {"state", 0, true}, {"older-than", 0, true},  \
+        {"newer-than", 0, true}, {"attempts-ge", 0, true}, {"code", 0, true}, {"reply", 0, true},  \
+        {"size-ge", 0, true},                                                                      \
+    {                                                                                              \
+        "ids-from", 0, true                                                                        \
+    }
+/* The filter object of the protocol, from options and words (ids). NULL: told, and *ret_exit. */
+json_t *filter_of(const struct cli_args *a, int *ret_exit);
+
+/* table.c */
+struct table_column {
+    const char *title;
+    bool right, flexible; /* flexible: may be cut to fit the terminal */
+};
+#define TABLE_COLUMNS_MAX 12
+struct table;
+struct table *table_new(const struct table_column *columns, size_t n, unsigned width);
+void table_row(struct table *t, const char *const *cells); /* copies */
+void table_free(struct table *t);                          /* prints what is left */
+unsigned table_rows(const struct table *t);
+/* Columns of standard output; 0: not a terminal, nothing is cut. */
+unsigned term_width(void);
+/* Standard output is a terminal and NO_COLOR is not set. */
+bool term_color(void);
+
+/* show.c: each writes into text and returns it */
+#define SHOW_SIZE 64
+const char *show_seconds(char text[SHOW_SIZE], int64_t seconds); /* "3d 4h", "5m" */
+const char *show_bytes(char text[SHOW_SIZE], int64_t bytes);     /* "1.2M" */
+/* How long ago (or ahead) an RFC 3339 time is; "-" when there is none. */
+const char *show_age(char text[SHOW_SIZE], const json_t *row, const char *key);
+const char *show_ahead(char text[SHOW_SIZE], const json_t *row, const char *key);
+bool show_parse_time(const char *text, struct wall *ret);
+const char *json_text(const json_t *row, const char *key); /* "" when absent */
+int64_t json_number(const json_t *row, const char *key);   /* 0 when absent */
+bool utf8_text(const char *text);
+/* Valid UTF-8 without controls on standard output. */
+void print_clean(FILE *to, const char *text);
+void print_json_line(void *ctx, const json_t *row); /* a row as one line; ctx is not used */
+
+/* init.c and log.c: texts that the program carries, line by line */
+extern const char *const init_template[];
+extern const char *const log_schema[];
+/* The example with the paths of DIR and this host's name. */
+struct init_names {
+    const char *folder, *hostname, *user; /* user NULL: stays a comment */
+};
+void init_write_conf(struct buf *out, const struct init_names *names);
+
+/* log_line.c: an event for a person, one line. False: the line is not an event. */
+bool log_line(struct buf *out, const json_t *event, bool color);
+/* Whether the FILTER options that the log knows let it pass. */
+bool log_matches(const struct cli_args *a, const json_t *event);
+
+/* The verbs. */
+int verb_init(const struct cli_verb *v, int argc, char **argv);
+int verb_check(const struct cli_verb *v, int argc, char **argv);
+int verb_user(const struct cli_verb *v, int argc, char **argv);
+int verb_status(const struct cli_verb *v, int argc, char **argv);
+int verb_queue(const struct cli_verb *v, int argc, char **argv);
+int verb_queue_act(const struct cli_verb *v, int argc, char **argv);
+int verb_log(const struct cli_verb *v, int argc, char **argv);
+int verb_plain(const struct cli_verb *v, int argc, char **argv);
+/* The table of sites, for status and queue. */
+struct table *sites_table(void);
+void sites_row(void *table, const json_t *row);

@@ -5,8 +5,6 @@
 #include <errno.h>
 #include <string.h>
 
-enum { LINGER_MAX_BYTES = 256 * 1024 };
-
 static void on_alloc(uv_handle_t *handle, size_t wanted, uv_buf_t *ret)
 {
     const struct net_conn *c = handle->data;
@@ -139,16 +137,14 @@ static void read_ended(struct net_conn *c, int err)
         net_tell_eof(c, c->broken);
 }
 
-/* Only to keep the kernel from answering unread bytes with a reset. */
+/* Only to keep the kernel from answering unread bytes with a reset; for as long as the deadlines of
+ * closing say. */
 static void discard(struct net_conn *c, ssize_t n)
 {
-    if (n > 0)
-        c->discarded += (size_t)n;
-    bool lingering = c->closing == NET_LINGERING;
-    if (n == UV_EOF && !lingering) {
+    if (n == UV_EOF && c->closing == NET_FLUSHING) {
         net_read_stop(c); /* it may still be listening */
         c->eof = true;
-    } else if (n < 0 || (lingering && c->discarded > LINGER_MAX_BYTES)) {
+    } else if (n < 0) {
         net_conn_finish(c);
     }
 }

@@ -64,7 +64,6 @@ struct net_conn {
     int connect_error; /* known before on_connected may be called */
     unsigned writes;   /* requests that libuv has */
     unsigned handles;  /* still closing */
-    size_t discarded;
     struct tls_engine *tls;
     struct buf in;   /* plaintext not taken; reading pauses while there is any */
     struct fifo out; /* plaintext to send */

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { PEM_MAX_BYTES = 1024 * 1024 };
+enum { PEM_MAX_BYTES = 1024 * 1024, READ_BYTES = 4096 };
 
 /* TLS 1.2 with forward secrecy and authenticated encryption only (RFC 9325); 1.3 has nothing else.
  */
@@ -140,24 +140,31 @@ int tls_context_server_pem(struct tls_context **ret, struct slice cert_pem, stru
     return server_of(ret, cert_pem, "certificate", key_pem, "key", e);
 }
 
+static int cannot_read(const char *path, struct err *e)
+{
+    unsigned long code = ERR_peek_error();
+    ERR_clear_error();
+    errno = ERR_SYSTEM_ERROR(code) ? ERR_GET_REASON(code) : EIO;
+    return err_errno(e, "cannot read %s", path);
+}
+
 static int read_file(const char *path, struct buf *out, struct err *e)
 {
-    FILE *file = fopen(path, "re");
+    ERR_clear_error();
+    DEFER(bio_freep) BIO *file = BIO_new_file(path, "re");
     if (!file)
-        return err_errno(e, "cannot open %s", path);
-    int code = 0;
-    size_t n = 1;
-    while (n && code == 0) {
-        uint8_t *to = buf_reserve(out, 4096);
+        return cannot_read(path, e);
+    for (;;) {
+        uint8_t *to = buf_reserve(out, READ_BYTES);
         if (!to)
-            code = err_set(e, -EFBIG, "%s is larger than %d bytes", path, PEM_MAX_BYTES);
-        else
-            buf_commit(out, n = fread(to, 1, 4096, file));
+            return err_set(e, -EFBIG, "%s is larger than %d bytes", path, PEM_MAX_BYTES);
+        int n = BIO_read(file, to, READ_BYTES);
+        if (n < 0)
+            return cannot_read(path, e); /* a folder, for one */
+        if (n == 0)
+            return 0;
+        buf_commit(out, (size_t)n);
     }
-    if (code == 0 && ferror(file))
-        code = err_errno(e, "cannot read %s", path);
-    fclose(file);
-    return code;
 }
 
 int tls_context_server(struct tls_context **ret, const char *cert_path, const char *key_path,

@@ -1,11 +1,10 @@
-/* A connection in bad company: refusals, time-outs, peers that close, reset, do not read, or talk
+/* A connection in bad company: peers that close, reset, do not read, or talk
  * too much. If this breaks, sessions hang, last words are lost, or a session is closed twice. */
-#include "world.h"
-#include <sys/resource.h>
+#include "tests/unit/net/world.h"
 
 static struct loop *loop;
 static struct server server;
-static struct peer served[4], client, other;
+static struct peer served[4], client;
 static unsigned to_close; /* the loop stops when so many peers are closed */
 
 static int setup(void **state)
@@ -33,111 +32,11 @@ static void closed_one(struct peer *p, enum event e)
         loop_stop(loop);
 }
 
-static void close_after(struct peer *p, enum event e)
-{
-    if (e == EV_CONNECTED || e == EV_EOF)
-        net_conn_close(p->c);
-    closed_one(p, e);
-}
-
 static void close_on_eof(struct peer *p, enum event e)
 {
     if (e == EV_EOF)
         net_conn_close(p->c);
     closed_one(p, e);
-}
-
-/* --- connecting ------------------------------------------------------------------------------ */
-
-static void refused(void **state)
-{
-    (void)state;
-    struct server nobody = {0};
-    close(listening_fd(&nobody.addr)); /* a port that nobody has */
-    client_init(&client, loop, &nobody);
-    client.on = close_after;
-    net_conn_send(client.c, SLICE_LIT("never sent"));
-    run_for(loop, 10000);
-    assert_int_equal(client.connect_err, -ECONNREFUSED);
-    assert_int_equal(client.count[EV_CONNECTED], 1);
-    assert_int_equal(client.count[EV_EOF] + client.count[EV_SENT], 0);
-    peer_done(&client);
-}
-
-/* A full backlog answers nothing, as a host behind a silent firewall does. */
-static void no_answer(void **state)
-{
-    (void)state;
-    struct sockaddr_storage addr = {0};
-    int fillers[8], fd = listening_fd(&addr);
-    listen(fd, 0);
-    for (unsigned i = 0; i < 8; i++) {
-        fillers[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-        (void)connect(fillers[i], (struct sockaddr *)&addr, sizeof(struct sockaddr_in));
-    }
-    peer_init(&client, loop);
-    struct mono began = mono_now();
-    client.c = net_connect(loop, (struct sockaddr *)&addr, NULL, 200, &peer_handler, &client);
-    client.on = close_after;
-    run_for(loop, 10000);
-    int64_t took = mono_now().ms - began.ms;
-    assert_int_equal(client.connect_err, -ETIMEDOUT);
-    assert_int_equal(client.count[EV_CONNECTED], 1);
-    assert_true(took >= 195 && took < 3000);
-    peer_done(&client);
-    for (unsigned i = 0; i < 8; i++)
-        close(fillers[i]);
-    close(fd);
-}
-
-static void bad_source(void **state)
-{
-    (void)state;
-    struct sockaddr_storage source = {0};
-    struct err e = {0};
-    /* An address that this machine does not have: told from the loop, not before the caller knows.
-     */
-    assert_int_equal(net_parse_address(SLICE_LIT("192.0.2.77:0"), &source, &e), 0);
-    peer_init(&client, loop);
-    client.on = close_after;
-    client.c = net_connect(loop, (struct sockaddr *)&server.addr, (struct sockaddr *)&source, 5000,
-                           &peer_handler, &client);
-    assert_int_equal(client.count[EV_CONNECTED], 0);
-    run_for(loop, 10000);
-    assert_int_equal(client.connect_err, -EADDRNOTAVAIL);
-    peer_done(&client);
-}
-
-static void take_source(struct peer *p, enum event e)
-{
-    struct net_names *names = p->data;
-    if (e == EV_CONNECTED)
-        net_conn_names(p->c, names);
-    close_after(p, e);
-}
-
-static void source_and_names(void **state)
-{
-    (void)state;
-    struct sockaddr_storage source = {0};
-    struct err e = {0};
-    struct net_names names = {0};
-    assert_int_equal(net_parse_address(SLICE_LIT("127.0.0.5:0"), &source, &e), 0);
-    peer_init(&client, loop);
-    client.on = take_source;
-    client.data = &names;
-    client.c = net_connect(loop, (struct sockaddr *)&server.addr, (struct sockaddr *)&source, 5000,
-                           &peer_handler, &client);
-    for (unsigned i = 0; i < 4; i++)
-        served[i].on = close_on_eof;
-    to_close = 2;
-    run_for(loop, 10000);
-    assert_int_equal(client.connect_err, 0);
-    assert_string_equal(names.local_ip, "127.0.0.5");
-    assert_string_equal(names.peer_ip, "127.0.0.1");
-    assert_int_equal(names.peer_port, ntohs(((struct sockaddr_in *)&server.addr)->sin_port));
-    assert_true(names.local_port > 0);
-    peer_done(&client);
 }
 
 /* --- closing --------------------------------------------------------------------------------- */
@@ -562,7 +461,7 @@ static void output_waits(void **state)
     close(fd);
 }
 
-/* --- deadlines, listeners, the loop's end ---------------------------------------------------- */
+/* --- deadlines ---------------------------------------------------- */
 
 static void deadline_on(struct peer *p, enum event e)
 {
@@ -595,160 +494,14 @@ static void deadlines(void **state)
     close(fd);
 }
 
-static bool refuse(void *ctx, struct net_conn *c, const struct net_handler **ret_h, void **ret_ctx)
-{
-    unsigned *times = ctx;
-    (void)ret_h, (void)ret_ctx;
-    if (*times % 2 == 0)
-        net_conn_send(c, SLICE_LIT("421 too many\r\n"));
-    ++*times;
-    return false;
-}
-
-static void stop_loop(void *ctx, struct mono now)
-{
-    (void)ctx, (void)now;
-    loop_stop(loop);
-}
-
-static void refused_at_the_door(void **state)
-{
-    (void)state;
-    unsigned times = 0;
-    struct server door = {0};
-    struct net_acceptor a = {.accept = refuse, .ctx = &times};
-    struct net_listener *n = net_listen(loop, listening_fd(&door.addr), &a);
-    int said = raw_connect(&door), silent = raw_connect(&door);
-    struct deadline stop;
-    deadline_init(loop, &stop, stop_loop, NULL);
-    deadline_set(loop, &stop, mono_add(mono_now(), 100));
-    run_for(loop, 10000);
-    char space[100];
-    assert_int_equal(recv(said, space, sizeof space, 0), 14);
-    assert_memory_equal(space, "421 too many\r\n", 14);
-    assert_int_equal(recv(said, space, sizeof space, 0), 0);
-    assert_int_equal(recv(silent, space, sizeof space, 0), 0);
-    assert_int_equal(times, 2);
-    (void)n;
-    close(said);
-    close(silent);
-}
-
-static void close_listener(void *ctx, struct mono now)
-{
-    (void)now;
-    net_listener_close(server.listener);
-    net_listener_close(server.listener);
-    deadline_set(loop, ctx, MONO_NEVER);
-}
-
-static void listener_closes(void **state)
-{
-    (void)state;
-    struct deadline d, stop;
-    deadline_init(loop, &d, close_listener, &d);
-    deadline_set(loop, &d, mono_now());
-    deadline_init(loop, &stop, stop_loop, NULL);
-    deadline_set(loop, &stop, mono_add(mono_now(), 20));
-    run_for(loop, 10000);
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    assert_int_equal(connect(fd, (struct sockaddr *)&server.addr, sizeof(struct sockaddr_in)), -1);
-    assert_int_equal(errno, ECONNREFUSED);
-    close(fd);
-}
-
-static int held[64];
-
-static void let_go(void *ctx, struct mono now)
-{
-    (void)ctx, (void)now;
-    assert_int_equal(server.next, 0); /* waits, is not dropped */
-    for (unsigned i = 0; i < 64; i++)
-        if (held[i] >= 0)
-            close(held[i]);
-}
-
-static unsigned count_lines(int fd, const char *what)
-{
-    char text[8192];
-    lseek(fd, 0, SEEK_SET);
-    ssize_t n = read(fd, text, sizeof text - 1);
-    unsigned count = 0;
-    text[n > 0 ? n : 0] = 0;
-    for (const char *p = text; (p = strstr(p, what)); p++)
-        count++;
-    return count;
-}
-
-/* Out of descriptors: callers wait, nobody is dropped, the log has one line and not ten a second
- * (checklist 100). */
-static void descriptors_run_out(void **state)
-{
-    (void)state;
-    struct rlimit before, low;
-    int fd = raw_connect(&server), log = open("/tmp", O_TMPFILE | O_RDWR, 0600);
-    assert_true(log >= 0);
-    int real_stderr = dup(2);
-    dup2(log, 2);
-    served[0].on = close_on_eof;
-    struct deadline d;
-    deadline_init(loop, &d, let_go, NULL);
-    deadline_set(loop, &d, mono_add(mono_now(), 350));
-    getrlimit(RLIMIT_NOFILE, &before);
-    low = before;
-    low.rlim_cur = 40;
-    setrlimit(RLIMIT_NOFILE, &low);
-    for (unsigned i = 0; i < 64; i++)
-        held[i] = dup(0);
-    shutdown(fd, SHUT_WR);
-    run_for(loop, 10000);
-    setrlimit(RLIMIT_NOFILE, &before);
-    dup2(real_stderr, 2);
-    close(real_stderr);
-    assert_int_equal(count_lines(log, "event=accept_failed"), 1);
-    assert_int_equal(server.next, 1);
-    close(log);
-    close(fd);
-}
-
-static void end_with_open_connections(void **state)
-{
-    (void)state;
-    client_init(&client, loop, &server);
-    client_init(&other, loop, &server);
-    struct deadline stop;
-    deadline_init(loop, &stop, stop_loop, NULL);
-    deadline_set(loop, &stop, mono_add(mono_now(), 50));
-    run_for(loop, 10000);
-    assert_int_equal(server.next, 2);
-    peer_done(&client); /* each has heard its end, all memory is back */
-    peer_done(&other);
-}
-
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(refused),
-        T(no_answer),
-        T(bad_source),
-        T(source_and_names),
-        T(close_sends_all),
-        T(close_while_paused),
-        T(close_gives_up),
-        T(abort_sends_nothing),
-        T(close_within),
-        T(half_close),
-        T(peer_resets),
-        T(reset_while_paused),
-        T(early_refusal),
-        T(input_waits),
-        T(output_waits),
-        T(deadlines),
-        T(refused_at_the_door),
-        T(listener_closes),
-        T(descriptors_run_out),
-        T(end_with_open_connections),
+        T(refused),         T(no_answer),          T(bad_source),     T(source_and_names),
+        T(close_sends_all), T(close_while_paused), T(close_gives_up), T(abort_sends_nothing),
+        T(close_within),    T(half_close),         T(peer_resets),    T(reset_while_paused),
+        T(early_refusal),   T(input_waits),        T(output_waits),   T(deadlines),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

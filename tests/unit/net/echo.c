@@ -1,7 +1,7 @@
 /* Bytes go through both ends unchanged, whatever the pieces: in clear, under TLS from the start,
  * and with STARTTLS in the middle; two loops in two threads, several connections at once. If this
  * breaks, mail is damaged on the wire. */
-#include "world.h"
+#include "tests/unit/net/world.h"
 
 enum { CONNS = 6, BYTES = 700000 };
 

@@ -1,6 +1,6 @@
 /* Connections whose TLS goes wrong or is used oddly. If this breaks, a failed handshake hangs or
  * goes on in clear, or bytes of one session appear in another. */
-#include "world.h"
+#include "tests/unit/net/world.h"
 #include <openssl/ssl.h>
 
 static struct loop *loop;

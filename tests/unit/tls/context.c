@@ -160,6 +160,9 @@ static void from_files(void **state)
     struct err e = {0};
     assert_int_equal(tls_context_server(&c, cert_path, key_path, &e), -ENOENT);
     assert_non_null(strstr(e.text, key_path));
+    assert_non_null(strstr(e.text, "No such file"));
+    assert_int_equal(tls_context_server(&c, dir, key_path, &e), -EISDIR);
+    assert_int_equal(tls_context_server(&c, "/dev/zero", key_path, &e), -EFBIG);
     write_file(key_path, buf_slice(&other_key));
     assert_int_equal(tls_context_server(&c, cert_path, key_path, &e), -EINVAL);
     assert_non_null(strstr(e.text, key_path));

@@ -1,0 +1,175 @@
+/* Listeners, and the end of a loop. If this breaks, callers are dropped when descriptors run out,
+ * or the relay does not stop cleanly. */
+#include "tests/unit/net/world.h"
+#include <sys/resource.h>
+
+static struct loop *loop;
+static struct server server;
+static struct peer served[4], client, other;
+
+static int setup(void **state)
+{
+    (void)state;
+    loop = loop_new("net", 0);
+    server_init(&server, loop, served, 4, NULL);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < server.next; i++)
+        peer_done(&served[i]);
+    loop_free(loop);
+    return 0;
+}
+
+static void close_on_eof(struct peer *p, enum event e)
+{
+    if (e == EV_EOF)
+        net_conn_close(p->c);
+    if (e == EV_CLOSED)
+        loop_stop(loop);
+}
+
+static bool refuse(void *ctx, struct net_conn *c, const struct net_handler **ret_h, void **ret_ctx)
+{
+    unsigned *times = ctx;
+    (void)ret_h, (void)ret_ctx;
+    if (*times % 2 == 0)
+        net_conn_send(c, SLICE_LIT("421 too many\r\n"));
+    ++*times;
+    return false;
+}
+
+static void stop_loop(void *ctx, struct mono now)
+{
+    (void)ctx, (void)now;
+    loop_stop(loop);
+}
+
+static void refused_at_the_door(void **state)
+{
+    (void)state;
+    unsigned times = 0;
+    struct server door = {0};
+    struct net_acceptor a = {.accept = refuse, .ctx = &times};
+    struct net_listener *n = net_listen(loop, listening_fd(&door.addr), &a);
+    int said = raw_connect(&door), silent = raw_connect(&door);
+    struct deadline stop;
+    deadline_init(loop, &stop, stop_loop, NULL);
+    deadline_set(loop, &stop, mono_add(mono_now(), 100));
+    run_for(loop, 10000);
+    char space[100];
+    assert_int_equal(recv(said, space, sizeof space, 0), 14);
+    assert_memory_equal(space, "421 too many\r\n", 14);
+    assert_int_equal(recv(said, space, sizeof space, 0), 0);
+    assert_int_equal(recv(silent, space, sizeof space, 0), 0);
+    assert_int_equal(times, 2);
+    (void)n;
+    close(said);
+    close(silent);
+}
+
+static void close_listener(void *ctx, struct mono now)
+{
+    (void)now;
+    net_listener_close(server.listener);
+    net_listener_close(server.listener);
+    deadline_set(loop, ctx, MONO_NEVER);
+}
+
+static void listener_closes(void **state)
+{
+    (void)state;
+    struct deadline d, stop;
+    deadline_init(loop, &d, close_listener, &d);
+    deadline_set(loop, &d, mono_now());
+    deadline_init(loop, &stop, stop_loop, NULL);
+    deadline_set(loop, &stop, mono_add(mono_now(), 20));
+    run_for(loop, 10000);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&server.addr, sizeof(struct sockaddr_in)), -1);
+    assert_int_equal(errno, ECONNREFUSED);
+    close(fd);
+}
+
+static int held[64];
+
+static void let_go(void *ctx, struct mono now)
+{
+    (void)ctx, (void)now;
+    assert_int_equal(server.next, 0); /* waits, is not dropped */
+    for (unsigned i = 0; i < 64; i++)
+        if (held[i] >= 0)
+            close(held[i]);
+}
+
+static unsigned count_lines(int fd, const char *what)
+{
+    char text[8192];
+    lseek(fd, 0, SEEK_SET);
+    ssize_t n = read(fd, text, sizeof text - 1);
+    unsigned count = 0;
+    text[n > 0 ? n : 0] = 0;
+    for (const char *p = text; (p = strstr(p, what)); p++)
+        count++;
+    return count;
+}
+
+/* Out of descriptors: callers wait, nobody is dropped, the log has one line and not ten a second
+ * (checklist 100). */
+static void descriptors_run_out(void **state)
+{
+    (void)state;
+    struct rlimit before, low;
+    int fd = raw_connect(&server), log = open("/tmp", O_TMPFILE | O_RDWR, 0600);
+    assert_true(log >= 0);
+    int real_stderr = dup(2);
+    dup2(log, 2);
+    served[0].on = close_on_eof;
+    struct deadline d;
+    deadline_init(loop, &d, let_go, NULL);
+    deadline_set(loop, &d, mono_add(mono_now(), 350));
+    getrlimit(RLIMIT_NOFILE, &before);
+    low = before;
+    low.rlim_cur = 40;
+    setrlimit(RLIMIT_NOFILE, &low);
+    for (unsigned i = 0; i < 64; i++)
+        held[i] = dup(0);
+    shutdown(fd, SHUT_WR);
+    run_for(loop, 10000);
+    setrlimit(RLIMIT_NOFILE, &before);
+    dup2(real_stderr, 2);
+    close(real_stderr);
+    assert_int_equal(count_lines(log, "event=accept_failed"), 1);
+    assert_int_equal(server.next, 1);
+    close(log);
+    close(fd);
+}
+
+static void end_with_open_connections(void **state)
+{
+    (void)state;
+    client_init(&client, loop, &server);
+    client_init(&other, loop, &server);
+    struct deadline stop;
+    deadline_init(loop, &stop, stop_loop, NULL);
+    deadline_set(loop, &stop, mono_add(mono_now(), 50));
+    run_for(loop, 10000);
+    assert_int_equal(server.next, 2);
+    peer_done(&client); /* each has heard its end, all memory is back */
+    peer_done(&other);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        T(refused_at_the_door),
+        T(listener_closes),
+        T(descriptors_run_out),
+        T(end_with_open_connections),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

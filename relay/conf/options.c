@@ -40,8 +40,7 @@ static const char *const section_help[] = {
     "Who may log in",
     "Looking up where mail goes",
     "What every destination starts from",
-    "How mail goes out. Each destination has a title of its own; the first that matches is taken, "
-    "and what none matches goes by MX",
+    "How mail goes out, else by MX. Each has a title of its own; the first that matches is taken",
     "What is written down",
     "How the daemon is controlled",
 };

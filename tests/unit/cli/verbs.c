@@ -1,0 +1,455 @@
+/* Verbs as a script runs them: what is asked of the daemon, what is printed, and the exit code. The
+ * daemon is a thread that answers by a script. */
+#include "relay/base/defer.h"
+#include "relay/base/must.h"
+#include "relay/cli/private.h"
+#include <fcntl.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio_ext.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define FOLDER "/tmp/postwain-unit-verbs"
+#define CONF FOLDER "/postwain.conf"
+#define GREETING "{\"postwain\":\"0.1.0\",\"protocol\":1}\n"
+
+static char out[65536], err[65536], asked[65536];
+
+static void write_file(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "w");
+    MUST(f);
+    fputs(text, f);
+    fclose(f);
+}
+
+static void read_back(const char *path, char *text, size_t size)
+{
+    FILE *f = fopen(path, "r");
+    MUST(f);
+    text[fread(text, 1, size - 1, f)] = 0;
+    fclose(f);
+}
+
+/* One command line, words parted by blanks; standard streams are files meanwhile. */
+static int run(const char *line)
+{
+    char copy[1000], *words[64] = {0};
+    int n = 0, saved[3];
+    snprintf(copy, sizeof copy, "%s", line);
+    for (char *p = copy; *p;) {
+        words[n++] = p;
+        while (*p && *p != ' ')
+            p++;
+        if (*p)
+            *p++ = 0;
+    }
+    static const char *const files[] = {FOLDER "/in", FOLDER "/out", FOLDER "/err"};
+    fflush(stdout);
+    for (int i = 0; i < 3; i++) {
+        saved[i] = dup(i);
+        int fd = open(files[i], i ? O_WRONLY | O_CREAT | O_TRUNC : O_RDONLY | O_CREAT, 0600);
+        MUST(fd >= 0 && dup2(fd, i) == i);
+        close(fd);
+    }
+    clearerr(stdin);
+    int rc = cli_run(n, words);
+    fflush(stdout);
+    fflush(stderr);
+    for (int i = 0; i < 3; i++) {
+        dup2(saved[i], i);
+        close(saved[i]);
+    }
+    __fpurge(stdin);
+    read_back(FOLDER "/out", out, sizeof out);
+    read_back(FOLDER "/err", err, sizeof err);
+    return rc;
+}
+
+struct daemon {
+    int fd;
+    const char *greeting;
+    const char *const *answers; /* one a request; NULL ends */
+    pthread_t thread;
+};
+
+static void *serve(void *arg)
+{
+    struct daemon *d = arg;
+    int fd = accept(d->fd, NULL, NULL);
+    char *line = NULL;
+    size_t size = 0;
+    FILE *in = fdopen(fd, "r+");
+    MUST(in);
+    fputs(d->greeting, in);
+    fflush(in);
+    for (const char *const *p = d->answers; *p && getline(&line, &size, in) > 0; p++) {
+        size_t at = strlen(asked);
+        snprintf(asked + at, sizeof asked - at, "%s", line);
+        fseek(in, 0, SEEK_CUR);
+        fputs(*p, in);
+        fflush(in);
+    }
+    free(line);
+    fclose(in);
+    return NULL;
+}
+
+static int run_with(const char *line, const char *greeting, const char *const *answers)
+{
+    struct daemon d = {.greeting = greeting, .answers = answers};
+    struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = FOLDER "/control.sock"};
+    unlink(address.sun_path);
+    asked[0] = 0;
+    d.fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    MUST(bind(d.fd, (const struct sockaddr *)&address, sizeof address) == 0);
+    MUST(listen(d.fd, 1) == 0);
+    pthread_create(&d.thread, NULL, serve, &d);
+    int rc = run(line);
+    shutdown(d.fd, SHUT_RDWR);
+    pthread_join(d.thread, NULL);
+    close(d.fd);
+    unlink(address.sun_path);
+    return rc;
+}
+
+#define WITH(line, ...) run_with(line, GREETING, (const char *const[]){__VA_ARGS__, NULL})
+#define DONE(n, object) "{\"id\":" #n ",\"done\":" object "}\n"
+#define ROW                                                                                        \
+    "{\"id\":1,\"row\":{\"queue_id\":\"Q1\",\"rcpt\":0,\"sender\":\"\",\"recipient\":\"a@b\","     \
+    "\"size\":2048,"                                                                               \
+    "\"queued_time\":\"2020-01-02T03:04:05.000000Z\",\"state\":\"held\",\"attempt\":3,"            \
+    "\"response\":\"450 4.2.2 \\u001b[31mfull\"}}\n"
+
+static void expect(const char *where, const char *words)
+{
+    if (!strstr(where, words))
+        fail_msg("no \"%s\" in:\n%s%s", words, where, where == out ? err : "");
+}
+
+static void test_unreachable(void **state)
+{
+    (void)state;
+    static const char *const lines[] = {"status",       "queue",       "queue list",
+                                        "queue show X", "queue cat X", "queue retry X",
+                                        "reload",       "drain",       "stop"};
+    unlink(FOLDER "/control.sock");
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        assert_int_equal(run(lines[i]), CLI_UNREACHABLE);
+        expect(err, "postwain serve");
+    }
+    assert_int_equal(run_with("status", "220 hello\n", (const char *const[]){NULL}),
+                     CLI_UNREACHABLE);
+    expect(err, "not postwain");
+    assert_int_equal(
+        run_with("status", "{\"postwain\":\"9\",\"protocol\":2}\n", (const char *const[]){NULL}),
+        CLI_UNREACHABLE);
+    expect(err, "same version");
+    assert_int_equal(run_with("status", GREETING, (const char *const[]){NULL}), CLI_UNREACHABLE);
+    expect(err, "went away");
+}
+
+static void expect_asked(const char *json)
+{
+    json_t *want = json_loads(json, 0, NULL),
+           *got = json_loads(asked, JSON_DISABLE_EOF_CHECK, NULL);
+    MUST(want);
+    if (!json_equal(want, got))
+        fail_msg("asked %s instead of %s", asked, json);
+    json_decref(want);
+    json_decref(got);
+}
+
+static void test_list_and_show(void **state)
+{
+    (void)state;
+    assert_int_equal(
+        WITH("queue list --to *@b --limit 1", ROW DONE(1, "{\"matched\":5,\"next\":\"Q1/0\"}")), 0);
+    expect_asked(
+        "{\"id\":1,\"verb\":\"queue.list\",\"args\":{\"filter\":{\"to\":\"*@b\"},\"count\":false,"
+        "\"limit\":1}}");
+    expect(out, "Q1");
+    expect(out, "2.0K");
+    expect(out, "<>");
+    expect(out, "450 4.2.2  [31mfull");
+    expect(err, "--after Q1/0");
+    assert_int_equal(WITH("queue list --json", ROW DONE(1, "{\"matched\":1}")), 0);
+    json_t *row = json_loads(out, 0, NULL);
+    assert_string_equal(json_text(row, "recipient"), "a@b");
+    json_decref(row);
+    assert_int_equal(WITH("queue list --count", DONE(1, "{\"matched\":12}")), 0);
+    assert_string_equal(out, "12\n");
+    assert_int_equal(WITH("queue list", DONE(1, "{\"matched\":0}")), CLI_NOTHING);
+    assert_string_equal(out, "");
+    assert_int_equal(
+        WITH("queue show Q1", ROW DONE(1, "{\"queue_id\":\"Q1\",\"sender\":\"s@b\",\"size\":7}")),
+        0);
+    expect_asked("{\"id\":1,\"verb\":\"queue.show\",\"args\":{\"id\":\"Q1\"}}");
+    expect(out, "from        s@b");
+    expect(out, "held after 3 attempts");
+    assert_int_equal(
+        WITH("queue show Q2",
+             "{\"id\":1,\"error\":{\"code\":\"not-found\",\"message\":\"no such\"}}\n"),
+        CLI_NOTHING);
+    expect(err, "no such");
+    assert_int_equal(run("queue show"), CLI_USAGE);
+    assert_int_equal(run("queue show A B"), CLI_USAGE);
+}
+
+/* Byte for byte, pieces of any length. */
+static void test_cat(void **state)
+{
+    (void)state;
+    assert_int_equal(WITH("queue cat Q1", "{\"id\":1,\"row\":{\"data_base64\":\"QQ==\"}}\n"
+                                          "{\"id\":1,\"row\":{\"data_base64\":\"DQoK\"}}\n"
+                                          "{\"id\":1,\"row\":{\"data_base64\":\"\"}}\n"
+                                          "{\"id\":1,\"row\":{\"data_base64\":\"//8=\"}}\n" DONE(
+                                              1, "{\"size\":6}")),
+                     0);
+    assert_string_equal(out, "A\r\n\n\xff\xff");
+    expect_asked("{\"id\":1,\"verb\":\"queue.cat\",\"args\":{\"id\":\"Q1\",\"headers\":false}}");
+    assert_int_equal(WITH("queue cat Q1 --headers",
+                          "{\"id\":1,\"row\":{\"data_base64\":\"*\"}}\n" DONE(1, "{\"size\":6}")),
+                     CLI_PARTLY);
+}
+
+#define MATCHED(n, m) DONE(n, "{\"matched\":" #m ",\"changed\":0,\"skipped\":0,\"failed\":0}")
+
+static void test_act(void **state)
+{
+    (void)state;
+    /* Never on everything by omission. */
+    static const char *const wrong[] = {"queue remove", "queue retry --yes", "queue hold --dry-run",
+                                        "queue remove --all X", "queue remove X --expect many"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        assert_int_equal(run(wrong[i]), CLI_USAGE);
+    assert_int_equal(WITH("queue remove --to *@b --dry-run", ROW MATCHED(1, 12)), 0);
+    expect_asked(
+        "{\"id\":1,\"verb\":\"queue.remove\",\"args\":{\"filter\":{\"to\":\"*@b\"},\"all\":false,"
+        "\"dry_run\":true}}");
+    expect(out, "a@b");
+    expect(out, "and 11 more");
+    expect(out, "nothing was done");
+    assert_int_equal(WITH("queue remove X --expect 3", MATCHED(1, 2), MATCHED(2, 2)),
+                     CLI_UNEXPECTED);
+    assert_null(strstr(asked, "\"dry_run\":false"));
+    assert_int_equal(WITH("queue remove X --yes", MATCHED(1, 0), MATCHED(2, 0)), CLI_NOTHING);
+    assert_null(strchr(strchr(asked, '\n') + 1, '{'));
+    assert_int_equal(WITH("queue hold --all --yes --expect 3 --reason why", MATCHED(1, 3),
+                          DONE(2, "{\"matched\":3,\"changed\":2,\"skipped\":1,\"failed\":0}")),
+                     0);
+    expect(out, "3 matched, 2 changed, 1 skipped (in flight");
+    memmove(asked, strchr(asked, '\n') + 1, strlen(strchr(asked, '\n')));
+    expect_asked(
+        "{\"id\":2,\"verb\":\"queue.hold\",\"args\":{\"filter\":{},\"all\":true,\"dry_run\":false,"
+        "\"reason\":\"why\"}}");
+    assert_int_equal(WITH("queue retry X Y", MATCHED(1, 2),
+                          DONE(2, "{\"matched\":2,\"changed\":1,\"skipped\":0,\"failed\":1}")),
+                     CLI_PARTLY);
+    assert_int_equal(WITH("queue release X", MATCHED(1, 1),
+                          "{\"id\":2,\"error\":{\"code\":\"denied\",\"message\":\"not you\"}}\n"),
+                     CLI_DENIED);
+    expect(err, "not you");
+}
+
+static void test_plain(void **state)
+{
+    (void)state;
+    assert_int_equal(WITH("reload", DONE(1, "{}")), 0);
+    expect_asked("{\"id\":1,\"verb\":\"reload\",\"args\":{}}");
+    assert_int_equal(
+        WITH("reload",
+             "{\"id\":1,\"error\":{\"code\":\"failed\",\"message\":\"f:1: a\\nf:2: b\"}}\n"),
+        CLI_NOTHING);
+    expect(err, "f:1: a\nf:2: b");
+    assert_int_equal(WITH("drain", DONE(1, "{}")), 0);
+    assert_int_equal(WITH("stop", DONE(1, "{}")), 0);
+    assert_int_equal(run("stop now"), CLI_USAGE);
+    assert_int_equal(run("version"), 0);
+    expect(out, "postwain " PW_VERSION);
+    assert_int_equal(run("nonsense"), CLI_USAGE);
+    assert_int_equal(run("help queue"), 0);
+    expect(out, "usage: postwain queue");
+}
+
+static void test_status(void **state)
+{
+    (void)state;
+#define SITE                                                                                       \
+    "{\"id\":1,\"row\":{\"destination\":\"default\",\"site\":\"mx.b\",\"ready\":1,\"waiting\":2,"  \
+    "\"connections\":3,\"window\":4,\"limit\":20,\"dead\":true,\"next_probe_seconds\":90}}\n"
+    assert_int_equal(WITH("status", SITE DONE(1, "{\"version\":\"0.1.0\",\"uptime_seconds\":3600,"
+                                                 "\"hostname\":\"h\",\"messages\":2,\"waiting\":2,"
+                                                 "\"oldest_seconds\":61,\"accepting\":false,"
+                                                 "\"warnings\":[\"disk \\u001b[1m low\"]}")),
+                     0);
+    expect(out, "postwain 0.1.0 on h, up 1h, accepting no new mail");
+    expect(out, "oldest is 1m 1s old");
+    expect(out, "unreachable, next probe in 1m 30s");
+    expect(out, "warning: disk  [1m low");
+    assert_int_equal(WITH("status --json", SITE DONE(1, "{\"messages\":2}")), 0);
+    expect(out, "\n{\"messages\":2}\n");
+    assert_int_equal(
+        WITH("queue", SITE DONE(1, "{\"messages\":2,\"recipients\":3,\"age\":{\"1m\":1},"
+                                   "\"errors\":[{\"response\":\"450 x\",\"count\":2}]}")),
+        0);
+    expect_asked("{\"id\":1,\"verb\":\"queue.summary\",\"args\":{}}");
+    expect(out, "450 x");
+    expect(out, "1m 1   10m 0");
+    assert_int_equal(WITH("queue", DONE(1, "{\"messages\":0}")), 0);
+    assert_string_equal(out, "the queue is empty\n");
+}
+
+static void test_init_user_check(void **state)
+{
+    (void)state;
+    struct stat st;
+    unsetenv("POSTWAIN_CONFIG");
+    assert_int_equal(run("init " FOLDER "/new/relay --hostname relay.example.com"), 0);
+    assert_true(stat(FOLDER "/new/relay/key.pem", &st) == 0 && (st.st_mode & 0777) == 0600);
+    assert_true(stat(FOLDER "/new/relay/spool", &st) == 0 && (st.st_mode & 0777) == 0700);
+    assert_true(stat(FOLDER "/new/relay/users", &st) == 0 && (st.st_mode & 0777) == 0640);
+    assert_int_equal(run("init " FOLDER "/new/relay"), CLI_NOTHING);
+    expect(err, "nothing was changed");
+    setenv("POSTWAIN_CONFIG", FOLDER "/new/relay/postwain.conf", 1);
+    assert_int_equal(run("check"), 0);
+    expect(out, "ok");
+    assert_int_equal(run("user list"), CLI_NOTHING);
+    assert_int_equal(run("user add shop --from *@shop.test --rate 5/s"), 0);
+    expect(out, "587 (STARTTLS)");
+    expect(out, "shown only now");
+    write_file(FOLDER "/in", "secret word\nrest");
+    assert_int_equal(run("user add two --password-stdin"), 0);
+    assert_null(strstr(out, "secret"));
+    assert_int_equal(run("user add two --password-stdin"), CLI_NOTHING);
+    expect(err, "exists already");
+    assert_int_equal(run("user password two --json"), 0);
+    expect(out, "\"password\":\"");
+    write_file(FOLDER "/in", "\n");
+    assert_int_equal(run("user password two --password-stdin"), CLI_USAGE);
+    assert_int_equal(run("user list --json"), 0);
+    expect(out,
+           "{\"user\":\"shop\",\"locked\":false,\"from\":[\"*@shop.test\"],\"rate\":\"5/s\"}\n");
+    static const char *const wrong[] = {"user add",
+                                        "user add a b",
+                                        "user add a:b",
+                                        "user add x --from a,b",
+                                        "user add x --from example.com",
+                                        "user add x --rate 5",
+                                        "user remove",
+                                        "user",
+                                        "user nonsense"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        assert_int_equal(run(wrong[i]), CLI_USAGE);
+    assert_int_equal(run("user remove two"), 0);
+    assert_int_equal(run("user remove two"), CLI_NOTHING);
+    assert_int_equal(run("check"), 0);
+    /* A key of another certificate. */
+    assert_int_equal(run("init " FOLDER "/new/other --hostname other.example.com"), 0);
+    assert_int_equal(rename(FOLDER "/new/other/key.pem", FOLDER "/new/relay/key.pem"), 0);
+    assert_int_equal(run("check"), CLI_NOTHING);
+    expect(err, "tls: ");
+    assert_int_equal(run("check -c " FOLDER "/none"), CLI_NOTHING);
+    expect(err, "postwain init");
+    setenv("POSTWAIN_CONFIG", CONF, 1);
+}
+
+#define EVENT(seq, name, to)                                                                       \
+    "{\"v\":1,\"seq\":" #seq ",\"time\":\"2026-01-02T03:04:05.000000Z\",\"event\":\"" name         \
+    "\",\"queue_id\":\"Q" #seq "\",\"recipient\":\"" to "\"}\n"
+
+static void test_log(void **state)
+{
+    (void)state;
+    write_file(FOLDER "/delivery-20260101T000000Z-2.jsonl", EVENT(2, "accepted", "b@x"));
+    write_file(FOLDER "/delivery-20250101T000000Z-1.jsonl", EVENT(1, "accepted", "a@x"));
+    write_file(FOLDER "/delivery.jsonl",
+               EVENT(3, "delivered", "a@x") "torn\n" EVENT(4, "bounced", "b@y") "{\"seq\":5,\"ev");
+    assert_int_equal(run("log --json"), 0);
+    assert_string_equal(out, EVENT(3, "delivered", "a@x") EVENT(4, "bounced", "b@y"));
+    assert_int_equal(run("log --since-seq 0 --json"), 0);
+    assert_string_equal(out, EVENT(1, "accepted", "a@x") EVENT(2, "accepted", "b@x")
+                                 EVENT(3, "delivered", "a@x") EVENT(4, "bounced", "b@y"));
+    assert_int_equal(run("log --since-seq 1 --json --to b@*"), 0);
+    assert_string_equal(out, EVENT(2, "accepted", "b@x") EVENT(4, "bounced", "b@y"));
+    assert_int_equal(run("log --event bounced"), 0);
+    assert_string_equal(out, "2026-01-02 03:04:05  bounced    Q4  <> -> b@y\n");
+    assert_int_equal(run("log --id Q9"), CLI_NOTHING);
+    assert_int_equal(run("log --since-seq x"), CLI_USAGE);
+    assert_int_equal(run("log Q1"), CLI_USAGE);
+    assert_int_equal(run("log --schema"), 0);
+    json_t *schema = json_loads(out, 0, NULL);
+    assert_non_null(schema);
+    json_decref(schema);
+}
+
+/* Each help fits a screen and shows an example. */
+static void test_help(void **state)
+{
+    (void)state;
+    static const char *const lines[] = {
+        "init --help",       "check -h",          "user --help",
+        "user add --help",   "user list --help",  "user remove --help",
+        "user password -h",  "status --help",     "queue --help",
+        "queue list --help", "queue show --help", "queue cat --help",
+        "queue retry -h",    "queue hold -h",     "queue release -h",
+        "queue remove -h",   "log --help",        "reload --help",
+        "drain --help",      "stop --help",       "help"};
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        unsigned height = 0, width = 0;
+        assert_int_equal(run(lines[i]), 0);
+        expect(out, "usage: postwain ");
+        if (strcmp(lines[i], "help") != 0)
+            expect(out, "\nexample");
+        for (const char *p = out; *p; p++) {
+            height += *p == '\n';
+            width = *p == '\n' ? 0 : width + 1;
+            if (width > 100)
+                fail_msg("%s: a line is too long", lines[i]);
+        }
+        if (height > 32)
+            fail_msg("%s: %u lines", lines[i], height);
+    }
+}
+
+static int begin(void **state)
+{
+    (void)state;
+    static const char *const made[] = {"relay", "other"};
+    static const char *const names[] = {"postwain.conf", "cert.pem", "key.pem", "users"};
+    mkdir(FOLDER, 0700);
+    for (size_t i = 0; i < 2; i++)
+        for (size_t k = 0; k < 4; k++) {
+            char path[200];
+            snprintf(path, sizeof path, FOLDER "/new/%s/%s", made[i], names[k]);
+            unlink(path);
+        }
+    write_file(FOLDER "/in", "");
+    write_file(CONF, "hostname = h.test\ncontrol { socket = control.sock }\n"
+                     "log { deliveries = delivery.jsonl }\n");
+    setenv("POSTWAIN_CONFIG", CONF, 1);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_unreachable),
+        cmocka_unit_test(test_list_and_show),
+        cmocka_unit_test(test_cat),
+        cmocka_unit_test(test_act),
+        cmocka_unit_test(test_plain),
+        cmocka_unit_test(test_status),
+        cmocka_unit_test(test_init_user_check),
+        cmocka_unit_test(test_log),
+        cmocka_unit_test(test_help),
+    };
+    return cmocka_run_group_tests(tests, begin, NULL);
+}

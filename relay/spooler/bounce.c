@@ -117,6 +117,7 @@ static void begin(struct core *c, struct bounce *b, const struct message *m)
     size_t bytes = m->place.in_file ? SPOOL_INLINE_MAX : SIZE_MAX;
     struct core_read *r = core_read_new(c, READ_BOUNCE, m, 0, bytes);
     r->dsn = dsn_new(m, b->n);
+    r->dsn->serial = b->serial = ++c->last_serial;
     set_state(c, b, BOUNCE_READING);
     heap_drop(&c->bounce_times, &b->heap_index);
     core_push(c, (struct core_action){.act = CORE_READ, .read = r});
@@ -170,10 +171,10 @@ void bounce_read_done(struct core *c, struct core_read *r)
 
 /* The report must tell of exactly the failures that its record marks as told: all that are due now.
  */
-int bounce_check(struct core *c, uint64_t id)
+int bounce_check(struct core *c, uint64_t id, uint64_t serial)
 {
     struct bounce *b = bounce_find(c, id);
-    if (!b || b->state != BOUNCE_OUT)
+    if (!b || b->state != BOUNCE_OUT || (serial && serial != b->serial))
         return -ESTALE;
     size_t due = count_due(spool_find(c->spool, id));
     if (due == b->n)

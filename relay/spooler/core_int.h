@@ -51,6 +51,7 @@ struct bounce {
     struct mono since;
     size_t heap_index; /* in c->bounce_times, by the next look */
     size_t n;          /* recipients told of in the DSN that is out */
+    uint64_t serial;   /* of that one; grows */
 };
 
 enum read_kind { READ_ASKED, READ_WORK, READ_BOUNCE };
@@ -83,6 +84,7 @@ struct core {
     struct mono batch_not_before;
     struct bounce *bounces;
     struct heap bounce_times;
+    uint64_t last_serial;
     unsigned bounces_out;
     struct {
         struct spooler_control *msg;
@@ -127,7 +129,7 @@ void bounce_wanted(struct core *c, uint64_t id);
 void bounce_poke(struct core *c, uint64_t id); /* something of the message has changed */
 bool bounce_step(struct core *c);
 /* May this store tell of the failures of message id? 0, or -ESTALE. */
-int bounce_check(struct core *c, uint64_t id);
+int bounce_check(struct core *c, uint64_t id, uint64_t serial);
 void bounce_told(struct core *c, uint64_t id);
 void bounce_read_done(struct core *c, struct core_read *r);
 void bounce_free(struct core *c);

@@ -70,7 +70,7 @@ void intake_store(struct core *c, struct spooler_store *s)
 {
     struct envelope *e = &s->envelope;
     MUST(e->n_rcpts >= 1 && e->n_rcpts <= SPOOL_MESSAGE_MAX_RCPTS);
-    int stale = e->dsn_for ? bounce_check(c, e->dsn_for) : 0;
+    int stale = e->dsn_for ? bounce_check(c, e->dsn_for, s->dsn_serial) : 0;
     if (stale < 0 || c->full) {
         refuse(c, s, stale < 0 ? stale : -ENOSPC);
         return;

@@ -35,6 +35,7 @@ struct spooler_store {
     struct envelope envelope; /* slices live until the answer (arena of the asker) */
     struct body *body;       /* whole content when <= SPOOL_INLINE_MAX (taken); else NULL and `id` names a finished body file */
     uint64_t id;             /* from spooler_new_id, in Received: and the 250 */
+    uint64_t dsn_serial;     /* with envelope.dsn_for: the OUT_DSN's, so that a late report is not taken for a newer one; 0: not told */
     /* answer */
     int error;               /* 0: durable. -ENOSPC -> 452 4.3.1, other -> 451 4.3.0; -ESTALE (dsn_for only): the failures have been told
                                 meanwhile or more have come: drop this report, a new OUT_DSN follows if one is due */
@@ -157,6 +158,7 @@ struct out_dsn_rcpt {
 struct out_dsn {
     struct msg msg;
     uint64_t message_id;
+    uint64_t serial; /* copied into spooler_store.dsn_serial */
     struct buf to; /* reverse-path of the failed message */
     struct buf envid;
     struct wall queued;

@@ -18,7 +18,8 @@ struct link {
     struct buf up, down; /* on the wire */
     struct buf content;  /* as the server side has it */
     bool ready, over, silent, closed_by_server, begun;
-    int64_t bytes_left; /* until the wire breaks */
+    int64_t bytes_left;  /* until the wire breaks */
+    int64_t shutdown_us; /* when the receiver stops; 0: never */
     struct smtp_client_txn txn;
     struct slice rcpt_slices[SIM_RCPTS_MAX];
     struct slice to_send; /* content not yet given to the client machine */
@@ -114,6 +115,7 @@ void link_store(struct sim *s, struct link *l, struct sim_message *m, uint64_t d
     for (unsigned i = 0; i < m->n_rcpts; i++)
         sub->rcpts[i].address = slice_str(m->rcpts[i]);
     sub->q.id = m->id;
+    sub->q.dsn_serial = m->serial;
     sub->q.envelope = (struct envelope){.sender = slice_str(m->sender),
                                         .user = slice_str(m->dsn ? "" : sub->user),
                                         .message_id = slice_str(sub->message_id),
@@ -337,6 +339,8 @@ static void txn_done(struct sim *s, struct link *l, const struct smtp_client_act
 {
     if (!l->front) {
         send_result(s, l, TAKE_PTR(l->job), a->verdicts, false, a->reusable);
+        if (sim_chance(s, 20)) /* it may cross the next job */
+            l->shutdown_us = s->now_us + (int64_t)sim_below(s, 150000);
         return;
     }
     for (size_t i = 0; i < a->n; i++)
@@ -473,13 +477,17 @@ static void sleep_until_needed(struct sim *s, struct link *l)
         at = mono_min(at, smtp_server_deadline(l->server));
     if (at.ms != MONO_NEVER.ms)
         wake_in(s, l, (at.ms - sim_mono(s).ms + 1) * 1000);
+    if (l->shutdown_us > s->now_us)
+        wake_in(s, l, l->shutdown_us - s->now_us);
 }
 
 void link_step(struct sim *s, struct link *l)
 {
     heap_drop(&s->timers, &l->timer->heap_index);
-    if (!l->front && sim_chance(s, 1) && sim_chance(s, 30))
+    if (l->shutdown_us && s->now_us >= l->shutdown_us) {
         smtp_server_shutdown(l->server, sim_mono(s));
+        l->shutdown_us = 0;
+    }
     tick(s, l);
     bool moved = carry_up(s, l);
     moved = carry_down(s, l) || moved;
@@ -544,6 +552,8 @@ static void open_back(struct sim *s, struct out_work *w)
     struct link *l = link_new(s, false);
     l->conn = conn;
     l->job = w;
+    if (sim_chance(s, 4))
+        l->shutdown_us = s->now_us + (int64_t)sim_below(s, 300000);
 }
 
 void link_order(struct sim *s, struct out_work *w)

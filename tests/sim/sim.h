@@ -28,6 +28,7 @@ struct sim_message {
     unsigned n_rcpts;
     char rcpts[SIM_RCPTS_MAX][64];
     struct buf content;
+    uint64_t serial; /* DSN: of its order */
     uint64_t about_id;                /* DSN: of this message … */
     bool about[SIM_RCPTS_MAX];        /* … these recipients */
     unsigned arrived[SIM_RCPTS_MAX];  /* times that a receiver took it */

@@ -187,6 +187,7 @@ static void report(struct sim *s, struct out_dsn *d)
         struct sim_message *m = sim_message_new(s);
         m->dsn = true;
         m->about_id = d->message_id;
+        m->serial = d->serial;
         m->n_rcpts = 1;
         MUST(d->to.n < sizeof m->rcpts[0]);
         memcpy(m->rcpts[0], d->to.p, d->to.n);
@@ -222,11 +223,14 @@ static void mark_in_flight(struct sim *s, const struct out_work *w)
 
 static void act(struct sim *s, const struct core_action *a)
 {
+    bool slow;
     switch (a->act) {
     case CORE_SEND:
         if (a->msg->type == OUT_WORK)
             mark_in_flight(s, (struct out_work *)(void *)a->msg);
-        sim_after(s, (int64_t)sim_below(s, (uint64_t)(100 * MS)), T_ORDER, a->msg);
+        slow = a->msg->type == OUT_DSN && sim_chance(s, 25);
+        sim_after(s, (int64_t)sim_below(s, (uint64_t)(slow ? 70 * SECOND : 100 * MS)), T_ORDER,
+                  a->msg);
         break;
     case CORE_ANSWER:
         if (a->msg->type == SPOOLER_STORE)
@@ -341,22 +345,21 @@ static void process_dies(struct sim *s)
     links_drop_all(s);
     drop_timers(s);
     struct core_action a;
-    while (core_next(s->core, &a)) { /* orders and answers that it had ready */
-        if (a.act == CORE_SEND)
-            spooler_order_free(a.msg);
-        else if (a.act == CORE_ANSWER && a.msg->type == SPOOLER_STORE)
-            link_stored(s, (struct spooler_store *)(void *)a.msg);
-        else if (a.act == CORE_ANSWER)
-            spooler_request_free(a.msg);
-        else if (a.act == CORE_READ)
-            core_read_done(s->core, a.read);
-        else
-            break; /* the last batch fails below */
-    }
-    if (a.act == CORE_BATCH) {
+    while (core_next(s->core, &a)) { /* orders and answers that it had ready; batches fail */
         struct err e;
-        spool_batch_run(a.batch);
-        core_batch_done(s->core, a.batch, &e);
+        if (a.act == CORE_SEND) {
+            spooler_order_free(a.msg);
+        } else if (a.act == CORE_READ) {
+            core_read_done(s->core, a.read);
+        } else if (a.act == CORE_BATCH) {
+            spool_batch_run(a.batch);
+            core_batch_done(s->core, a.batch, &e);
+            break;
+        } else if (a.msg->type == SPOOLER_STORE) {
+            link_stored(s, (struct spooler_store *)(void *)a.msg);
+        } else {
+            spooler_request_free(a.msg);
+        }
     }
     core_free(s->core);
     spool_close(s->spool);

@@ -498,7 +498,6 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(refused),         T(no_answer),          T(bad_source),     T(source_and_names),
         T(close_sends_all), T(close_while_paused), T(close_gives_up), T(abort_sends_nothing),
         T(close_within),    T(half_close),         T(peer_resets),    T(reset_while_paused),
         T(early_refusal),   T(input_waits),        T(output_waits),   T(deadlines),

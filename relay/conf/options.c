@@ -33,16 +33,16 @@ static const char *const section_names[] = {
 _Static_assert(sizeof section_names / sizeof *section_names == S_COUNT, "one name a section");
 
 static const char *const section_help[] = {
-    "Outside of any section",
-    "The mail that waits",
-    "The certificate of the listeners",
-    "Where mail comes in. Each listener has a title of its own",
-    "Who may log in",
-    "Looking up where mail goes",
-    "What every destination starts from",
-    "How mail goes out, else by MX. Each has a title of its own; the first that matches is taken",
-    "What is written down",
-    "How the daemon is controlled",
+    "Outside of any section.",
+    "The mail that waits.",
+    "The certificate of the listeners.",
+    "Where mail comes in. Each listener has a title of its own.",
+    "Who may log in.",
+    "Looking up where mail goes.",
+    "What every destination starts from.",
+    "How mail goes out, else by MX. Each has a title of its own; the first that matches is taken.",
+    "What is written down.",
+    "How the daemon is controlled.",
 };
 _Static_assert(sizeof section_help / sizeof *section_help == S_COUNT, "one line a section");
 
@@ -64,16 +64,29 @@ const struct option *option_find(enum conf_section s, const char *key)
     return NULL;
 }
 
-/* mdoc: a line that begins with a dot or an apostrophe is a request, a new sentence a new line. */
+#define MDOC_WIDTH 78
+
+/* mdoc: a new sentence is a new line, no line is long, and none begins with a dot or an apostrophe
+ * by chance. */
+static void mdoc_sentence(struct buf *out, struct slice sentence)
+{
+    for (size_t column = 0; sentence.n;) {
+        struct slice word = slice_cut(&sentence, ' ');
+        if (column)
+            buf_add_u8(out, column + 1 + word.n > MDOC_WIDTH ? '\n' : ' ');
+        column = column && column + 1 + word.n <= MDOC_WIDTH ? column + 1 + word.n : word.n;
+        if (column == word.n && word.n && (word.p[0] == '.' || word.p[0] == '\''))
+            buf_add_str(out, "\\&");
+        buf_add(out, word);
+    }
+    buf_add_u8(out, '\n');
+}
+
 static void mdoc_sentences(struct buf *out, const char *text)
 {
     for (struct slice rest = slice_str(text); rest.n;) {
         size_t end = slice_find_slice(rest, SLICE_LIT(". "));
-        struct slice sentence = slice_head(rest, end + 1);
-        if (sentence.n && (sentence.p[0] == '.' || sentence.p[0] == '\''))
-            buf_add_str(out, "\\&");
-        buf_add(out, sentence);
-        buf_add_u8(out, '\n');
+        mdoc_sentence(out, slice_head(rest, end + 1));
         rest = slice_skip(rest, end + 2);
     }
 }
@@ -95,8 +108,10 @@ void options_mdoc(struct buf *out)
 {
     for (enum conf_section s = S_TOP; s < S_COUNT; s++) {
         if (s != S_TOP)
-            buf_addf(out, ".Ss %s%s\n", section_name(s), section_has_title(s) ? " \"title\"" : "");
-        buf_addf(out, "%s.\n.Bl -tag -width Ds\n", section_help[s]);
+            buf_addf(out, ".Ss %s%s\n", section_name(s),
+                     section_has_title(s) ? " \\(dqtitle\\(dq" : "");
+        mdoc_sentences(out, section_help[s]);
+        buf_add_str(out, ".Bl -tag -width Ds\n");
         for (size_t i = 0; i < n_options; i++)
             if (options[i].section == s && options[i].help)
                 mdoc_option(out, &options[i]);

@@ -70,7 +70,7 @@ static void stop(struct inbound *in)
     close_listeners(in);
     struct session *s, *next;
     DL_FOREACH_SAFE (in->sessions, s, next) {
-        session_stop(s, loop_now(in->loop));
+        served_shutdown(&s->served);
     }
 }
 
@@ -155,8 +155,8 @@ static bool on_accept(void *ctx, struct net_conn *c, const struct net_handler **
             net_conn_send(c, SLICE_LIT("421 4.7.0 Too many connections, try again later\r\n"));
         return false;
     }
-    *ret_h = &session_handler;
-    *ret_ctx = session_new(in, index, l->slot, c);
+    *ret_h = &served_handler;
+    *ret_ctx = &session_new(in, index, l->slot, c)->served;
     return true;
 }
 

@@ -37,17 +37,17 @@ void intake_begin(struct session *s)
 
 static const char *protocol(const struct session *s)
 {
-    if (!smtp_server_esmtp(s->smtp))
+    if (!smtp_server_esmtp(s->served.smtp))
         return "SMTP";
-    bool auth = s->auth.user, tls = smtp_server_tls(s->smtp);
+    bool auth = s->auth.user, tls = smtp_server_tls(s->served.smtp);
     return tls ? (auth ? "ESMTPSA" : "ESMTPS") : (auth ? "ESMTPA" : "ESMTP");
 }
 
 static void write_received(struct session *s, struct slice id, struct buf *out)
 {
-    struct tls_info tls = net_conn_tls_info(s->conn);
+    struct tls_info tls = net_conn_tls_info(s->served.conn);
     struct received_info r = {
-        .helo = smtp_server_helo(s->smtp),
+        .helo = smtp_server_helo(s->served.smtp),
         .client_ip = slice_str(s->names.peer_ip),
         .hostname = slice_str(s->conf->hostname),
         .queue_id = id,
@@ -136,7 +136,7 @@ void intake_body(struct session *s, struct slice piece, struct mono now)
     if (t->step_out && t->content.n > PIECE_MAX)
         t->held = true; /* taken when the step comes back: back pressure up to the socket */
     else
-        smtp_server_body_taken(s->smtp, now);
+        smtp_server_body_taken(s->served.smtp, now);
 }
 
 static void refuse_commit(struct session *s, const struct smtp_reply *r)
@@ -154,7 +154,7 @@ static void fill_envelope(struct session *s, struct envelope *e)
         .sender = s->sender,
         .user = s->auth.user ? slice_str(s->auth.user) : SLICE_NONE,
         .client_ip = slice_str(s->names.peer_ip),
-        .client_helo = smtp_server_helo(s->smtp),
+        .client_helo = smtp_server_helo(s->served.smtp),
         .listener = slice_str(s->listener->name),
         .session_id = slice_str(s->id),
         .auth_mech = s->auth.user ? slice_str(s->auth.mechanism) : SLICE_NONE,
@@ -247,12 +247,12 @@ void intake_body_answer(struct session *s, struct spooler_body *b)
         return;
     }
     if (t->error)
-        smtp_server_body_refuse(s->smtp, disk_reply(t->error));
+        smtp_server_body_refuse(s->served.smtp, disk_reply(t->error));
     if (t->held) {
         t->held = false;
-        smtp_server_body_taken(s->smtp, loop_now(s->in->loop));
+        smtp_server_body_taken(s->served.smtp, loop_now(s->in->loop));
     }
-    session_resume(s);
+    served_resume(&s->served);
 }
 
 void intake_store_answer(struct session *s, struct spooler_store *st)

@@ -9,6 +9,7 @@
 #include "relay/loop/worker.h"
 #include "relay/mail/header.h"
 #include "relay/net/addr.h"
+#include "relay/net/served.h"
 #include "relay/smtp/server.h"
 
 #define SESSION_ID_SIZE 40
@@ -63,12 +64,11 @@ struct session {
     struct tls_context *tls;
     const struct conf_listener *listener;
     size_t slot;
-    struct net_conn *conn;
+    struct served served;
     struct net_names names;
     struct smtp_server_conf smtp_conf;
-    struct smtp_server *smtp;
     char id[SESSION_ID_SIZE];
-    bool trusted, closed, pumping, handshaking;
+    bool trusted, closed;
     unsigned pending; /* requests out that will come back to this session */
     struct auth auth;
     /* the transaction */
@@ -82,13 +82,10 @@ struct session {
 
 /* session.c */
 struct session *session_new(struct inbound *in, size_t listener, size_t slot, struct net_conn *c);
-extern const struct net_handler session_handler;
-void session_stop(struct session *s, struct mono now);
-/* An answer that took its time: gives it to the machine and goes on. */
+/* The answer to the open question, now or later; nothing happens when the client is gone. */
 void session_answer(struct session *s, const struct smtp_reply *r);
 /* A request came back; false: the session is over and has been freed. */
 bool session_back(struct session *s);
-void session_resume(struct session *s);
 
 /* intake.c */
 void intake_begin(struct session *s);

@@ -17,7 +17,7 @@ static void add_session(struct buf *f, struct session *s)
     if (s->auth.user)
         event_add_str(f, EV_USER, slice_str(s->auth.user));
     event_add_str(f, EV_CLIENT_IP, slice_str(s->names.peer_ip));
-    event_add_str(f, EV_CLIENT_HELO, smtp_server_helo(s->smtp));
+    event_add_str(f, EV_CLIENT_HELO, smtp_server_helo(s->served.smtp));
     event_add_str(f, EV_LISTENER, slice_str(s->listener->name));
     event_add_str(f, EV_SESSION_ID, slice_str(s->id));
     if (s->auth.user && s->auth.mechanism)

@@ -13,8 +13,6 @@
 #include <stdlib.h>
 #include <utlist.h>
 
-#define HANDSHAKE_MS 30000
-#define UNSENT_MAX 65536 /* a client that does not read its replies gets no further ones made */
 #define DATA_TIMEOUT_MS (3 * 60 * 1000)
 #define MIN_DATA_RATE 100
 #define MAX_ERRORS 20
@@ -31,15 +29,13 @@ static const struct smtp_reply reply_full =
 static const struct smtp_reply reply_memory =
     SMTP_REPLY_INIT(452, 4, 5, 3, "Too many recipients for one message, send the rest in another");
 
-static void pump(struct session *s, struct mono now);
-
 static void session_free(struct session *s)
 {
     MUST(s->closed && s->pending == 0);
     intake_abort(s);
     auth_done(&s->auth);
     arena_done(&s->arena);
-    smtp_server_free(s->smtp);
+    served_done(&s->served);
     tls_context_unref(s->tls);
     conf_unref(s->conf);
     free(s->rcpts);
@@ -59,17 +55,7 @@ bool session_back(struct session *s)
 
 void session_answer(struct session *s, const struct smtp_reply *r)
 {
-    struct mono now = loop_now(s->in->loop);
-    smtp_server_answer(s->smtp, r, now);
-    if (!s->pumping)
-        session_resume(s);
-}
-
-void session_resume(struct session *s)
-{
-    pump(s, loop_now(s->in->loop));
-    if (!s->closed)
-        net_conn_resume(s->conn);
+    served_answer(&s->served, r);
 }
 
 static void reset_transaction(struct session *s)
@@ -83,7 +69,7 @@ static void reset_transaction(struct session *s)
 static const struct smtp_reply *judge_mail(struct session *s, const struct smtp_mail *m)
 {
     reset_transaction(s);
-    if (!s->trusted && !smtp_server_authenticated(s->smtp))
+    if (!s->trusted && !smtp_server_authenticated(s->served.smtp))
         return &reply_no_access;
     if (spooler_accepting(s->in->shared->spooler) != 0)
         return &reply_full;
@@ -128,24 +114,10 @@ static void ask_rcpt(struct session *s, const struct smtp_rcpt *rcpt)
     session_answer(s, r);
 }
 
-static void flush(struct session *s)
+static void act(void *ctx, const struct smtp_server_action *a, struct mono now)
 {
-    struct slice out = smtp_server_output(s->smtp);
-    if (out.n == 0 || net_conn_unsent(s->conn) > UNSENT_MAX)
-        return;
-    net_conn_send(s->conn, out);
-    smtp_server_sent(s->smtp, out.n);
-}
-
-static void act(struct session *s, const struct smtp_server_action *a, struct mono now)
-{
+    struct session *s = ctx;
     switch (a->act) {
-    case SRV_STARTTLS:
-        flush(s);
-        s->handshaking = true;
-        net_conn_start_tls(s->conn, s->tls, true, SLICE_NONE);
-        net_conn_deadline(s->conn, mono_add(now, HANDSHAKE_MS));
-        break;
     case SRV_ASK_AUTH:
         auth_step(s, a->mechanism, a->response, a->has_response);
         break;
@@ -171,93 +143,19 @@ static void act(struct session *s, const struct smtp_server_action *a, struct mo
         session_rejected(s, &a->refused, a->mail ? a->mail->path : s->sender,
                          a->rcpt ? a->rcpt->path : SLICE_NONE);
         break;
+    case SRV_STARTTLS:
     case SRV_CLOSE:
-        flush(s);
-        net_conn_close(s->conn);
-        break;
+        UNREACHABLE(); /* the driver's own */
     }
 }
 
-static void pump(struct session *s, struct mono now)
-{
-    if (s->closed)
-        return;
-    s->pumping = true;
-    struct smtp_server_action a;
-    while (smtp_server_next(s->smtp, &a))
-        act(s, &a, now);
-    s->pumping = false;
-    flush(s);
-    if (!s->handshaking)
-        net_conn_deadline(s->conn, smtp_server_deadline(s->smtp));
-}
-
-static size_t on_bytes(void *ctx, struct slice in, struct mono now)
+static void on_tls(void *ctx, bool ok, const char *why)
 {
     struct session *s = ctx;
-    size_t taken = 0;
-    for (size_t n; taken < in.n; taken += n) {
-        n = smtp_server_bytes(s->smtp, slice_skip(in, taken), now);
-        pump(s, now);
-        if (n == 0)
-            break;
-    }
-    return taken;
-}
-
-static void begin(struct session *s, bool tls, struct mono now)
-{
-    s->smtp = smtp_server_new(&s->smtp_conf, tls, now);
-    pump(s, now);
-}
-
-static void on_tls(void *ctx, bool ok, const char *why, struct mono now)
-{
-    struct session *s = ctx;
-    s->handshaking = false;
-    if (!ok) {
+    auth_reset(&s->auth);
+    if (!ok)
         LOG(LV_INFO, "tls_failed", LOG_S("client_ip", s->names.peer_ip), LOG_S("session_id", s->id),
             LOG_S("reason", why));
-        net_conn_abort(s->conn);
-    } else if (!s->smtp) {
-        begin(s, true, now);
-    } else {
-        auth_reset(&s->auth);
-        smtp_server_tls_started(s->smtp, now);
-        pump(s, now);
-    }
-}
-
-static void on_sent(void *ctx, struct mono now)
-{
-    struct session *s = ctx;
-    if (s->smtp && smtp_server_output(s->smtp).n > 0) {
-        pump(s, now);
-        net_conn_resume(s->conn);
-    }
-}
-
-static void on_deadline(void *ctx, struct mono now)
-{
-    struct session *s = ctx;
-    if (!s->smtp || s->handshaking) {
-        net_conn_abort(s->conn);
-        return;
-    }
-    smtp_server_tick(s->smtp, now);
-    pump(s, now);
-}
-
-static void on_eof(void *ctx, int err, struct mono now)
-{
-    struct session *s = ctx;
-    (void)err;
-    if (!s->smtp) {
-        net_conn_abort(s->conn);
-        return;
-    }
-    smtp_server_eof(s->smtp);
-    pump(s, now);
 }
 
 static void on_closed(void *ctx)
@@ -265,22 +163,12 @@ static void on_closed(void *ctx)
     struct session *s = ctx;
     struct inbound *in = s->in;
     s->closed = true;
-    s->conn = NULL;
     DL_DELETE(in->sessions, s);
     clients_leave(in->shared->clients, s->names.peer_ip, s->slot);
     metric_add(M_SESSIONS_IN_OPEN, -1);
     if (s->pending == 0)
         session_free(s);
 }
-
-const struct net_handler session_handler = {
-    .on_bytes = on_bytes,
-    .on_tls = on_tls,
-    .on_sent = on_sent,
-    .on_deadline = on_deadline,
-    .on_eof = on_eof,
-    .on_closed = on_closed,
-};
 
 static bool is_trusted(const struct conf_listener *l, const struct net_names *names)
 {
@@ -321,9 +209,9 @@ static void configure(struct session *s)
 
 struct session *session_new(struct inbound *in, size_t listener, size_t slot, struct net_conn *c)
 {
+    static const struct served_by by = {.act = act, .tls = on_tls, .closed = on_closed};
     struct session *s = must_alloc(sizeof *s);
     s->in = in;
-    s->conn = c;
     s->slot = slot;
     s->conf = conf_ref(in->conf);
     s->tls = in->tls;
@@ -339,20 +227,7 @@ struct session *session_new(struct inbound *in, size_t listener, size_t slot, st
     DL_APPEND(in->sessions, s);
     metric_add(M_SESSIONS_IN, 1);
     metric_add(M_SESSIONS_IN_OPEN, 1);
-    struct mono now = loop_now(in->loop);
-    if (s->listener->tls == CONF_TLS_IMPLICIT)
-        net_conn_deadline(c, mono_add(now, HANDSHAKE_MS));
-    else
-        begin(s, false, now);
+    served_begin(&s->served, c, &s->smtp_conf, s->tls, s->listener->tls == CONF_TLS_IMPLICIT, &by,
+                 s);
     return s;
-}
-
-void session_stop(struct session *s, struct mono now)
-{
-    if (!s->smtp) {
-        net_conn_abort(s->conn);
-        return;
-    }
-    smtp_server_shutdown(s->smtp, now);
-    pump(s, now);
 }

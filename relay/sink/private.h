@@ -3,9 +3,8 @@
 #include "relay/base/arena.h"
 #include "relay/loop/worker.h"
 #include "relay/mail/address.h"
-#include "relay/net/net.h"
+#include "relay/net/served.h"
 #include "relay/sink/maildir.h"
-#include "relay/smtp/server.h"
 
 #define SINK_LISTEN_MAX 8
 #define SINK_RCPTS_MAX 1000
@@ -52,7 +51,7 @@ struct sink {
 /* session.c */
 bool session_accept(void *ctx, struct net_conn *c, const struct net_handler **ret_h,
                     void **ret_ctx);
-void session_stop_all(struct sink *k, struct mono now);
+void session_stop_all(struct sink *k);
 /* A job of the disk is done (port), or will never be looked at (when the loop is over). */
 void session_on_filed(void *ctx, struct msg *m);
 void session_on_late(void *ctx, struct mono now);

@@ -1,5 +1,5 @@
 /*
- * The driver of one SMTP session: the machine's questions are answered at once, except the last
+ * The questions of one SMTP session are answered at once, except the last
  * one: a message is handed to the disk thread, and its reply is the disk's answer.
  */
 #include "relay/base/defer.h"
@@ -10,15 +10,12 @@
 #include <stdlib.h>
 #include <utlist.h>
 
-#define HANDSHAKE_MS 30000
-#define UNSENT_MAX 65536
 #define TXN_ARENA_MAX (512u * 1024)
 
 struct session {
     struct sink *sink;
-    struct net_conn *conn;
-    struct smtp_server *smtp;
-    bool closed, handshaking;
+    struct served served;
+    bool closed;
     unsigned pending; /* jobs out */
     struct arena arena;
     struct slice sender;
@@ -118,11 +115,11 @@ static void take_body(struct session *s, struct slice piece, struct mono now)
 {
     struct err e = {0};
     if (begin_filing(s, &e) == 0 && filing_add(s->filing, piece, &e) == 0) {
-        smtp_server_body_taken(s->smtp, now);
+        smtp_server_body_taken(s->served.smtp, now);
         return;
     }
     LOG(LV_ERROR, "not_filed", LOG_S("problem", e.text));
-    smtp_server_body_refuse(s->smtp, &reply_disk);
+    smtp_server_body_refuse(s->served.smtp, &reply_disk);
 }
 
 static void run_job(struct worker_job *w)
@@ -131,12 +128,12 @@ static void run_job(struct worker_job *w)
     j->error = filing_finish(j->filing, j->session->sink->options.maildir, &j->why);
 }
 
-static void commit(struct session *s, struct mono now)
+static void commit(struct session *s)
 {
     struct err e = {0};
     if (begin_filing(s, &e) < 0) { /* a message without content */
         LOG(LV_ERROR, "not_filed", LOG_S("problem", e.text));
-        smtp_server_answer(s->smtp, &reply_disk, now);
+        served_answer(&s->served, &reply_disk);
         return;
     }
     struct job *j = must_alloc(sizeof *j);
@@ -150,123 +147,49 @@ static void commit(struct session *s, struct mono now)
 
 /* ---- the dialogue ---- */
 
-static void flush(struct session *s)
+static void act(void *ctx, const struct smtp_server_action *a, struct mono now)
 {
-    struct slice out = smtp_server_output(s->smtp);
-    if (out.n == 0 || net_conn_unsent(s->conn) > UNSENT_MAX)
-        return;
-    net_conn_send(s->conn, out);
-    smtp_server_sent(s->smtp, out.n);
-}
-
-static void act(struct session *s, const struct smtp_server_action *a, struct mono now)
-{
+    struct session *s = ctx;
     switch (a->act) {
-    case SRV_STARTTLS:
-        flush(s);
-        s->handshaking = true;
-        net_conn_start_tls(s->conn, s->sink->tls, true, SLICE_NONE);
-        net_conn_deadline(s->conn, mono_add(now, HANDSHAKE_MS));
-        break;
     case SRV_ASK_MAIL:
         forget(s);
         s->sender = arena_dup(&s->arena, a->mail->path);
-        smtp_server_answer(s->smtp, &reply_ok, now);
+        served_answer(&s->served, &reply_ok);
         break;
     case SRV_ASK_RCPT:
-        smtp_server_answer(s->smtp, take_rcpt(s, a->rcpt->path), now);
+        served_answer(&s->served, take_rcpt(s, a->rcpt->path));
         break;
     case SRV_BODY:
         take_body(s, a->body, now);
         break;
     case SRV_COMMIT:
-        commit(s, now);
+        commit(s);
         break;
     case SRV_ABORT:
         forget(s);
-        break;
-    case SRV_CLOSE:
-        flush(s);
-        net_conn_close(s->conn);
         break;
     case SRV_ASK_AUTH: /* not offered */
     case SRV_AUTH_CANCELLED:
     case SRV_REFUSED:
         break;
+    case SRV_STARTTLS:
+    case SRV_CLOSE:
+        UNREACHABLE(); /* the driver's own */
     }
 }
 
-static void pump(struct session *s, struct mono now)
+static void on_tls(void *ctx, bool ok, const char *why)
 {
-    if (s->closed)
-        return;
-    struct smtp_server_action a;
-    while (smtp_server_next(s->smtp, &a))
-        act(s, &a, now);
-    flush(s);
-    if (!s->handshaking)
-        net_conn_deadline(s->conn, smtp_server_deadline(s->smtp));
-}
-
-static size_t on_bytes(void *ctx, struct slice in, struct mono now)
-{
-    struct session *s = ctx;
-    size_t taken = 0;
-    for (size_t n; taken < in.n; taken += n) {
-        n = smtp_server_bytes(s->smtp, slice_skip(in, taken), now);
-        pump(s, now);
-        if (n == 0)
-            break;
-    }
-    return taken;
-}
-
-static void on_tls(void *ctx, bool ok, const char *why, struct mono now)
-{
-    struct session *s = ctx;
-    s->handshaking = false;
-    if (!ok) {
+    (void)ctx;
+    if (!ok)
         LOG(LV_INFO, "tls_failed", LOG_S("reason", why));
-        net_conn_abort(s->conn);
-        return;
-    }
-    smtp_server_tls_started(s->smtp, now);
-    pump(s, now);
-}
-
-static void on_sent(void *ctx, struct mono now)
-{
-    struct session *s = ctx;
-    if (smtp_server_output(s->smtp).n > 0) {
-        pump(s, now);
-        net_conn_resume(s->conn);
-    }
-}
-
-static void on_deadline(void *ctx, struct mono now)
-{
-    struct session *s = ctx;
-    if (s->handshaking) {
-        net_conn_abort(s->conn);
-        return;
-    }
-    smtp_server_tick(s->smtp, now);
-    pump(s, now);
-}
-
-static void on_eof(void *ctx, int err, struct mono now)
-{
-    struct session *s = ctx;
-    (void)err;
-    smtp_server_eof(s->smtp);
-    pump(s, now);
 }
 
 static void session_free(struct session *s)
 {
     filing_free(s->filing);
     arena_done(&s->arena);
-    smtp_server_free(s->smtp);
+    served_done(&s->served);
     free(s->rcpts);
     free(s);
 }
@@ -276,7 +199,6 @@ static void on_closed(void *ctx)
     struct session *s = ctx;
     struct sink *k = s->sink;
     s->closed = true;
-    s->conn = NULL;
     DL_DELETE(k->sessions, s);
     if (s->pending == 0)
         session_free(s);
@@ -286,35 +208,23 @@ static void on_closed(void *ctx)
 
 bool session_accept(void *ctx, struct net_conn *c, const struct net_handler **ret_h, void **ret_ctx)
 {
-    static const struct net_handler handler = {
-        .on_bytes = on_bytes,
-        .on_tls = on_tls,
-        .on_sent = on_sent,
-        .on_deadline = on_deadline,
-        .on_eof = on_eof,
-        .on_closed = on_closed,
-    };
+    static const struct served_by by = {.act = act, .tls = on_tls, .closed = on_closed};
     struct sink *k = ctx;
-    struct mono now = loop_now(k->loop);
     struct session *s = must_alloc(sizeof *s);
     s->sink = k;
-    s->conn = c;
     arena_init(&s->arena, TXN_ARENA_MAX);
-    s->smtp = smtp_server_new(&k->smtp, false, now);
     DL_APPEND(k->sessions, s);
-    *ret_h = &handler;
-    *ret_ctx = s;
-    pump(s, now);
+    *ret_h = &served_handler;
+    *ret_ctx = &s->served;
+    served_begin(&s->served, c, &k->smtp, k->tls, false, &by, s);
     return true;
 }
 
-void session_stop_all(struct sink *k, struct mono now)
+void session_stop_all(struct sink *k)
 {
     struct session *s, *next;
-    DL_FOREACH_SAFE (k->sessions, s, next) {
-        smtp_server_shutdown(s->smtp, now);
-        pump(s, now);
-    }
+    DL_FOREACH_SAFE (k->sessions, s, next)
+        served_shutdown(&s->served);
 }
 
 /* ---- answers of the disk ---- */
@@ -334,19 +244,14 @@ static void job_free(struct job *j)
         session_free(s);
 }
 
-static void answer(struct job *j, struct mono now)
+static void answer(struct job *j)
 {
     struct session *s = j->session;
     const char *slash = strrchr(j->filing->path, '/');
     DEFER(buf_done) struct buf text = BUF_MAX(600);
     buf_addf(&text, "Ok: filed as %s", slash ? slash + 1 : j->filing->path);
     struct smtp_reply r = {250, {2, 0, 0}, buf_slice(&text)};
-    if (!s->closed) {
-        smtp_server_answer(s->smtp, j->error ? &reply_disk : &r, now);
-        pump(s, now);
-        if (!s->closed)
-            net_conn_resume(s->conn);
-    }
+    served_answer(&s->served, j->error ? &reply_disk : &r);
     job_free(j);
 }
 
@@ -371,7 +276,7 @@ void session_on_filed(void *ctx, struct msg *m)
     struct mono now = loop_now(k->loop);
     say(j);
     if (k->options.delay_ms == 0) {
-        answer(j, now);
+        answer(j);
         return;
     }
     j->due = mono_add(now, k->options.delay_ms);
@@ -389,7 +294,7 @@ void session_on_late(void *ctx, struct mono now)
     while (k->late && mono_reached(k->late->due, now)) {
         struct job *j = k->late;
         k->late = j->next;
-        answer(j, now);
+        answer(j);
     }
     if (k->late)
         deadline_set(k->loop, &k->late_at, k->late->due);

@@ -99,7 +99,7 @@ static void on_signal(uv_signal_t *h, int signum)
     for (size_t i = 0; i < k->n_listeners; i++)
         net_listener_close(k->listeners[i]);
     deadline_set(k->loop, &k->give_up, mono_add(now, STOP_MS));
-    session_stop_all(k, now);
+    session_stop_all(k);
 }
 
 static void watch(struct sink *k, uv_signal_t *h, int signum)

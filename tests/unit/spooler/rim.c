@@ -1,0 +1,294 @@
+/* The spooler's thread as its users meet it: by messages, with real files. */
+#include "queue/id.h"
+#include "relay/base/must.h"
+#include "relay/spooler/requests.h"
+#include "relay/spooler/spooler.h"
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+/* One loop plays all the rest of the house; the test's thread runs it until it has seen what it
+ * wants. */
+struct house {
+    char folder[64];
+    struct spooler *spooler;
+    struct loop *loop;
+    struct inbox *inbox;
+    struct port port;
+    struct deadline too_long;
+    unsigned wanted, n_wanted; /* so many of this type */
+    struct msg *seen[16];      /* answers and orders, in order */
+    struct mono at[16];
+    size_t n;
+    int64_t sync_delay_ms;
+    _Atomic unsigned events;
+};
+
+static void on_message(void *ctx, struct msg *m)
+{
+    struct house *h = ctx;
+    assert_true(h->n < 16);
+    h->at[h->n] = mono_now();
+    h->seen[h->n++] = m;
+    if (m->type == h->wanted && --h->n_wanted == 0)
+        loop_stop(h->loop);
+}
+
+static void on_too_long(void *ctx, struct mono now)
+{
+    (void)ctx;
+    (void)now;
+    fail_msg("no answer in 20 s");
+}
+
+static void on_event(void *ctx, const struct event *e)
+{
+    struct house *h = ctx;
+    assert_true(e->seq > 0);
+    h->events++;
+}
+
+static void begin(struct house *h)
+{
+    struct err e = {0};
+    struct spool_report report;
+    struct spooler_conf c = {.path = h->folder,
+                             .retry = {.pause_s = {60}, .n = 1},
+                             .lifetime_s = 86400,
+                             .node = SLICE_LIT("t"),
+                             .segment_bytes = 1 << 20,
+                             .sync_delay_ms = h->sync_delay_ms};
+    h->loop = loop_new("test", 0);
+    h->inbox = inbox_new(h->loop, NULL, NULL);
+    h->port = (struct port){h->inbox, on_message, h};
+    deadline_init(h->loop, &h->too_long, on_too_long, h);
+    deadline_set(h->loop, &h->too_long, mono_add(mono_now(), 20000));
+    assert_int_equal(spooler_new(&h->spooler, &c, &report, &e), 0);
+    const struct port *ports[] = {&h->port};
+    spooler_set_outbound(h->spooler, ports, 1);
+    spooler_set_events(h->spooler, on_event, h);
+    assert_int_equal(spooler_start(h->spooler), 0);
+}
+
+static void drop(struct msg *m)
+{
+    if (m->type >= OUT_RESOLVE)
+        spooler_order_free(m);
+    else
+        spooler_request_free(m);
+}
+
+static void finish(struct house *h)
+{
+    spooler_free(h->spooler);
+    inbox_free(h->inbox, drop);
+    loop_free(h->loop);
+    for (size_t i = 0; i < h->n; i++)
+        drop(h->seen[i]);
+    h->n = 0;
+}
+
+static struct msg *last(struct house *h, unsigned type)
+{
+    for (size_t i = h->n; i > 0; i--)
+        if (h->seen[i - 1]->type == type)
+            return h->seen[i - 1];
+    return NULL;
+}
+
+/* A loop that was stopped has ended for good: one wait a house. */
+static void run_until_n(struct house *h, unsigned type, unsigned n)
+{
+    h->wanted = type;
+    h->n_wanted = n;
+    loop_run_here(h->loop);
+    assert_non_null(last(h, type));
+}
+
+static void run_until(struct house *h, unsigned type)
+{
+    run_until_n(h, type, 1);
+}
+
+static int setup(void **state)
+{
+    struct house *h = must_alloc(sizeof *h);
+    snprintf(h->folder, sizeof h->folder, "/tmp/pw-spooler-XXXXXX");
+    assert_non_null(mkdtemp(h->folder));
+    *state = h;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct house *h = *state;
+    char command[128];
+    snprintf(command, sizeof command, "rm -rf %s", h->folder);
+    assert_int_equal(system(command), 0);
+    free(h);
+    return 0;
+}
+
+static const struct envelope_rcpt rcpt = {.address = {(const uint8_t *)"r@a.test", 8}};
+
+static uint64_t store(struct house *h, size_t n_body, uint64_t body_file)
+{
+    struct spooler_store *q = must_alloc(sizeof *q);
+    q->msg.type = SPOOLER_STORE;
+    q->reply = &h->port;
+    q->id = body_file ? body_file : spooler_new_id(wall_now());
+    q->envelope = (struct envelope){.sender = SLICE_LIT("a@x.test"),
+                                    .message_id = SLICE_LIT("<m@x>"),
+                                    .size = n_body,
+                                    .rcpts = &rcpt,
+                                    .n_rcpts = 1};
+    if (!body_file) {
+        q->body = body_new(n_body);
+        memset(q->body->bytes, 'x', n_body);
+    }
+    uint64_t id = q->id;
+    port_send(spooler_port(h->spooler), &q->msg);
+    return id;
+}
+
+/* Promise 2: the answer is never earlier than the sync; and a restart has the message. */
+static void the_answer_waits_for_the_sync(void **state)
+{
+    struct house *h = *state;
+    h->sync_delay_ms = 300;
+    begin(h);
+    struct mono before = mono_now();
+    store(h, 1000, 0);
+    run_until(h, SPOOLER_STORE);
+    struct spooler_store *answer = (struct spooler_store *)(void *)last(h, SPOOLER_STORE);
+    assert_int_equal(answer->error, 0);
+    assert_null(answer->body);
+    assert_true(h->at[0].ms - before.ms >= 300);
+    finish(h);
+    assert_int_equal(h->events, 1);
+
+    h->sync_delay_ms = 0;
+    begin(h);
+    run_until(h, OUT_RESOLVE); /* it is there and wants to go */
+    finish(h);
+}
+
+static void step(struct house *h, uint64_t id, int what, size_t n)
+{
+    struct spooler_body *b = must_alloc(sizeof *b);
+    b->msg.type = SPOOLER_BODY;
+    b->reply = &h->port;
+    b->id = id;
+    b->step = what;
+    b->bytes = BUF_MAX(n + 1);
+    for (size_t i = 0; i < n; i++)
+        buf_add_u8(&b->bytes, 'b');
+    port_send(spooler_port(h->spooler), &b->msg);
+}
+
+static void read_back(struct house *h, uint64_t id, uint64_t offset, size_t n)
+{
+    struct spooler_read *r = must_alloc(sizeof *r);
+    r->msg.type = SPOOLER_READ;
+    r->reply = &h->port;
+    r->id = id;
+    r->offset = offset;
+    r->n = n;
+    port_send(spooler_port(h->spooler), &r->msg);
+}
+
+static void large_content_is_written_and_read_in_pieces(void **state)
+{
+    struct house *h = *state;
+    begin(h);
+    uint64_t id = spooler_new_id(wall_now());
+    step(h, id, SPOOLER_BODY_WRITE, 200000);
+    step(h, id, SPOOLER_BODY_WRITE, 100000);
+    step(h, id, SPOOLER_BODY_FINISH, 0);
+    step(h, id, SPOOLER_BODY_ABANDON, 0); /* there is nothing left to abandon */
+    run_until_n(h, SPOOLER_BODY, 4);
+    for (size_t i = 0; i < h->n; i++)
+        assert_int_equal(((struct spooler_body *)(void *)h->seen[i])->error, 0);
+    store(h, 300000, id);
+    finish(h); /* the last flush takes it */
+
+    begin(h);
+    read_back(h, id, 299000, 5000);
+    run_until(h, SPOOLER_READ);
+    struct spooler_read *r = (struct spooler_read *)(void *)last(h, SPOOLER_READ);
+    assert_int_equal(r->error, 0);
+    assert_int_equal(r->body->n, 1000);
+    assert_int_equal(r->body->bytes[999], 'b');
+    finish(h);
+}
+
+static void an_unknown_message_cannot_be_read(void **state)
+{
+    struct house *h = *state;
+    begin(h);
+    read_back(h, 12345, 0, SIZE_MAX);
+    run_until(h, SPOOLER_READ);
+    assert_int_equal(((struct spooler_read *)(void *)last(h, SPOOLER_READ))->error, -ENOENT);
+    finish(h);
+}
+
+/* Promise 12, first half. */
+static void a_spool_has_one_owner(void **state)
+{
+    struct house *h = *state;
+    begin(h);
+    struct spooler *second;
+    struct spool_report report;
+    struct err e = {0};
+    struct spooler_conf c = {.path = h->folder,
+                             .retry = {.pause_s = {60}, .n = 1},
+                             .lifetime_s = 86400,
+                             .node = SLICE_LIT("t")};
+    assert_int_equal(spooler_new(&second, &c, &report, &e), -EWOULDBLOCK);
+    assert_true(e.text[0] != 0);
+    finish(h);
+}
+
+/* What was handed over before the end is not lost by stopping. */
+static void stopping_keeps_what_was_sent(void **state)
+{
+    struct house *h = *state;
+    begin(h);
+    for (int i = 0; i < 50; i++) {
+        struct spooler_note *n = must_alloc(sizeof *n);
+        n->msg.type = SPOOLER_NOTE;
+        n->name = EVENT_REJECTED;
+        n->fields = BUF_MAX(100);
+        event_add_str(&n->fields, EV_SENDER, SLICE_LIT("a@x"));
+        port_send(spooler_port(h->spooler), &n->msg);
+    }
+    finish(h);
+    assert_int_equal(h->events, 50);
+}
+
+static void ids_grow(void **state)
+{
+    (void)state;
+    uint64_t before = 0;
+    for (int i = 0; i < 1000; i++) {
+        uint64_t id = spooler_new_id((struct wall){INT64_C(1800000000) * WALL_SECOND - i});
+        assert_true(id > before);
+        before = id;
+    }
+}
+
+int main(void)
+{
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(the_answer_waits_for_the_sync),     TEST(large_content_is_written_and_read_in_pieces),
+        TEST(an_unknown_message_cannot_be_read), TEST(a_spool_has_one_owner),
+        TEST(stopping_keeps_what_was_sent),      cmocka_unit_test(ids_grow),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

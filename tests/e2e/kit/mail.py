@@ -31,7 +31,7 @@ def body(raw):
 
 def below_trace(raw):
     """The message without the fields that relays and the final delivery put in front."""
-    trace = re.compile(rb"(?i)(return-path|delivered-to|x-original-to|received|x-[a-z-]*sink[a-z-]*):[^\n]*\n([ \t][^\n]*\n)*")
+    trace = re.compile(rb"(?i)(return-path|delivered-to|x-original-to|x-envelope-to|received):[^\n]*\n([ \t][^\n]*\n)*")
     at = 0
     while (m := trace.match(raw, at)) is not None:
         at = m.end()

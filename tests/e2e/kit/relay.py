@@ -227,3 +227,17 @@ def queue_id(reply):
     m = re.search(r"queued as ([0-9A-HJKMNP-TV-Z]{13})", reply)
     assert m, f"no queue id in {reply!r}"
     return m.group(1)
+
+
+def smarthost(sink, name="sink", domains="*", extra=""):
+    """A destination that hands everything for these domains to a sink."""
+    return f'destination "{name}" {{ domains = {{ "{domains}" }}  relay = {{ "{sink.address}:{sink.port}" }}  {extra} }}\n'
+
+
+def by_mx(dns, port):
+    """Pieces of configuration: MX look-ups at the test's DNS server, delivery to this port of whatever address comes out."""
+    return dict(dns=f'servers = {{ "127.0.0.1:{dns.port}" }}', destinations=mx_destination(port))
+
+
+def mx_destination(port):
+    return f'destination "mx" {{ domains = {{ "*" }}  port = {port} }}\n'

@@ -1,0 +1,133 @@
+"""What was refused comes back to its sender as a report that people and programs can read."""
+import email
+import email.policy
+
+import pytest
+
+from kit import mail
+from kit.relay import by_mx, smarthost
+
+
+@pytest.fixture
+def home(dns):
+    """The senders' domain, served by the receiver."""
+    dns.add("home MX 10 mx.home", "mx.home A 127.0.0.11")
+    return "home.test"
+
+
+def read_report(raw):
+    """A DSN as Python's parser sees it: (its fields for people, [fields of each recipient], the returned original)."""
+    report = email.message_from_bytes(raw, policy=email.policy.default)
+    assert report.get_content_type() == "multipart/report"
+    assert report.get_param("report-type") == "delivery-status"
+    assert not report.defects
+    text, status, original = report.iter_parts()
+    assert text.get_content_type() == "text/plain" and text.get_content().strip()
+    assert status.get_content_type() == "message/delivery-status"
+    per_message, *per_recipient = status.get_payload()
+    assert per_message["Reporting-MTA"] == "dns; relay.test" and per_message["Arrival-Date"]
+    assert not any(p.defects for p in report.walk())
+    assert all(b < 0x80 for b in raw.split(b"Content-Type: message/rfc822")[0].split(b"Content-Type: text/rfc822-headers")[0])
+    return report, per_recipient, original
+
+
+def check_envelope(report, sender):
+    assert report["To"].addresses[0].addr_spec == sender
+    assert report["Auto-Submitted"] == "auto-replied"
+    assert report["Return-Path"].strip() == "<>"
+    assert report["Date"] and report["Message-ID"]
+
+
+def test_unknown_user(relay, dns, receiver, home):
+    """A typing error in an address: the sender never learns of it, or cannot tell why."""
+    r = relay(**by_mx(dns, receiver.port))
+    sender, recipient = f"box-typo@{home}", f"nobody@{home}"
+    raw = mail.message(b"Did this arrive?\r\n.dot\r\n", sender, recipient)
+    id = r.send(raw, sender, recipient)
+    [event] = r.wait_final(id)
+    assert event["event"] == "bounced" and event["smtp_code"] == 550 and event["command"] == "rcpt"
+    assert event["enhanced_status"] == "5.1.1" and event["class"] == "bad_mailbox"
+    report, [fields], original = read_report(receiver.wait_mail(sender)[0])
+    check_envelope(report, sender)
+    assert fields["Final-Recipient"] == f"rfc822; {recipient}"
+    assert fields["Action"] == "failed" and fields["Status"] == "5.1.1"
+    assert fields["Remote-MTA"] == "dns; mx.home.test"
+    said = " ".join(fields["Diagnostic-Code"].split())
+    assert said.startswith("smtp; 550 5.1.1") and "User unknown in virtual mailbox table" in said
+    assert original.get_content_type() == "message/rfc822"
+    returned = original.get_payload()[0]
+    assert returned["Message-ID"] == mail.message_id(raw)
+    assert returned.get_content() == "Did this arrive?\n.dot\n"
+    queued = r.wait_event("dsn_queued", queue_id=id)
+    assert r.wait_final(queued["dsn_id"])[0]["event"] == "delivered"
+    assert id in report.get_body().get_content()
+
+
+def test_refused_by_policy_words(relay, sink, dns, receiver, home):
+    """The receiver's own words do not reach the sender."""
+    s = sink("--refuse", "bad*")
+    r = relay(dns=f'servers = {{ "127.0.0.1:{dns.port}" }}',
+              destinations=smarthost(s, domains="away.test") + by_mx(dns, receiver.port)["destinations"])
+    sender = f"box-words@{home}"
+    id = r.send(mail.message(), sender, "bad@away.test")
+    [event] = r.wait_final(id)
+    assert event["event"] == "bounced" and event["smtp_code"] >= 550
+    _, [fields], _ = read_report(receiver.wait_mail(sender)[0])
+    assert event["response"] in " ".join(fields["Diagnostic-Code"].split())
+    assert fields["Status"] == event["enhanced_status"]
+
+
+def test_several_recipients_one_report(relay, sink, dns, receiver, home):
+    """Ten bad addresses in one mail fill the sender's mailbox with ten reports; the good ones are bounced with them."""
+    s = sink("--refuse", "bad*")
+    r = relay(dns=f'servers = {{ "127.0.0.1:{dns.port}" }}',
+              destinations=smarthost(s, domains="away.test") + by_mx(dns, receiver.port)["destinations"])
+    sender = f"box-several@{home}"
+    recipients = ["good1@away.test", "bad1@away.test", "bad2@away.test", "good2@away.test", "bad3@away.test"]
+    id = r.send(mail.message(), sender, recipients)
+    events = {e["recipient"]: e["event"] for e in r.wait_final(id, 5)}
+    assert events == {x: "bounced" if x.startswith("bad") else "delivered" for x in recipients}
+    [report] = receiver.wait_mail(sender)
+    _, fields, _ = read_report(report)
+    assert [f["Final-Recipient"] for f in fields] == [f"rfc822; bad{i}@away.test" for i in (1, 2, 3)]
+    r.wait_queue_empty()
+    assert len(receiver.imap(sender)) == 1
+    assert len(s.wait(1)) == 1
+
+
+def test_null_sender_is_never_told(relay, sink):
+    """Bounces of bounces go round in circles."""
+    s = sink("--refuse", "bad*")
+    r = relay(destinations=smarthost(s))
+    id = r.send(mail.message(), "", "bad@away.test")
+    [event] = r.wait_final(id)
+    assert event["event"] == "bounced" and "sender" not in event
+    r.wait_queue_empty()
+    assert not r.events("dsn_queued") and not s.files()
+    assert len(r.events("accepted")) == 1
+
+
+def test_large_original_comes_back_as_its_header(relay, sink, dns, receiver, home):
+    """A refused mail with a large attachment comes back with all of it."""
+    s = sink("--refuse", "bad*")
+    r = relay(dns=f'servers = {{ "127.0.0.1:{dns.port}" }}',
+              destinations=smarthost(s, domains="away.test") + by_mx(dns, receiver.port)["destinations"])
+    sender = f"box-large@{home}"
+    raw = mail.message(b"0123456789" * 7 + b"\r\n" * 1 + b"line of text\r\n" * 100000, sender)
+    r.send(raw, sender, "bad@away.test")
+    [got] = receiver.wait_mail(sender)
+    _, _, original = read_report(got)
+    assert original.get_content_type() == "text/rfc822-headers"
+    assert mail.message_id(raw) in original.get_payload() and len(got) < 20000
+
+
+def test_hopeless_sender_ends_in_the_log(relay, sink):
+    """A report that cannot be delivered itself goes round for ever."""
+    s = sink("--refuse", "*")
+    r = relay(destinations=smarthost(s))
+    id = r.send(mail.message(), "forged@away.test", "bad@away.test")
+    r.wait_final(id)
+    dsn = r.wait_event("dsn_queued", queue_id=id)["dsn_id"]
+    assert r.wait_final(dsn)[0]["event"] == "bounced"
+    r.wait_queue_empty()
+    assert len(r.events("dsn_queued")) == 1

@@ -1,0 +1,172 @@
+"""Each limit has a number, a code and a sentence, and the session goes on after it."""
+import base64
+import smtplib
+import ssl
+
+import pytest
+
+from kit import mail
+from kit.relay import PASSWORD, smarthost
+
+
+def raw_reply(session, line):
+    session.send(line if isinstance(line, bytes) else line.encode() + b"\r\n")
+    return session.getreply()
+
+
+def status(reply):
+    """(250, b"2.1.0 Ok") -> "250 2.1.0" """
+    return f"{reply[0]} {reply[1].split()[0].decode()}"
+
+
+def plain(user, password):
+    return "PLAIN " + base64.b64encode(f"\0{user}\0{password}".encode()).decode()
+
+
+def test_no_login_in_clear(relay):
+    """A password is asked for, or taken, before the line is encrypted. (Promise 21, checklist 9.)"""
+    r = relay()
+    s = r.smtp("clear", user=None)
+    assert "starttls" in s.esmtp_features and "auth" not in s.esmtp_features
+    assert status(s.docmd("AUTH", "PLAIN AGFwcAB3cm9uZw==")) == "538 5.7.11"
+    assert s.mail("ann@sender.test")[0] == 530
+    s.starttls(context=r.trusting())
+    s.ehlo()
+    assert "starttls" not in s.esmtp_features and "PLAIN" in s.esmtp_features["auth"].upper()
+    assert s.mail("ann@sender.test")[0] == 530
+    s.login("app", PASSWORD)
+    assert s.mail("ann@sender.test")[0] == 250
+    s.quit()
+
+
+def test_wrong_password(relay):
+    """A wrong password is let in, or the answer tells whether the user exists."""
+    r = relay()
+    s = r.smtp(user=None)
+    answers = [s.docmd("AUTH", plain(user, password)) for user, password in (("app", "wrong"), ("nobody", PASSWORD))]
+    assert answers[0] == answers[1] and status(answers[0]) == "535 5.7.8"
+    s.login("app", PASSWORD)  # and the right one still works
+    assert s.mail("ann@sender.test")[0] == 250
+    s.quit()
+    assert "wrong" not in r.process.errors()
+
+
+def test_guessing_ends_the_session(relay):
+    """A guesser has all the tries he wants on one connection."""
+    r = relay()
+    s = r.smtp(user=None)
+    codes = []
+    with pytest.raises((smtplib.SMTPServerDisconnected, ConnectionError, ssl.SSLError)):
+        for _ in range(10):
+            codes.append(s.docmd("AUTH", "PLAIN AGFwcAB3cm9uZw==")[0])
+    assert codes[:2] == [535, 535] and len(codes) <= 4 and codes[-1] in (535, 421)
+
+
+def test_too_big(relay, sink):
+    """A message over the limit is cut, or breaks the session; the limit is not told in advance."""
+    s = sink()
+    r = relay(listener='max-message-size = "64K"', destinations=smarthost(s))
+    session = r.smtp()
+    assert session.esmtp_features["size"] == "65536"
+    assert status(session.docmd("MAIL", "FROM:<ann@sender.test> SIZE=70000")) == "552 5.3.4"
+    assert session.mail("ann@sender.test")[0] == 250
+    assert session.rcpt("bob@rcpt.test")[0] == 250
+    assert status(session.data(mail.message(b"x" * 70 + b"\r\n") * 1000)) == "552 5.3.4"
+    raw = mail.message(b"small\r\n")
+    r.wait_final(r.submit(session, raw, "ann@sender.test", "bob@rcpt.test"))
+    session.quit()
+    assert mail.below_trace(s.wait(1)[0]) == raw
+    assert r.events("rejected", smtp_code=552)
+
+
+def test_too_many_recipients(relay, sink):
+    """A mail to very many is refused as a whole, or takes the memory it likes. (Checklist 18.)"""
+    s = sink()
+    r = relay(listener="max-recipients = 100", destinations=smarthost(s))
+    session = r.smtp()
+    assert session.mail("ann@sender.test")[0] == 250
+    for i in range(100):
+        assert session.rcpt(f"u{i}@rcpt.test")[0] == 250
+    for i in range(3):
+        assert status(session.rcpt(f"v{i}@rcpt.test")) == "452 4.5.3"
+    code, text = session.data(mail.message())
+    assert code == 250
+    session.quit()
+    r.wait_event("delivered", n=100)
+    r.wait_queue_empty()
+
+
+def test_sender_pattern(relay, sink):
+    """One application can send in the name of another. (Checklist 30.)"""
+    s = sink()
+    r = relay(destinations=smarthost(s), users=())
+    r.user_add("shop", PASSWORD, "--from", "*@shop.test", "--from", "owner@other.test")
+    session = r.smtp(user="shop")
+    for sender in ("ann@sender.test", "ann@sub.shop.test", "x@shop.test.evil.test", "ann@other.test"):
+        assert status(session.mail(sender)) == "553 5.7.1", sender
+    for sender in ("ann@shop.test", "owner@other.test", "Bob@SHOP.test"):
+        r.wait_final(r.submit(session, mail.message(), sender, "bob@rcpt.test"))
+    session.quit()
+    assert r.events("rejected", smtp_code=553, user="shop", sender="ann@sender.test")
+
+
+def test_little_disk(relay, sink):
+    """A disk that runs full breaks delivery and bounces mail, instead of stopping new mail in time. (Promise 6.)"""
+    s = sink(start=False)
+    r = relay(destinations=smarthost(s), delivery='retry = { "1s" }')
+    id = r.send(mail.message())
+    r.stop()
+    r.write(spool='min-free = "100000G"')
+    r.start()
+    session = r.smtp()
+    assert status(session.mail("ann@sender.test")) == "452 4.3.1"
+    session.quit()
+    s.start()
+    assert r.wait_final(id)[0]["event"] == "delivered"
+    assert r.rows("status")[-1]["accepting"] is False
+
+
+def test_unknown_command(relay):
+    """A client that says something odd is thrown out, or its line is carried out as something else."""
+    r = relay()
+    s = r.smtp()
+    assert s.docmd("FROBNICATE")[0] == 500
+    assert s.docmd("MAIL", "TO:<a@b.test>")[0] == 501
+    assert s.docmd("MAIL", "FROM:<ann@sender.test> FROBNICATE=1")[0] == 555
+    assert s.docmd("DATA")[0] == 503
+    assert raw_reply(s, b"NOOP\rNOOP\r\n")[0] == 500
+    assert s.docmd("VRFY", "ann")[0] in (252, 502)
+    assert s.docmd("NOOP")[0] == 250 and s.docmd("HELP")[0] == 214 and s.docmd("RSET")[0] == 250
+    assert s.mail("ann@sender.test")[0] == 250
+    assert s.docmd("QUIT")[0] == 221
+
+
+def test_too_many_connections_of_one_client(relay):
+    """One client takes all connections; or it is told nothing when it has too many."""
+    r = relay(listener="max-connections-per-client = 2")
+    first, second = r.smtp(), r.smtp(user=None)
+    with pytest.raises(smtplib.SMTPConnectError) as refused:
+        for _ in range(4):  # several loops share the count
+            r.smtp(user=None)
+    assert refused.value.smtp_code == 421
+    assert first.noop()[0] == 250
+    second.quit()
+    first.quit()
+
+
+def test_silent_client(relay):
+    """A client that says nothing holds its connection for ever."""
+    r = relay(listener='idle-timeout = "1s"')
+    s = r.smtp("clear", user=None)
+    s.sock.settimeout(10)
+    assert s.getreply()[0] == 421
+
+
+def test_not_an_open_relay(relay):
+    """Anybody can send through the relay. (Promise 20.)"""
+    r = relay()
+    for mode in ("clear", "starttls", "implicit"):
+        s = r.smtp(mode, user=None)
+        assert s.mail("ann@sender.test")[0] == 530
+        assert s.rcpt("bob@rcpt.test")[0] == 503
+        s.quit()

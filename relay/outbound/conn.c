@@ -11,6 +11,7 @@
 #include "relay/base/log.h"
 #include "relay/base/metrics.h"
 #include "relay/base/must.h"
+#include "relay/net/addr.h"
 #include "relay/outbound/private.h"
 #include <stdlib.h>
 
@@ -144,6 +145,16 @@ static const char *policy_name(const struct out_conn *c)
     UNREACHABLE();
 }
 
+/* An address literal is a host that has no name: its address stands for one, so that every line
+ * tells the host. */
+static void add_host(struct buf *out, const struct plan_host *h)
+{
+    char literal[46] = "";
+    if (!h->name[0] && h->n > 0)
+        net_addr_text((const struct sockaddr *)&h->addrs[0], literal);
+    add_text(out, h->name[0] ? h->name : literal);
+}
+
 static void describe(struct out_conn *c, struct attempt *a)
 {
     struct net_names names = {0};
@@ -152,8 +163,8 @@ static void describe(struct out_conn *c, struct attempt *a)
         net_conn_names(c->link->net, &names);
         tls = net_conn_tls_info(c->link->net);
     }
-    bool reached = c->host < c->plan->n;
-    add_text(&a->mx_host, reached ? host_of(c)->name : "");
+    if (c->host < c->plan->n)
+        add_host(&a->mx_host, host_of(c));
     add_text(&a->mx_ip, names.peer_ip);
     add_text(&a->source_ip, names.local_ip);
     add_text(&a->tls_version, tls.version);

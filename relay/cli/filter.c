@@ -48,9 +48,6 @@ static int put_ids_from(const struct cli_args *a, json_t *filter, const char *pa
     size_t size = 0, n = 0;
     if (!f)
         return cli_fail(cli_exit_of(errno), "%s: %s", path, strerror(errno));
-    /* An empty file is a filter that nothing matches, not no filter. */
-    if (!json_object_get(filter, "id"))
-        put(filter, "id", json_array());
     while (getline(&line, &size, f) >= 0 && n <= IDS_MAX) {
         struct slice id = slice_trim(slice_str(line));
         char *text = slice_dup(id);
@@ -61,6 +58,8 @@ static int put_ids_from(const struct cli_args *a, json_t *filter, const char *pa
     free(line);
     if (f != stdin)
         fclose(f);
+    if (n == 0)
+        return cli_fail(CLI_NOTHING, "nothing matched: %s holds no ids", path);
     return n > IDS_MAX ? args_wrong(a, "%s holds more than %d ids", path, IDS_MAX) : ARGS_GO_ON;
 }
 

@@ -1,7 +1,8 @@
 /*
- * The configuration: one file read with libConfuse through options.def, checked whole, then frozen: a reload makes a new one and the old lives
- * until its last user lets go. Every key has a safe default; unknown keys, wrong units and contradictions are errors with FILE:LINE.
- * Strings live with the snapshot. Lists end where their count says.
+ * The configuration: one file read with libConfuse through options.def, checked whole, then frozen:
+ * a reload makes a new one and the old lives until its last user lets go. Every key has a safe
+ * default; unknown keys, wrong units and contradictions are errors with FILE:LINE. Strings live
+ * with the snapshot. Lists end where their count says.
  */
 #pragma once
 #include "relay/base/err.h"
@@ -33,57 +34,62 @@ struct conf_listener {
 };
 
 struct conf_destination {
-    const char *name; /* "default" for the implicit last one */
+    const char *name;             /* "default" for the implicit last one */
     struct conf_list domains, mx; /* patterns; both empty only in the implicit one */
     struct conf_list relay;       /* "host:port" */
     uint16_t port;                /* 25 */
     unsigned connections, messages_per_connection;
     enum conf_out_tls tls;
-    const char *helo;             /* "" = hostname */
+    const char *helo; /* "" = hostname */
 };
 
 struct conf {
     struct frozen frozen;
     const char *path;
     const char *hostname, *postmaster, *user; /* user "" = stay who we are */
-    unsigned threads;                          /* net loops; 0 = cores */
+    unsigned threads;                         /* net loops; 0 = cores */
     const char *spool_path;
     uint64_t spool_min_free;
-    const char *tls_certificate, *tls_key;     /* "" = none: STARTTLS listeners are then refused by check */
+    const char *tls_certificate,
+        *tls_key; /* "" = none: STARTTLS listeners are then refused by check */
     struct conf_listener *listeners;
     size_t n_listeners;
-    const char *users_file;                    /* "" = none */
+    const char *users_file; /* "" = none */
     struct conf_list dns_servers, dns_override;
     int64_t dns_timeout_ms;
     bool allow_private_addresses;
     int64_t lifetime_s;
     int64_t retry_s[CONF_RETRY_MAX];
     unsigned n_retry;
-    struct conf_destination *destinations;     /* the implicit last one included */
+    struct conf_destination *destinations; /* the implicit last one included */
     size_t n_destinations;
     const char *log_deliveries;
     uint64_t log_rotate_size;
     int64_t log_keep_s;
     enum log_level log_level;
     const char *control_socket;
-    int64_t debug_sync_delay_ms;               /* hidden: for promise 2's test */
+    int64_t debug_sync_delay_ms; /* hidden: for promise 2's test */
 };
 
 /*
- * Reads the file and checks all that its text alone shows: grammar, values, contradictions, listeners that would be open relays. Problems go to
- * say as "FILE:LINE: message" (several); NULL on any problem. Relative paths start at the folder of the file. What is written without a port
- * gets its default, so that every dns_servers and relay item reads "host:port" or "[v6]:port". Patterns are in lower case.
+ * Reads the file and checks all that its text alone shows: grammar, values, contradictions,
+ * listeners that would be open relays. Problems go to say as "FILE:LINE: message" (several); NULL
+ * on any problem. Relative paths start at the folder of the file. What is written without a port
+ * gets its default, so that every dns_servers and relay item reads "host:port" or "[v6]:port".
+ * Patterns are in lower case.
  */
 struct conf *conf_load(const char *path, void (*say)(void *ctx, const char *line), void *ctx);
-/* Checks on this machine what the file names, with the rights the daemon will have: certificate and key readable, users file whole, folders
- * writable, account there. Returns the number of problems told. (Whether the key fits the certificate is tls_context_server's to say.) */
+/* Checks on this machine what the file names, with the rights the daemon will have: certificate and
+ * key readable, users file whole, folders writable, account there. Returns the number of problems
+ * told. (Whether the key fits the certificate is tls_context_server's to say.) */
 unsigned conf_check(const struct conf *c, void (*say)(void *ctx, const char *line), void *ctx);
 struct conf *conf_ref(struct conf *c); /* NULL stays NULL */
 void conf_unref(struct conf *c);
 
-/* The first destination that claims the recipient domain by `domains`; NULL: none does (ask the MX). Lower-case domain. */
+/* The first destination that claims the recipient domain by `domains`; NULL: none does (ask the
+ * MX). Lower-case domain. */
 const struct conf_destination *conf_by_domain(const struct conf *c, struct slice domain);
 
 /* Units, for the CLI as well. */
-bool conf_parse_size(struct slice s, uint64_t *ret_bytes);       /* "25M" */
-bool conf_parse_duration(struct slice s, int64_t *ret_ms);       /* "90s" "10m" "4h" "5d" "250ms" */
+bool conf_parse_size(struct slice s, uint64_t *ret_bytes); /* "25M" */
+bool conf_parse_duration(struct slice s, int64_t *ret_ms); /* "90s" "10m" "4h" "5d" "250ms" */

@@ -68,7 +68,7 @@ bool message_record_read(struct slice head, struct message_record *ret)
     r.envelope = cursor_prefixed(&c);
     r.changes = cursor_prefixed(&c);
     r.events = c.rest;
-    if (c.bad)
+    if (c.bad || r.id == 0)
         return false;
     *ret = r;
     return true;

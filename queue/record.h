@@ -44,6 +44,7 @@ struct message_record {
 /* Without envelope, changes and events: the caller appends prefixed envelope, prefixed changes,
  * events. */
 void message_record_write(struct buf *out, const struct message_record *r);
+/* False also for id 0, which is never drawn and stands for "before all" in listings. */
 bool message_record_read(struct slice head, struct message_record *ret);
 
 struct state_record {

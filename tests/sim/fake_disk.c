@@ -127,12 +127,10 @@ static void inode_sync(struct inode *i)
 static void inode_lose(struct fake_disk *d, struct inode *i, enum fake_loss loss)
 {
     bool grown = i->n_now > i->n_synced;
-    bool keep_size =
-        !grown || loss == FAKE_LOSE_NONE || (loss == FAKE_LOSE_SOME && rng_below(&d->rng, 2));
+    bool keep_size = !grown || (loss == FAKE_LOSE_SOME && rng_below(&d->rng, 2));
     uint64_t odds = rng_below(&d->rng, 5);
     for (size_t s = 0; s < sectors(i->n_now); s++) {
-        bool survives =
-            loss == FAKE_LOSE_NONE || (loss == FAKE_LOSE_SOME && rng_below(&d->rng, 4) < odds);
+        bool survives = loss == FAKE_LOSE_SOME && rng_below(&d->rng, 4) < odds;
         if (i->dirty[s] && survives)
             sector_sync(i, s);
         i->dirty[s] = 0;
@@ -142,7 +140,6 @@ static void inode_lose(struct fake_disk *d, struct inode *i, enum fake_loss loss
     i->n_now = i->n_synced;
     if (i->n_now)
         memcpy(i->now, i->synced, i->n_now);
-    i->locked = false;
 }
 
 /* --- names
@@ -601,9 +598,8 @@ bool fake_disk_is_cut(const struct fake_disk *d)
 
 static const char *const folders[] = {".", "body", "quarantine"};
 
-void fake_disk_power_on(struct fake_disk *d, enum fake_loss loss)
+static void lose(struct fake_disk *d, enum fake_loss loss)
 {
-    close_all(d);
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
         size_t keep = loss == FAKE_LOSE_ALL ? 0 : SIZE_MAX;
         if (loss == FAKE_LOSE_SOME)
@@ -617,6 +613,16 @@ void fake_disk_power_on(struct fake_disk *d, enum fake_loss loss)
     for (size_t i = 0; i < d->now.n; i++)
         if (d->now.at[i].inode)
             inode_lose(d, d->now.at[i].inode, loss);
+}
+
+void fake_disk_power_on(struct fake_disk *d, enum fake_loss loss)
+{
+    for (int fd = 0; fd < FDS_MAX; fd++)
+        if (d->fds[fd].inode && d->fds[fd].lock)
+            d->fds[fd].inode->locked = false;
+    close_all(d);
+    if (loss != FAKE_LOSE_NONE)
+        lose(d, loss);
     d->cut = false;
     d->cut_at = d->fail_at = d->fail_from = 0;
 }

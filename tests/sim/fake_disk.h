@@ -46,7 +46,8 @@ void fake_disk_cut_at(struct fake_disk *d, uint64_t step);
 bool fake_disk_is_cut(const struct fake_disk *d);
 enum fake_loss {
     FAKE_LOSE_ALL,  /* nothing unsynced survives */
-    FAKE_LOSE_NONE, /* everything survives (a killed process) */
+    FAKE_LOSE_NONE, /* a killed process, no power cut: all is there, and what was unsynced still is
+                     */
     FAKE_LOSE_SOME  /* each unsynced sector, and the oldest so many unsynced names, by chance */
 };
 /* The power comes back (or goes and comes back now): open files and locks are gone, what was lost

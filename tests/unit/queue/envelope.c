@@ -3,12 +3,13 @@
 #include "queue/envelope.h"
 #include "relay/base/bytes.h"
 #include "relay/base/must.h"
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 static void assert_same(const struct envelope *a, const struct envelope *b)
 {

@@ -1,11 +1,12 @@
 /* Events: what a delivery log's reader would miss if a field were lost, changed or invented between
  * the record and the line. */
 #include "queue/event.h"
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 static bool is_text(enum event_type t)
 {

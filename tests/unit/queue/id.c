@@ -1,11 +1,12 @@
 /* Queue ids: what breaks otherwise is that two messages have one id, or an id read out on the
  * telephone is not found. */
 #include "queue/id.h"
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 #define EPOCH INT64_C(1767225600)
 

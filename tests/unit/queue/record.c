@@ -3,12 +3,13 @@
 #include "queue/record.h"
 #include "queue/crc32c.h"
 #include "relay/base/rand.h"
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 static void test_crc(void **state)
 {

@@ -80,6 +80,7 @@ static void store(struct outbound *o, struct out_dsn *d, uint64_t id, struct buf
     s->store.msg.type = SPOOLER_STORE;
     s->store.reply = &o->port;
     s->store.id = id;
+    s->store.dsn_serial = d->serial;
     s->store.body = body_new(report->n);
     memcpy(s->store.body->bytes, report->p, report->n);
     s->store.envelope = (struct envelope){

@@ -134,3 +134,4 @@ int verb_plain(const struct cli_verb *v, int argc, char **argv);
 /* The table of sites, for status and queue. */
 struct table *sites_table(void);
 void sites_row(void *table, const json_t *row);
+void print_counts(const json_t *done);

@@ -141,17 +141,12 @@ static void print_summary(const json_t *rows, const json_t *d)
 {
     const json_t *row;
     size_t i;
-    char oldest[SHOW_SIZE];
     if (json_number(d, "messages") == 0) {
         puts("the queue is empty");
         return;
     }
-    printf("%lld messages, %lld recipients: %lld ready, %lld waiting, %lld held, %lld active; the "
-           "oldest is %s old\n\n",
-           (long long)json_number(d, "messages"), (long long)json_number(d, "recipients"),
-           (long long)json_number(d, "ready"), (long long)json_number(d, "waiting"),
-           (long long)json_number(d, "held"), (long long)json_number(d, "active"),
-           show_seconds(oldest, json_number(d, "oldest_seconds")));
+    print_counts(d);
+    puts("\n");
     struct table *t = sites_table();
     json_array_foreach(rows, i, row) sites_row(t, row);
     table_free(t);
@@ -299,8 +294,10 @@ static void print_envelope(const json_t *done)
     const char *sender = json_text(done, "sender");
     printf("message     %s\nfrom        ", json_text(done, "queue_id"));
     print_clean(stdout, sender[0] ? sender : "<>");
-    fputs("\nmessage-id  ", stdout);
-    print_clean(stdout, json_text(done, "message_id"));
+    if (json_text(done, "message_id")[0]) {
+        fputs("\nmessage-id  ", stdout);
+        print_clean(stdout, json_text(done, "message_id"));
+    }
     printf("\nsize        %s\nqueued      %s (%s ago)\nexpires     %s (in %s)\n",
            show_bytes(size, json_number(done, "size")), json_text(done, "queued_time"),
            show_age(age, done, "queued_time"), json_text(done, "expires"),

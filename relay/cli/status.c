@@ -32,9 +32,23 @@ void sites_row(void *table, const json_t *row)
     table_row(table, cells);
 }
 
+/* Messages and recipients by state, as `status` and `queue` say it. */
+void print_counts(const json_t *d)
+{
+    char oldest[SHOW_SIZE];
+    const long long messages = (long long)json_number(d, "messages"),
+                    recipients = (long long)json_number(d, "recipients");
+    printf("%lld message%s, %lld recipient%s: %lld ready, %lld waiting, %lld held, %lld active",
+           messages, messages == 1 ? "" : "s", recipients, recipients == 1 ? "" : "s",
+           (long long)json_number(d, "ready"), (long long)json_number(d, "waiting"),
+           (long long)json_number(d, "held"), (long long)json_number(d, "active"));
+    if (messages)
+        printf("; the oldest is %s old", show_seconds(oldest, json_number(d, "oldest_seconds")));
+}
+
 static void print_totals(const json_t *d)
 {
-    char up[SHOW_SIZE], oldest[SHOW_SIZE], live[SHOW_SIZE], disk[SHOW_SIZE];
+    char up[SHOW_SIZE], live[SHOW_SIZE], disk[SHOW_SIZE];
 #define N(key) (long long)json_number(d, key)
     print_clean(stdout, "postwain ");
     print_clean(stdout, json_text(d, "version"));
@@ -43,11 +57,8 @@ static void print_totals(const json_t *d)
     printf(", up %s, %s\n\n", show_seconds(up, json_number(d, "uptime_seconds")),
            json_is_false(json_object_get(d, "accepting")) ? "accepting no new mail"
                                                           : "accepting mail");
-    printf("queue     %lld messages, %lld recipients: %lld ready, %lld waiting, %lld held, %lld "
-           "active",
-           N("messages"), N("recipients"), N("ready"), N("waiting"), N("held"), N("active"));
-    if (N("messages"))
-        printf("; the oldest is %s old", show_seconds(oldest, json_number(d, "oldest_seconds")));
+    fputs("queue     ", stdout);
+    print_counts(d);
     printf("\nsince     %lld accepted, %lld delivered, %lld deferred, %lld bounced, %lld expired\n",
            N("accepted_total"), N("delivered_total"), N("deferred_total"), N("bounced_total"),
            N("expired_total"));

@@ -10,23 +10,20 @@ static const struct cli_option log_options[] = {{"follow", 'f', false}, {"since-
                                                 {"user", 0, true},      {"destination", 0, true},
                                                 {"schema", 0, false},   {0}};
 
-static const struct cli_verb
-    verbs[] =
-        {{"init", "make a complete working configuration", verb_init, init_options,
-          "usage: postwain init [DIR] [--hostname NAME]\n"
-          "\n"
-          "Makes a complete working configuration in DIR (default /etc/postwain): postwain.conf "
-          "with\n"
-          "comments, a self-signed certificate, an empty users file and the spool folder. Never\n"
-          "overwrites. In a DIR of its own, everything the relay writes stays below DIR.\n"
-          "\n"
-          "  --hostname NAME   the relay's name (default: this machine's)\n"
-          "\n"
-          "examples:\n"
-          "  postwain init                          for this machine\n"
-          "  postwain init ./run --hostname relay.example.com\n"
-          "  postwain check -c ./run/postwain.conf\n"},
-         "./run/postwain.conf\n"},
+static const struct cli_verb verbs[] = {
+    {"init", "make a complete working configuration", verb_init, init_options,
+     "usage: postwain init [DIR] [--hostname NAME]\n"
+     "\n"
+     "Makes a complete working configuration in DIR (default /etc/postwain): postwain.conf with\n"
+     "comments, a self-signed certificate, an empty users file and the spool folder. Never\n"
+     "overwrites. In a DIR of its own, everything the relay writes stays below DIR.\n"
+     "\n"
+     "  --hostname NAME   the relay's name (default: this machine's)\n"
+     "\n"
+     "examples:\n"
+     "  postwain init                          for this machine\n"
+     "  postwain init ./run --hostname relay.example.com\n"
+     "  postwain check -c ./run/postwain.conf\n"},
     {"check", "validate the configuration and all it names", verb_check, NULL,
      "usage: postwain check [-c FILE]\n"
      "\n"
@@ -93,8 +90,7 @@ static const struct cli_verb
      "  postwain stop\n"},
     {"version", "print the version", verb_plain, NULL, "usage: postwain version\n"},
     {"help", "this screen", verb_plain, NULL, "usage: postwain help [VERB]\n"},
-}
-;
+};
 
 static const char overview[] =
     "usage: postwain VERB [OPTION]...\n"

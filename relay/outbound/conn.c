@@ -457,9 +457,13 @@ static void on_eof(void *ctx, int err, struct mono now)
     pump(l->conn, now);
 }
 
+/* With a connection still there only when the loop has ended: out_conn_free_all comes next. */
 static void on_closed(void *ctx)
 {
-    free(ctx);
+    struct link *l = ctx;
+    if (l->conn)
+        l->conn->link = NULL;
+    free(l);
 }
 
 static struct verdict connect_verdict(int err)
@@ -625,10 +629,6 @@ void out_conn_close(struct outbound *o, struct out_work *w)
 void out_conn_free_all(struct outbound *o)
 {
     struct out_conn *c, *next;
-    HASH_ITER (hh, o->conns, c, next) {
-        if (c->link)
-            c->link->conn = NULL;
-        c->link = NULL;
+    HASH_ITER (hh, o->conns, c, next)
         conn_free(c);
-    }
 }

@@ -17,14 +17,12 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { TICK_MS = 1000 };
 
 struct commit_job {
     struct worker_job job;
     struct spool_batch *batch;
-    int64_t delay_ms;
 };
 struct read_job {
     struct worker_job job;
@@ -55,7 +53,9 @@ struct spooler {
     const struct port **outbound;
     unsigned n_outbound;
     uint64_t min_free_bytes;
-    int64_t sync_delay_ms;
+    int64_t sync_delay_ms; /* the test hook: at most one batch is out, so one may be delayed */
+    struct deadline sync_delay;
+    struct commit_job *delayed;
     bool space_asked, failing;
     atomic_int accepting; /* 0 or -ENOSPC */
 };
@@ -83,12 +83,7 @@ static void ids_start_above(uint64_t id)
 
 static void commit_run(struct worker_job *j)
 {
-    struct commit_job *job = (struct commit_job *)(void *)j;
-    if (job->delay_ms > 0) {
-        struct timespec t = {job->delay_ms / 1000, job->delay_ms % 1000 * 1000000};
-        nanosleep(&t, NULL);
-    }
-    spool_batch_run(job->batch);
+    spool_batch_run(((struct commit_job *)(void *)j)->batch);
 }
 
 static void read_run(struct worker_job *j)
@@ -114,8 +109,19 @@ static void push_commit(struct spooler *s, struct spool_batch *batch)
     job->job.run = commit_run;
     job->job.reply = &s->commit_port;
     job->batch = batch;
-    job->delay_ms = s->sync_delay_ms;
-    worker_push(s->commit, &job->job);
+    if (s->sync_delay_ms > 0) {
+        s->delayed = job;
+        deadline_set(s->loop, &s->sync_delay, mono_add(loop_now(s->loop), s->sync_delay_ms));
+    } else {
+        worker_push(s->commit, &job->job);
+    }
+}
+
+static void on_sync_delay(void *ctx, struct mono now)
+{
+    struct spooler *s = ctx;
+    (void)now;
+    worker_push(s->commit, &TAKE_PTR(s->delayed)->job);
 }
 
 static void push_read(struct spooler *s, struct core_read *read)
@@ -316,6 +322,7 @@ static void listen_all(struct spooler *s)
     s->body_port = (struct port){s->inbox, on_body, s};
     s->space_port = (struct port){s->inbox, on_space, s};
     deadline_init(s->loop, &s->wake, on_wake, s);
+    deadline_init(s->loop, &s->sync_delay, on_sync_delay, s);
 }
 
 int spooler_new(struct spooler **ret, const struct spooler_conf *c, struct spool_report *ret_report,
@@ -406,6 +413,8 @@ void spooler_free(struct spooler *s)
         return;
     loop_stop(s->loop);
     loop_join(s->loop);
+    if (s->delayed)
+        on_sync_delay(s, mono_now());
     worker_free(s->commit);
     worker_free(s->bodies_worker);
     worker_free(s->reads);

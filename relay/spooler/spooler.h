@@ -49,7 +49,7 @@ struct spooler_body {
     const struct port *reply;
     void *cookie;
     uint64_t id;
-    enum { SPOOLER_BODY_WRITE, SPOOLER_BODY_FINISH, SPOOLER_BODY_ABANDON } step; /* the first WRITE creates */
+    enum spooler_body_step { SPOOLER_BODY_WRITE, SPOOLER_BODY_FINISH, SPOOLER_BODY_ABANDON } step; /* the first WRITE creates */
     struct buf bytes;        /* owned by the message */
     int error;               /* answer; after an error the file is gone */
 };

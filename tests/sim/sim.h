@@ -28,7 +28,7 @@ struct sim_message {
     unsigned n_rcpts;
     char rcpts[SIM_RCPTS_MAX][64];
     struct buf content;
-    uint64_t serial; /* DSN: of its order */
+    uint64_t serial;                  /* DSN: of its order */
     uint64_t about_id;                /* DSN: of this message … */
     bool about[SIM_RCPTS_MAX];        /* … these recipients */
     unsigned arrived[SIM_RCPTS_MAX];  /* times that a receiver took it */
@@ -52,7 +52,7 @@ struct logged {
 struct link;
 struct sim {
     uint64_t seed;
-    bool verbose, failed;
+    bool verbose, failed, disk_failed;
     struct rng rng;
     int64_t now_us, start_us, last_message_us;
     struct heap timers;

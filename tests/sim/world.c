@@ -43,7 +43,8 @@ struct mono sim_mono(const struct sim *s)
     return (struct mono){(s->now_us - s->start_us) / MS + 1};
 }
 
-static void print_line(const struct sim *s, const char *what, const char *fmt, va_list ap)
+__attribute__((format(printf, 3, 0))) static void print_line(const struct sim *s, const char *what,
+                                                             const char *fmt, va_list ap)
 {
     printf("seed %llu %12.6f %s", (unsigned long long)s->seed,
            (double)(s->now_us - s->start_us) / 1e6, what);
@@ -296,7 +297,9 @@ static void power_on(struct sim *s)
         printf("seed %llu: the spool does not open: %s\n", (unsigned long long)s->seed, e.text);
         abort();
     }
-    if (report.damaged)
+    /* A sync that failed leaves bytes that a killed process finds again and a later power cut
+     * takes. */
+    if (report.damaged && !s->disk_failed)
         sim_fail(s, "a power cut looks like damage");
     struct core_conf conf = {.retry = {{60, 300, 1800, 7200}, 4, 10},
                              .lifetime_s = LIFETIME_S,
@@ -399,6 +402,7 @@ static void commit(struct sim *s, struct spool_batch *b)
     struct err e = {0};
     if (s->faults && sim_chance(s, 3)) {
         s->faults--;
+        s->disk_failed = true;
         fake_disk_fail_at(s->disk, fake_disk_steps(s->disk) + 1 + sim_below(s, 4),
                           sim_chance(s, 50) ? -EIO : -ENOSPC);
     }

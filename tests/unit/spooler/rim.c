@@ -178,7 +178,7 @@ static void the_answer_waits_for_the_sync(void **state)
     finish(h);
 }
 
-static void step(struct house *h, uint64_t id, int what, size_t n)
+static void step(struct house *h, uint64_t id, enum spooler_body_step what, size_t n)
 {
     struct spooler_body *b = must_alloc(sizeof *b);
     b->msg.type = SPOOLER_BODY;

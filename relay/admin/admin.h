@@ -1,6 +1,7 @@
 /*
- * The control socket: JSON lines over a Unix stream socket (mode 0660), one request object a line, rows streamed back. Its own thread and loop; asks
- * the spooler page by page, so that a listing of a million messages holds nobody.
+ * The control socket: JSON lines over a Unix stream socket (mode 0660), one request object a line,
+ * rows streamed back. Its own thread and loop; asks the spooler page by page, so that a listing of
+ * a million messages holds nobody.
  */
 #pragma once
 #include "relay/conf/conf.h"
@@ -10,14 +11,18 @@
 
 struct admin_hooks { /* what only main can do; called on the admin thread */
     void *ctx;
-    int (*reload)(void *ctx, struct err *e); /* refused whole when the file has an error: e says which */
+    int (*reload)(void *ctx,
+                  struct err *e); /* refused whole when the file has an error: e says which */
     void (*stop)(void *ctx);
-    void (*drain)(void *ctx);                /* stop accepting, go on delivering */
+    void (*drain)(void *ctx); /* stop accepting, go on delivering */
 };
 
 struct admin;
-/* Binds conf->control_socket (its folder is made if missing; a stale socket is replaced, a live one is an error). */
-int admin_new(struct admin **ret, struct conf *conf, struct spooler *spooler, struct events *events, const struct admin_hooks *h, struct err *e);
+/* Binds conf->control_socket (its folder is made if missing; a stale socket is replaced, a live one
+ * is an error). */
+int admin_new(struct admin **ret, struct conf *conf, struct spooler *spooler, struct events *events,
+              const struct admin_hooks *h, struct err *e);
 int admin_start(struct admin *a);
 void admin_reconfigure(struct admin *a, struct conf *conf); /* any thread */
-void admin_free(struct admin *a); /* ends the thread, removes the socket */
+/* Ends the thread, removes the socket; before spooler_free, whose answers it waits for. */
+void admin_free(struct admin *a);

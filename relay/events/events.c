@@ -159,3 +159,8 @@ uint64_t events_pushed_seq(const struct events *ev)
 {
     return atomic_load(&ev->pushed_seq);
 }
+
+bool events_stuck(const struct events *ev)
+{
+    return atomic_load(&ev->trouble);
+}

@@ -41,6 +41,8 @@ void events_free(struct events *ev);
 uint64_t events_written_seq(const struct events *ev); /* any thread; of the last line in the file */
 uint64_t events_pushed_seq(const struct events *ev);  /* any thread; of the last event handed over:
                                                          more than written_seq = on the way */
+bool events_stuck(
+    const struct events *ev); /* any thread; the log cannot be written at the moment */
 
 /* One event as a line with its '\n' (pure): used by the thread, the tests and anyone who shows
  * events. At most 16 KiB. */

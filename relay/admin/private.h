@@ -1,0 +1,77 @@
+/* What the files of this room share. Everything here belongs to the admin thread. */
+#pragma once
+#include "relay/admin/admin.h"
+#include "relay/admin/rows.h"
+
+#define ADMIN_PEERS_MAX 64
+#define PEER_UNSENT_MAX (256u * 1024) /* above it no further row is made */
+#define PAGE_MESSAGES 500
+#define SAMPLE_ROWS 10
+#define PIECE_BYTES (192u * 1024) /* a multiple of 3, for base64 */
+
+/* The request a peer is waiting for. Zeroed: none. */
+struct task {
+    bool active;
+    bool asked; /* the spooler has a message of ours */
+    struct request request;
+    struct spooler_admin *page;  /* answered, its rows not all given */
+    size_t at;                   /* of page->rows: the next */
+    uint64_t given, matched;     /* rows */
+    bool sampling;               /* dry run: the sample is not complete */
+    uint64_t size, offset, sent; /* content */
+    struct header_end header;
+};
+
+struct peer {
+    struct admin *admin;
+    uv_pipe_t pipe;
+    uv_write_t write;
+    char actor[64];
+    struct buf in, out, flying; /* flying: with libuv */
+    bool reading, writing, taking, closing, closed;
+    struct task task;
+    struct peer *prev, *next;
+};
+
+struct admin {
+    struct conf *conf;
+    struct spooler *spooler;
+    struct events *events;
+    struct admin_hooks hooks;
+    struct loop *loop;
+    struct inbox *inbox;
+    struct port port;       /* orders to this room */
+    struct port from_spool; /* answers */
+    uv_pipe_t listener;
+    struct peer *peers; /* utlist */
+    unsigned n_peers, outstanding;
+    struct mono begun;
+    bool started, stopping;
+};
+
+/* peer.c */
+void peer_accept(struct admin *a);
+void peer_close(struct peer *p);
+/* Its memory goes when the pipe is closed and nothing of its is out. */
+void peer_free_if_over(struct peer *p);
+size_t peer_unsent(const struct peer *p);
+void peer_flush(struct peer *p);
+/* Each ends the line; done and error end the task. value is taken. */
+void peer_row(struct peer *p, json_t *value);
+void peer_done(struct peer *p, json_t *value);
+void peer_error(struct peer *p, const char *code, const char *message);
+
+/* task.c */
+void task_begin(struct peer *p, struct request *r); /* takes what r holds */
+void task_answered(struct peer *p, struct msg *m);  /* owns m */
+/* There is room again. */
+void task_go_on(struct peer *p);
+void task_end(struct task *t);
+
+/* status.c */
+json_t *status_done(const struct admin *a, const struct spooler_admin *page);
+
+/* content.c: queue.cat, once the message was found */
+void content_begin(struct peer *p, const struct queue_row *row);
+void content_answered(struct peer *p, struct spooler_read *r);
+void content_go_on(struct peer *p);

@@ -1,0 +1,58 @@
+/*
+ * One request line of the control protocol: {"id":N,"verb":"queue.list","args":{…}}. Pure. Nothing
+ * is ignored in silence: an unknown verb, argument or filter key, or a value of the wrong type, is
+ * an error that names it.
+ */
+#pragma once
+#include "relay/spooler/spooler.h"
+#include <jansson.h>
+
+#define REQUEST_LINE_MAX (1u << 20)
+
+enum verb {
+    VERB_NONE,
+    VERB_STATUS,
+    VERB_SUMMARY,
+    VERB_LIST,
+    VERB_SHOW,
+    VERB_CAT,
+    VERB_RETRY,
+    VERB_REMOVE,
+    VERB_HOLD,
+    VERB_RELEASE,
+    VERB_RELOAD,
+    VERB_DRAIN,
+    VERB_STOP,
+    VERB_LOG_REOPEN
+};
+
+/* A place in a listing: the recipient that was given last. Text "QUEUEID.RCPT". */
+struct place {
+    uint64_t id; /* 0: the beginning */
+    uint32_t rcpt;
+};
+#define PLACE_SIZE 32
+void place_write(struct place p, char ret_text[PLACE_SIZE]);
+bool place_parse(struct slice s, struct place *ret);
+
+struct request {
+    json_t *id; /* as given, an integer or a string; NULL: unknown */
+    enum verb verb;
+    struct queue_filter filter; /* ids sorted */
+    uint64_t limit;             /* rows; 0: all */
+    struct place after;
+    uint64_t message; /* show, cat */
+    bool count, all, dry_run, headers;
+    struct buf reason;
+};
+
+struct problem {
+    const char *code; /* "usage", "not-found", … */
+    char message[300];
+    bool hopeless; /* not a request at all: the peer is to be closed */
+};
+
+/* False: *ret_problem says why, and ret->id is set where it could be read. Either way
+ * request_done(ret). */
+bool request_parse(struct slice line, struct request *ret, struct problem *ret_problem);
+void request_done(struct request *r);

@@ -1,0 +1,207 @@
+#include "relay/admin/rows.h"
+#include "relay/base/defer.h"
+#include "relay/base/must.h"
+#include "relay/base/utf8.h"
+
+enum { TEXT_MAX = 4096 };
+
+/* ---- lines ---- */
+
+static int add_dumped(const char *p, size_t n, void *ctx)
+{
+    return buf_add(ctx, slice_of(p, n)) ? 0 : -1;
+}
+
+void rows_object(struct buf *out, json_t *line)
+{
+    MUST(json_dump_callback(line, add_dumped, out, JSON_COMPACT) == 0);
+    buf_add_u8(out, '\n');
+    json_decref(line);
+}
+
+void rows_line(struct buf *out, json_t *id, const char *kind, json_t *value)
+{
+    json_t *line = json_object();
+    MUST(line);
+    if (id)
+        rows_put(line, "id", json_incref(id));
+    rows_put(line, kind, value);
+    rows_object(out, line);
+}
+
+void rows_error(struct buf *out, json_t *id, const struct problem *p)
+{
+    json_t *e = json_object();
+    rows_put_text(e, "code", slice_str(p->code));
+    rows_put_text(e, "message", slice_str(p->message));
+    rows_line(out, id, "error", e);
+}
+
+/* ---- values ---- */
+
+void rows_put(json_t *object, const char *key, json_t *value)
+{
+    MUST(json_object_set_new(object, key, value) == 0);
+}
+
+json_t *rows_text(struct slice s)
+{
+    DEFER(buf_done) struct buf b = BUF_MAX(TEXT_MAX + 1);
+    utf8_clean(&b, s, TEXT_MAX);
+    return json_stringn(buf_str(&b), b.n);
+}
+
+json_t *rows_time(struct wall t)
+{
+    char text[WALL_RFC3339_SIZE];
+    wall_rfc3339(t, text);
+    return json_string(text);
+}
+
+void rows_put_text(json_t *object, const char *key, struct slice s)
+{
+    if (s.n > 0)
+        rows_put(object, key, rows_text(s));
+}
+
+void rows_put_number(json_t *object, const char *key, uint64_t n)
+{
+    rows_put(object, key, json_integer(n > INT64_MAX ? INT64_MAX : (json_int_t)n));
+}
+
+/* ---- rows ---- */
+
+static const char *state_name(const struct queue_row *r)
+{
+    if (r->active)
+        return "active";
+    switch (r->state) {
+    case RCPT_QUEUED:
+        return r->ready ? "ready" : "waiting";
+    case RCPT_HELD:
+        return "held";
+    case RCPT_DELIVERED:
+        return "delivered";
+    case RCPT_BOUNCED:
+        return "bounced";
+    case RCPT_EXPIRED:
+        return "expired";
+    case RCPT_CANCELLED:
+        return "cancelled";
+    }
+    return "unknown";
+}
+
+json_t *rows_recipient(const struct queue_row *r)
+{
+    char id[QUEUE_ID_SIZE];
+    json_t *o = json_object();
+    queue_id_write(r->id, id);
+    rows_put(o, "queue_id", json_string(id));
+    rows_put_number(o, "rcpt", r->rcpt);
+    rows_put(o, "sender", rows_text(buf_slice(&r->sender))); /* "" is the null reverse-path */
+    rows_put(o, "recipient", rows_text(buf_slice(&r->recipient)));
+    rows_put_text(o, "user", buf_slice(&r->user));
+    rows_put_number(o, "size", r->size);
+    rows_put(o, "queued_time", rows_time(r->queued));
+    rows_put(o, "state", json_string(state_name(r)));
+    rows_put_number(o, "attempt", r->attempts);
+    if (r->state == RCPT_QUEUED && !r->active)
+        rows_put(o, "next_attempt", rows_time(r->due));
+    if (r->last_attempt.us)
+        rows_put(o, "last_attempt", rows_time(r->last_attempt));
+    rows_put(o, "expires", rows_time(r->expires));
+    rows_put_text(o, "response", buf_slice(&r->last_reply));
+    rows_put_text(o, "mx_host", buf_slice(&r->last_host));
+    rows_put_text(o, "destination", buf_slice(&r->destination));
+    rows_put_text(o, "site", buf_slice(&r->site));
+    return o;
+}
+
+json_t *rows_site(const struct queue_site_row *s)
+{
+    json_t *o = json_object();
+    rows_put_text(o, "destination", buf_slice(&s->destination));
+    rows_put_text(o, "site", buf_slice(&s->site));
+    rows_put_number(o, "ready", s->ready);
+    rows_put_number(o, "waiting", s->waiting);
+    rows_put_number(o, "connections", s->connections);
+    rows_put_number(o, "window", s->window);
+    rows_put_number(o, "limit", s->limit);
+    rows_put(o, "dead", json_boolean(s->dead));
+    if (s->next_probe_ms >= 0)
+        rows_put_number(o, "next_probe_seconds", (uint64_t)(s->next_probe_ms + 999) / 1000);
+    return o;
+}
+
+json_t *rows_totals(const struct queue_totals *t, struct wall now)
+{
+    json_t *o = json_object();
+    int64_t oldest_us = t->oldest.us ? now.us - t->oldest.us : 0;
+    rows_put_number(o, "messages", t->messages);
+    rows_put_number(o, "recipients", t->recipients);
+    rows_put_number(o, "ready", t->ready);
+    rows_put_number(o, "waiting", t->waiting);
+    rows_put_number(o, "held", t->held);
+    rows_put_number(o, "active", t->active);
+    rows_put_number(o, "oldest_seconds", oldest_us > 0 ? (uint64_t)(oldest_us / WALL_SECOND) : 0);
+    return o;
+}
+
+void rows_put_ages(json_t *object, const struct queue_totals *t)
+{
+    static const char *const names[] = {"1m", "10m", "1h", "6h", "1d", "older"};
+    json_t *o = json_object();
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        rows_put_number(o, names[i], t->age_buckets[i]);
+    rows_put(object, "age", o);
+}
+
+void rows_put_errors(json_t *object, const struct queue_totals *t)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < sizeof t->errors / sizeof *t->errors && t->errors[i].n > 0; i++) {
+        json_t *o = json_object();
+        rows_put(o, "response", rows_text(buf_slice(&t->errors[i].text)));
+        rows_put_number(o, "count", t->errors[i].n);
+        MUST(json_array_append_new(list, o) == 0);
+    }
+    rows_put(object, "errors", list);
+}
+
+/* ---- content ---- */
+
+/* RFC 4648 section 4. */
+json_t *rows_data(struct slice s)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    DEFER(buf_done) struct buf b = BUF_MAX(s.n / 3 * 4 + 8);
+    for (size_t i = 0; i < s.n; i += 3) {
+        uint32_t v = (uint32_t)s.p[i] << 16;
+        if (i + 1 < s.n)
+            v |= (uint32_t)s.p[i + 1] << 8;
+        if (i + 2 < s.n)
+            v |= s.p[i + 2];
+        const char four[] = {digits[v >> 18], digits[v >> 12 & 63],
+                             i + 1 < s.n ? digits[v >> 6 & 63] : '=',
+                             i + 2 < s.n ? digits[v & 63] : '='};
+        buf_add(&b, slice_of(four, sizeof four));
+    }
+    json_t *o = json_object();
+    rows_put(o, "data_base64", json_stringn(buf_str(&b), b.n));
+    return o;
+}
+
+size_t rows_header_end(struct header_end *h, struct slice piece)
+{
+    /* How much of CR LF CR LF stands behind us; a message begins at the start of a line. */
+    if (!h->begun)
+        *h = (struct header_end){.seen = 2, .begun = true};
+    for (size_t i = 0; i < piece.n; i++) {
+        uint8_t wanted = h->seen % 2 == 0 ? '\r' : '\n';
+        h->seen = piece.p[i] == wanted ? h->seen + 1 : piece.p[i] == '\r' ? 1 : 0;
+        if (h->seen == 4)
+            return i + 1;
+    }
+    return 0;
+}

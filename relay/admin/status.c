@@ -1,0 +1,65 @@
+/* What `status` says besides the queue: counters, the log, and what an operator should look at. */
+#include "relay/admin/private.h"
+#include "relay/base/metrics.h"
+#include <stdio.h>
+
+enum { WARNINGS_SITES = 10 };
+
+static void put_metric(json_t *o, const char *key, enum metric m)
+{
+    int64_t n = metric_get(m);
+    rows_put_number(o, key, n > 0 ? (uint64_t)n : 0);
+}
+
+static void warn(json_t *list, const char *text)
+{
+    json_array_append_new(list, rows_text(slice_str(text)));
+}
+
+static void warn_site(json_t *list, const struct queue_site_row *s)
+{
+    char text[400];
+    snprintf(text, sizeof text, "%.*s does not answer; %llu recipients wait, next try in %lld s",
+             SLICE_ARG(slice_head(buf_slice(&s->site), 255)),
+             (unsigned long long)(s->ready + s->waiting),
+             (long long)(s->next_probe_ms > 0 ? s->next_probe_ms / 1000 : 0));
+    warn(list, text);
+}
+
+static json_t *warnings(const struct admin *a, const struct spooler_admin *page)
+{
+    json_t *list = json_array();
+    unsigned sites = 0;
+    if (spooler_accepting(a->spooler) < 0)
+        warn(list, "the spool's disk has less room than spool.min-free: new mail is answered 452");
+    if (events_stuck(a->events))
+        warn(list,
+             "the delivery log cannot be written: its events wait in memory and in the spool");
+    for (size_t i = 0; i < page->n_sites && sites < WARNINGS_SITES; i++)
+        if (page->sites[i].dead) {
+            warn_site(list, &page->sites[i]);
+            sites++;
+        }
+    return list;
+}
+
+json_t *status_done(const struct admin *a, const struct spooler_admin *page)
+{
+    json_t *o = rows_totals(&page->totals, wall_now());
+    rows_put(o, "version", json_string(PW_VERSION));
+    rows_put(o, "hostname", rows_text(slice_str(a->conf->hostname)));
+    rows_put_number(o, "uptime_seconds", (uint64_t)(loop_now(a->loop).ms - a->begun.ms) / 1000);
+    put_metric(o, "sessions", M_SESSIONS_IN_OPEN);
+    put_metric(o, "accepted_total", M_MESSAGES_ACCEPTED);
+    put_metric(o, "delivered_total", M_DELIVERED);
+    put_metric(o, "deferred_total", M_DEFERRED);
+    put_metric(o, "bounced_total", M_BOUNCED);
+    put_metric(o, "expired_total", M_EXPIRED);
+    rows_put_number(o, "live_bytes", page->totals.live_bytes);
+    rows_put_number(o, "disk_bytes", page->totals.disk_bytes);
+    rows_put_number(o, "last_seq", events_pushed_seq(a->events));
+    rows_put_number(o, "log_seq", events_written_seq(a->events));
+    rows_put(o, "accepting", json_boolean(spooler_accepting(a->spooler) == 0));
+    rows_put(o, "warnings", warnings(a, page));
+    return o;
+}

@@ -1,0 +1,355 @@
+/*
+ * A request on its way through the spooler, page by page. The page's rows are given as long as the
+ * peer takes them; only when they are all given the next page is asked for, by the same message
+ * moved back.
+ */
+#include "relay/admin/private.h"
+#include "relay/base/defer.h"
+#include "relay/base/must.h"
+#include <stdlib.h>
+
+/* ---- asking ---- */
+
+static void send_step(struct peer *p, struct spooler_admin *a)
+{
+    p->task.asked = true;
+    p->admin->outstanding++;
+    port_send(spooler_port(p->admin->spooler), &a->msg);
+}
+
+static void move_buf(struct buf *to, struct buf *from)
+{
+    buf_done(to);
+    *to = *from;
+    *from = (struct buf){0};
+}
+
+/* The filter moves into the message; one verb of a dry run needs it twice, so it can be moved back.
+ */
+static void ask(struct peer *p, enum admin_verb verb)
+{
+    struct task *t = &p->task;
+    struct spooler_admin *a = must_alloc(sizeof *a);
+    a->msg.type = SPOOLER_ADMIN;
+    a->reply = &p->admin->from_spool;
+    a->cookie = p;
+    a->verb = verb;
+    a->limit = PAGE_MESSAGES;
+    a->dry_run = t->request.dry_run;
+    a->filter = t->request.filter;
+    t->request.filter = (struct queue_filter){0};
+    buf_init(&a->actor, sizeof p->actor);
+    buf_add_str(&a->actor, p->actor);
+    move_buf(&a->reason, &t->request.reason);
+    /* The place's own message may have further recipients. */
+    a->after = t->request.after.id ? t->request.after.id - 1 : 0;
+    send_step(p, a);
+}
+
+static void drop_page(struct task *t)
+{
+    if (t->page)
+        spooler_admin_free(t->page);
+    t->page = NULL;
+    t->at = 0;
+}
+
+static void next_page(struct peer *p)
+{
+    struct spooler_admin *a = TAKE_PTR(p->task.page);
+    p->task.at = 0;
+    a->after = a->next;
+    send_step(p, a);
+}
+
+void task_end(struct task *t)
+{
+    drop_page(t);
+    request_done(&t->request);
+    *t = (struct task){.asked = t->asked};
+}
+
+/* ---- answers ---- */
+
+static bool before_place(const struct queue_row *r, struct place after)
+{
+    return r->id == after.id && r->rcpt <= after.rcpt;
+}
+
+/* Rows of the page up to `max` given in all. False: the peer must read first. */
+static bool give_rows(struct peer *p, uint64_t max)
+{
+    struct task *t = &p->task;
+    for (; t->at < t->page->n_rows && t->given < max; t->at++) {
+        const struct queue_row *r = &t->page->rows[t->at];
+        if (before_place(r, t->request.after))
+            continue;
+        if (peer_unsent(p) > PEER_UNSENT_MAX)
+            return false;
+        peer_row(p, rows_recipient(r));
+        t->request.after = (struct place){r->id, r->rcpt};
+        t->given++;
+    }
+    return true;
+}
+
+static void count_rows(struct task *t)
+{
+    for (; t->at < t->page->n_rows; t->at++)
+        t->matched += !before_place(&t->page->rows[t->at], t->request.after);
+}
+
+static void list(struct peer *p)
+{
+    struct task *t = &p->task;
+    uint64_t max = t->request.limit ? t->request.limit : UINT64_MAX;
+    if (t->request.count)
+        count_rows(t);
+    else if (!give_rows(p, max))
+        return;
+    bool more = t->at < t->page->n_rows || t->page->next != 0;
+    if (more && (t->request.count || t->given < max)) {
+        next_page(p);
+        return;
+    }
+    json_t *done = json_object();
+    rows_put_number(done, "matched", t->request.count ? t->matched : t->given);
+    if (more) {
+        char place[PLACE_SIZE];
+        place_write(t->request.after, place);
+        rows_put(done, "next", json_string(place));
+    }
+    peer_done(p, done);
+}
+
+static void show(struct peer *p)
+{
+    struct task *t = &p->task;
+    if (t->page->n_rows == 0) {
+        peer_error(p, "not-found",
+                   "no such message in the queue (any more); its story is in the delivery log");
+        return;
+    }
+    if (t->request.verb == VERB_CAT) {
+        content_begin(p, &t->page->rows[0]);
+        return;
+    }
+    if (!give_rows(p, UINT64_MAX))
+        return;
+    const struct queue_row *r = &t->page->rows[0];
+    json_t *done = json_object();
+    char id[QUEUE_ID_SIZE];
+    queue_id_write(r->id, id);
+    rows_put(done, "queue_id", json_string(id));
+    rows_put(done, "sender", rows_text(buf_slice(&r->sender)));
+    rows_put_number(done, "size", r->size);
+    rows_put(done, "queued_time", rows_time(r->queued));
+    rows_put(done, "expires", rows_time(r->expires));
+    peer_done(p, done);
+}
+
+/* The sites come with the first page, and go with the next. */
+static bool give_sites(struct peer *p)
+{
+    struct task *t = &p->task;
+    for (; t->at < t->page->n_sites; t->at++) {
+        if (peer_unsent(p) > PEER_UNSENT_MAX)
+            return false;
+        peer_row(p, rows_site(&t->page->sites[t->at]));
+    }
+    return true;
+}
+
+static void totals(struct peer *p)
+{
+    struct task *t = &p->task;
+    if (!give_sites(p))
+        return;
+    if (t->page->next != 0) {
+        next_page(p);
+        return;
+    }
+    if (t->request.verb == VERB_STATUS) {
+        peer_done(p, status_done(p->admin, t->page));
+        return;
+    }
+    json_t *done = rows_totals(&t->page->totals, wall_now());
+    rows_put_ages(done, &t->page->totals);
+    rows_put_errors(done, &t->page->totals);
+    peer_done(p, done);
+}
+
+static enum admin_verb change_verb(enum verb v)
+{
+    return v == VERB_RETRY    ? ADMIN_RETRY
+           : v == VERB_REMOVE ? ADMIN_REMOVE
+           : v == VERB_HOLD   ? ADMIN_HOLD
+                              : ADMIN_RELEASE;
+}
+
+/* A dry run shows some of what it counts. */
+static void sample(struct peer *p)
+{
+    struct task *t = &p->task;
+    if (!give_rows(p, SAMPLE_ROWS))
+        return;
+    if (t->given < SAMPLE_ROWS && t->page->next != 0) {
+        next_page(p);
+        return;
+    }
+    t->sampling = false;
+    t->request.filter = t->page->filter;
+    t->page->filter = (struct queue_filter){0};
+    t->request.after = (struct place){0};
+    drop_page(t);
+    ask(p, change_verb(t->request.verb));
+}
+
+static void change(struct peer *p)
+{
+    struct task *t = &p->task;
+    if (t->sampling) {
+        sample(p);
+        return;
+    }
+    if (t->page->next != 0) {
+        next_page(p);
+        return;
+    }
+    json_t *done = json_object();
+    rows_put_number(done, "matched", t->page->matched);
+    rows_put_number(done, "changed", t->page->changed);
+    rows_put_number(done, "skipped", t->page->skipped);
+    rows_put_number(done, "failed", t->page->failed);
+    peer_done(p, done);
+}
+
+static void go_on_with_page(struct peer *p)
+{
+    switch (p->task.request.verb) {
+    case VERB_STATUS:
+    case VERB_SUMMARY:
+        totals(p);
+        break;
+    case VERB_LIST:
+        list(p);
+        break;
+    case VERB_SHOW:
+    case VERB_CAT:
+        show(p);
+        break;
+    case VERB_RETRY:
+    case VERB_REMOVE:
+    case VERB_HOLD:
+    case VERB_RELEASE:
+        change(p);
+        break;
+    case VERB_NONE:
+    case VERB_RELOAD:
+    case VERB_DRAIN:
+    case VERB_STOP:
+    case VERB_LOG_REOPEN:
+        UNREACHABLE();
+    }
+}
+
+void task_go_on(struct peer *p)
+{
+    struct task *t = &p->task;
+    if (!t->active || t->asked)
+        return;
+    if (t->page)
+        go_on_with_page(p);
+    else
+        content_go_on(p);
+    peer_flush(p);
+}
+
+void task_answered(struct peer *p, struct msg *m)
+{
+    p->task.asked = false;
+    p->admin->outstanding--;
+    if (m->type == SPOOLER_READ) {
+        content_answered(p, (struct spooler_read *)(void *)m);
+    } else {
+        p->task.page = (struct spooler_admin *)(void *)m;
+        if (uv_is_closing((uv_handle_t *)&p->pipe))
+            drop_page(&p->task);
+    }
+    if (uv_is_closing((uv_handle_t *)&p->pipe))
+        peer_free_if_over(p);
+    else
+        task_go_on(p);
+}
+
+/* ---- beginning ---- */
+
+static void reload(struct peer *p)
+{
+    const struct admin_hooks *h = &p->admin->hooks;
+    struct err e = {0};
+    if (h->reload(h->ctx, &e) < 0)
+        peer_error(p, "failed", e.text);
+    else
+        peer_done(p, json_object());
+}
+
+/* Answered first: what the hook begins may end us. */
+static void order(struct peer *p, void (*hook)(void *ctx))
+{
+    peer_done(p, json_object());
+    hook(p->admin->hooks.ctx);
+}
+
+static void ask_one(struct peer *p)
+{
+    struct queue_filter *f = &p->task.request.filter;
+    f->ids = must_alloc(sizeof *f->ids);
+    f->ids[0] = p->task.request.message;
+    f->n_ids = 1;
+    ask(p, ADMIN_SHOW);
+}
+
+void task_begin(struct peer *p, struct request *r)
+{
+    struct task *t = &p->task;
+    *t = (struct task){.active = true, .request = *r};
+    *r = (struct request){0};
+    switch (t->request.verb) {
+    case VERB_STATUS:
+        ask(p, ADMIN_STATUS);
+        break;
+    case VERB_SUMMARY:
+        ask(p, ADMIN_QUEUE);
+        break;
+    case VERB_LIST:
+        ask(p, ADMIN_LIST);
+        break;
+    case VERB_SHOW:
+    case VERB_CAT:
+        ask_one(p);
+        break;
+    case VERB_RETRY:
+    case VERB_REMOVE:
+    case VERB_HOLD:
+    case VERB_RELEASE:
+        t->sampling = t->request.dry_run;
+        ask(p, t->sampling ? ADMIN_LIST : change_verb(t->request.verb));
+        break;
+    case VERB_RELOAD:
+        reload(p);
+        break;
+    case VERB_DRAIN:
+        order(p, p->admin->hooks.drain);
+        break;
+    case VERB_STOP:
+        order(p, p->admin->hooks.stop);
+        break;
+    case VERB_LOG_REOPEN:
+        events_reopen(p->admin->events);
+        peer_done(p, json_object());
+        break;
+    case VERB_NONE:
+        UNREACHABLE();
+    }
+}

@@ -37,7 +37,7 @@ struct events {
     bool service;          /* the first line of out is no event's */
     bool spoiled;          /* the file must be set aside before anything more is written */
     bool dirty;            /* written since the last sync */
-    bool trouble;          /* told, and waiting for retry_at */
+    atomic_bool trouble;   /* told, and waiting for retry_at */
     bool rotate_refused;   /* told; tried again with the next sweep */
     unsigned failed_syncs; /* in a row */
     bool reopen, stopping, started;

@@ -1,0 +1,238 @@
+/* The verbs over a real socket. If this breaks, a long listing takes the relay's memory, or a
+ * script gets other rows than it asked for. */
+#include "tests/unit/admin/world.h"
+
+static void test_limit_and_cursor(void **state)
+{
+    (void)state;
+    FILE *f = call();
+    char place[64] = "", line[256];
+    uint64_t seen = 0;
+    for (int page = 0; page < 400; page++) { /* 7 is odd: pages end within a message */
+        snprintf(line, sizeof line,
+                 "{\"id\":1,\"verb\":\"queue.list\",\"args\":{\"limit\":7%s%s%s}}",
+                 place[0] ? ",\"after\":\"" : "", place, place[0] ? "\"" : "");
+        say(f, line);
+        struct answer a = hear(f);
+        assert_true(a.ok);
+        assert_int_equal(a.rows, 7);
+        assert_int_equal(number(a.first_row, "rcpt"), seen % 2);
+        uint64_t id = 0;
+        assert_true(queue_id_parse(slice_str(string(a.first_row, "queue_id")), &id));
+        assert_int_equal(id, seen / 2 + 1);
+        seen += 7;
+        snprintf(place, sizeof place, "%s", string(a.last, "next"));
+        answer_done(&a);
+    }
+    fclose(f);
+}
+
+static void test_count_and_all_rows(void **state)
+{
+    (void)state;
+    FILE *f = call();
+    say(f, "{\"id\":1,\"verb\":\"queue.list\",\"args\":{\"count\":true}}");
+    struct answer a = hear(f);
+    assert_int_equal(number(a.last, "matched"), 2 * MESSAGES);
+    assert_int_equal(a.rows, 0);
+    assert_null(json_object_get(a.last, "next"));
+    answer_done(&a);
+    say(f, "{\"id\":1,\"verb\":\"queue.list\",\"args\":{\"limit\":25000}}");
+    a = hear(f);
+    assert_int_equal(a.rows, 25000);
+    answer_done(&a);
+    fclose(f);
+}
+
+/* A client that asks for two million rows and does not read them: pages are not even asked for.
+ * Others are served meanwhile. */
+static void test_slow_reader(void **state)
+{
+    (void)state;
+    FILE *slow = call(), *other = call();
+    unsigned before = atomic_load(&spooler.pages);
+    say(slow, "{\"id\":1,\"verb\":\"queue.list\",\"args\":{}}");
+    usleep(500000);
+    say(other, "{\"id\":2,\"verb\":\"status\",\"args\":{}}");
+    struct answer a = hear(other);
+    assert_true(a.ok);
+    answer_done(&a);
+    assert_true(atomic_load(&spooler.pages) - before < 20);
+    fclose(slow); /* and goes away in the middle */
+    say(other, "{\"id\":3,\"verb\":\"status\"}");
+    a = hear(other);
+    assert_true(a.ok);
+    answer_done(&a);
+    fclose(other);
+}
+
+static void test_status(void **state)
+{
+    (void)state;
+    FILE *f = call();
+    atomic_store(&spooler.full, true);
+    say(f, "{\"id\":2,\"verb\":\"status\",\"args\":{}}");
+    struct answer a = hear(f);
+    atomic_store(&spooler.full, false);
+    assert_int_equal(a.rows, 1);
+    assert_string_equal(string(a.first_row, "site"), "mx.example");
+    assert_string_equal(string(a.last, "version"), PW_VERSION);
+    assert_string_equal(string(a.last, "hostname"), "relay.example");
+    assert_int_equal(number(a.last, "messages"), MESSAGES);
+    static const char *const keys[] = {
+        "uptime_seconds", "recipients",     "ready",         "waiting",        "held",
+        "active",         "oldest_seconds", "sessions",      "accepted_total", "delivered_total",
+        "deferred_total", "bounced_total",  "expired_total", "live_bytes",     "disk_bytes",
+        "last_seq",       "log_seq"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        assert_true(number(a.last, keys[i]) >= 0);
+    assert_true(json_is_false(json_object_get(a.last, "accepting")));
+    assert_int_equal(json_array_size(json_object_get(a.last, "warnings")),
+                     2); /* the disk, the dead site */
+    answer_done(&a);
+    say(f, "{\"id\":2,\"verb\":\"queue.summary\",\"args\":{}}");
+    a = hear(f);
+    assert_int_equal(a.rows, 1);
+    assert_non_null(json_object_get(a.last, "age"));
+    assert_non_null(json_object_get(a.last, "errors"));
+    answer_done(&a);
+    fclose(f);
+}
+
+static void test_changes(void **state)
+{
+    (void)state;
+    FILE *f = call();
+    say(f, "{\"id\":1,\"verb\":\"queue.remove\",\"args\":{\"filter\":{\"to\":\"*\"},\"reason\":"
+           "\"asked to\"}}");
+    struct answer a = hear(f);
+    assert_int_equal(a.rows, 0);
+    assert_int_equal(number(a.last, "matched"), 50);
+    assert_int_equal(number(a.last, "changed"), 45);
+    assert_int_equal(number(a.last, "skipped"), 5);
+    assert_int_equal(number(a.last, "failed"), 0);
+    assert_string_equal(spooler.reason, "asked to");
+    assert_true(spooler.actor[0]);
+    assert_string_not_equal(spooler.actor, "unknown");
+    answer_done(&a);
+    say(f, "{\"id\":1,\"verb\":\"queue.hold\",\"args\":{\"all\":true,\"dry_run\":true}}");
+    a = hear(f);
+    assert_int_equal(a.rows, SAMPLE_ROWS);
+    assert_int_equal(number(a.last, "matched"), 50);
+    assert_int_equal(number(a.last, "changed"), 0);
+    answer_done(&a);
+    fclose(f);
+}
+
+static size_t decode(const struct buf *b64, uint8_t *out)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    size_t n = 0;
+    for (size_t i = 0; i + 3 < b64->n; i += 4) {
+        uint32_t v = 0;
+        for (size_t k = 0; k < 4; k++) {
+            const char *d = b64->p[i + k] == '=' ? digits : strchr(digits, b64->p[i + k]);
+            v = v << 6 | (uint32_t)(d - digits);
+        }
+        for (size_t k = 0; k < 3; k++)
+            if (k == 0 || b64->p[i + k + 1] != '=')
+                out[n++] = (uint8_t)(v >> (16 - 8 * k));
+    }
+    return n;
+}
+
+static void test_content(void **state)
+{
+    (void)state;
+    static uint8_t got[CONTENT_SIZE + 16];
+    FILE *f = call();
+    say(f, "{\"id\":1,\"verb\":\"queue.cat\",\"args\":{\"id\":\"0000000000005\"}}");
+    struct answer a = hear(f);
+    assert_true(a.ok);
+    assert_int_equal(a.rows, 4);
+    assert_int_equal(number(a.last, "size"), CONTENT_SIZE);
+    assert_int_equal(decode(&a.data, got), CONTENT_SIZE);
+    for (uint64_t i = 0; i < CONTENT_SIZE; i++)
+        assert_true(got[i] == content_at(i));
+    answer_done(&a);
+    say(f,
+        "{\"id\":1,\"verb\":\"queue.cat\",\"args\":{\"id\":\"0000000000005\",\"headers\":true}}");
+    a = hear(f);
+    assert_int_equal(number(a.last, "size"), 8);
+    assert_int_equal(decode(&a.data, got), 8);
+    answer_done(&a);
+    char line[128], id[QUEUE_ID_SIZE];
+    queue_id_write(666, id);
+    snprintf(line, sizeof line, "{\"id\":1,\"verb\":\"queue.cat\",\"args\":{\"id\":\"%s\"}}", id);
+    say(f, line);
+    a = hear(f);
+    assert_false(a.ok);
+    assert_string_equal(string(a.last, "code"), "failed");
+    answer_done(&a);
+    fclose(f);
+}
+
+static void test_show(void **state)
+{
+    (void)state;
+    FILE *f = call();
+    say(f, "{\"id\":1,\"verb\":\"queue.show\",\"args\":{\"id\":\"0000000000005\"}}");
+    struct answer a = hear(f);
+    assert_int_equal(a.rows, 2);
+    assert_string_equal(string(a.last, "sender"), "a@example.com");
+    assert_int_equal(number(a.last, "size"), CONTENT_SIZE);
+    answer_done(&a);
+    say(f, "{\"id\":1,\"verb\":\"queue.show\",\"args\":{\"id\":\"00000000000ZZ\"}}\n"
+           "{\"id\":1,\"verb\":\"queue.show\",\"args\":{\"id\":\"ZZZZZZZZZZZZ\"}}");
+    for (int i = 0; i < 2; i++) {
+        a = hear(f);
+        if (i == 1)
+            assert_string_equal(string(a.last, "code"), "usage");
+        answer_done(&a);
+    }
+    char line[128], id[QUEUE_ID_SIZE];
+    queue_id_write(MESSAGES + 5, id);
+    snprintf(line, sizeof line, "{\"id\":1,\"verb\":\"queue.cat\",\"args\":{\"id\":\"%s\"}}", id);
+    say(f, line);
+    a = hear(f);
+    assert_string_equal(string(a.last, "code"), "not-found");
+    answer_done(&a);
+    fclose(f);
+}
+
+static void test_orders(void **state)
+{
+    (void)state;
+    static const char *const lines[] = {"reload", "reload", "drain", "log.reopen", "stop"};
+    FILE *f = call();
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        char line[128];
+        snprintf(line, sizeof line, "{\"id\":1,\"verb\":\"%s\",\"args\":{}}", lines[i]);
+        say(f, line);
+        struct answer a = hear(f);
+        assert_int_equal(a.ok, i != 1);
+        if (i == 1)
+            assert_non_null(strstr(string(a.last, "message"), "postwain.conf:7"));
+        answer_done(&a);
+    }
+    for (int i = 0; i < 100 && atomic_load(&stops) == 0; i++)
+        usleep(10000);
+    assert_int_equal(atomic_load(&drains), 1);
+    assert_int_equal(atomic_load(&stops), 1);
+    fclose(f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_limit_and_cursor),
+        cmocka_unit_test(test_count_and_all_rows),
+        cmocka_unit_test(test_slow_reader),
+        cmocka_unit_test(test_status),
+        cmocka_unit_test(test_changes),
+        cmocka_unit_test(test_content),
+        cmocka_unit_test(test_show),
+        cmocka_unit_test(test_orders),
+    };
+    return run_with_admin(tests, sizeof tests / sizeof *tests);
+}

@@ -1,0 +1,339 @@
+/* A control socket whose spooler and house are played by the test program, and a client of it. */
+#pragma once
+#include "relay/admin/private.h"
+#include "relay/base/defer.h"
+#include "relay/base/log.h"
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define MESSAGES 1000000
+#define CONTENT_SIZE (3 * PIECE_BYTES + 17)
+
+/* ---- the spooler's part ---- */
+
+struct spooler {
+    struct loop *loop;
+    struct inbox *inbox;
+    struct port port;
+    atomic_uint pages, reads, rows_out;
+    atomic_bool full;
+    char actor[64], reason[64];
+};
+
+const struct port *spooler_port(struct spooler *s)
+{
+    return &s->port;
+}
+
+int spooler_accepting(const struct spooler *s)
+{
+    return atomic_load(&s->full) ? -ENOSPC : 0;
+}
+
+static inline struct buf lit(const char *s)
+{
+    struct buf b = BUF_MAX(1024);
+    buf_add_str(&b, s);
+    return b;
+}
+
+/* Message n has id n; each has two recipients. */
+static inline void list_page(struct spooler_admin *a)
+{
+    uint64_t from = a->after + 1, to = from + a->limit;
+    if (a->filter.n_ids == 1)
+        from = a->filter.ids[0], to = from + 1;
+    if (to > MESSAGES + 1)
+        to = MESSAGES + 1;
+    for (size_t i = 0; i < a->n_rows; i++) {
+        buf_done(&a->rows[i].sender);
+        buf_done(&a->rows[i].recipient);
+    }
+    free(a->rows);
+    a->n_rows = 0;
+    a->rows = calloc(2 * PAGE_MESSAGES, sizeof *a->rows);
+    for (uint64_t id = from; id < to && id > 0; id++)
+        for (uint32_t k = 0; k < 2; k++)
+            a->rows[a->n_rows++] = (struct queue_row){.id = id,
+                                                      .rcpt = k,
+                                                      .n_rcpts = 2,
+                                                      .size = CONTENT_SIZE,
+                                                      .sender = lit("a@example.com"),
+                                                      .recipient = lit("b@example.com")};
+    a->matched += a->n_rows;
+    a->next = a->filter.n_ids || to == MESSAGES + 1 ? 0 : to - 1;
+}
+
+static inline void change_page(struct spooler *s, struct spooler_admin *a)
+{
+    snprintf(s->actor, sizeof s->actor, "%s", buf_str(&a->actor));
+    snprintf(s->reason, sizeof s->reason, "%s", buf_str(&a->reason));
+    a->matched += 10;
+    a->skipped += 1;
+    a->changed += a->dry_run ? 0 : 9;
+    a->next = a->after < 4 ? a->after + 1 : 0; /* five pages */
+}
+
+static inline void site_page(struct spooler_admin *a)
+{
+    a->sites = calloc(1, sizeof *a->sites);
+    a->n_sites = 1;
+    a->sites[0] = (struct queue_site_row){.site = lit("mx.example"),
+                                          .destination = lit("default"),
+                                          .dead = true,
+                                          .next_probe_ms = 5000};
+    a->totals.messages = MESSAGES;
+}
+
+static inline void answer_admin(struct spooler *s, struct spooler_admin *a)
+{
+    atomic_fetch_add(&s->pages, 1);
+    switch (a->verb) {
+    case ADMIN_LIST:
+    case ADMIN_SHOW:
+        list_page(a);
+        break;
+    case ADMIN_STATUS:
+    case ADMIN_QUEUE:
+        site_page(a);
+        break;
+    case ADMIN_RETRY:
+    case ADMIN_REMOVE:
+    case ADMIN_HOLD:
+    case ADMIN_RELEASE:
+        change_page(s, a);
+        break;
+    }
+}
+
+static inline void free_body(struct frozen *f)
+{
+    free(f);
+}
+
+static inline struct body *body_made(size_t n)
+{
+    struct body *b = malloc(sizeof *b + n);
+    frozen_init(&b->frozen, free_body);
+    b->n = n;
+    return b;
+}
+
+static inline uint8_t content_at(uint64_t i)
+{
+    return i < 6   ? (uint8_t) "A: b\r\n"[i]
+           : i < 8 ? (uint8_t) "\r\n"[i - 6]
+                   : (uint8_t)(i * 7 + i / 251);
+}
+
+static inline void answer_read(struct spooler *s, struct spooler_read *r)
+{
+    atomic_fetch_add(&s->reads, 1);
+    if (r->id == 666 && r->offset > 0) {
+        r->error = -EBADMSG;
+        return;
+    }
+    size_t n = r->offset + r->n < CONTENT_SIZE ? r->n : CONTENT_SIZE - r->offset;
+    r->body = body_made(n);
+    for (size_t i = 0; i < n; i++)
+        r->body->bytes[i] = content_at(r->offset + i);
+}
+
+static inline void on_request(void *ctx, struct msg *m)
+{
+    const struct port *reply;
+    if (m->type == SPOOLER_READ) {
+        answer_read(ctx, (struct spooler_read *)(void *)m);
+        reply = ((struct spooler_read *)(void *)m)->reply;
+    } else {
+        answer_admin(ctx, (struct spooler_admin *)(void *)m);
+        reply = ((struct spooler_admin *)(void *)m)->reply;
+    }
+    port_send(reply, m);
+}
+
+/* ---- the house's part ---- */
+
+static struct spooler spooler;
+static struct admin *admin;
+static struct conf conf;
+static struct events *events;
+static char folder[64], path[96];
+static atomic_uint reloads, drains, stops;
+
+static inline int hook_reload(void *ctx, struct err *e)
+{
+    (void)ctx;
+    return atomic_fetch_add(&reloads, 1) == 0 ? 0
+                                              : err_set(e, -EINVAL, "postwain.conf:7: no such key");
+}
+
+static inline void hook_stop(void *ctx)
+{
+    (void)ctx;
+    atomic_fetch_add(&stops, 1);
+}
+
+static inline void hook_drain(void *ctx)
+{
+    (void)ctx;
+    atomic_fetch_add(&drains, 1);
+}
+
+struct conf *conf_ref(struct conf *c)
+{
+    return c;
+}
+
+void conf_unref(struct conf *c)
+{
+    (void)c;
+}
+
+static const struct admin_hooks hooks = {
+    .reload = hook_reload, .stop = hook_stop, .drain = hook_drain};
+
+static inline int start(void **state)
+{
+    (void)state;
+    struct err e = {0};
+    uint64_t last;
+    DEFER(buf_done) struct buf log = BUF_MAX(256);
+    buf_addf(&log, "%s/log", folder);
+    const struct events_conf ec = {buf_str(&log), "node", 0, 0};
+    if (events_new(&events, &ec, &last, &e) < 0 || events_start(events) < 0)
+        return 1;
+    spooler = (struct spooler){.loop = loop_new("spooler", 0)};
+    spooler.inbox = inbox_new(spooler.loop, NULL, NULL);
+    spooler.port = (struct port){.inbox = spooler.inbox, .fn = on_request, .ctx = &spooler};
+    conf = (struct conf){.control_socket = path, .hostname = "relay.example"};
+    return loop_start(spooler.loop) < 0 ||
+           admin_new(&admin, &conf, &spooler, events, &hooks, &e) < 0 || admin_start(admin) < 0;
+}
+
+static inline int end(void **state)
+{
+    (void)state;
+    struct stat st;
+    admin_free(admin);
+    loop_stop(spooler.loop);
+    loop_join(spooler.loop);
+    inbox_free(spooler.inbox, NULL);
+    loop_free(spooler.loop);
+    events_free(events);
+    return stat(path, &st) == 0; /* the socket goes with us */
+}
+
+/* ---- a client ---- */
+
+static inline int call_raw(void)
+{
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    snprintf(to.sun_path, sizeof to.sun_path, "%s", path);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
+    return fd;
+}
+
+static inline json_t *read_object(FILE *f)
+{
+    char *line = NULL;
+    size_t size = 0;
+    ssize_t n = getline(&line, &size, f);
+    json_t *o = n < 0 ? NULL : json_loadb(line, (size_t)n, JSON_REJECT_DUPLICATES, NULL);
+    assert_true(n < 0 || (o && line[n - 1] == '\n'));
+    free(line);
+    return o;
+}
+
+static inline FILE *call(void)
+{
+    FILE *f = fdopen(call_raw(), "r+");
+    json_t *hello = read_object(f);
+    assert_int_equal(json_integer_value(json_object_get(hello, "protocol")), 1);
+    assert_string_equal(json_string_value(json_object_get(hello, "postwain")), PW_VERSION);
+    json_decref(hello);
+    return f;
+}
+
+static inline void say(FILE *f, const char *line)
+{
+    assert_true(fputs(line, f) >= 0 && fputc('\n', f) != EOF && fflush(f) == 0);
+}
+
+struct answer {
+    json_t *last; /* done or error object */
+    bool ok;
+    uint64_t rows;
+    json_t *first_row, *last_row;
+    struct buf data;
+};
+
+static inline struct answer hear(FILE *f)
+{
+    struct answer a = {.data = BUF_MAX(16 << 20)};
+    for (;;) {
+        json_t *o = read_object(f);
+        assert_non_null(o);
+        json_t *row = json_object_get(o, "row"), *done = json_object_get(o, "done");
+        if (!row) {
+            a.ok = done != NULL;
+            a.last = json_incref(done ? done : json_object_get(o, "error"));
+            assert_non_null(a.last);
+            json_decref(o);
+            return a;
+        }
+        const char *data = json_string_value(json_object_get(row, "data_base64"));
+        if (data)
+            buf_add_str(&a.data, data);
+        if (a.rows++ == 0)
+            a.first_row = json_incref(row);
+        json_decref(a.last_row);
+        a.last_row = json_incref(row);
+        json_decref(o);
+    }
+}
+
+static inline void answer_done(struct answer *a)
+{
+    json_decref(a->last);
+    json_decref(a->first_row);
+    json_decref(a->last_row);
+    buf_done(&a->data);
+}
+
+static inline long long number(const json_t *o, const char *key)
+{
+    const json_t *v = json_object_get(o, key);
+    assert_true(json_is_integer(v));
+    return json_integer_value(v);
+}
+
+static inline const char *string(const json_t *o, const char *key)
+{
+    const char *s = json_string_value(json_object_get(o, key));
+    assert_non_null(s);
+    return s;
+}
+
+static inline int run_with_admin(const struct CMUnitTest *tests, size_t n)
+{
+    DEFER(buf_done) struct buf clean = BUF_MAX(256);
+    snprintf(folder, sizeof folder, "/tmp/unit-admin-%d", (int)getpid());
+    snprintf(path, sizeof path, "%s/control.sock", folder);
+    signal(SIGPIPE, SIG_IGN);
+    int rc = _cmocka_run_group_tests("admin", tests, n, start, end);
+    buf_addf(&clean, "rm -rf %s", folder);
+    return system(buf_str(&clean)) == 0 ? rc : 1;
+}

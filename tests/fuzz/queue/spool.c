@@ -7,6 +7,8 @@
 #include "queue/crc32c.h"
 #include "queue/segment.h"
 #include "tests/sim/fake_disk.c"
+#include "tests/sim/fake_files.c"
+#include "tests/sim/fake_ops.c"
 
 enum { SALT = 7, ROOM = 1 << 18 };
 enum {

@@ -6,6 +6,8 @@
 #include "relay/base/must.h"
 #include "relay/base/rand.h"
 #include "tests/sim/fake_disk.c"
+#include "tests/sim/fake_files.c"
+#include "tests/sim/fake_ops.c"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>

@@ -111,9 +111,11 @@ static void test_changes(void **state)
     assert_int_equal(number(a.last, "changed"), 45);
     assert_int_equal(number(a.last, "skipped"), 5);
     assert_int_equal(number(a.last, "failed"), 0);
+    pthread_mutex_lock(&spooler.lock);
     assert_string_equal(spooler.reason, "asked to");
     assert_true(spooler.actor[0]);
     assert_string_not_equal(spooler.actor, "unknown");
+    pthread_mutex_unlock(&spooler.lock);
     answer_done(&a);
     say(f, "{\"id\":1,\"verb\":\"queue.hold\",\"args\":{\"all\":true,\"dry_run\":true}}");
     a = hear(f);

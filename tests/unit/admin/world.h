@@ -28,6 +28,7 @@ struct spooler {
     struct port port;
     atomic_uint pages, reads, rows_out;
     atomic_bool full;
+    pthread_mutex_t lock; /* guards the two */
     char actor[64], reason[64];
 };
 
@@ -77,8 +78,10 @@ static inline void list_page(struct spooler_admin *a)
 
 static inline void change_page(struct spooler *s, struct spooler_admin *a)
 {
+    pthread_mutex_lock(&s->lock);
     snprintf(s->actor, sizeof s->actor, "%s", buf_str(&a->actor));
     snprintf(s->reason, sizeof s->reason, "%s", buf_str(&a->reason));
+    pthread_mutex_unlock(&s->lock);
     a->matched += 10;
     a->skipped += 1;
     a->changed += a->dry_run ? 0 : 9;
@@ -214,7 +217,7 @@ static inline int start(void **state)
     const struct events_conf ec = {buf_str(&log), "node", 0, 0};
     if (events_new(&events, &ec, &last, &e) < 0 || events_start(events) < 0)
         return 1;
-    spooler = (struct spooler){.loop = loop_new("spooler", 0)};
+    spooler = (struct spooler){.loop = loop_new("spooler", 0), .lock = PTHREAD_MUTEX_INITIALIZER};
     spooler.inbox = inbox_new(spooler.loop, NULL, NULL);
     spooler.port = (struct port){.inbox = spooler.inbox, .fn = on_request, .ctx = &spooler};
     conf = (struct conf){.control_socket = path, .hostname = "relay.example"};

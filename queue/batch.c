@@ -1,21 +1,13 @@
-/* Group commit: the owner places what waits, a helper writes and syncs it, the owner draws the
- * conclusions. */
-#include "queue/crc32c.h"
+/* Group commit: the owner places what waits, a helper writes and syncs it (batch_write.c), the
+ * owner draws the conclusions. */
 #include "queue/spool_private.h"
 #include "relay/base/must.h"
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <utlist.h>
 
 /* --- owner: placing
  * ---------------------------------------------------------------------------------------------------
  */
-
-static uint64_t sector_up(uint64_t x)
-{
-    return (x + SEGMENT_SECTOR - 1) & ~(uint64_t)(SEGMENT_SECTOR - 1);
-}
 
 struct segment *segment_new(uint32_t number, uint64_t size)
 {
@@ -47,16 +39,17 @@ static void predecessor(const struct spool *s, const struct spool_batch *b,
 static struct chunk *chunk_for(struct spool *s, struct spool_batch *b, uint64_t size)
 {
     struct chunk *c = b->n_chunks ? &b->chunks[b->n_chunks - 1] : NULL;
-    if (c && sector_up(c->offset + c->n + size) <= c->segment->size)
+    if (c && segment_sector_up(c->offset + c->n + size) <= c->segment->size)
         return c;
     if (b->n_chunks == BATCH_CHUNKS)
         return NULL;
     struct chunk next = {.seq_before = s->next_seq, .header = {.salt = s->salt}};
-    if (!c && s->tail && sector_up(sector_up(s->tail->end) + size) <= s->tail->size) {
+    if (!c && s->tail &&
+        segment_sector_up(segment_sector_up(s->tail->end) + size) <= s->tail->size) {
         next.segment = s->tail;
-        next.offset = sector_up(s->tail->end);
+        next.offset = segment_sector_up(s->tail->end);
     } else {
-        uint64_t need = sector_up(SEGMENT_DATA + size);
+        uint64_t need = segment_sector_up(SEGMENT_DATA + size);
         next.header = (struct segment_header){.number = ++s->last_segment,
                                               .salt = s->salt,
                                               .id_high = s->fold.last_id,
@@ -125,179 +118,6 @@ struct spool_batch *spool_batch_take(struct spool *s)
     s->out = b;
     s->dirty = s->dirty || b->n_chunks;
     return b;
-}
-
-/* --- helper: writing
- * --------------------------------------------------------------------------------------------------
- */
-
-static int fail(struct spool_batch *b, int code, const char *what)
-{
-    b->error = code;
-    b->what = what;
-    return code;
-}
-
-static void write_record(uint8_t *to, const struct pending *p, const struct chunk *c)
-{
-    size_t body_n = p->body ? p->body->n : 0;
-    uint8_t *head = to + RECORD_HEADER_SIZE, *body = head + p->head_n;
-    memcpy(head, p->head, p->head_n);
-    if (body_n)
-        memcpy(body, p->body->bytes, body_n);
-    if (p->type == RECORD_MESSAGE && !p->copy)
-        put_u32(head + RECORD_BODY_CRC_AT, crc32c(0, body, body_n));
-    struct record_header h = {.length = (uint32_t)(p->head_n + body_n),
-                              .head = p->head_n,
-                              .segment = c->segment->number,
-                              .batch = (uint32_t)c->offset,
-                              .type = p->type,
-                              .number = p->record_number,
-                              .head_crc = crc32c(c->header.salt, head, p->head_n)};
-    record_header_write(to, &h, c->header.salt);
-    size_t used = RECORD_HEADER_SIZE + p->head_n + body_n;
-    memset(to + used, 0, (size_t)record_size(p->head_n + body_n) - used);
-}
-
-/* The chunk as it will lie on disk, in one piece: headers (of a new segment), records, zeros to the
- * end of the sector. */
-static struct slice assemble(struct spool_batch *b, const struct chunk *c)
-{
-    size_t front = c->make ? SEGMENT_DATA : 0;
-    size_t n = front + (size_t)sector_up(c->n);
-    buf_reset(&b->bytes);
-    uint8_t *to = buf_reserve(&b->bytes, n);
-    MUST(to);
-    if (c->make)
-        segment_header_write(to, &c->header);
-    for (struct pending *p = c->records.first; p; p = p->next) {
-        write_record(to + front + (p->offset - c->offset), p, c);
-        if (p->type == RECORD_MESSAGE) /* the owner wants to know the sum */
-            memcpy(p->head, to + front + (p->offset - c->offset) + RECORD_HEADER_SIZE, 4);
-    }
-    memset(to + front + c->n, 0, n - front - (size_t)c->n);
-    buf_commit(&b->bytes, n);
-    return buf_slice(&b->bytes);
-}
-
-/* A file for a new segment under a free- name: the spare when there is one, else a new one. Returns
- * its fd. */
-static int take_file(struct spool_batch *b, const struct chunk *c, char name[SEGMENT_NAME_SIZE])
-{
-    const struct file_ops *fs = b->fs;
-    uint32_t number = b->spare ? b->spare : c->segment->number;
-    segment_name(name, "free", number);
-    int fd = fs->open(fs->ctx, name, b->spare ? O_RDWR : O_RDWR | O_CREAT | O_EXCL, 0600);
-    bool enough = b->spare && b->spare_bytes >= c->segment->size;
-    b->spare = 0;
-    b->spare_bytes = 0;
-    if (fd < 0)
-        return fail(b, fd, "making a segment file");
-    int rc = enough ? 0 : fs->allocate(fs->ctx, fd, c->segment->size);
-    if (rc < 0) {
-        fs->close(fs->ctx, fd);
-        fs->unlink(fs->ctx, name);
-        return fail(b, rc, "allocating a segment");
-    }
-    return fd;
-}
-
-static int write_and_sync(struct spool_batch *b, int fd, struct slice bytes, uint64_t offset)
-{
-    ssize_t n = b->fs->pwrite(b->fs->ctx, fd, bytes.p, bytes.n, offset);
-    if (n < 0)
-        return fail(b, (int)n, "writing to the spool");
-    int rc = b->fs->fdatasync(b->fs->ctx, fd);
-    return rc < 0 ? fail(b, rc, "syncing the spool") : 0;
-}
-
-static int make_segment(struct spool_batch *b, struct chunk *c)
-{
-    const struct file_ops *fs = b->fs;
-    char from[SEGMENT_NAME_SIZE], to[SEGMENT_NAME_SIZE];
-    int fd = take_file(b, c, from);
-    if (fd < 0)
-        return fd;
-    segment_name(to, "seg", c->segment->number);
-    int rc = write_and_sync(b, fd, assemble(b, c), 0);
-    if (rc >= 0 && (rc = fs->rename(fs->ctx, from, to)) < 0)
-        fail(b, rc, "naming a segment");
-    if (rc >= 0 && (rc = fs->fsync_dir(fs->ctx, ".")) < 0)
-        fail(b, rc, "syncing the spool folder");
-    if (rc < 0) {
-        /* Its pages are not to be trusted. Should the name survive a crash, no later header will
-         * own it. */
-        fs->close(fs->ctx, fd);
-        fs->unlink(fs->ctx, from);
-        fs->unlink(fs->ctx, to);
-        return rc;
-    }
-    c->segment->fd = fd;
-    return 0;
-}
-
-/* Not being able to make one now is no failure: the batch that needs it will try again and say so.
- */
-static void make_spare(struct spool_batch *b)
-{
-    const struct file_ops *fs = b->fs;
-    char name[SEGMENT_NAME_SIZE];
-    if (b->spare || !b->want_spare)
-        return;
-    segment_name(name, "free", b->spare_number);
-    int fd = fs->open(fs->ctx, name, O_RDWR | O_CREAT | O_EXCL, 0600);
-    if (fd < 0)
-        return;
-    int rc = fs->allocate(fs->ctx, fd, b->segment_bytes);
-    fs->close(fs->ctx, fd);
-    if (rc < 0) {
-        fs->unlink(fs->ctx, name);
-        return;
-    }
-    b->spare = b->spare_number;
-    b->spare_bytes = b->segment_bytes;
-}
-
-/* Strictly from the oldest end: the next name goes only when this one is gone for good. */
-static void free_segments(struct spool_batch *b)
-{
-    const struct file_ops *fs = b->fs;
-    for (; b->n_freed < b->n_frees; b->n_freed++) {
-        char from[SEGMENT_NAME_SIZE], to[SEGMENT_NAME_SIZE];
-        const struct segment *g = b->frees[b->n_freed];
-        bool recycle = !b->spare && g->size >= b->segment_bytes;
-        segment_name(from, "seg", g->number);
-        segment_name(to, "free", g->number);
-        int rc = recycle ? fs->rename(fs->ctx, from, to) : fs->unlink(fs->ctx, from);
-        if (rc < 0 && rc != -ENOENT) /* gone: an earlier try had done it and failed at the folder */
-            return;
-        if (fs->fsync_dir(fs->ctx, ".") < 0)
-            return;
-        if (recycle && rc >= 0) {
-            b->spare = g->number;
-            b->spare_bytes = g->size;
-        }
-    }
-}
-
-void spool_batch_run(struct spool_batch *b)
-{
-    for (; b->n_done < b->n_chunks; b->n_done++) {
-        struct chunk *c = &b->chunks[b->n_done];
-        int rc = c->make ? make_segment(b, c)
-                         : write_and_sync(b, c->segment->fd, assemble(b, c), c->offset);
-        if (rc < 0)
-            break;
-    }
-    /* Also after a failure: what goes here has been durable for long, and its room may be what is
-     * missing. */
-    for (size_t i = 0; i < b->n_unlinks; i++) {
-        char name[SEGMENT_NAME_SIZE];
-        spool_body_name(name, b->unlinks[i]);
-        b->fs->unlink(b->fs->ctx, name);
-    }
-    free_segments(b);
-    make_spare(b);
 }
 
 /* --- owner: conclusions

@@ -157,11 +157,6 @@ static bool is_proven(struct segment_reader *r, uint64_t offset, uint64_t from)
     return r->proof > offset;
 }
 
-static uint64_t sector_up(uint64_t x)
-{
-    return (x + SEGMENT_SECTOR - 1) & ~(uint64_t)(SEGMENT_SECTOR - 1);
-}
-
 /* The log of the newest segment ends at r->at: how much of an unfinished batch stands behind? */
 static void end_torn(struct segment_reader *r)
 {
@@ -186,7 +181,7 @@ static int end_at(struct segment_reader *r, uint64_t end)
     if (r->newest) {
         end_torn(r);
     } else {
-        uint64_t from = sector_up(r->at) < end ? sector_up(r->at) : end;
+        uint64_t from = segment_sector_up(r->at) < end ? segment_sector_up(r->at) : end;
         tell_damage(r, all_zero(r, r->at, from) ? from : r->at, end);
         r->at = end;
     }
@@ -228,7 +223,7 @@ int segment_reader_next(struct segment_reader *r, struct record *ret)
         return take(r, &rec, ret);
     /* Behind the last record of a batch stand zeros up to the sector where the next one begins.
      * (They are not a lost part of this batch: the record before reaches into the same sector.) */
-    uint64_t hole = r->at, sector = sector_up(r->at);
+    uint64_t hole = r->at, sector = segment_sector_up(r->at);
     if (r->error >= 0 && sector < r->limit && all_zero(r, hole, sector)) {
         hole = sector;
         if (record_at(r, hole, &rec) && rec.header.batch == hole)

@@ -15,6 +15,11 @@
 #define SEGMENT_BYTES_MAX (1024u * 1024 * 1024)
 #define SEGMENT_NAME_SIZE 64
 
+static inline uint64_t segment_sector_up(uint64_t x)
+{
+    return (x + SEGMENT_SECTOR - 1) & ~(uint64_t)(SEGMENT_SECTOR - 1);
+}
+
 struct segment_header {
     uint32_t number, salt, prev;
     uint64_t prev_end, id_high, seq_high, number_high;

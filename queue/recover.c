@@ -82,18 +82,36 @@ static int make_folders(struct spool *s, struct err *e)
 }
 
 /*
- * What a killed process wrote without syncing is in the page cache and is read now as if it were
- * durable: make it so before anything is built on it (a done-mark of ours must not outlive the
- * events before it).
+ * The last batch found in the newest segment may never have been synced: its process was killed
+ * before, or the sync failed, and then the kernel calls the pages clean although the disk does not
+ * have them. It is read as if it were durable, so it is made so before anything is built on it: the
+ * same bytes are written again to the same place (needs no room, and costs nothing when the power
+ * goes now) and synced. All batches before it were durable before it was written.
  */
-static int sync_newest(struct spool *s, const struct log_found *l, struct err *e)
+static int write_again(const struct file_ops *fs, int fd, uint64_t from, uint64_t to)
 {
-    if (l->n == 0)
+    uint8_t *block = must_alloc(COPY_BLOCK);
+    ssize_t rc = 0;
+    for (uint64_t at = from; at < to && rc >= 0; at += COPY_BLOCK) {
+        size_t n = to - at < COPY_BLOCK ? (size_t)(to - at) : COPY_BLOCK;
+        rc = fs->pread(fs->ctx, fd, block, n, at);
+        if (rc > 0)
+            rc = fs->pwrite(fs->ctx, fd, block, (size_t)rc, at);
+    }
+    free(block);
+    return rc < 0 ? (int)rc : fs->fdatasync(fs->ctx, fd);
+}
+
+static int secure_tail(struct spool *s, uint64_t last_batch, struct err *e)
+{
+    if (!s->segments)
         return 0;
+    const struct segment *newest = s->segments->prev; /* utlist: the head's prev is the last */
+    uint64_t end = segment_sector_up(newest->end);
     char name[SEGMENT_NAME_SIZE];
-    segment_name(name, "seg", l->segments[l->n - 1].number);
+    segment_name(name, "seg", newest->number);
     int fd = s->fs->open(s->fs->ctx, name, O_RDWR, 0);
-    int rc = fd < 0 ? fd : s->fs->fdatasync(s->fs->ctx, fd);
+    int rc = fd < 0 ? fd : write_again(s->fs, fd, last_batch ? last_batch : end, end);
     if (fd >= 0)
         s->fs->close(s->fs->ctx, fd);
     return rc < 0 ? err_set(e, rc, "cannot sync segment %s", name) : 0;
@@ -124,7 +142,7 @@ static int replay_all(struct spool *s, const struct log_found *l, struct spool_r
     s->next_record = rp.last_record + 1;
     s->next_seq = s->fold.last_seq + 1;
     s->durable_seq = s->fold.last_seq;
-    return 0;
+    return secure_tail(s, rp.last_batch, e);
 }
 
 /* Leftovers; what cannot be removed now is tried again at the next opening. */
@@ -195,8 +213,6 @@ static int recover(struct spool *s, struct spool_report *report, struct err *e)
     int rc = make_folders(s, e);
     if (rc >= 0)
         rc = log_find(s->fs, &l, e);
-    if (rc >= 0)
-        rc = sync_newest(s, &l, e);
     if (rc >= 0)
         rc = replay_all(s, &l, report, e);
     if (rc >= 0) {

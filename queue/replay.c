@@ -117,6 +117,7 @@ int replay_segment(struct replay *rp, const struct segment_found *f, struct segm
     struct run run = {rp, g};
     struct segment_reader reader;
     rp->report->segments++;
+    rp->last_batch = 0;
     take_header(&run, f);
     int rc = segment_reader_init(&reader, rp->fs, f, rp->salt);
     if (rc < 0)
@@ -128,6 +129,7 @@ int replay_segment(struct replay *rp, const struct segment_found *f, struct segm
     while ((rc = segment_reader_next(&reader, &rec)) > 0) {
         rp->report->records++;
         rp->last_record = rec.header.number;
+        rp->last_batch = rec.header.batch;
         uint64_t end = rec.offset + record_size(rec.header.length);
         if (!take_record(&run, &rec))
             tell(&run, rec.offset, end, "record that cannot be read");

@@ -12,6 +12,7 @@ struct replay {
     uint32_t salt;
     bool check_bodies;
     uint64_t last_record; /* highest record number */
+    uint64_t last_batch;  /* where the last good batch of the last segment begins; 0: it has none */
     /* A damaged stretch; `what` is words for a person. */
     void (*damage)(void *ctx, struct segment *g, uint64_t from, uint64_t to, const char *what);
     void *ctx;

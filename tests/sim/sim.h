@@ -52,7 +52,7 @@ struct logged {
 struct link;
 struct sim {
     uint64_t seed;
-    bool verbose, failed, disk_failed;
+    bool verbose, failed;
     struct rng rng;
     int64_t now_us, start_us, last_message_us;
     struct heap timers;

@@ -297,9 +297,7 @@ static void power_on(struct sim *s)
         printf("seed %llu: the spool does not open: %s\n", (unsigned long long)s->seed, e.text);
         abort();
     }
-    /* A sync that failed leaves bytes that a killed process finds again and a later power cut
-     * takes. */
-    if (report.damaged && !s->disk_failed)
+    if (report.damaged)
         sim_fail(s, "a power cut looks like damage");
     struct core_conf conf = {.retry = {{60, 300, 1800, 7200}, 4, 10},
                              .lifetime_s = LIFETIME_S,
@@ -402,7 +400,6 @@ static void commit(struct sim *s, struct spool_batch *b)
     struct err e = {0};
     if (s->faults && sim_chance(s, 3)) {
         s->faults--;
-        s->disk_failed = true;
         fake_disk_fail_at(s->disk, fake_disk_steps(s->disk) + 1 + sim_below(s, 4),
                           sim_chance(s, 50) ? -EIO : -ENOSPC);
     }

@@ -7,6 +7,7 @@
 
 #define DUE_AT_ONCE 1000                /* taken in by one call of sched_next */
 #define LOOK_AGAIN_S (INT64_C(10) * 60) /* when an expired one may still have its only attempt */
+#define LAST_TURN_S INT64_C(60) /* for one whose last attempt is due when its lifetime ends */
 
 struct sched *sched_new(unsigned loops, uint64_t seed)
 {
@@ -315,12 +316,13 @@ void sched_plan_failed(struct sched *s, struct slice domain,
 /* --- what is due ---------------------------------------------------------------------------------
  */
 
-static void becomes_ready(struct sched *s, struct recipient *r, struct mono mono)
+static void becomes_ready(struct sched *s, struct recipient *r, struct wall now, struct mono mono)
 {
     struct sched_domain *d = r->domain;
+    int64_t turn = wall_add_s(now, LAST_TURN_S).us, end = r->message->expires.us;
     count_waiting(s, d, false);
     enlist(s, r);
-    heap_set(&s->moments, &r->heap_index, r->message->expires.us);
+    heap_set(&s->moments, &r->heap_index, end > turn ? end : turn);
     /* Checklist 48: each retry resolves again; meanwhile the site's plan, if it is good, may serve.
      */
     if (!d->site || mono_reached(d->valid_until, mono))
@@ -352,7 +354,7 @@ static bool take_due(struct sched *s, struct wall now, struct mono mono, struct 
     for (int i = 0; i < DUE_AT_ONCE && (top = heap_top(&s->moments)) && top->key <= now.us; i++) {
         struct recipient *r = HEAP_ITEM(top, struct recipient, heap_index);
         if (!is_listed(r))
-            becomes_ready(s, r, mono);
+            becomes_ready(s, r, now, mono);
         else if (expires_in_line(s, r, now, ret))
             return true;
     }

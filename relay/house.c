@@ -198,10 +198,22 @@ static void hook_drain(void *ctx)
     house_drain(ctx);
 }
 
+static bool hook_draining(void *ctx)
+{
+    struct house *h = ctx;
+    uv_mutex_lock(&h->reloading);
+    bool draining = h->draining;
+    uv_mutex_unlock(&h->reloading);
+    return draining;
+}
+
 static int make_admin(struct house *h, struct err *e)
 {
-    const struct admin_hooks hooks = {
-        .ctx = h, .reload = hook_reload, .stop = hook_stop, .drain = hook_drain};
+    const struct admin_hooks hooks = {.ctx = h,
+                                      .reload = hook_reload,
+                                      .stop = hook_stop,
+                                      .drain = hook_drain,
+                                      .draining = hook_draining};
     return admin_new(&h->admin, h->conf, h->spooler, h->events, &hooks, e);
 }
 

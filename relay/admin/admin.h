@@ -15,6 +15,7 @@ struct admin_hooks { /* what only main can do; called on the admin thread */
                   struct err *e); /* refused whole when the file has an error: e says which */
     void (*stop)(void *ctx);
     void (*drain)(void *ctx); /* stop accepting, go on delivering */
+    bool (*draining)(void *ctx);
 };
 
 struct admin;

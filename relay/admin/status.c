@@ -30,6 +30,8 @@ static json_t *warnings(const struct admin *a, const struct spooler_admin *page)
 {
     json_t *list = json_array();
     unsigned sites = 0;
+    if (a->hooks.draining(a->hooks.ctx))
+        warn(list, "draining: no new mail is taken until a restart");
     if (spooler_accepting(a->spooler) < 0)
         warn(list, "the spool's disk has less room than spool.min-free: new mail is answered 452");
     if (events_stuck(a->events))
@@ -59,7 +61,8 @@ json_t *status_done(const struct admin *a, const struct spooler_admin *page)
     rows_put_number(o, "disk_bytes", page->totals.disk_bytes);
     rows_put_number(o, "last_seq", events_pushed_seq(a->events));
     rows_put_number(o, "log_seq", events_written_seq(a->events));
-    rows_put(o, "accepting", json_boolean(spooler_accepting(a->spooler) == 0));
+    bool draining = a->hooks.draining(a->hooks.ctx);
+    rows_put(o, "accepting", json_boolean(!draining && spooler_accepting(a->spooler) == 0));
     rows_put(o, "warnings", warnings(a, page));
     return o;
 }

@@ -220,6 +220,10 @@ static void test_orders(void **state)
     for (int i = 0; i < 100 && atomic_load(&stops) == 0; i++)
         usleep(10000);
     assert_int_equal(atomic_load(&drains), 1);
+    say(f, "{\"id\":9,\"verb\":\"status\"}"); /* and it shows */
+    struct answer a = hear(f);
+    assert_true(json_is_false(json_object_get(a.last, "accepting")));
+    answer_done(&a);
     assert_int_equal(atomic_load(&stops), 1);
     fclose(f);
 }

@@ -194,6 +194,12 @@ static inline void hook_drain(void *ctx)
     atomic_fetch_add(&drains, 1);
 }
 
+static inline bool hook_draining(void *ctx)
+{
+    (void)ctx;
+    return atomic_load(&drains) > 0;
+}
+
 struct conf *conf_ref(struct conf *c)
 {
     return c;
@@ -205,7 +211,7 @@ void conf_unref(struct conf *c)
 }
 
 static const struct admin_hooks hooks = {
-    .reload = hook_reload, .stop = hook_stop, .drain = hook_drain};
+    .reload = hook_reload, .stop = hook_stop, .drain = hook_drain, .draining = hook_draining};
 
 static inline int start(void **state)
 {

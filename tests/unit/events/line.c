@@ -378,20 +378,16 @@ static void test_seq_of_lines(void **state)
     }
 }
 
-/* The schema that is shipped, the one in the program, and the table of fields say the same. */
+/* The schema that is shipped and the table of fields say the same. */
 static void test_schema(void **state)
 {
     (void)state;
-    DEFER(buf_done) struct buf program = BUF_MAX(1 << 20), shipped = BUF_MAX(1 << 20);
-#define X(line) buf_add_str(&program, line "\n");
-#include "relay/base/events_schema.def"
-#undef X
+    DEFER(buf_done) struct buf shipped = BUF_MAX(1 << 20);
     FILE *f = fopen("../contrib/schema/postwain-events.v1.json", "r");
     assert_non_null(f);
     for (int c; (c = fgetc(f)) != EOF;)
         buf_add_u8(&shipped, (uint8_t)c);
     fclose(f);
-    assert_string_equal(buf_str(&program), buf_str(&shipped));
     static const char *const types[] = {
         [EVT_STR] = "string",  [EVT_INT] = "integer",  [EVT_SECONDS] = "number",
         [EVT_TIME] = "string", [EVT_BOOL] = "boolean", [EVT_MAP] = "object"};

@@ -371,7 +371,7 @@ void smtp_client_quit(struct smtp_client *c, struct mono now)
 void smtp_client_begin(struct smtp_client *c, const struct smtp_client_txn *t, struct mono now)
 {
     MUST(c->stage == STAGE_READY || c->stage == STAGE_OVER);
-    bool over = c->stage == STAGE_OVER;
+    bool over = c->stage == STAGE_OVER || smtp_reply_parser_busy(&c->parser);
     forget_verdicts(c);
     c->verdicts = must_alloc((t->n_rcpts ? t->n_rcpts : 1) * sizeof *c->verdicts);
     c->n_verdicts = t->n_rcpts;
@@ -382,7 +382,7 @@ void smtp_client_begin(struct smtp_client *c, const struct smtp_client_txn *t, s
     c->n_accepted = 0;
     c->lone_dot = c->asked = false;
     c->dots = (struct dot_writer){0};
-    if (over) /* it ended between READY and now */
+    if (over) /* it ended between READY and now, or a line that nobody waits for has begun */
         client_over_fault(c, FAULT_CONN_LOST, SLICE_NONE);
     else
         client_begin_envelope(c, now);

@@ -189,7 +189,7 @@ static size_t count_failed(const struct dsn_input *in)
     size_t n = 0;
     for (size_t i = 0; i < in->n_rcpts; i++)
         n += in->rcpts[i].action == DSN_FAILED;
-    return n;
+    return n > 0 ? n + in->n_more : 0;
 }
 
 static void write_text_part(struct buf *out, const struct dsn_input *in)
@@ -204,10 +204,13 @@ static void write_text_part(struct buf *out, const struct dsn_input *in)
     fold_word(&f, buf_slice(&host));
     fold_end(&f);
     buf_add_str(out, "\r\n");
-    text_line(out, "", dsn_words_intro(failed, in->n_rcpts - failed));
+    text_line(out, "", dsn_words_intro(failed, in->n_rcpts + in->n_more - failed));
     buf_add_str(out, "\r\n");
     for (size_t i = 0; i < in->n_rcpts; i++)
         add_recipient_words(out, &in->rcpts[i]);
+    if (in->n_more > 0)
+        buf_addf(out, "... and %zu more recipients, for whom this report has no room.\r\n\r\n",
+                 in->n_more);
     f = fold_begin(out, "", "");
     fold_str(&f, "If you ask for help, please quote the queue id");
     buf_reset(&host);

@@ -29,6 +29,7 @@ struct dsn_input {
     struct wall arrived, now;
     const struct dsn_recipient *rcpts;
     size_t n_rcpts;
+    size_t n_more; /* recipients with the same fate that are only counted, for want of room */
     struct slice original; /* the original message, or its header section */
     bool headers_only;     /* original is cut at the empty line: text/rfc822-headers */
 };

@@ -9,13 +9,39 @@
 #define RETURNED_MAX 50000 /* larger originals come back as their header section (checklist 93) */
 #define REPORT_MAX (SPOOL_INLINE_MAX - 1024)
 
-/* The header section of what we have of the original, at most so much that the report stays inline.
- */
-static struct slice header_section(struct slice original)
+/* How much a report tells. It must fit into REPORT_MAX, whatever the peers have said to however
+ * many recipients: the first size that fits is taken, so that every failure is told in the end. */
+struct extent {
+    bool whole;      /* the original, when it is small; else its header section */
+    size_t headers;  /* bytes of the header section */
+    size_t words;    /* bytes of what was said about a recipient */
+    size_t n_listed; /* recipients by name; the others are counted */
+};
+static const struct extent extents[] = {
+    {true, RETURNED_MAX, SIZE_MAX, SIZE_MAX},
+    {false, RETURNED_MAX, SIZE_MAX, SIZE_MAX},
+    {false, 8192, 200, SIZE_MAX},
+    {false, 2048, 80, SIZE_MAX},
+    {false, 2048, 80, 500},
+    {false, 2048, 80, 20},
+};
+
+static struct slice header_section(struct slice original, size_t most)
 {
     size_t end = slice_find_slice(original, SLICE_LIT("\r\n\r\n"));
-    size_t n = end < original.n ? end + 2 : original.n;
-    return slice_head(original, n < RETURNED_MAX ? n : RETURNED_MAX);
+    return slice_head(original, end < most ? (end < original.n ? end + 2 : end) : most);
+}
+
+/* The words are ours: d is freed after the report. */
+static void shorten(struct out_dsn *d, size_t most)
+{
+    for (size_t i = 0; i < d->n; i++) {
+        struct verdict *v = &d->rcpts[i].verdict;
+        if (!v->text || strlen(v->text) <= most)
+            continue;
+        v->text[most] = 0;
+        v->text_truncated = true;
+    }
 }
 
 static struct dsn_recipient *recipients(const struct out_dsn *d)
@@ -33,7 +59,8 @@ static struct dsn_recipient *recipients(const struct out_dsn *d)
     return list;
 }
 
-static bool write_report(struct outbound *o, const struct out_dsn *d, uint64_t id, struct buf *out)
+static bool write_report(struct outbound *o, const struct out_dsn *d, uint64_t id,
+                         const struct extent *x, struct buf *out)
 {
     char original_id[QUEUE_ID_SIZE], report_id[QUEUE_ID_SIZE], boundary[QUEUE_ID_SIZE + 40];
     queue_id_write(d->message_id, original_id);
@@ -41,7 +68,8 @@ static bool write_report(struct outbound *o, const struct out_dsn *d, uint64_t i
     snprintf(boundary, sizeof boundary, "=_%s_%016llx", report_id,
              (unsigned long long)rng_next(&o->rng));
     struct slice original = d->original ? slice_of(d->original->bytes, d->original->n) : SLICE_NONE;
-    bool whole = d->original_whole && original.n <= RETURNED_MAX;
+    bool whole = x->whole && d->original_whole && original.n <= RETURNED_MAX;
+    size_t listed = d->n < x->n_listed ? d->n : x->n_listed;
     struct dsn_recipient *list = recipients(d);
     struct dsn_input in = {
         .reporting_mta = slice_str(o->conf->hostname),
@@ -53,8 +81,9 @@ static bool write_report(struct outbound *o, const struct out_dsn *d, uint64_t i
         .arrived = d->queued,
         .now = wall_now(),
         .rcpts = list,
-        .n_rcpts = d->n,
-        .original = whole ? original : header_section(original),
+        .n_rcpts = listed,
+        .n_more = d->n - listed,
+        .original = whole ? original : header_section(original, x->headers),
         .headers_only = !whole,
     };
     bool ok = dsn_write(out, &in);
@@ -69,12 +98,11 @@ static void store(struct outbound *o, struct out_dsn *d, uint64_t id, struct buf
         struct spooler_store store;
         struct envelope_rcpt rcpt;
         char message_id[QUEUE_ID_SIZE + 300];
-        char to[400];
-    } *s = must_alloc(sizeof *s);
+        char to[];
+    } *s = must_alloc(sizeof *s + d->to.n + 1);
     char id_text[QUEUE_ID_SIZE];
     queue_id_write(id, id_text);
     snprintf(s->message_id, sizeof s->message_id, "<%s@%s>", id_text, o->conf->hostname);
-    MUST(d->to.n < sizeof s->to);
     memcpy(s->to, d->to.p, d->to.n);
     s->rcpt.address = slice_of(s->to, d->to.n);
     s->store.msg.type = SPOOLER_STORE;
@@ -100,11 +128,14 @@ void out_bounce(struct outbound *o, struct out_dsn *d)
 {
     uint64_t id = spooler_new_id(wall_now());
     struct buf report = BUF_MAX(REPORT_MAX);
-    if (write_report(o, d, id, &report)) {
-        store(o, d, id, &report);
-    } else {
-        LOG(LV_ERROR, "dsn_too_large", LOG_N("recipients", d->n));
+    bool fits = false;
+    for (size_t i = 0; !fits && i < sizeof extents / sizeof *extents; i++) {
+        buf_reset(&report);
+        shorten(d, extents[i].words);
+        fits = write_report(o, d, id, &extents[i], &report);
     }
+    MUST(fits); /* the last extent is bounded */
+    store(o, d, id, &report);
     buf_done(&report);
     out_dsn_free(d);
 }

@@ -17,14 +17,31 @@ static void use_conf(struct outbound *o, struct conf *conf)
     out_own_addresses(o);
 }
 
-/* The new configuration's resolver, or the old one with a word in the log: `check` has seen the
- * table before. */
+static bool same_list(const struct conf_list *a, const struct conf_list *b)
+{
+    bool same = a->n == b->n;
+    for (size_t i = 0; same && i < a->n; i++)
+        same = strcmp(a->items[i], b->items[i]) == 0;
+    return same;
+}
+
+static bool same_dns(const struct conf *a, const struct conf *b)
+{
+    return a->dns_timeout_ms == b->dns_timeout_ms && same_list(&a->dns_servers, &b->dns_servers) &&
+           same_list(&a->dns_override, &b->dns_override);
+}
+
+/* A resolver whose settings stay keeps its cache, and its open questions are not cut short: nothing
+ * is deferred because of a reload. A new one that cannot be made leaves the old one, with a word in
+ * the log: `check` has seen the table before. */
 static void reconfigure(struct outbound *o, struct order *order)
 {
     struct err e = {0};
+    bool same = same_dns(o->conf, order->conf);
     use_conf(o, order->conf);
-    if (out_resolver_new(o, &e) < 0)
+    if (!same && out_resolver_new(o, &e) < 0)
         LOG(LV_ERROR, "resolver", LOG_S("problem", e.text));
+    out_conn_retire_idle(o);
     conf_unref(order->conf);
     free(order);
 }
@@ -92,8 +109,10 @@ void outbound_reconfigure(struct outbound *o, struct conf *conf)
     port_send(&o->port, &order->msg);
 }
 
+/* The spooler may be gone already: what the resolver still answers goes nowhere. */
 void outbound_free(struct outbound *o)
 {
+    o->spooler = NULL;
     out_conn_free_all(o);
     if (o->resolver)
         resolver_free(o->resolver);

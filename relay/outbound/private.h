@@ -25,13 +25,16 @@ void out_resolve_run(struct outbound *o, struct out_resolve *r);
 int out_resolver_new(struct outbound *o, struct err *e);
 void out_own_addresses(struct outbound *o);
 
-/* conn.c: OUT_WORK -> SPOOLER_RESULT, SPOOLER_CONN_GONE */
+/* conn.c, job.c: OUT_WORK -> SPOOLER_RESULT, SPOOLER_CONN_GONE */
 void out_conn_work(struct outbound *o, struct out_work *w);
 void out_conn_close(struct outbound *o, struct out_work *w);
 void out_conn_read_answer(struct outbound *o, struct spooler_read *r);
+/* Those made under an older configuration: idle ones end now, the others after their job. */
+void out_conn_retire_idle(struct outbound *o);
 void out_conn_free_all(struct outbound *o);
 
-/* report.c: messages to the spooler */
+/* report.c: messages to the spooler; once the room is being freed they are dropped */
+void out_send(struct outbound *o, struct msg *m);
 void out_report_gone(struct outbound *o, uint64_t conn);
 void out_report_unattempted(struct outbound *o, uint64_t conn, struct out_work *w);
 

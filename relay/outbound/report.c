@@ -1,14 +1,23 @@
 /* What a connection tells the spooler. */
 #include "relay/base/must.h"
 #include "relay/outbound/private.h"
+#include "relay/spooler/requests.h"
 #include <stdlib.h>
+
+void out_send(struct outbound *o, struct msg *m)
+{
+    if (o->spooler)
+        port_send(o->spooler, m);
+    else
+        spooler_request_free(m);
+}
 
 void out_report_gone(struct outbound *o, uint64_t conn)
 {
     struct spooler_conn_gone *g = must_alloc(sizeof *g);
     g->msg.type = SPOOLER_CONN_GONE;
     g->conn = conn;
-    port_send(o->spooler, &g->msg);
+    out_send(o, &g->msg);
 }
 
 void out_report_unattempted(struct outbound *o, uint64_t conn, struct out_work *w)
@@ -21,5 +30,5 @@ void out_report_unattempted(struct outbound *o, uint64_t conn, struct out_work *
     r->rcpts = w->rcpts;
     w->rcpts = NULL;
     out_work_free(w);
-    port_send(o->spooler, &r->msg);
+    out_send(o, &r->msg);
 }

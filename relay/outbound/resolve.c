@@ -173,7 +173,7 @@ static void answer(void *ctx, struct plan *p)
         a->ttl_ms = (int64_t)p->ttl_s * 1000 < TTL_MIN_MS ? TTL_MIN_MS : (int64_t)p->ttl_s * 1000;
         a->plan = &p->frozen;
     }
-    port_send(q->o->spooler, &a->msg);
+    out_send(q->o, &a->msg);
     conf_unref(q->conf);
     free(q->r);
     free(q);

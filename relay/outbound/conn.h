@@ -1,0 +1,63 @@
+/* The inside of a connection, shared by conn.c (addresses, socket, session) and job.c (what it
+ * carries). Nobody else includes this. */
+#pragma once
+#include "relay/outbound/private.h"
+
+/* One socket of a connection; outlives it until the socket is closed. */
+struct link {
+    struct out_conn *conn; /* NULL: given up */
+    struct net_conn *net;
+};
+
+struct out_conn {
+    uint64_t id;
+    struct outbound *o;
+    struct conf *conf;
+    const struct conf_destination *dest;
+    struct plan *plan;
+    size_t *order, host, addr; /* where we are: plan->hosts[order[host]].addrs[addr - 1] */
+    unsigned tries;
+    struct link *link;
+    struct net_names names; /* of the last link, once it is gone */
+    struct smtp_client_conf client_conf;
+    struct smtp_client *client;
+    bool talked;      /* this address was connected to */
+    bool in_clear;    /* this address gets no STARTTLS: its handshake has failed */
+    bool handshaking; /* its time is ours, not the machine's */
+    bool ready, begun, reading, pumping;
+    bool unsent; /* of what was handed to the socket, some has perhaps not left */
+    struct out_work *job;
+    struct slice *addresses; /* of the job */
+    uint64_t sent;           /* octets of the job's content given to the machine */
+    uint64_t jobs;           /* begun on this address */
+    struct verdict failure;  /* the last address's */
+    struct mono step;        /* since when the present step lasts */
+    int32_t dns_ms, connect_ms, tls_ms, data_ms;
+    UT_hash_handle hh;
+};
+
+static inline int32_t out_conn_since(const struct out_conn *c, struct mono now)
+{
+    return (int32_t)(now.ms - c->step.ms);
+}
+static inline const struct plan_host *out_conn_host(const struct out_conn *c)
+{
+    return &c->plan->hosts[c->order[c->host]];
+}
+
+/* conn.c */
+void out_conn_pump(struct out_conn *c, struct mono now);
+/* Ends the connection: a job that it still has goes back untouched. */
+void out_conn_end(struct out_conn *c);
+bool out_conn_has_next_address(const struct out_conn *c);
+/* Gives this address up because of v (taken) and goes on with the next one, or ends. */
+void out_conn_go_on(struct out_conn *c, struct verdict v);
+
+/* job.c */
+void out_job_begin(struct out_conn *c, struct mono now);
+void out_job_body(struct out_conn *c, struct mono now);
+/* CLI_TXN_DONE; false: the connection is gone, or its session is. */
+bool out_job_done(struct out_conn *c, const struct smtp_client_action *a, struct mono now);
+/* Answers the job: verdicts are copied, one for all when n == 1. */
+void out_job_report(struct out_conn *c, const struct verdict *v, size_t n, bool ready);
+void out_job_drop(struct out_conn *c);

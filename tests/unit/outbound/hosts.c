@@ -1,0 +1,247 @@
+/* Several hosts: which failure moves on to the next one (checklist 58, 59), and which does not. */
+#include "tests/unit/outbound/world.h"
+
+#define BODY "Subject: x\r\n\r\nhello\r\n"
+
+static void expect_delivered_by(struct world *w, const char *host, const char *ip)
+{
+    struct spooler_result *r = told_result(w);
+    assert_int_equal(r->verdicts[0].kind, VERDICT_DELIVERED);
+    assert_false(r->attempt.reused);
+    assert_string_equal(buf_str(&r->attempt.mx_host), host);
+    assert_string_equal(buf_str(&r->attempt.mx_ip), ip);
+    spooler_result_free(r);
+}
+
+/* What the first host says, a line heard before each but the first; content where it says 354. */
+static const struct {
+    const char *says[6];
+    bool goes_on;
+    enum verdict_kind kind; /* where it does not */
+} firsts[] = {
+    {{NULL}, true, 0},
+    {{"421 no\r\n"}, true, 0},
+    {{"554 no\r\n", ""}, true, 0},
+    {{"220 hi\r\n", "421 no\r\n"}, true, 0},
+    {{"220 hi\r\n", "250 x\r\n"}, true, 0}, /* lost at MAIL: nothing can have arrived */
+    {{"220 hi\r\n", "250 x\r\n", "421 4.3.2 down\r\n"}, true, 0},
+    {{"220 hi\r\n", "250 x\r\n", "452 4.3.1 full\r\n", "221 bye\r\n"}, true, 0},
+    {{"220 hi\r\n", "250 x\r\n", "250 ok\r\n"}, true, 0},
+    {{"220 hi\r\n", "250 x\r\n", "250 ok\r\n", "250 ok\r\n", "451 4.3.0 no\r\n", ""}, true, 0},
+    /* A word about the mail, the sender or the recipient stands for all hosts. */
+    {{"220 hi\r\n", "250 x\r\n", "550 5.7.1 no\r\n"}, false, VERDICT_FAILED},
+    {{"220 hi\r\n", "250 x\r\n", "450 4.7.1 greylisted\r\n"}, false, VERDICT_DEFERRED},
+    {{"220 hi\r\n", "250 x\r\n", "421 4.7.0 too fast\r\n"}, false, VERDICT_DEFERRED},
+    {{"220 hi\r\n", "250 x\r\n", "250 ok\r\n", "450 4.2.0 later\r\n"}, false, VERDICT_DEFERRED},
+    {{"220 hi\r\n", "250 x\r\n", "250 ok\r\n", "550 5.1.1 who\r\n"}, false, VERDICT_FAILED},
+    /* Perhaps it has the message: it is not given to another at once. */
+    {{"220 hi\r\n", "250 x\r\n", "250 ok\r\n", "250 ok\r\n", "354 go\r\n"},
+     false,
+     VERDICT_DEFERRED},
+};
+
+static void play(int fd, const char *const *says)
+{
+    char heard[1100];
+    for (unsigned i = 0; i < 6 && says[i]; i++) {
+        if (i > 0)
+            hear_line(fd, heard);
+        say(fd, says[i]);
+        if (strncmp(says[i], "354", 3) == 0)
+            hear_content(fd);
+    }
+    close(fd);
+}
+
+static void the_next_host_is_asked_at_once(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof firsts / sizeof *firsts; i++) {
+        struct world *w = world_new(2, "");
+        order(w, opening(work(1, BODY, 1), plan_of(w, 2)));
+        play(receive(w, 0), firsts[i].says);
+        if (firsts[i].goes_on) {
+            int fd = receive_ready(w, 1);
+            take_message(fd, "250 ok\r\n");
+            expect_delivered_by(w, "h1.test", "127.0.0.2");
+            close(fd);
+        } else {
+            nobody_calls(w, 1);
+            struct spooler_result *r = told_result(w);
+            assert_int_equal(r->verdicts[0].kind, firsts[i].kind);
+            assert_string_equal(buf_str(&r->attempt.mx_host), "h0.test");
+            bool ready = r->ready;
+            spooler_result_free(r);
+            if (ready)
+                order_close(w);
+        }
+        told_gone(w);
+        told_nothing(w);
+        world_free(w);
+    }
+}
+
+/* What the last of them did is the verdict, for all recipients; each host is asked once. */
+static void all_hosts_fail(void **state)
+{
+    (void)state;
+    struct world *w = world_new(3, "");
+    order(w, opening(work(1, BODY, 4), plan_of(w, 3)));
+    play(receive(w, 0), (const char *const[6]){"220 hi\r\n", "250 x\r\n"});
+    play(receive(w, 1), (const char *const[6]){"554 no\r\n", ""});
+    play(receive(w, 2), (const char *const[6]){"421 4.3.2 closing\r\n"});
+    struct spooler_result *r = told_result(w);
+    assert_int_equal(r->n, 4);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(r->verdicts[i].kind, VERDICT_DEFERRED);
+        assert_int_equal(r->verdicts[i].code, 421);
+    }
+    assert_string_equal(buf_str(&r->attempt.mx_ip), "127.0.0.3");
+    spooler_result_free(r);
+    told_gone(w);
+    told_nothing(w);
+    world_free(w);
+}
+
+/* Nobody waits for ever: a long list of dead hosts is cut at five tries. */
+static void five_tries(void **state)
+{
+    (void)state;
+    struct world *w = world_new(8, "");
+    order(w, opening(work(1, BODY, 1), plan_of(w, 8)));
+    for (unsigned i = 0; i < 5; i++)
+        close(receive(w, i));
+    struct spooler_result *r = told_result(w);
+    assert_int_equal(r->verdicts[0].fault, FAULT_CONN_LOST);
+    spooler_result_free(r);
+    told_gone(w);
+    nobody_calls(w, 5);
+    world_free(w);
+}
+
+static void silence_of_a_network_costs_no_try(void **state)
+{
+    (void)state;
+    struct world *w = world_new(1, "");
+    struct plan *p = plan_of(w, 8);
+    for (unsigned i = 0; i < 7; i++) { /* no such network here: discard-only prefix, RFC 6666 */
+        struct sockaddr_in6 *a = (struct sockaddr_in6 *)&p->hosts[i].addrs[0];
+        *a = (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_port = htons(w->port)};
+        a->sin6_addr.s6_addr[0] = 1;
+        a->sin6_addr.s6_addr[15] = 1;
+    }
+    struct sockaddr_in *last = (struct sockaddr_in *)&p->hosts[7].addrs[0];
+    last->sin_addr.s_addr = htonl(0x7f000001);
+    int probe = socket(AF_INET6, SOCK_STREAM, 0);
+    bool no_route = probe < 0 || (connect(probe, (struct sockaddr *)&p->hosts[0].addrs[0],
+                                          sizeof(struct sockaddr_in6)) != 0 &&
+                                  (errno == ENETUNREACH || errno == EADDRNOTAVAIL));
+    if (probe >= 0)
+        close(probe);
+    if (!no_route) {
+        plan_unref(p);
+        world_free(w);
+        skip();
+    }
+    order(w, opening(work(1, BODY, 1), p));
+    int fd = receive_ready(w, 0);
+    take_message(fd, "250 ok\r\n");
+    expect_delivered_by(w, "h7.test", "127.0.0.1");
+    close(fd);
+    told_gone(w);
+    world_free(w);
+}
+
+/* --- TLS */
+
+/* Up to the broken handshake. */
+static void break_tls(struct world *w, unsigned host, bool stop_listening)
+{
+    int fd = receive(w, host);
+    char hello[4096];
+    say(fd, "220 hi\r\n");
+    hear(fd, "EHLO");
+    say(fd, "250-hi\r\n250 STARTTLS\r\n");
+    hear(fd, "STARTTLS");
+    if (stop_listening) {
+        close(w->listening[host]);
+        w->listening[host] = -1;
+    }
+    say(fd, "220 go\r\n");
+    assert_true(recv(fd, hello, sizeof hello, 0) > 0);
+    close(fd);
+}
+
+static void handshake_fails(void **state)
+{
+    (void)state;
+    for (unsigned attempt = 1; attempt <= 2; attempt++) {
+        for (unsigned encrypt = 0; encrypt < 2; encrypt++) {
+            struct world *w = world_new(1, encrypt ? "tls = encrypt" : "");
+            struct out_work *k = work(1, BODY, 1);
+            k->attempt = attempt;
+            order(w, opening(k, plan_of(w, 1)));
+            int fd = receive(w, 0);
+            say(fd, "220 hi\r\n");
+            hear(fd, "EHLO");
+            say(fd, "250-hi\r\n250 STARTTLS\r\n");
+            hear(fd, "STARTTLS");
+            say(fd, "454 4.7.0 not now\r\n");
+            hear(fd, "QUIT");
+            close(fd);
+            if (attempt == 2 && !encrypt) { /* checklist 83 */
+                fd = receive(w, 0);
+                say(fd, "220 hi\r\n");
+                hear(fd, "EHLO");
+                say(fd, "250-hi\r\n250 STARTTLS\r\n");
+                take_message(fd, "250 ok\r\n");
+                struct spooler_result *r = told_result(w);
+                assert_int_equal(r->verdicts[0].kind, VERDICT_DELIVERED);
+                assert_string_equal(r->attempt.tls_policy, "none");
+                spooler_result_free(r);
+                close(fd);
+            } else {
+                struct spooler_result *r = told_result(w);
+                assert_int_equal(r->verdicts[0].fault, FAULT_TLS_HANDSHAKE);
+                spooler_result_free(r);
+                nobody_calls(w, 0);
+            }
+            told_gone(w);
+            world_free(w);
+        }
+    }
+}
+
+/* "In clear" is meant for the address whose handshake failed, not for those after it. */
+static void the_next_host_is_asked_for_tls_again(void **state)
+{
+    (void)state;
+    struct world *w = world_new(2, "");
+    struct out_work *k = work(1, BODY, 1);
+    k->attempt = 2;
+    order(w, opening(k, plan_of(w, 2)));
+    break_tls(w, 0, true);
+    break_tls(w, 1, false);
+    int fd = receive(w, 1); /* and here, too, the second time in clear */
+    say(fd, "220 hi\r\n");
+    hear(fd, "EHLO");
+    say(fd, "250 hi\r\n");
+    take_message(fd, "250 ok\r\n");
+    expect_delivered_by(w, "h1.test", "127.0.0.2");
+    close(fd);
+    told_gone(w);
+    world_free(w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_next_host_is_asked_at_once),
+        cmocka_unit_test(all_hosts_fail),
+        cmocka_unit_test(five_tries),
+        cmocka_unit_test(silence_of_a_network_costs_no_try),
+        cmocka_unit_test(handshake_fails),
+        cmocka_unit_test(the_next_host_is_asked_for_tls_again),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -22,7 +22,7 @@ static const struct extent extents[] = {
     {false, RETURNED_MAX, SIZE_MAX, SIZE_MAX},
     {false, 8192, 200, SIZE_MAX},
     {false, 2048, 80, SIZE_MAX},
-    {false, 2048, 80, 500},
+    {false, 2048, 80, 200},
     {false, 2048, 80, 20},
 };
 

@@ -60,7 +60,10 @@ static int quarantine(const struct file_ops *fs, uint32_t segment, uint64_t from
 static void on_damage(void *ctx, struct segment *g, uint64_t from, uint64_t to, const char *what)
 {
     struct spool *s = ctx;
-    (void)what;
+    char line[REPLAY_LINE_SIZE];
+    replay_line(line, g, from, to, what);
+    if (s->say)
+        s->say(s->say_ctx, line);
     if (to > from && quarantine(s->fs, g->number, from, to) < 0)
         g->keep = true;
 }
@@ -270,6 +273,8 @@ int spool_open(struct spool **ret, const struct file_ops *fs, const struct spool
     s->segment_bytes =
         (s->segment_bytes + SEGMENT_HEADER_BLOCK - 1) & ~(uint64_t)(SEGMENT_HEADER_BLOCK - 1);
     s->node = slice_dup(o->node);
+    s->say = o->say;
+    s->say_ctx = o->say_ctx;
     s->encode = BUF_MAX(ENCODE_MAX);
     s->batch_bytes = BUF_MAX(SEGMENT_BYTES_MAX);
     int rc = recover(s, &report, e);

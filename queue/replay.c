@@ -1,5 +1,6 @@
 #include "queue/replay.h"
 #include <errno.h>
+#include <stdio.h>
 
 struct run {
     struct replay *rp;
@@ -11,6 +12,16 @@ static void tell(struct run *run, uint64_t from, uint64_t to, const char *what)
     run->rp->report->damaged++;
     if (run->rp->damage)
         run->rp->damage(run->rp->ctx, run->g, from, to, what);
+}
+
+void replay_line(char ret[REPLAY_LINE_SIZE], const struct segment *g, uint64_t from, uint64_t to,
+                 const char *what)
+{
+    if (from == to)
+        snprintf(ret, REPLAY_LINE_SIZE, "seg-%08x: %s", g->number, what);
+    else
+        snprintf(ret, REPLAY_LINE_SIZE, "seg-%08x: %s at %llu, %llu bytes", g->number, what,
+                 (unsigned long long)from, (unsigned long long)(to - from));
 }
 
 static void reader_damage(void *ctx, uint64_t from, uint64_t to)
@@ -101,10 +112,17 @@ static bool take_record(struct run *run, const struct record *rec)
 static void take_header(struct run *run, const struct segment_found *f)
 {
     struct replay *rp = run->rp;
+    struct segment missing = {.number = f->header.prev};
+    if (f->before_missing)
+        tell(&(struct run){rp, &missing}, 0, 0, "the segment is missing");
     if (!f->header_ok) {
         tell(run, 0, SEGMENT_DATA, "damaged segment header");
         return;
     }
+    for (unsigned copy = 0; copy < 2; copy++)
+        if (f->header_bad[copy])
+            tell(run, copy * SEGMENT_HEADER_BLOCK, (copy + 1) * SEGMENT_HEADER_BLOCK,
+                 "damaged copy of the segment header");
     struct fold *fold = rp->fold;
     fold->last_id = f->header.id_high > fold->last_id ? f->header.id_high : fold->last_id;
     fold->last_seq = f->header.seq_high > fold->last_seq ? f->header.seq_high : fold->last_seq;

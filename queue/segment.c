@@ -67,10 +67,11 @@ static int found_read(const struct file_ops *fs, struct segment_found *s, struct
     uint8_t block[SEGMENT_HEADER_BLOCK];
     int rc = 0;
     uint32_t version = 0;
-    for (unsigned copy = 0; copy < 2 && rc == 0; copy++) {
+    for (unsigned copy = 0; copy < 2 && rc >= 0; copy++) {
         ssize_t n = fs->pread(fs->ctx, fd, block, sizeof block, (uint64_t)copy * sizeof block);
-        if (n == (ssize_t)sizeof block)
-            rc = header_read(block, s->number, &s->header, &version);
+        rc = n == (ssize_t)sizeof block ? header_read(block, s->number, &s->header, &version) : 0;
+        s->header_bad[copy] = rc <= 0;
+        s->header_ok = s->header_ok || rc > 0;
     }
     fs->close(fs->ctx, fd);
     if (size < 0)
@@ -81,7 +82,6 @@ static int found_read(const struct file_ops *fs, struct segment_found *s, struct
             "spool segment %s has format version %u, this program knows version %d: use the newer "
             "program that wrote it (nothing was changed)",
             name, version, FORMAT_VERSION);
-    s->header_ok = rc > 0;
     return 0;
 }
 
@@ -140,7 +140,7 @@ static void chain(struct log_found *l)
     size_t kept = l->n;
     for (size_t i = l->n; i-- > 0;) {
         l->segments[--kept] = l->segments[i];
-        const struct segment_found *s = &l->segments[kept];
+        struct segment_found *s = &l->segments[kept];
         if (!s->header_ok)
             continue;
         while (i > 0 && l->segments[i - 1].number > s->header.prev)
@@ -149,6 +149,8 @@ static void chain(struct log_found *l)
             struct segment_found *before = &l->segments[i - 1];
             before->end = s->header.prev_end;
             before->cut_short = before->end > before->size;
+        } else if (i > 0) { /* segments are freed from the oldest end only */
+            s->before_missing = true;
         }
     }
     l->n -= kept;

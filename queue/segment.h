@@ -33,7 +33,9 @@ void segment_header_write(uint8_t *p, const struct segment_header *h);
 /* One segment file as found. */
 struct segment_found {
     uint32_t number;
-    bool header_ok;
+    bool header_ok;      /* one copy at least is good */
+    bool header_bad[2];  /* this copy is not */
+    bool before_missing; /* older ones are there, but not the one that this one follows */
     struct segment_header header;
     uint64_t size;  /* of the file */
     uint64_t end;   /* where its log ends; UINT64_MAX: unknown, the newest */

@@ -25,6 +25,9 @@ struct spool_options {
     uint64_t segment_bytes; /* 0: 64 MiB; tests use small ones */
     int64_t lifetime_s;     /* default lifetime of a message */
     struct slice node;      /* name of this node in events: copied */
+    /* Opening says each damage that it finds, as spool_verify does; may be NULL. */
+    void (*say)(void *ctx, const char *line);
+    void *say_ctx;
 };
 
 /* What opening found. */

@@ -68,6 +68,8 @@ struct spool {
     int64_t lifetime_s;
     uint64_t segment_bytes;
     char *node;
+    void (*say)(void *ctx, const char *line); /* while opening */
+    void *say_ctx;
     uint32_t salt;
     uint32_t last_segment;    /* highest number ever tried */
     struct segment *segments; /* oldest first; the last one may be `tail` */

@@ -21,9 +21,8 @@ static void say(struct check *c, const char *line)
 
 static void on_damage(void *ctx, struct segment *g, uint64_t from, uint64_t to, const char *what)
 {
-    char line[200];
-    snprintf(line, sizeof line, "seg-%08x: %s at %llu, %llu bytes", g->number, what,
-             (unsigned long long)from, (unsigned long long)(to - from));
+    char line[REPLAY_LINE_SIZE];
+    replay_line(line, g, from, to, what);
     say(ctx, line);
 }
 

@@ -18,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TICK_MS = 1000 };
+enum { TICK_MS = 1000, SAY_DAMAGE_MAX = 20 };
 
 struct commit_job {
     struct worker_job job;
@@ -299,6 +299,14 @@ int spooler_accepting(const struct spooler *s)
  * ------------------------------------------------------------------------------------------------
  */
 
+/* A line each, but not a flood: the number of all is in the report, the rest in "spool check". */
+static void say_damage(void *ctx, const char *line)
+{
+    unsigned *said = ctx;
+    if (++*said <= SAY_DAMAGE_MAX)
+        LOG(LV_ERROR, "spool_damaged", LOG_S("what", line));
+}
+
 static int open_spool(struct spooler *s, const struct spooler_conf *c, struct spool_report *report,
                       struct err *e)
 {
@@ -307,8 +315,12 @@ static int open_spool(struct spooler *s, const struct spooler_conf *c, struct sp
     if (!s->fs)
         return err_set(e, error < 0 ? error : -error, "cannot open the spool folder %s: %s",
                        c->path, strerror(error < 0 ? -error : error));
-    struct spool_options o = {
-        .segment_bytes = c->segment_bytes, .lifetime_s = c->lifetime_s, .node = c->node};
+    unsigned said = 0;
+    struct spool_options o = {.segment_bytes = c->segment_bytes,
+                              .lifetime_s = c->lifetime_s,
+                              .node = c->node,
+                              .say = say_damage,
+                              .say_ctx = &said};
     return spool_open(&s->spool, s->fs, &o, report, e);
 }
 

@@ -235,6 +235,91 @@ static void test_other_version(void **state)
     fake_disk_free(d);
 }
 
+struct said {
+    unsigned n;
+    char text[400];
+};
+
+static void remember(void *ctx, const char *line)
+{
+    struct said *said = ctx;
+    said->n++;
+    snprintf(said->text, sizeof said->text, "%s", line);
+}
+
+/* Both the start and "spool check" find one damage and name the place. */
+static void check_said(struct fake_disk *d, const char *want)
+{
+    struct said checked = {0}, opened = {0};
+    struct spool_options o = {.segment_bytes = SEGMENT, .say = remember, .say_ctx = &opened};
+    struct spool_report report;
+    struct spool *s;
+    struct err e = {0};
+    assert_int_equal(spool_verify(fake_disk_ops(d), remember, &checked, &report, &e), 1);
+    assert_int_equal(checked.n, 1);
+    assert_string_equal(checked.text, want);
+    assert_int_equal(spool_open(&s, fake_disk_ops(d), &o, &report, &e), 0);
+    assert_int_equal(report.damaged, 1);
+    assert_int_equal(opened.n, 1);
+    assert_string_equal(opened.text, want);
+    spool_close(s);
+}
+
+static void test_header_copy(void **state)
+{
+    (void)state;
+    for (unsigned copy = 0; copy < 2; copy++) {
+        struct small w = small_new();
+        assert_true(fake_disk_flip(w.disk, "seg-00000001", copy * 4096 + 30, 4));
+        char want[200];
+        snprintf(want, sizeof want,
+                 "seg-00000001: damaged copy of the segment header at %u, 4096 bytes", copy * 4096);
+        check_said(w.disk, want);
+        struct spool *s = kit_open(w.disk, SEGMENT, NULL);
+        assert_int_equal(differences(&w, s), 0);
+        spool_close(s);
+        small_done(&w);
+    }
+}
+
+/* A file of the log was deleted by hand: what is in the others is there, and the loss is said. */
+static void test_missing_segment(void **state)
+{
+    (void)state;
+    struct fake_disk *d = fake_disk_new(1);
+    const struct file_ops *ops = fake_disk_ops(d);
+    struct spool *s = kit_open(d, SEGMENT, NULL);
+    uint64_t first = kit_put(s, NOW, 1, 5000, NULL), last = 0;
+    for (int i = 0; i < 5; i++) {
+        last = kit_put(s, NOW, 1, 5000, NULL);
+        assert_int_equal(kit_commit(s, NULL, NULL, NULL), 0);
+    }
+    spool_close(s);
+    unsigned middle = 0;
+    for (unsigned number = 9; number > 1 && !middle; number--) {
+        char name[SEGMENT_NAME_SIZE];
+        segment_name(name, "seg", number);
+        if (fake_disk_file_size(d, name) < 0)
+            continue;
+        segment_name(name, "seg", number + 2);
+        if (fake_disk_file_size(d, name) < 0)
+            segment_name(name, "seg", number + 1);
+        if (fake_disk_file_size(d, name) >= 0)
+            middle = number;
+    }
+    assert_true(middle > 1);
+    char name[SEGMENT_NAME_SIZE], want[200];
+    segment_name(name, "seg", middle);
+    assert_int_equal(ops->unlink(ops->ctx, name), 0);
+    snprintf(want, sizeof want, "%s: the segment is missing", name);
+    check_said(d, want);
+    s = kit_open(d, SEGMENT, NULL);
+    assert_non_null(spool_find(s, first));
+    assert_non_null(spool_find(s, last));
+    spool_close(s);
+    fake_disk_free(d);
+}
+
 /* A body file that nobody names is kept when damage may be why. */
 static void test_orphan_after_damage(void **state)
 {
@@ -275,6 +360,8 @@ int main(void)
         cmocka_unit_test(test_every_length),
         cmocka_unit_test(test_read_errors),
         cmocka_unit_test(test_other_version),
+        cmocka_unit_test(test_header_copy),
+        cmocka_unit_test(test_missing_segment),
         cmocka_unit_test(test_orphan_after_damage),
         cmocka_unit_test(test_verify_changes_nothing),
     };

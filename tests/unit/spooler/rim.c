@@ -254,6 +254,36 @@ static void a_spool_has_one_owner(void **state)
     finish(h);
 }
 
+/* The operator hears what the start had to leave behind. */
+static void damage_is_said_at_the_start(void **state)
+{
+    struct house *h = *state;
+    begin(h);
+    store(h, 1000, 0);
+    run_until(h, SPOOLER_STORE);
+    finish(h);
+    char path[128], text[2000] = "";
+    snprintf(path, sizeof path, "%s/seg-00000001", h->folder);
+    FILE *f = fopen(path, "r+");
+    assert_non_null(f);
+    assert_int_equal(fseek(f, 4096 + 20, SEEK_SET), 0);
+    fputc(0x77, f);
+    fclose(f);
+
+    FILE *said = tmpfile();
+    int keep = dup(STDERR_FILENO);
+    assert_true(said && keep >= 0 && dup2(fileno(said), STDERR_FILENO) >= 0);
+    begin(h);
+    dup2(keep, STDERR_FILENO);
+    close(keep);
+    rewind(said);
+    assert_true(fread(text, 1, sizeof text - 1, said) > 0);
+    fclose(said);
+    assert_non_null(strstr(text, "event=spool_damaged"));
+    assert_non_null(strstr(text, "seg-00000001: damaged copy of the segment header"));
+    finish(h);
+}
+
 /* What was handed over before the end is not lost by stopping. */
 static void stopping_keeps_what_was_sent(void **state)
 {
@@ -286,9 +316,13 @@ int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(the_answer_waits_for_the_sync),     TEST(large_content_is_written_and_read_in_pieces),
-        TEST(an_unknown_message_cannot_be_read), TEST(a_spool_has_one_owner),
-        TEST(stopping_keeps_what_was_sent),      cmocka_unit_test(ids_grow),
+        TEST(the_answer_waits_for_the_sync),
+        TEST(large_content_is_written_and_read_in_pieces),
+        TEST(an_unknown_message_cannot_be_read),
+        TEST(a_spool_has_one_owner),
+        TEST(stopping_keeps_what_was_sent),
+        TEST(damage_is_said_at_the_start),
+        cmocka_unit_test(ids_grow),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

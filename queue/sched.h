@@ -65,6 +65,9 @@ void sched_plan(struct sched *s, struct slice domain, struct slice site, struct 
 /* Answer to RESOLVE: no plan. Hands out (and removes) each due recipient of the domain, for its verdict. */
 void sched_plan_failed(struct sched *s, struct slice domain, void (*each)(void *ctx, struct recipient *r), void *ctx);
 
+/* The ways to go have changed (a new configuration): every plan is asked for again before it is used, and connections carry nothing more. */
+void sched_forget_plans(struct sched *s);
+
 /* Ask until false. Takes in at most 1,000 due recipients a call: where more are due, the deadline is now. */
 bool sched_next(struct sched *s, struct wall now, struct mono mono, struct sched_action *ret);
 

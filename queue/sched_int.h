@@ -54,6 +54,7 @@ struct sched_conn {
     struct sched_site *site;
     unsigned loop, jobs;
     bool probe; /* opened to see whether a dead site lives */
+    bool stale; /* opened by a plan that was forgotten: its job is the last */
     enum conn_state state;
     struct mono idle_since;
     struct sched_conn *prev, *next;           /* s->idle (oldest first) or s->closing */

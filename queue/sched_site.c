@@ -239,6 +239,21 @@ bool site_next_close(struct sched *s, struct sched_action *ret)
     return true;
 }
 
+void sched_forget_plans(struct sched *s)
+{
+    struct sched_domain *d, *next_domain;
+    struct sched_site *t, *next_site;
+    struct sched_conn *c, *next_conn;
+    HASH_ITER (hh, s->domains, d, next_domain)
+        d->valid_until = (struct mono){0};
+    HASH_ITER (hh, s->sites, t, next_site)
+        t->valid_until = (struct mono){0};
+    HASH_ITER (hh, s->conns, c, next_conn)
+        c->stale = true;
+    while (s->idle)
+        conn_close(s, s->idle);
+}
+
 void sched_conn_ready(struct sched *s, uint64_t conn, struct mono now)
 {
     struct sched_conn *c = conn_find(s, conn);
@@ -246,7 +261,7 @@ void sched_conn_ready(struct sched *s, uint64_t conn, struct mono now)
         return;
     struct sched_site *t = c->site;
     if ((t->limits.messages_per_connection && c->jobs >= t->limits.messages_per_connection) ||
-        t->n_conns > t->window) {
+        t->n_conns > t->window || c->stale) {
         conn_close(s, c);
         return;
     }

@@ -397,6 +397,7 @@ static void control(struct core *c, struct spooler_control *m)
     case SPOOLER_RECONFIGURE:
         c->retry = m->retry;
         c->lifetime_s = m->lifetime_s;
+        sched_forget_plans(c->sched);
         core_answer(c, &m->msg, m->reply);
         return;
     }

@@ -170,6 +170,40 @@ static void old_plans_are_asked_again(void **state)
     world_done(&w);
 }
 
+/* A reload that names another receiver: nothing more may go to the old one. */
+static void forgotten_plans_are_asked_again(void **state)
+{
+    (void)state;
+    struct world w;
+    struct sched_action idle, busy, a;
+    world_init(&w, 2);
+    add(&w, "u", "a.test", 1);
+    expect(&w, SCHED_RESOLVE, &a);
+    plan(&w, "a.test", "site");
+    expect(&w, SCHED_OPEN, &idle);
+    add(&w, "u", "a.test", 1);
+    expect(&w, SCHED_OPEN, &busy);
+    finish(&idle);
+    sched_conn_ready(w.s, idle.conn, w.mono);
+    sched_forget_plans(w.s);
+    expect(&w, SCHED_CLOSE, &a);
+    assert_int_equal(a.conn, idle.conn);
+    sched_conn_gone(w.s, idle.conn, w.mono);
+    finish(&busy);
+    sched_conn_ready(w.s, busy.conn, w.mono);
+    expect(&w, SCHED_CLOSE, &a);
+    assert_int_equal(a.conn, busy.conn);
+    sched_conn_gone(w.s, busy.conn, w.mono);
+    struct message *m = add(&w, "u", "a.test", 1);
+    expect(&w, SCHED_RESOLVE, &a);
+    expect_nothing(&w);
+    plan(&w, "a.test", "site");
+    expect(&w, SCHED_OPEN, &a);
+    assert_ptr_equal(a.job.message, m);
+    finish(&a);
+    world_done(&w);
+}
+
 /* --- windows
  * -------------------------------------------------------------------------------------------------
  */
@@ -416,6 +450,7 @@ int main(void)
         cmocka_unit_test(domains_share_a_site),
         cmocka_unit_test(no_plan_hands_out_the_due),
         cmocka_unit_test(old_plans_are_asked_again),
+        cmocka_unit_test(forgotten_plans_are_asked_again),
         cmocka_unit_test(window_opens_and_closes),
         cmocka_unit_test(connections_are_changed_after_enough_messages),
         cmocka_unit_test(dead_sites_are_probed),

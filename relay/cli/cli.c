@@ -137,7 +137,9 @@ static const struct cli_verb *find(const char *name)
 int cli_run(int argc, char **argv)
 {
     MUST(argc >= 1);
-    const struct cli_verb *v = find(argv[0]);
+    if (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0)
+        return cli_help();
+    const struct cli_verb *v = find(strcmp(argv[0], "--version") == 0 ? "version" : argv[0]);
     if (v)
         return v->run(v, argc, argv);
     cli_fail(CLI_USAGE, "there is no verb %s", argv[0]);

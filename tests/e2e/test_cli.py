@@ -13,8 +13,8 @@ from kit.wait import Process, free_port, until
 
 @pytest.fixture
 def waiting(relay, sink):
-    """A relay with six messages in its queue, to a receiver that is down: (relay, sink, ids)."""
-    s = sink(start=False)
+    """A relay with six messages in its queue, to a receiver that says "later": (relay, sink, ids)."""
+    s = sink("--defer", "*")
     r = relay(destinations=smarthost(s), delivery='retry = { "1h" }', users=("app", "shop"))
     ids = []
     for user, sender, recipient, size in (("app", "ann@a.test", "one@x.test", 10), ("app", "ann@a.test", "two@x.test", 10),
@@ -139,8 +139,8 @@ def test_queue_show_and_cat(waiting):
     head = r.cli("queue", "cat", ids[4], "--headers").out
     assert "To: <five@sub.x.test>" in head and len(head) < 2000
     for verb in ("show", "cat"):
-        r.cli("queue", verb, "0000000000000", code=1)
-        r.cli("queue", verb, "not an id!", code=None)
+        r.cli("queue", verb, "0000000000001", code=1)
+        r.cli("queue", verb, "not an id!", code=2)
         r.cli("queue", verb, code=2)
 
 
@@ -170,7 +170,8 @@ def test_queue_acts(waiting):
         [event] = r.wait_final(id)
         assert event["event"] == "cancelled" and event["reason"] == "test of removal"
     assert not r.events("dsn_queued")
-    s.start()
+    s.stop()
+    s.start([])
     answer = r.rows("queue", "retry", ids[2], ids[3], "--yes")[-1]
     assert (answer["matched"], answer["changed"]) == (2, 2)
     for id in ids[2:4]:
@@ -189,7 +190,8 @@ def test_hold_and_release(waiting):
     assert {q["queue_id"] for q in r.queue("--state", "held")} == set(ids[3:])
     r.restart()
     assert {q["queue_id"] for q in r.queue("--state", "held")} == set(ids[3:])
-    s.start()
+    s.stop()
+    s.start([])
     r.cli("queue", "retry", "--all", "--yes", code=None)
     for id in ids[:3]:
         r.wait_final(id)

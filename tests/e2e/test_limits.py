@@ -43,12 +43,12 @@ def test_wrong_password(relay):
     """A wrong password is let in, or the answer tells whether the user exists."""
     r = relay()
     s = r.smtp(user=None)
-    answers = [s.docmd("AUTH", plain(user, password)) for user, password in (("app", "wrong"), ("nobody", PASSWORD))]
+    answers = [s.docmd("AUTH", plain(user, password)) for user, password in (("app", "Geheimnis"), ("nobody", PASSWORD))]
     assert answers[0] == answers[1] and status(answers[0]) == "535 5.7.8"
     s.login("app", PASSWORD)  # and the right one still works
     assert s.mail("ann@sender.test")[0] == 250
     s.quit()
-    assert "wrong" not in r.process.errors()
+    assert "Geheimnis" not in r.process.errors()
 
 
 def test_guessing_ends_the_session(relay):

@@ -138,7 +138,9 @@ class Relay:
 
     def queue(self, *filters):
         """Rows of `queue list`; an empty queue is an empty list."""
-        return self.rows("queue", "list", *filters, code=None)
+        done = self.cli("queue", "list", *filters, "--json", code=None)
+        assert done.code in (0, 1), done.err
+        return done.rows
 
     def wait_queue_empty(self, timeout=30):
         until(lambda: not self.queue(), timeout, lambda: f"queue: {self.queue()}", pause=0.1)

@@ -33,8 +33,8 @@ def until(what, timeout=20.0, why=None, pause=0.02):
         if got:
             return got
         if time.monotonic() > end:
-            detail = why() if callable(why) else why
-            raise AssertionError(f"not within {timeout} s: {detail or what}")
+            detail = str(why() if callable(why) else why or what)[-4000:]
+            raise AssertionError(f"not within {timeout} s: {detail}")
         time.sleep(pause)
 
 

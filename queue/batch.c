@@ -88,7 +88,7 @@ static void place(struct spool *s, struct spool_batch *b)
 
 static bool has_work(const struct spool *s)
 {
-    return s->pending.first || s->retired || s->n_unlinks;
+    return s->pending.first || s->retired || s->unlinks.n;
 }
 
 struct spool_batch *spool_batch_take(struct spool *s)
@@ -103,11 +103,10 @@ struct spool_batch *spool_batch_take(struct spool *s)
     place(s, b);
     for (struct segment *g = s->retired; g && b->n_frees < BATCH_FREES; g = g->next)
         b->frees[b->n_frees++] = g;
-    b->n_unlinks = s->n_unlinks < BATCH_UNLINKS ? s->n_unlinks : BATCH_UNLINKS;
+    b->n_unlinks = s->unlinks.n < BATCH_UNLINKS ? s->unlinks.n : BATCH_UNLINKS;
+    s->unlinks.n -= b->n_unlinks;
     if (b->n_unlinks)
-        memcpy(b->unlinks, s->unlinks + s->n_unlinks - b->n_unlinks,
-               b->n_unlinks * sizeof *b->unlinks);
-    s->n_unlinks -= b->n_unlinks;
+        memcpy(b->unlinks, s->unlinks.at + s->unlinks.n, b->n_unlinks * sizeof *b->unlinks);
     /* A spare is made while there is still room in the open segment, so that nobody waits for it.
      */
     const struct chunk *last = b->n_chunks ? &b->chunks[b->n_chunks - 1] : NULL;
@@ -179,6 +178,8 @@ static void chunk_stored(struct spool *s, struct chunk *c, const struct each_eve
         s->tail = g;
         DL_APPEND(s->segments, g);
         s->disk_bytes += g->size;
+        while (s->doubtful.n)
+            id_list_add(&s->unlinks, s->doubtful.at[--s->doubtful.n]);
     }
     g->end = c->offset + c->n;
     for (struct pending *p; (p = pending_shift(&c->records));)
@@ -201,10 +202,13 @@ static void drop_followers(struct pending_list *l, const struct held *h)
 }
 
 static void message_failed(struct spool *s, struct pending *p, struct pending_list *behind,
-                           void (*each_failed)(void *ctx, uint64_t message_id), void *ctx)
+                           bool may_return, void (*each_failed)(void *ctx, uint64_t message_id),
+                           void *ctx)
 {
     struct held *h = p->held;
     uint64_t id = h->message.id;
+    if (h->message.place.in_file)
+        id_list_add(may_return ? &s->doubtful : &s->unlinks, id);
     for (uint32_t i = 0; p->told && i < p->n_told; i++)
         fold_dsn_due(&p->told->message.rcpts[p->told_rcpts[i]], true);
     drop_followers(behind, h);
@@ -221,6 +225,8 @@ static void chunks_failed(struct spool *s, struct spool_batch *b,
                           void (*each_failed)(void *ctx, uint64_t message_id), void *ctx)
 {
     struct pending_list all = {0}, again = {0};
+    /* Of a segment that had no name yet nothing is ever read. */
+    bool may_return = !b->chunks[b->n_done].make || b->named;
     s->next_seq = b->chunks[b->n_done].seq_before;
     for (size_t i = b->n_done; i < b->n_chunks; i++) {
         struct chunk *c = &b->chunks[i];
@@ -237,7 +243,7 @@ static void chunks_failed(struct spool *s, struct spool_batch *b,
     }
     for (struct pending *p; (p = pending_shift(&all));) {
         if (p->type == RECORD_MESSAGE && !p->copy)
-            message_failed(s, p, &all, each_failed, ctx);
+            message_failed(s, p, &all, may_return, each_failed, ctx);
         else
             pending_push(&again, p);
     }

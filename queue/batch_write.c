@@ -90,11 +90,13 @@ static int make_segment(struct spool_batch *b, struct chunk *c)
 {
     const struct file_ops *fs = b->fs;
     char from[SEGMENT_NAME_SIZE], to[SEGMENT_NAME_SIZE];
+    b->named = false;
     int fd = take_file(b, c, from);
     if (fd < 0)
         return fd;
     segment_name(to, "seg", c->segment->number);
     int rc = write_and_sync(b, fd, assemble(b, c), 0);
+    b->named = rc >= 0;
     if (rc >= 0 && (rc = fs->rename(fs->ctx, from, to)) < 0)
         fail(b, rc, "naming a segment");
     if (rc >= 0 && (rc = fs->fsync_dir(fs->ctx, ".")) < 0)
@@ -164,7 +166,7 @@ void spool_batch_run(struct spool_batch *b)
         if (rc < 0)
             break;
     }
-    /* Also after a failure: what goes here has been durable for long, and its room may be what is
+    /* Also after a failure: nothing on disk needs these any more, and their room may be what is
      * missing. */
     for (size_t i = 0; i < b->n_unlinks; i++) {
         char name[SEGMENT_NAME_SIZE];

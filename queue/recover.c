@@ -250,7 +250,8 @@ static void spool_free(struct spool *s)
         s->fs->close(s->fs->ctx, s->lock_fd);
     buf_done(&s->encode);
     buf_done(&s->batch_bytes);
-    free(s->unlinks);
+    free(s->unlinks.at);
+    free(s->doubtful.at);
     free(s->node);
     free(s);
 }

@@ -61,15 +61,29 @@ void spool_body_name(char ret[SEGMENT_NAME_SIZE], uint64_t id)
     snprintf(ret, SEGMENT_NAME_SIZE, "body/%s.body", text);
 }
 
+void id_list_add(struct id_list *l, uint64_t id)
+{
+    l->at = must_realloc(l->at, (l->n + 1) * sizeof *l->at);
+    l->at[l->n++] = id;
+}
+
+void spool_body_forget(struct spool *s, uint64_t id)
+{
+    if (index_find(&s->fold.index, id))
+        return;
+    for (size_t i = 0; i < s->doubtful.n; i++)
+        if (s->doubtful.at[i] == id)
+            return;
+    id_list_add(&s->unlinks, id);
+}
+
 void spool_reap(struct spool *s, struct held *h)
 {
     struct message *m = &h->message;
     if (m->n_left > 0 || h->last_append > s->durable)
         return;
-    if (m->place.in_file) {
-        s->unlinks = must_realloc(s->unlinks, (s->n_unlinks + 1) * sizeof *s->unlinks);
-        s->unlinks[s->n_unlinks++] = m->id;
-    }
+    if (m->place.in_file)
+        id_list_add(&s->unlinks, m->id);
     fold_remove(&s->fold, h);
 }
 

@@ -134,6 +134,10 @@ int spool_body_create(const struct file_ops *fs, uint64_t id, struct spool_body_
 int spool_body_write(struct spool_body_file *f, struct slice piece);
 int spool_body_finish(struct spool_body_file *f); /* frees f; on failure the file is gone */
 void spool_body_abandon(struct spool_body_file *f);
+/* On the owner: a finished file that no spool_put will name goes with the next batch. One that a
+ * message has stays, and so does, for a while, that of a message whose batch failed: the spool sees
+ * to it. */
+void spool_body_forget(struct spool *s, uint64_t id);
 
 /* Verifies every record without changing anything (spool check): prints findings through `say`;
  * returns the number of damaged records. */

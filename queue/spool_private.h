@@ -49,6 +49,7 @@ struct spool_batch {
     size_t n_chunks, n_done;
     int error;
     const char *what; /* failed */
+    bool named;       /* the last segment made had its name */
     uint32_t spare;   /* number of the spare segment file; 0 = none */
     uint64_t spare_bytes;
     bool want_spare;
@@ -59,6 +60,11 @@ struct spool_batch {
     uint64_t unlinks[BATCH_UNLINKS]; /* ids of body files */
     size_t n_unlinks;
     struct buf bytes; /* what is written, kept from batch to batch */
+};
+
+struct id_list {
+    uint64_t *at;
+    size_t n;
 };
 
 struct spool {
@@ -78,8 +84,9 @@ struct spool {
     uint64_t disk_bytes;      /* of segments, not of the spare */
     uint32_t spare;
     uint64_t spare_bytes;
-    uint64_t *unlinks;
-    size_t n_unlinks;
+    struct id_list unlinks;  /* body files that go with the next batch */
+    struct id_list doubtful; /* those of refused messages whose record may lie behind the log's end:
+                                they go when the next segment's header says where that is */
     struct pending_list pending;
     uint64_t last_append, durable;
     uint64_t next_record, next_seq, durable_seq, kept_seq;
@@ -97,6 +104,7 @@ struct pending *spool_append(struct spool *s, enum record_type type, size_t even
                              size_t n_events);
 /* Removes the message when nothing is left of it and its last record is durable. */
 void spool_reap(struct spool *s, struct held *h);
+void id_list_add(struct id_list *l, uint64_t id);
 void spool_body_name(char ret[SEGMENT_NAME_SIZE], uint64_t id);
 struct segment *segment_new(uint32_t number, uint64_t size);
 /* Bytes of a segment by number: 0, -EBADMSG when it is shorter, other negative errno. */

@@ -45,6 +45,8 @@ static void event_set_finish(struct event_set *s)
 static void refuse(struct core *c, struct spooler_store *s, int error)
 {
     s->error = error;
+    if (!s->body)
+        spool_body_forget(c->spool, s->id);
     body_unref(s->body);
     s->body = NULL;
     core_answer(c, &s->msg, s->reply);

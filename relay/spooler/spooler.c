@@ -263,11 +263,14 @@ static void on_read(void *ctx, struct msg *m)
     free(job);
 }
 
+/* A file given up after it was finished is known to nobody but its name. */
 static void on_body(void *ctx, struct msg *m)
 {
-    (void)ctx;
+    struct spooler *s = ctx;
     struct body_job *job = (struct body_job *)(void *)m;
     struct spooler_body *step = job->step;
+    if (step->step == SPOOLER_BODY_ABANDON)
+        spool_body_forget(s->spool, step->id);
     free(job);
     if (step->reply)
         port_send(step->reply, &step->msg);

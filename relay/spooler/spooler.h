@@ -43,7 +43,8 @@ struct spooler_store {
 /* Queue ids are drawn on any thread. */
 uint64_t spooler_new_id(struct wall now);
 
-/* Large content, piece by piece, to file ID.body. Answered when the step is done (`bytes` free again): at most one step is out per body. */
+/* Large content, piece by piece, to file ID.body. Answered when the step is done (`bytes` free again): at most one step is out per body.
+ * ABANDON is the last word: also a finished file goes, unless a STORE named it before. */
 struct spooler_body {
     struct msg msg;
     const struct port *reply;

@@ -8,6 +8,7 @@
 #include "tests/sim/fake_disk.c"
 #include "tests/sim/fake_files.c"
 #include "tests/sim/fake_ops.c"
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>

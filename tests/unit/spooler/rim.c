@@ -210,12 +210,12 @@ static void large_content_is_written_and_read_in_pieces(void **state)
     step(h, id, SPOOLER_BODY_WRITE, 200000);
     step(h, id, SPOOLER_BODY_WRITE, 100000);
     step(h, id, SPOOLER_BODY_FINISH, 0);
-    step(h, id, SPOOLER_BODY_ABANDON, 0); /* there is nothing left to abandon */
-    run_until_n(h, SPOOLER_BODY, 4);
+    run_until_n(h, SPOOLER_BODY, 3);
     for (size_t i = 0; i < h->n; i++)
         assert_int_equal(((struct spooler_body *)(void *)h->seen[i])->error, 0);
     store(h, 300000, id);
-    finish(h); /* the last flush takes it */
+    step(h, id, SPOOLER_BODY_ABANDON, 0); /* too late: it is the message's */
+    finish(h);                            /* the last flush takes it */
 
     begin(h);
     read_back(h, id, 299000, 5000);
@@ -225,6 +225,25 @@ static void large_content_is_written_and_read_in_pieces(void **state)
     assert_int_equal(r->body->n, 1000);
     assert_int_equal(r->body->bytes[999], 'b');
     finish(h);
+}
+
+/* Its client went away between the end of its data and the record. */
+static void a_finished_file_is_given_up(void **state)
+{
+    struct house *h = *state;
+    char command[128];
+    begin(h);
+    uint64_t given_up = spooler_new_id(wall_now()), kept = spooler_new_id(wall_now());
+    step(h, given_up, SPOOLER_BODY_WRITE, 300000);
+    step(h, given_up, SPOOLER_BODY_FINISH, 0);
+    step(h, kept, SPOOLER_BODY_WRITE, 300000);
+    step(h, kept, SPOOLER_BODY_FINISH, 0);
+    step(h, given_up, SPOOLER_BODY_ABANDON, 0);
+    run_until_n(h, SPOOLER_BODY, 5);
+    store(h, 300000, kept);
+    finish(h);
+    snprintf(command, sizeof command, "test $(ls %s/body | wc -l) = 1", h->folder);
+    assert_int_equal(system(command), 0);
 }
 
 static void an_unknown_message_cannot_be_read(void **state)
@@ -316,13 +335,10 @@ int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(the_answer_waits_for_the_sync),
-        TEST(large_content_is_written_and_read_in_pieces),
-        TEST(an_unknown_message_cannot_be_read),
-        TEST(a_spool_has_one_owner),
-        TEST(stopping_keeps_what_was_sent),
-        TEST(damage_is_said_at_the_start),
-        cmocka_unit_test(ids_grow),
+        TEST(the_answer_waits_for_the_sync),     TEST(large_content_is_written_and_read_in_pieces),
+        TEST(an_unknown_message_cannot_be_read), TEST(a_spool_has_one_owner),
+        TEST(stopping_keeps_what_was_sent),      TEST(damage_is_said_at_the_start),
+        TEST(a_finished_file_is_given_up),       cmocka_unit_test(ids_grow),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,113 @@
+/*
+ * Body files that no message has. What would break for a user: a disk filled by content that was
+ * refused, or a message that comes back after a crash without its content.
+ */
+#include "tests/unit/queue/kit.h"
+
+enum { SEGMENT = 64 * 1024, SIZE = 100000 };
+
+static void make_file(struct fake_disk *d, uint64_t id)
+{
+    struct spool_body_file *f;
+    struct body *b = kit_body(id, SIZE);
+    assert_int_equal(spool_body_create(fake_disk_ops(d), id, &f), 0);
+    assert_int_equal(spool_body_write(f, slice_of(b->bytes, b->n)), 0);
+    assert_int_equal(spool_body_finish(f), 0);
+    body_unref(b);
+}
+
+static uint64_t put_large(struct fake_disk *d, struct spool *s)
+{
+    static const struct envelope_rcpt rcpt = {.address = {(const uint8_t *)"r@example.net", 13}};
+    struct envelope e = {.size = SIZE, .rcpts = &rcpt, .n_rcpts = 1};
+    uint64_t id = spool_new_id(s, NOW);
+    make_file(d, id);
+    spool_put(s, id, &e, NULL, true, NOW, NULL, 0, NULL);
+    return id;
+}
+
+static size_t files(struct fake_disk *d)
+{
+    return fake_disk_count(d, "body");
+}
+
+static void test_forgotten(void **state)
+{
+    (void)state;
+    struct fake_disk *d = fake_disk_new(1);
+    struct spool *s = kit_open(d, SEGMENT, NULL);
+    uint64_t stored = put_large(d, s), refused = spool_new_id(s, NOW);
+    make_file(d, refused);
+    spool_body_forget(s, stored); /* it has a message: nothing happens */
+    spool_body_forget(s, refused);
+    spool_body_forget(s, refused);
+    assert_int_equal(kit_commit(s, NULL, NULL, NULL), 0);
+    assert_int_equal(files(d), 1);
+    struct body *b = NULL;
+    assert_int_equal(kit_read(s, spool_find(s, stored), &b), 0);
+    assert_true(kit_body_is(b, stored, SIZE));
+    body_unref(b);
+    spool_close(s);
+    fake_disk_free(d);
+}
+
+/* The refused record may come back until a segment says where the log ended: so does its file. */
+static void test_failed_batch(void **state)
+{
+    (void)state;
+    struct fake_disk *d = fake_disk_new(1);
+    struct spool *s = kit_open(d, SEGMENT, NULL);
+    kit_put(s, NOW, 1, 10, NULL);
+    assert_int_equal(kit_commit(s, NULL, NULL, NULL), 0);
+    uint64_t id = put_large(d, s);
+    fake_disk_fail_only(d, FAKE_SYNC);
+    fake_disk_fail_at(d, fake_disk_steps(d) + 2, -EIO);
+    assert_int_equal(kit_commit(s, NULL, NULL, NULL), -EIO);
+    fake_disk_fail_only(d, 0);
+    spool_body_forget(s, id);
+    assert_int_equal(kit_commit(s, NULL, NULL, NULL), 0);
+    assert_int_equal(files(d), 1);
+
+    struct fake_disk *killed = fake_disk_clone(d);
+    struct spool *next = kit_open(killed, SEGMENT, NULL);
+    struct message *m = spool_find(next, id);
+    assert_non_null(m);
+    struct body *b = NULL;
+    assert_int_equal(kit_read(next, m, &b), 0);
+    body_unref(b);
+    spool_close(next);
+    fake_disk_free(killed);
+
+    kit_put(s, NOW, 1, 10, NULL);
+    assert_int_equal(kit_commit(s, NULL, NULL, NULL), 0);
+    assert_int_equal(kit_commit(s, NULL, NULL, NULL), 0);
+    assert_int_equal(files(d), 0);
+    spool_close(s);
+    fake_disk_free(d);
+}
+
+/* A full disk: the room comes back although no segment can be made. */
+static void test_no_room_for_a_segment(void **state)
+{
+    (void)state;
+    struct fake_disk *d = fake_disk_new(1);
+    struct spool *s = kit_open(d, SEGMENT, NULL);
+    put_large(d, s);
+    fake_disk_set_room(d, 100);
+    assert_int_equal(kit_commit(s, NULL, NULL, NULL), -ENOSPC);
+    assert_int_equal(kit_commit(s, NULL, NULL, NULL), 0);
+    assert_int_equal(files(d), 0);
+    fake_disk_set_room(d, -1);
+    spool_close(s);
+    fake_disk_free(d);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_forgotten),
+        cmocka_unit_test(test_failed_batch),
+        cmocka_unit_test(test_no_room_for_a_segment),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

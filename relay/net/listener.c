@@ -159,6 +159,12 @@ void net_listener_finish(struct net_listener *n)
     deadline_close(&n->pause, handle_closed);
 }
 
+void net_listener_set_tls(struct net_listener *n, struct tls_context *implicit_tls)
+{
+    MUST(implicit_tls && n->acceptor.implicit_tls);
+    n->acceptor.implicit_tls = implicit_tls;
+}
+
 void net_listener_close(struct net_listener *n)
 {
     net_listener_finish(n);

@@ -88,8 +88,11 @@ struct net_listener;
 struct net_acceptor {
     bool (*accept)(void *ctx, struct net_conn *c, const struct net_handler **ret_h, void **ret_ctx);
     void *ctx;
-    struct tls_context *implicit_tls; /* borrowed for the listener's life; NULL: plaintext first */
+    struct tls_context *implicit_tls; /* borrowed for the listener's life, or until it gets another;
+                                         NULL: plaintext first */
 };
 struct net_listener *net_listen(struct loop *l, int fd,
                                 const struct net_acceptor *a); /* *a is copied */
+/* For connections from now on (a renewed certificate); only where there was one before. */
+void net_listener_set_tls(struct net_listener *n, struct tls_context *implicit_tls);
 void net_listener_close(struct net_listener *n); /* on the loop's thread; frees itself */

@@ -1,9 +1,8 @@
 #include "relay/house.h"
 #include "relay/base/log.h"
 #include "relay/base/must.h"
+#include "relay/identity.h"
 #include <errno.h>
-#include <grp.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -167,21 +166,6 @@ static int bind_listeners(struct house *h, struct err *e)
     return 0;
 }
 
-/* Root is for binding ports only. */
-static int drop_identity(const struct conf *c, struct err *e)
-{
-    if (!c->user[0] || geteuid() != 0)
-        return 0;
-    struct passwd *pw = getpwnam(c->user);
-    if (!pw)
-        return err_set(e, -ENOENT,
-                       "%s: user \"%s\" does not exist: create it, or remove the `user` line",
-                       c->path, c->user);
-    if (initgroups(c->user, pw->pw_gid) != 0 || setgid(pw->pw_gid) != 0 || setuid(pw->pw_uid) != 0)
-        return err_errno(e, "cannot become user %s", c->user);
-    return 0;
-}
-
 static int hook_reload(void *ctx, struct err *e)
 {
     return house_reload(ctx, e);
@@ -228,7 +212,10 @@ int house_make(struct house *h, const char *conf_path, struct err *e)
     if (!h->conf)
         return e->code;
     log_set_level(h->conf->log_level);
-    int rc = load_tls(h->conf, &h->tls, e);
+    struct identity me;
+    int rc = identity_take(&me, h->conf, e);
+    if (rc == 0)
+        rc = load_tls(h->conf, &h->tls, e);
     if (rc == 0)
         rc = tls_context_client(&h->client_tls, e);
     if (rc == 0)
@@ -238,9 +225,11 @@ int house_make(struct house *h, const char *conf_path, struct err *e)
     h->shared = inbound_shared_new(h->spooler, h->conf->users_file);
     rc = make_nets(h, e);
     if (rc == 0)
+        rc = identity_root(&me, e);
+    if (rc == 0)
         rc = bind_listeners(h, e);
     if (rc == 0)
-        rc = drop_identity(h->conf, e);
+        rc = identity_drop(&me, h->conf, e);
     if (rc == 0)
         rc = make_admin(h, e);
     return rc;
@@ -389,6 +378,12 @@ static void free_nets(struct house *h)
             loop_join(h->nets[i].loop);
 }
 
+static void drop(struct msg *m)
+{
+    if (!inbound_drop(m))
+        outbound_drop(m);
+}
+
 static void free_rooms(struct house *h)
 {
     for (unsigned i = 0; i < h->n_nets; i++) {
@@ -398,7 +393,7 @@ static void free_rooms(struct house *h)
         if (t->inbound)
             inbound_free(t->inbound);
         if (t->inbox)
-            inbox_free(t->inbox, NULL);
+            inbox_free(t->inbox, drop);
         if (t->loop)
             loop_free(t->loop);
     }

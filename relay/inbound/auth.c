@@ -14,6 +14,7 @@
 #define CACHE_MAX 10000
 #define CACHE_MS (10 * 60 * 1000)
 #define HASHING_MAX 500 /* logins waiting for the hasher before we say 454 */
+#define BROKEN_MS 1000
 #define MAC_SIZE 32
 
 /* A credential that was right: MAC(name, password, stored hash), so a changed password misses. */
@@ -29,7 +30,8 @@ struct auth_room {
     uint8_t key[MAC_SIZE];
     struct known *known;
     struct users *users;
-    struct port port; /* the hasher answers here */
+    struct mono not_before; /* a broken file is not looked at again */
+    struct port port;       /* the hasher answers here */
 };
 
 /* One password on its way to the hasher and back. */
@@ -136,16 +138,21 @@ static void say(void *ctx, const char *line)
     LOG(LV_ERROR, "users_file", LOG_S("problem", line));
 }
 
-/* The users as the file has them now; on a broken file the last good ones stay in force. */
+/* The users as the file has them now; on a broken file the last good ones stay in force, and it is
+ * read again, and complained of, once in a while only. */
 static struct users *users_now(struct auth_room *r)
 {
     const char *path = r->in->shared->users_file;
-    if (!path[0] || (r->users && !users_changed(r->users, path)))
+    struct mono now = loop_now(r->in->loop);
+    if (!path[0] || !mono_reached(r->not_before, now) ||
+        (r->users && !users_changed(r->users, path)))
         return r->users;
     struct users *fresh = users_load(path, say, NULL);
     if (fresh) {
         users_unref(r->users);
         r->users = fresh;
+    } else {
+        r->not_before = mono_add(now, BROKEN_MS);
     }
     return r->users;
 }
@@ -154,6 +161,8 @@ static void mac_of(const struct auth_room *r, const struct user *u, const char *
                    uint8_t ret[MAC_SIZE])
 {
     DEFER(buf_done) struct buf b = BUF_MAX(16384);
+    /* All room at once: a password that moves leaves itself behind. */
+    MUST(buf_reserve(&b, strlen(u->name) + strlen(u->hash) + strlen(password) + 2));
     buf_add(&b, slice_of(u->name, strlen(u->name) + 1));
     buf_add(&b, slice_of(u->hash, strlen(u->hash) + 1));
     buf_add_str(&b, password);
@@ -212,6 +221,18 @@ static void verify_run(struct worker_job *j)
     v->ok = users_verify(v->user, slice_str(v->password));
 }
 
+static void verify_free(struct verify_job *v)
+{
+    wipe(&v->password);
+    users_unref(v->users);
+    free(v);
+}
+
+void auth_drop(struct msg *m)
+{
+    verify_free((struct verify_job *)m);
+}
+
 static void verify_back(void *ctx, struct msg *m)
 {
     struct auth_room *r = ctx;
@@ -221,9 +242,7 @@ static void verify_back(void *ctx, struct msg *m)
     if (v->ok)
         remember(r, v->mac);
     bool ok = v->ok;
-    wipe(&v->password);
-    users_unref(v->users);
-    free(v);
+    verify_free(v);
     if (session_back(s))
         session_answer(s, decide(s, ok));
 }

@@ -12,6 +12,7 @@
 struct session;
 struct inbound;
 struct auth_room;
+struct msg;
 
 struct auth {
     void *exchange;                    /* Gsasl_session while one is under way */
@@ -25,6 +26,8 @@ struct auth {
 
 struct auth_room *auth_room_new(struct inbound *in);
 void auth_room_free(struct auth_room *r);
+/* A password that nobody waits for any more. */
+void auth_drop(struct msg *m);
 void auth_done(struct auth *a);
 /* The exchange was cancelled, or the session starts anew. */
 void auth_reset(struct auth *a);

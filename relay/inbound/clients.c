@@ -5,8 +5,6 @@
 #include <uthash.h>
 #include <uv.h>
 
-#define LISTENERS_MAX 64
-
 struct client {
     char ip[46];
     unsigned n;
@@ -16,7 +14,8 @@ struct client {
 struct clients {
     uv_mutex_t lock;
     struct client *by_ip;
-    unsigned by_listener[LISTENERS_MAX];
+    unsigned *by_listener;
+    size_t n_listeners;
     unsigned total;
 };
 
@@ -35,6 +34,7 @@ void clients_free(struct clients *c)
         free(one);
     }
     uv_mutex_destroy(&c->lock);
+    free(c->by_listener);
     free(c);
 }
 
@@ -50,6 +50,16 @@ static struct client *find_or_add(struct clients *c, const char *ip)
     return one;
 }
 
+static unsigned *of_listener(struct clients *c, size_t listener)
+{
+    for (; c->n_listeners <= listener; c->n_listeners++) {
+        c->by_listener =
+            must_realloc(c->by_listener, (c->n_listeners + 1) * sizeof *c->by_listener);
+        c->by_listener[c->n_listeners] = 0;
+    }
+    return &c->by_listener[listener];
+}
+
 static void forget_if_idle(struct clients *c, struct client *one)
 {
     if (one->n > 0)
@@ -61,14 +71,14 @@ static void forget_if_idle(struct clients *c, struct client *one)
 bool clients_enter(struct clients *c, const char *ip, size_t listener, unsigned max_per_client,
                    unsigned max_per_listener)
 {
-    MUST(listener < LISTENERS_MAX);
     uv_mutex_lock(&c->lock);
     struct client *one = find_or_add(c, ip);
+    unsigned *at_listener = of_listener(c, listener);
     bool ok = (max_per_client == 0 || one->n < max_per_client) &&
-              (max_per_listener == 0 || c->by_listener[listener] < max_per_listener);
+              (max_per_listener == 0 || *at_listener < max_per_listener);
     if (ok) {
         one->n++;
-        c->by_listener[listener]++;
+        ++*at_listener;
         c->total++;
     }
     forget_if_idle(c, one);
@@ -82,7 +92,7 @@ void clients_leave(struct clients *c, const char *ip, size_t listener)
     struct client *one = find_or_add(c, ip);
     MUST(one->n > 0);
     one->n--;
-    c->by_listener[listener]--;
+    --*of_listener(c, listener);
     c->total--;
     forget_if_idle(c, one);
     uv_mutex_unlock(&c->lock);

@@ -2,6 +2,7 @@
 #include "relay/base/clock.h"
 #include "relay/base/must.h"
 #include "relay/inbound/private.h"
+#include "relay/spooler/requests.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <utlist.h>
@@ -19,7 +20,7 @@ struct inbound_shared *inbound_shared_new(struct spooler *spooler, const char *u
 {
     struct inbound_shared *s = must_alloc(sizeof *s);
     s->spooler = spooler;
-    s->users_file = users_file;
+    s->users_file = slice_dup(slice_str(users_file));
     s->hasher = worker_new("hasher");
     s->clients = clients_new();
     return s;
@@ -28,6 +29,7 @@ struct inbound_shared *inbound_shared_new(struct spooler *spooler, const char *u
 void inbound_shared_free(struct inbound_shared *s)
 {
     clients_free(s->clients);
+    free(s->users_file);
     free(s);
 }
 
@@ -41,14 +43,39 @@ unsigned inbound_shared_sessions(const struct inbound_shared *s)
     return clients_total(s->clients);
 }
 
+static struct tls_context *tls_ref(struct tls_context *tls)
+{
+    if (tls)
+        frozen_ref(&tls->frozen);
+    return tls;
+}
+
 static void use(struct inbound *in, struct conf *conf, struct tls_context *tls)
 {
     conf_unref(in->conf);
     tls_context_unref(in->tls);
     in->conf = conf_ref(conf);
-    in->tls = tls;
-    if (tls)
-        frozen_ref(&tls->frozen);
+    in->tls = tls_ref(tls);
+}
+
+static void listening_free(struct listening *l)
+{
+    tls_context_unref(l->tls);
+    free(l->name);
+    free(l);
+}
+
+/* A renewed certificate counts from the next connection on, also where TLS comes first. */
+static void renew_listeners(struct inbound *in)
+{
+    struct listening *l;
+    LL_FOREACH (in->listening, l) {
+        if (!l->tls || !in->tls)
+            continue;
+        net_listener_set_tls(l->listener, in->tls);
+        tls_context_unref(l->tls);
+        l->tls = tls_ref(in->tls);
+    }
 }
 
 static void close_listeners(struct inbound *in)
@@ -56,10 +83,8 @@ static void close_listeners(struct inbound *in)
     struct listening *l, *next;
     LL_FOREACH_SAFE(in->listening, l, next)
     {
-        if (l->listener)
-            net_listener_close(l->listener);
-        tls_context_unref(l->tls);
-        free(l);
+        net_listener_close(l->listener);
+        listening_free(l);
     }
     in->listening = NULL;
 }
@@ -70,8 +95,16 @@ static void stop(struct inbound *in)
     close_listeners(in);
     struct session *s, *next;
     DL_FOREACH_SAFE (in->sessions, s, next) {
-        served_shutdown(&s->served);
+        if (!s->closed)
+            served_shutdown(&s->served);
     }
+}
+
+static void order_free(struct order *o)
+{
+    conf_unref(o->conf);
+    tls_context_unref(o->tls);
+    free(o);
 }
 
 static void on_order(struct inbound *in, struct order *o)
@@ -80,10 +113,9 @@ static void on_order(struct inbound *in, struct order *o)
         stop(in);
     } else {
         use(in, o->conf, o->tls);
-        conf_unref(o->conf);
-        tls_context_unref(o->tls);
+        renew_listeners(in);
     }
-    free(o);
+    order_free(o);
 }
 
 static void on_msg(void *ctx, struct msg *m)
@@ -116,10 +148,15 @@ struct inbound *inbound_new(struct loop *l, struct inbox *i, struct inbound_shar
 void inbound_free(struct inbound *in)
 {
     struct listening *l, *next;
+    in->freeing = true;
     LL_FOREACH_SAFE(in->listening, l, next)
     { /* the sockets went with the loop */
-        tls_context_unref(l->tls);
-        free(l);
+        listening_free(l);
+    }
+    struct session *s, *next_session;
+    DL_FOREACH_SAFE (in->sessions, s,
+                     next_session) { /* what they wait for does not come any more */
+        session_free(s);
     }
     auth_room_free(in->auth);
     conf_unref(in->conf);
@@ -166,12 +203,10 @@ void inbound_listen(struct inbound *in, size_t listener, int fd)
     l->in = in;
     l->slot = listener;
     const struct conf_listener *conf = &in->conf->listeners[listener];
-    snprintf(l->name, sizeof l->name, "%s", conf->name);
+    l->name = slice_dup(slice_str(conf->name));
     LL_PREPEND(in->listening, l);
-    if (conf->tls == CONF_TLS_IMPLICIT && in->tls) {
-        l->tls = in->tls;
-        frozen_ref(&l->tls->frozen);
-    }
+    if (conf->tls == CONF_TLS_IMPLICIT)
+        l->tls = tls_ref(in->tls);
     struct net_acceptor a = {.accept = on_accept, .ctx = l, .implicit_tls = l->tls};
     l->listener = net_listen(in->loop, fd, &a);
 }
@@ -182,9 +217,7 @@ static void send_order(struct inbound *in, unsigned type, struct conf *conf,
     struct order *o = must_alloc(sizeof *o);
     o->msg.type = type;
     o->conf = conf_ref(conf);
-    o->tls = tls;
-    if (tls)
-        frozen_ref(&tls->frozen);
+    o->tls = tls_ref(tls);
     port_send(&in->port, &o->msg);
 }
 
@@ -196,4 +229,17 @@ void inbound_reconfigure(struct inbound *in, struct conf *conf, struct tls_conte
 void inbound_stop(struct inbound *in)
 {
     send_order(in, INBOUND_STOP, NULL, NULL);
+}
+
+bool inbound_drop(struct msg *m)
+{
+    if (m->type == 0)
+        auth_drop(m);
+    else if (m->type == SPOOLER_STORE || m->type == SPOOLER_BODY)
+        spooler_request_free(m);
+    else if (m->type == INBOUND_RECONFIGURE || m->type == INBOUND_STOP)
+        order_free((struct order *)m);
+    else
+        return false;
+    return true;
 }

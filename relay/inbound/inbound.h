@@ -28,3 +28,5 @@ void inbound_reconfigure(struct inbound *in, struct conf *conf, struct tls_conte
  * its way. */
 void inbound_stop(struct inbound *in);
 void inbound_free(struct inbound *in); /* after loop_join */
+/* For inbox_free: a message that nobody handled. False: it is none that comes to this room. */
+bool inbound_drop(struct msg *m);

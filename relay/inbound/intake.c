@@ -139,10 +139,15 @@ void intake_body(struct session *s, struct slice piece, struct mono now)
         smtp_server_body_taken(s->served.smtp, now);
 }
 
-static void refuse_commit(struct session *s, const struct smtp_reply *r)
+static void reject_all(struct session *s, const struct smtp_reply *r)
 {
     for (size_t i = 0; i < s->n_rcpts; i++)
         session_rejected(s, r, s->sender, s->rcpts[i].address);
+}
+
+static void refuse_commit(struct session *s, const struct smtp_reply *r)
+{
+    reject_all(s, r);
     intake_abort(s);
     session_answer(s, r);
 }
@@ -176,6 +181,7 @@ static void send_store(struct session *s)
     st->id = t->id;
     st->body = t->body;
     t->body = NULL;
+    t->storing = true;
     fill_envelope(s, &st->envelope);
     s->pending++;
     port_send(spooler_port(s->in->shared->spooler), &st->msg);
@@ -230,11 +236,9 @@ void intake_body_answer(struct session *s, struct spooler_body *b)
     bool ours = t->begun && t->id == b->id;
     bool finished = b->step == SPOOLER_BODY_FINISH && b->error == 0;
     int error = b->error;
-    if (s->closed && finished)
-        error = 0;
     buf_done(&b->bytes);
     free(b);
-    if (!session_back(s) || !ours)
+    if (!session_back(s) || s->closed || !ours)
         return;
     t->step_out = false;
     if (error && !t->error)
@@ -246,8 +250,10 @@ void intake_body_answer(struct session *s, struct spooler_body *b)
             advance_commit(s);
         return;
     }
-    if (t->error)
+    if (t->error) {
+        reject_all(s, disk_reply(t->error));
         smtp_server_body_refuse(s->served.smtp, disk_reply(t->error));
+    }
     if (t->held) {
         t->held = false;
         smtp_server_body_taken(s->served.smtp, loop_now(s->in->loop));
@@ -265,7 +271,9 @@ void intake_store_answer(struct session *s, struct spooler_store *st)
         metric_add(M_MESSAGES_ACCEPTED, 1);
         metric_add(M_RECIPIENTS_ACCEPTED, (int64_t)s->n_rcpts);
         s->intake.to_file = false; /* the file is the spool's now */
+        s->rejections = 0;
     }
+    s->intake.storing = false;
     if (!session_back(s))
         return;
     if (error) {
@@ -285,7 +293,7 @@ void intake_abort(struct session *s)
     struct intake *t = &s->intake;
     if (!t->begun)
         return;
-    if (t->to_file) {
+    if (t->to_file && !t->storing && !s->in->freeing) {
         struct spooler_body *b = must_alloc(sizeof *b);
         b->msg.type = SPOOLER_BODY;
         b->id = t->id;

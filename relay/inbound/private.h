@@ -17,7 +17,7 @@
 
 struct inbound_shared {
     struct spooler *spooler;
-    const char *users_file;
+    char *users_file; /* a copy: a reload frees the configuration it came from */
     struct worker *hasher;
     atomic_uint hashing; /* jobs waiting for the hasher */
     struct clients *clients;
@@ -25,7 +25,7 @@ struct inbound_shared {
 
 struct listening {
     struct inbound *in;
-    char name[64];
+    char *name;
     size_t slot; /* for the counters: the listener's place at start */
     struct tls_context *tls;
     struct net_listener *listener;
@@ -40,9 +40,9 @@ struct inbound {
     struct port port; /* answers and orders to this room */
     struct auth_room *auth;
     struct listening *listening;
-    struct session *sessions; /* utlist */
+    struct session *sessions; /* utlist; those that are closed and still wait, too */
     uint64_t sessions_begun, boot;
-    bool stopping;
+    bool stopping, freeing;
 };
 
 /* The message of the running transaction. */
@@ -53,7 +53,7 @@ struct intake {
     uint64_t stored;    /* octets handed to the body file, prefix included */
     uint64_t id;
     bool begun, to_file, step_out, held; /* held: the machine's BODY waits for the step's answer */
-    bool committing;
+    bool committing, storing;            /* storing: the file's fate is the spooler's */
     int error;
     struct body *body;
 };
@@ -69,7 +69,8 @@ struct session {
     struct smtp_server_conf smtp_conf;
     char id[SESSION_ID_SIZE];
     bool trusted, closed;
-    unsigned pending; /* requests out that will come back to this session */
+    unsigned rejections; /* told since the last accepted message */
+    unsigned pending;    /* requests out that will come back to this session */
     struct auth auth;
     /* the transaction */
     struct arena arena;
@@ -94,6 +95,8 @@ void intake_commit(struct session *s);
 void intake_abort(struct session *s);
 void intake_body_answer(struct session *s, struct spooler_body *b);
 void intake_store_answer(struct session *s, struct spooler_store *st);
+
+void session_free(struct session *s);
 
 /* refuse.c: a `rejected` event and its counter; recipient "" = not about one recipient */
 void session_rejected(struct session *s, const struct smtp_reply *r, struct slice sender,

@@ -4,6 +4,9 @@
 #include "relay/base/must.h"
 #include "relay/inbound/private.h"
 
+#define EVENTS_MAX 10000 /* in a row, without an accepted message */
+#define EVENTS_MAX_UNKNOWN 20
+
 static void add_recipient(struct buf *f, struct slice recipient)
 {
     event_add_str(f, EV_RECIPIENT, recipient);
@@ -24,9 +27,20 @@ static void add_session(struct buf *f, struct session *s)
         event_add_str(f, EV_AUTH_MECH, slice_str(s->auth.mechanism));
 }
 
+/* Each event costs disk: a client that does nothing but be refused gets no more of them, who has
+ * not shown who he is sooner. All are counted. */
+static bool is_worth_an_event(struct session *s)
+{
+    bool known = s->trusted || s->auth.user;
+    return ++s->rejections <= (known ? EVENTS_MAX : EVENTS_MAX_UNKNOWN);
+}
+
 void session_rejected(struct session *s, const struct smtp_reply *r, struct slice sender,
                       struct slice recipient)
 {
+    metric_add(M_MESSAGES_REJECTED, 1);
+    if (!is_worth_an_event(s))
+        return;
     struct spooler_note *n = must_alloc(sizeof *n);
     n->msg.type = SPOOLER_NOTE;
     n->name = EVENT_REJECTED;
@@ -42,6 +56,5 @@ void session_rejected(struct session *s, const struct smtp_reply *r, struct slic
         event_add_str(&n->fields, EV_ENHANCED_STATUS, slice_str(text));
     }
     event_add_str(&n->fields, EV_RESPONSE, slice_head(r->text, VERDICT_TEXT_MAX));
-    metric_add(M_MESSAGES_REJECTED, 1);
     port_send(spooler_port(s->in->shared->spooler), &n->msg);
 }

@@ -29,9 +29,10 @@ static const struct smtp_reply reply_full =
 static const struct smtp_reply reply_memory =
     SMTP_REPLY_INIT(452, 4, 5, 3, "Too many recipients for one message, send the rest in another");
 
-static void session_free(struct session *s)
+void session_free(struct session *s)
 {
-    MUST(s->closed && s->pending == 0);
+    MUST(s->closed && (s->pending == 0 || s->in->freeing));
+    DL_DELETE(s->in->sessions, s);
     intake_abort(s);
     auth_done(&s->auth);
     arena_done(&s->arena);
@@ -163,7 +164,6 @@ static void on_closed(void *ctx)
     struct session *s = ctx;
     struct inbound *in = s->in;
     s->closed = true;
-    DL_DELETE(in->sessions, s);
     clients_leave(in->shared->clients, s->names.peer_ip, s->slot);
     metric_add(M_SESSIONS_IN_OPEN, -1);
     if (s->pending == 0)

@@ -1,6 +1,7 @@
 #include "relay/outbound/outbound.h"
 #include "relay/base/must.h"
 #include "relay/outbound/private.h"
+#include "relay/spooler/requests.h"
 #include <stdlib.h>
 
 enum { OUTBOUND_RECONFIGURE = 2000 };
@@ -94,6 +95,18 @@ int outbound_new(struct outbound **ret, struct loop *l, struct inbox *i, struct 
     }
     *ret = o;
     return 0;
+}
+
+void outbound_drop(struct msg *m)
+{
+    if (m->type == OUTBOUND_RECONFIGURE) {
+        conf_unref(((struct order *)m)->conf);
+        free(m);
+    } else if (m->type >= OUT_RESOLVE) {
+        spooler_order_free(m);
+    } else {
+        spooler_request_free(m);
+    }
 }
 
 const struct port *outbound_port(struct outbound *o)

@@ -16,3 +16,5 @@ const struct port *outbound_port(struct outbound *o);
 /* From any thread. */
 void outbound_reconfigure(struct outbound *o, struct conf *conf);
 void outbound_free(struct outbound *o); /* after loop_join */
+/* For inbox_free: a message to this room that nobody handled. */
+void outbound_drop(struct msg *m);

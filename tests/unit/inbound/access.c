@@ -1,0 +1,232 @@
+/* Who may speak: logins, the users file as it changes, reloads, limits. */
+#include "tests/unit/inbound/world.h"
+#include <openssl/evp.h>
+
+static void plain(struct line *l, const char *user, const char *password, const char *hears)
+{
+    unsigned char raw[300] = {0}, text[600];
+    size_t nu = strlen(user), np = strlen(password);
+    char command[700];
+    memcpy(raw + 1, user, nu);
+    memcpy(raw + 2 + nu, password, np);
+    EVP_EncodeBlock(text, raw, (int)(2 + nu + np));
+    snprintf(command, sizeof command, "AUTH PLAIN %s\r\n", text);
+    talk(l, command, hears);
+}
+
+static void login(const struct world *w, const char *user, const char *password, const char *hears)
+{
+    struct line l = submission(w);
+    plain(&l, user, password, hears);
+    line_end(&l);
+}
+
+static void a_change_of_the_users_file_is_live(void **state)
+{
+    (void)state;
+    struct world *w = world_new(0, "");
+    login(w, "u", "one", "535 5.7.8");
+    write_user(w, "u", "one", "");
+    login(w, "u", "one", "235 ");
+    login(w, "u", "one", "235 "); /* remembered */
+    write_user(w, "u", "two", "");
+    login(w, "u", "one", "535 5.7.8"); /* not any more */
+    login(w, "u", "two", "235 ");
+    struct line l = submission(w);
+    plain(&l, "u", "two", "235 ");
+    talk(&l, "MAIL FROM:<any@where.test>\r\n", "250 ");
+    talk(&l, "RSET\r\n", "250 ");
+    write_user(w, "u", "two", "from=*@a.test");
+    talk(&l, "MAIL FROM:<any@where.test>\r\n", "553 5.7.1");
+    talk(&l, "MAIL FROM:<any@a.test>\r\n", "250 ");
+    talk(&l, "RSET\r\n", "250 ");
+    write_file(w, "users", ""); /* the user is gone, his session is not */
+    talk(&l, "MAIL FROM:<any@a.test>\r\n", "553 5.7.1");
+    line_end(&l);
+    login(w, "u", "two", "535 5.7.8");
+    world_free(w);
+}
+
+static void a_broken_users_file_leaves_the_last_one_in_force(void **state)
+{
+    (void)state;
+    struct world *w = world_new(0, "");
+    write_user(w, "u", "one", "");
+    login(w, "u", "one", "235 ");
+    write_file(w, "users", "this is no line\n");
+    login(w, "u", "one", "235 ");
+    write_user(w, "u", "two", "");
+    usleep(1100000); /* it is looked at again */
+    login(w, "u", "two", "235 ");
+    world_free(w);
+}
+
+/* No file, no answer about passwords: it is our trouble (checklist 10). */
+static void no_users_file(void **state)
+{
+    (void)state;
+    struct world *w = world_new(0, "");
+    char path[200];
+    snprintf(path, sizeof path, "%s/users", w->folder);
+    unlink(path);
+    login(w, "u", "one", "454 4.7.0");
+    world_free(w);
+}
+
+static void three_guesses(void **state)
+{
+    (void)state;
+    struct world *w = world_new(0, "");
+    write_user(w, "u", "one", "");
+    struct line l = submission(w);
+    for (int i = 0; i < 2; i++)
+        plain(&l, "u", "wrong", "535 5.7.8");
+    plain(&l, "nobody", "wrong", "535 5.7.8");
+    hear(&l, "421 4.7.0");
+    hear_end(&l);
+    line_end(&l);
+    world_free(w);
+}
+
+/* The client leaves while its password is with the hasher, or in the middle of the exchange. */
+static void gone_during_a_login(void **state)
+{
+    (void)state;
+    struct world *w = world_new(0, "");
+    write_user(w, "u", "one", "");
+    for (int i = 0; i < 6; i++) {
+        struct line l = submission(w);
+        say(&l, i % 2 ? "AUTH LOGIN\r\n" : "AUTH PLAIN AHUAb25l\r\n");
+        if (i == 3)
+            hear(&l, "334 ");
+        hang_up(dup(l.fd), i % 3);
+        line_end(&l);
+    }
+    all_sessions_end(w);
+    struct line l = submission(w);
+    say(&l, "AUTH PLAIN AHUAb3RoZXI=\r\n"); /* with the hasher when the daemon ends */
+    usleep(10000);
+    world_free(w);
+    line_end(&l);
+}
+
+/* The configuration that the room was made with is gone after a reload; what stays in use is a copy
+ * of its own. */
+static void logins_after_a_reload(void **state)
+{
+    (void)state;
+    struct world *w = world_new(0, "");
+    write_user(w, "u", "one", "");
+    login(w, "u", "one", "235 ");
+    struct conf *fresh = load_conf(w, "");
+    inbound_reconfigure(w->in, fresh, w->tls);
+    conf_unref(w->conf);
+    w->conf = fresh;
+    write_user(w, "u", "two", "");
+    login(w, "u", "two", "235 ");
+    login(w, "u", "one", "535 ");
+    world_free(w);
+}
+
+static int64_t serial_seen(struct line *l)
+{
+    X509 *x = SSL_get1_peer_certificate(l->ssl);
+    assert_non_null(x);
+    int64_t hash = (int64_t)X509_issuer_and_serial_hash(x);
+    X509_free(x);
+    return hash;
+}
+
+static int64_t certificate_of(const struct world *w, size_t listener)
+{
+    struct line l = {0};
+    if (listener == SUBMISSION) {
+        l = submission(w);
+    } else {
+        l.fd = call(w, SUBMISSIONS);
+        line_tls(&l);
+        hear(&l, "220 ");
+    }
+    int64_t serial = serial_seen(&l);
+    line_end(&l);
+    return serial;
+}
+
+/* A renewed certificate is shown from the next connection on, on both kinds of listeners. */
+static void certificate_after_a_reload(void **state)
+{
+    (void)state;
+    struct world *w = world_new(0, "");
+    int64_t before = certificate_of(w, SUBMISSION);
+    assert_true(certificate_of(w, SUBMISSIONS) == before);
+    struct tls_context *fresh = make_tls();
+    inbound_reconfigure(w->in, w->conf, fresh);
+    tls_context_unref(w->tls);
+    w->tls = fresh;
+    usleep(50000);
+    int64_t after = certificate_of(w, SUBMISSION);
+    assert_true(after != before);
+    assert_true(certificate_of(w, SUBMISSIONS) == after);
+    world_free(w);
+}
+
+static void connections_are_counted(void **state)
+{
+    (void)state;
+    struct world *w = world_new(0, "max-connections-per-client = 2");
+    struct line one = {.fd = call(w, TRUSTED)}, two = {.fd = call(w, TRUSTED)};
+    hear(&one, "220 ");
+    hear(&two, "220 ");
+    struct line three = {.fd = call(w, TRUSTED)};
+    hear(&three, "421 4.7.0");
+    hear_end(&three);
+    line_end(&three);
+    talk(&one, "QUIT\r\n", "221 ");
+    line_end(&one);
+    usleep(50000);
+    one = (struct line){.fd = call(w, TRUSTED)};
+    hear(&one, "220 ");
+    line_end(&one);
+    line_end(&two);
+    world_free(w);
+}
+
+/* Being refused is cheap for us: a stranger fills neither log nor disk. */
+static void refusals_of_a_stranger_are_not_all_told(void **state)
+{
+    (void)state;
+    struct world *w = world_new(0, "");
+    struct line l = {.fd = call(w, SUBMISSION)};
+    hear(&l, "220 ");
+    talk(&l, "EHLO c\r\n", "250 ");
+    for (int i = 0; i < 1000; i++) {
+        char reply[1100];
+        say(&l, "MAIL FROM:<s@a.test>\r\n");
+        hear_reply(&l, reply);
+        if (reply[0] != '5')
+            break;
+    }
+    line_end(&l);
+    all_sessions_end(w);
+    usleep(200000); /* events become durable first */
+    assert_in_range(w->rejected, 1, 20);
+    world_free(w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_change_of_the_users_file_is_live),
+        cmocka_unit_test(a_broken_users_file_leaves_the_last_one_in_force),
+        cmocka_unit_test(no_users_file),
+        cmocka_unit_test(three_guesses),
+        cmocka_unit_test(gone_during_a_login),
+        cmocka_unit_test(logins_after_a_reload),
+        cmocka_unit_test(certificate_after_a_reload),
+        cmocka_unit_test(connections_are_counted),
+        cmocka_unit_test(refusals_of_a_stranger_are_not_all_told),
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    SSL_CTX_free(client_ctx());
+    return failed;
+}

@@ -23,7 +23,7 @@ static inline bool rcpt_state_final(enum rcpt_state s)
 }
 
 struct sched_domain;
-struct sched_lane;
+struct sched_site;
 struct message;
 
 struct recipient {
@@ -40,7 +40,11 @@ struct recipient {
     bool dsn_due;  /* failed for good, the sender not told yet */
     /* The scheduler's (queue/sched.c); nobody else touches these. */
     struct sched_domain *domain;
-    struct recipient *prev, *next;
+    struct recipient *prev;
+    union {
+        struct recipient *next;
+        const struct sched_site *carrier; /* active: where its connection leads */
+    };
     size_t heap_index;
 };
 

@@ -190,8 +190,10 @@ static void leave(struct sched *s, struct recipient *r)
 
 void sched_lend(struct sched *s, struct recipient *r)
 {
+    const struct sched_site *t = r->domain->site;
     leave(s, r);
     r->active = true;
+    r->carrier = t; /* it stays while it has connections, so while this one is out */
 }
 
 void sched_add(struct sched *s, struct recipient *r)
@@ -202,6 +204,7 @@ void sched_add(struct sched *s, struct recipient *r)
     struct sched_domain *d = domain_get(s, buf_slice(&name));
     if (d->list == LIST_EMPTY)
         domain_list(s, d, LIST_NONE);
+    r->next = NULL;
     r->domain = d;
     r->prev = r->next = NULL;
     d->n++;
@@ -399,7 +402,7 @@ void sched_count(const struct sched *s, uint64_t *ret_ready, uint64_t *ret_waiti
 
 bool sched_where(const struct recipient *r, struct slice *ret_site, struct slice *ret_destination)
 {
-    const struct sched_site *t = r->domain ? r->domain->site : NULL;
+    const struct sched_site *t = r->active ? r->carrier : r->domain ? r->domain->site : NULL;
     *ret_site = t ? site_name(t) : SLICE_LIT("");
     *ret_destination = t ? site_destination(t) : SLICE_LIT("");
     return r->domain && is_listed(r);

@@ -87,7 +87,7 @@ void sched_deadline(const struct sched *s, struct wall *ret_wall, struct mono *r
 void sched_count(const struct sched *s, uint64_t *ret_ready, uint64_t *ret_waiting);
 /* Where a connection leads; false: no such one. Borrowed until the next call. */
 bool sched_conn_where(const struct sched *s, uint64_t conn, struct slice *ret_site, struct slice *ret_destination);
-/* Where a recipient stands: true when due. Site and destination are "" while unknown; borrowed until the next call. */
+/* Where a recipient stands, or (active) is carried: true when due. Site and destination are "" while unknown; borrowed until the next call. */
 bool sched_where(const struct recipient *r, struct slice *ret_site, struct slice *ret_destination);
 
 /* For status and `queue`: what holds each destination back. */

@@ -496,6 +496,9 @@ static void operators_hold_release_and_remove(void **state)
     a = ask(w, ADMIN_LIST, "", 0, 0);
     assert_int_equal(a->n_rows, 2);
     assert_true(a->rows[1].active && a->rows[0].state == RCPT_HELD);
+    assert_true(buf_slice(&a->rows[1].site).n > 0 && a->rows[0].site.n == 0);
+    assert_true(slice_eq(buf_slice(&a->rows[1].site), buf_slice(&job->site)));
+    assert_true(slice_eq(buf_slice(&a->rows[1].destination), buf_slice(&job->destination)));
     forget(w);
     a = ask(w, ADMIN_STATUS, "", 0, 0);
     assert_int_equal(a->totals.held, 1);

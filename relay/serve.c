@@ -1,6 +1,7 @@
 #include "relay/serve.h"
 #include "relay/base/log.h"
 #include "relay/house.h"
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,6 +61,30 @@ static int parse(int argc, char **argv, const char **ret_conf)
     return 0;
 }
 
+/* What to do about the troubles that everybody meets once. */
+static void say_hint(int code, const char *conf_path)
+{
+    static const struct {
+        int code;
+        const char *hint;
+    } hints[] = {
+        {-EADDRINUSE, "Another program has that port: `ss -ltnp` shows which. Stop it, or change "
+                      "the listener's address."},
+        {-EADDRNOTAVAIL, "This machine does not have that address: `ip address` shows which it "
+                         "has."},
+        {-EWOULDBLOCK, "`postwain status` asks the one that runs, `postwain stop` ends it."},
+        {-EACCES, "Ports below 1024 are bound as root (or with CAP_NET_BIND_SERVICE). The files "
+                  "must belong to\nthe account that the relay runs as: `user` in the "
+                  "configuration, or who starts it."},
+    };
+    if (access(conf_path, F_OK) < 0)
+        fputs("Make one with `postwain init`, or name it with -c FILE or $POSTWAIN_CONFIG.\n",
+              stderr);
+    for (size_t i = 0; i < sizeof hints / sizeof *hints; i++)
+        if (hints[i].code == code)
+            fprintf(stderr, "%s\n", hints[i].hint);
+}
+
 int serve_main(int argc, char **argv)
 {
     const char *path;
@@ -70,6 +95,7 @@ int serve_main(int argc, char **argv)
     struct err e = {0};
     if (house_make(&house, path, &e) < 0 || house_start(&house, &e) < 0) {
         fprintf(stderr, "postwain serve: %s\n", e.text);
+        say_hint(e.code, path);
         house_free(&house);
         return 1;
     }

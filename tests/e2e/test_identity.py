@@ -1,0 +1,68 @@
+"""Started as root with `user` in the configuration: ports as root, everything else as the account, for good."""
+import os
+import pwd
+import shutil
+import socket
+
+import pytest
+
+from kit import mail
+from kit.relay import Relay, smarthost
+from kit.wait import until
+
+ACCOUNT = pwd.getpwnam("nobody")
+
+
+def low_port():
+    for port in range(1023, 600, -1):
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+    pytest.fail("no free port below 1024")
+
+
+@pytest.fixture
+def as_nobody(world, certificate, users_line):
+    folder = world / "identity"
+    folder.mkdir()
+    key = shutil.copy(certificate.key, folder / "key.pem")
+    r = Relay(folder / "relay", certificate._replace(key=key), users_line, top='user = "nobody"')
+    for path in (key, r.dir, r.users_file):
+        os.chown(path, ACCOUNT.pw_uid, ACCOUNT.pw_gid)
+    os.chmod(key, 0o600)
+    yield r
+    r.close()
+    shutil.rmtree(folder)
+
+
+def test_root_only_binds(as_nobody, sink):
+    """A hole in the relay is a hole into root; or it cannot open tomorrow what it made today."""
+    r, s = as_nobody, sink()
+    r.submission = low_port()
+    r.write(destinations=smarthost(s))
+    r.start()
+    with open(f"/proc/{r.pid}/status", encoding="ascii") as f:
+        status = dict(line.rstrip("\n").split(":\t", 1) for line in f)
+    assert set(status["Uid"].split()) == {str(ACCOUNT.pw_uid)}
+    assert set(status["Gid"].split()) == {str(ACCOUNT.pw_gid)}
+    assert "0" not in status["Groups"].split()
+    assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 0
+    r.send(mail.message())
+    r.cli("reload")
+    r.restart()
+    r.send(mail.message())
+    until(lambda: len(s.messages()) == 2)
+    for path in [r.dir / "spool", *(r.dir / "spool").rglob("*"), r.dir / "delivery.jsonl", r.dir / "control.sock"]:
+        assert path.stat().st_uid == ACCOUNT.pw_uid, path
+
+
+def test_what_the_account_cannot_read_is_told_at_the_start(as_nobody):
+    """A key that only root reads would be found out by the first reload, when the certificate is renewed."""
+    r = as_nobody
+    os.chown(r.dir.parent / "key.pem", 0, 0)
+    for verb in ("check", "serve"):
+        done = r.cli(verb, code=1)
+        assert "key.pem cannot be read by user nobody" in done.err

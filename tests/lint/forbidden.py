@@ -44,7 +44,7 @@ ALLOWED = [
     ("files", "relay/sink/", "files received mail into a Maildir"),
     ("files", "relay/base/log.c", "one write(2) a line to standard error"),
     ("files", "relay/main.c", "standard input and output of the program"),
-    ("files", "relay/serve.c", "readiness, descriptors and identity at the start"),
+    ("files", "relay/identity.c", "missing folders are made and given to the account at the start"),
     ("clock", "relay/base/clock.c", "the one place that asks the kernel"),
     ("clock", "relay/loop/", "a loop's own time drives its timers"),
     ("chance", "relay/base/rand.c", "the one place that asks the kernel"),

@@ -180,12 +180,66 @@ static void from_files(void **state)
     rmdir(dir);
 }
 
+static bool offers(const struct tls_context *c, const char *suite)
+{
+    STACK_OF(SSL_CIPHER) *list = SSL_CTX_get_ciphers(c->ssl_ctx);
+    for (int i = 0; i < sk_SSL_CIPHER_num(list); i++)
+        if (strcmp(SSL_CIPHER_get_name(sk_SSL_CIPHER_value(list, i)), suite) == 0)
+            return true;
+    return false;
+}
+
+static bool offers_any(const struct tls_context *c, const char *part)
+{
+    STACK_OF(SSL_CIPHER) *list = SSL_CTX_get_ciphers(c->ssl_ctx);
+    for (int i = 0; i < sk_SSL_CIPHER_num(list); i++)
+        if (strstr(SSL_CIPHER_get_name(sk_SSL_CIPHER_value(list, i)), part))
+            return true;
+    return false;
+}
+
+/* A listener asks for the best; a delivery takes what is better than nothing. */
+static void suites(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *suite;
+        bool server, client;
+    } cases[] = {
+        {"TLS_AES_128_GCM_SHA256", true, true},
+        {"ECDHE-RSA-AES128-GCM-SHA256", true, true},
+        {"ECDHE-RSA-AES256-SHA384", false, true}, /* CBC */
+        {"DHE-RSA-AES256-GCM-SHA384", false, true},
+        {"AES128-SHA", false, true}, /* no forward secrecy */
+        {"ADH-AES128-SHA", false, false},
+        {"DES-CBC3-SHA", false, false},
+    };
+    static const char *const never[] = {"NULL",  "MD5", "RC4", "DES-CBC", "ADH",
+                                        "AECDH", "PSK", "SRP", "EXP"};
+    struct err e;
+    struct tls_context *server = NULL, *client = NULL;
+    assert_int_equal(tls_context_server_pem(&server, buf_slice(&cert), buf_slice(&key), &e), 0);
+    assert_int_equal(tls_context_client(&client, &e), 0);
+    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(offers(server, cases[i].suite), cases[i].server);
+        assert_int_equal(offers(client, cases[i].suite), cases[i].client);
+    }
+    for (unsigned i = 0; i < sizeof never / sizeof *never; i++) {
+        assert_false(offers_any(server, never[i]));
+        assert_false(offers_any(client, never[i]));
+    }
+    assert_int_equal(SSL_CTX_get_security_level(client->ssl_ctx), 1);
+    assert_int_equal(SSL_CTX_get_min_proto_version(client->ssl_ctx), TLS1_2_VERSION);
+    assert_int_equal(SSL_CTX_get_min_proto_version(server->ssl_ctx), TLS1_2_VERSION);
+    tls_context_unref(server);
+    tls_context_unref(client);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(self_signed),
-        cmocka_unit_test(from_memory),
-        cmocka_unit_test(from_files),
+        cmocka_unit_test(self_signed), cmocka_unit_test(from_memory),  cmocka_unit_test(from_files),
+        cmocka_unit_test(suites),      cmocka_unit_test(old_receiver),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -15,7 +15,9 @@ def in_threads(work, n=THREADS):
 
 def check_all(relay, ids):
     """Each accepted message has exactly one terminal event, and it is a delivery."""
-    relay.wait_queue_empty(120)
+    for id in ids:
+        relay.wait_final(id, timeout=120)
+    relay.wait_queue_empty()
     finals = collections.Counter()
     for e in relay.log():
         if e.get("final"):

@@ -21,7 +21,7 @@ VALIDATED_MAX = 3000  # log lines held against the schema for each relay
 ENVIRONMENT = {
     "ASAN_OPTIONS": "detect_leaks=1:exitcode=99:detect_stack_use_after_return=0",
     "UBSAN_OPTIONS": "print_stacktrace=1",
-    "TSAN_OPTIONS": "exitcode=66:second_deadlock_stack=1",
+    "TSAN_OPTIONS": f"exitcode=66:second_deadlock_stack=1:suppressions={ROOT}/tests/e2e/tsan.supp",
     "NO_COLOR": "1",
 }
 REPORT = re.compile(r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:|MUST\(|UNREACHABLE")

@@ -238,8 +238,10 @@ static void suites(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(self_signed), cmocka_unit_test(from_memory),  cmocka_unit_test(from_files),
-        cmocka_unit_test(suites),      cmocka_unit_test(old_receiver),
+        cmocka_unit_test(self_signed),
+        cmocka_unit_test(from_memory),
+        cmocka_unit_test(from_files),
+        cmocka_unit_test(suites),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -11,7 +11,11 @@ struct retry_policy {
     unsigned jitter_percent;          /* 10 = ±10 % */
 };
 
-/* The next attempt after `attempts` (>= 1) failed ones, the last at now. Never before now + 1 s, never further than twice the pause. */
-struct wall retry_next(const struct retry_policy *p, uint32_t attempts, struct wall now, struct rng *r);
-/* A due time read from disk that the clock made absurd (further away than twice the longest pause) comes back into reach. */
-struct wall retry_clamp(const struct retry_policy *p, struct wall due, struct wall now);
+/* The next attempt after `attempts` (>= 1) failed ones, the last at now. Never before now + 1 s,
+ * never further than twice the pause. */
+struct wall retry_next(const struct retry_policy *p, uint32_t attempts, struct wall now,
+                       struct rng *r);
+/* A due time that the clock made absurd comes back into reach: twice the pause after so many
+ * attempts; now, when there was none. */
+struct wall retry_clamp(const struct retry_policy *p, uint32_t attempts, struct wall due,
+                        struct wall now);

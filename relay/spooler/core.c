@@ -19,7 +19,7 @@ static void take_in(struct core *c, struct message *m)
         if (r->state == RCPT_HELD) {
             c->n_held++;
         } else if (r->state == RCPT_QUEUED) {
-            r->due = retry_clamp(&c->retry, r->due, c->now);
+            r->due = skew_due(c, r);
             sched_add(c->sched, r);
         }
         metric_add(M_QUEUED, !rcpt_state_final(r->state));
@@ -101,6 +101,8 @@ void core_time(struct core *c, struct wall now, struct mono mono)
 {
     c->now = now;
     c->mono = mono;
+    skew_watch(c);
+    skew_step(c);
 }
 
 void core_set_full(struct core *c, bool full)
@@ -187,6 +189,8 @@ void core_deadline(const struct core *c, struct wall *ret_wall, struct mono *ret
         *ret_mono = mono_min(*ret_mono, (struct mono){bounce->key});
     if (c->pause.msg)
         *ret_mono = mono_min(*ret_mono, c->pause.until);
+    if (c->skew.walking)
+        *ret_mono = c->mono;
     if (!c->batch_out && !mono_reached(c->batch_not_before, c->mono))
         *ret_mono = mono_min(*ret_mono, c->batch_not_before);
 }

@@ -85,6 +85,12 @@ struct core {
     struct bounce *bounces;
     struct heap bounce_times;
     uint64_t last_serial;
+    struct {
+        struct wall wall; /* the two clocks when they were last compared */
+        struct mono mono;
+        bool known, walking;
+        uint64_t after; /* walking: the message reached */
+    } skew;
     unsigned bounces_out;
     struct {
         struct spooler_control *msg;
@@ -133,6 +139,12 @@ int bounce_check(struct core *c, uint64_t id, uint64_t serial);
 void bounce_told(struct core *c, uint64_t id);
 void bounce_read_done(struct core *c, struct core_read *r);
 void bounce_free(struct core *c);
+
+/* skew.c */
+void skew_watch(struct core *c); /* the time has been set */
+void skew_step(struct core *c);
+/* When r is to be tried, by this clock: never further than its pause allows. */
+struct wall skew_due(const struct core *c, const struct recipient *r);
 
 /* filter.c */
 void filter_prepare(struct queue_filter *f);                           /* sorts the ids */

@@ -52,12 +52,15 @@ static void absurd_due_times_come_back(void **state)
 {
     (void)state;
     struct retry_policy p = {.pause_s = {60, 3600, 300}, .n = 3};
-    struct wall reach = wall_add_s(now, 7200);
-    assert_int_equal(retry_clamp(&p, wall_add_s(now, 7199), now).us, wall_add_s(now, 7199).us);
-    assert_int_equal(retry_clamp(&p, reach, now).us, reach.us);
-    assert_int_equal(retry_clamp(&p, wall_add_s(now, 86400), now).us, reach.us);
-    assert_int_equal(retry_clamp(&p, WALL_NEVER, now).us, reach.us);
-    assert_int_equal(retry_clamp(&p, (struct wall){0}, now).us, 0);
+    struct wall reach = wall_add_s(now, 7200), near = wall_add_s(now, 7199);
+    assert_int_equal(retry_clamp(&p, 2, near, now).us, near.us);
+    assert_int_equal(retry_clamp(&p, 2, reach, now).us, reach.us);
+    assert_int_equal(retry_clamp(&p, 2, wall_add_s(now, 86400), now).us, reach.us);
+    assert_int_equal(retry_clamp(&p, 2, WALL_NEVER, now).us, reach.us);
+    assert_int_equal(retry_clamp(&p, 2, (struct wall){0}, now).us, 0);
+    assert_int_equal(retry_clamp(&p, 1, reach, now).us, wall_add_s(now, 120).us);
+    assert_int_equal(retry_clamp(&p, 9, reach, now).us, wall_add_s(now, 600).us);
+    assert_int_equal(retry_clamp(&p, 0, reach, now).us, now.us); /* the first attempt is now */
 }
 
 int main(void)

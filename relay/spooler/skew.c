@@ -1,0 +1,55 @@
+/*
+ * The wall clock is set back (by an operator, by NTP after a bad start): what was to be tried in
+ * ten minutes would wait a day. The monotonic clock tells; then due times are brought back into
+ * reach, a bounded number of messages at a time. Set forward it only makes attempts early.
+ */
+#include "relay/spooler/core_int.h"
+
+enum { STEP_MESSAGES = 500 };
+#define NOTICE_US (30 * WALL_SECOND) /* below, waiting longer harms nobody */
+
+struct wall skew_due(const struct core *c, const struct recipient *r)
+{
+    return retry_clamp(&c->retry, r->attempts, r->due, c->now);
+}
+
+void skew_watch(struct core *c)
+{
+    int64_t expected = c->skew.wall.us + (c->mono.ms - c->skew.mono.ms) * 1000;
+    bool back = c->skew.known && c->now.us < expected - NOTICE_US;
+    if (back) {
+        c->skew.walking = true;
+        c->skew.after = 0;
+    }
+    if (back || !c->skew.known || c->now.us > expected) {
+        c->skew.wall = c->now;
+        c->skew.mono = c->mono;
+        c->skew.known = true;
+    }
+}
+
+/* What is due already stands in line and stays there. */
+static void bring_back(struct core *c, struct recipient *r)
+{
+    struct slice site, destination;
+    struct wall due = skew_due(c, r);
+    if (!r->domain || due.us == r->due.us || sched_where(r, &site, &destination))
+        return;
+    sched_remove(c->sched, r);
+    r->due = due;
+    sched_add(c->sched, r);
+}
+
+void skew_step(struct core *c)
+{
+    for (unsigned i = 0; c->skew.walking && i < STEP_MESSAGES; i++) {
+        struct message *m = spool_after(c->spool, c->skew.after);
+        if (!m) {
+            c->skew.walking = false;
+            return;
+        }
+        c->skew.after = m->id;
+        for (uint32_t k = 0; k < m->n_rcpts; k++)
+            bring_back(c, &m->rcpts[k]);
+    }
+}

@@ -1,0 +1,145 @@
+/* Promise 9: the wall clock is set by a day, and no message waits for it. */
+#include "relay/spooler/core.h"
+#include "relay/spooler/requests.h"
+#include "tests/unit/queue/kit.h"
+
+enum { MAILS = 1200 };
+
+struct world {
+    struct fake_disk *disk;
+    struct spool *spool;
+    struct core *core;
+    struct wall now;
+    struct mono mono;
+};
+
+static void open_world(struct world *w)
+{
+    struct core_conf conf = {.retry = {{600}, 1, 0}, .lifetime_s = 5 * 86400, .loops = 1};
+    w->core = core_new(w->spool, &conf, w->now, w->mono);
+}
+
+static void pump(struct world *w)
+{
+    struct core_action a;
+    struct err e = {0};
+    core_time(w->core, w->now, w->mono);
+    while (core_next(w->core, &a)) {
+        if (a.act == CORE_BATCH) {
+            spool_batch_run(a.batch);
+            core_batch_done(w->core, a.batch, &e);
+        } else if (a.act == CORE_SEND) {
+            spooler_order_free(a.msg);
+        }
+    }
+}
+
+/* Each was tried once, the last time now, and waits ten minutes. */
+static struct world new_world(void)
+{
+    struct world w = {.disk = fake_disk_new(1), .now = NOW, .mono = {1000}};
+    w.spool = kit_open(w.disk, 4 << 20, NULL);
+    for (int i = 0; i < MAILS; i++) {
+        struct message *m;
+        struct rcpt_change c = {.attempts = 1, .due = wall_add_s(w.now, 600)};
+        kit_put(w.spool, w.now, 1, 10, &m);
+        spool_change(w.spool, m, &c, 1, w.now, NULL, 0);
+    }
+    assert_int_equal(kit_commit(w.spool, NULL, NULL, NULL), 0);
+    open_world(&w);
+    pump(&w);
+    return w;
+}
+
+static void world_done(struct world *w)
+{
+    core_free(w->core);
+    spool_close(w->spool);
+    fake_disk_free(w->disk);
+}
+
+static int64_t longest_wait_s(struct world *w)
+{
+    int64_t longest = 0;
+    for (struct message *m = spool_after(w->spool, 0); m; m = spool_after(w->spool, m->id)) {
+        int64_t wait = (m->rcpts[0].due.us - w->now.us) / WALL_SECOND;
+        longest = wait > longest ? wait : longest;
+    }
+    return longest;
+}
+
+static void set_back_while_running(void **state)
+{
+    (void)state;
+    struct world w = new_world();
+    struct wall wall;
+    struct mono mono;
+    assert_int_equal(longest_wait_s(&w), 600);
+    w.now.us -= 86400 * WALL_SECOND;
+    w.mono.ms += 5;
+    pump(&w);
+    /* One step is bounded; it is asked for again at once until all has been seen. */
+    assert_true(longest_wait_s(&w) > 86400);
+    for (int i = 0; i < 4; i++) {
+        core_deadline(w.core, &wall, &mono);
+        if (!mono_reached(mono, w.mono))
+            break;
+        pump(&w);
+    }
+    core_deadline(w.core, &wall, &mono);
+    assert_false(mono_reached(mono, w.mono));
+    assert_int_equal(longest_wait_s(&w), 1200);
+    assert_true(wall.us <= wall_add_s(w.now, 1200).us);
+    world_done(&w);
+}
+
+static void set_back_in_small_steps(void **state)
+{
+    (void)state;
+    struct world w = new_world();
+    for (int i = 0; i < 3600; i++) { /* an hour, a second a second */
+        w.now.us -= WALL_SECOND;
+        w.mono.ms += 1;
+        pump(&w);
+    }
+    assert_true(longest_wait_s(&w) <= 1200 + 31);
+    world_done(&w);
+}
+
+static void ordinary_time_changes_nothing(void **state)
+{
+    (void)state;
+    struct world w = new_world();
+    struct wall due = spool_after(w.spool, 0)->rcpts[0].due;
+    for (int i = 0; i < 500; i++) {
+        w.now.us += WALL_SECOND / 2 + (i % 3 - 1) * 1000;
+        w.mono.ms += 500;
+        pump(&w);
+    }
+    w.now.us += 100 * WALL_SECOND; /* set forward: nothing is moved, it only comes earlier */
+    pump(&w);
+    assert_int_equal(spool_after(w.spool, 0)->rcpts[0].due.us, due.us);
+    world_done(&w);
+}
+
+static void set_back_while_stopped(void **state)
+{
+    (void)state;
+    struct world w = new_world();
+    core_free(w.core);
+    w.now.us -= 86400 * WALL_SECOND;
+    open_world(&w);
+    assert_int_equal(longest_wait_s(&w), 1200);
+    world_done(&w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(set_back_while_running),
+        cmocka_unit_test(set_back_in_small_steps),
+        cmocka_unit_test(ordinary_time_changes_nothing),
+        cmocka_unit_test(set_back_while_stopped),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

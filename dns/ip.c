@@ -2,76 +2,9 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 
-struct network {
-    uint8_t bytes[16];
-    unsigned bits;
-    enum ip_reach reach;
-};
-
-/* RFC 6890 and its IANA registries; the first row that holds wins. */
-static const struct network networks4[] = {
-    {{0}, 8, IP_NEVER}, /* this network */
-    {{10}, 8, IP_PRIVATE},
-    {{100, 64}, 10, IP_PRIVATE}, /* shared (carrier NAT) */
-    {{127}, 8, IP_PRIVATE},
-    {{169, 254}, 16, IP_PRIVATE}, /* link-local, and the metadata service of clouds */
-    {{172, 16}, 12, IP_PRIVATE},
-    {{192, 0, 0}, 24, IP_PRIVATE},
-    {{192, 0, 2}, 24, IP_PRIVATE}, /* documentation */
-    {{192, 88, 99}, 24, IP_PRIVATE},
-    {{192, 168}, 16, IP_PRIVATE},
-    {{198, 18}, 15, IP_PRIVATE}, /* benchmarks */
-    {{198, 51, 100}, 24, IP_PRIVATE},
-    {{203, 0, 113}, 24, IP_PRIVATE},
-    {{224}, 3, IP_NEVER}, /* multicast, reserved, broadcast */
-};
-static const struct network networks6[] = {
-    {{0}, 128, IP_NEVER}, /* unspecified */
-    {{[15] = 1}, 128, IP_PRIVATE},
-    {{0}, 8, IP_NEVER}, /* reserved, IPv4-compatible */
-    {{0x01, 0x00}, 64, IP_NEVER},
-    {{0x20, 0x01, 0x00}, 23, IP_PRIVATE}, /* IETF assignments, Teredo */
-    {{0x20, 0x01, 0x0d, 0xb8}, 32, IP_PRIVATE},
-    {{0x3f, 0xff}, 20, IP_PRIVATE}, /* documentation */
-    {{0xfc}, 7, IP_PRIVATE},
-    {{0xfe, 0x80}, 10, IP_PRIVATE},
-    {{0xfe, 0xc0}, 10, IP_PRIVATE},
-    {{0xff}, 8, IP_NEVER},
-};
-
-static bool in_network(const struct network *net, const uint8_t *bytes)
+enum ip_reach dns_ip_reach(const struct dns_ip *ip)
 {
-    unsigned whole = net->bits / 8, rest = net->bits % 8;
-    if (memcmp(net->bytes, bytes, whole) != 0)
-        return false;
-    return rest == 0 || ((net->bytes[whole] ^ bytes[whole]) >> (8 - rest)) == 0;
-}
-
-static enum ip_reach reach_in(const struct network *nets, size_t n, const uint8_t *bytes)
-{
-    for (size_t i = 0; i < n; i++)
-        if (in_network(&nets[i], bytes))
-            return nets[i].reach;
-    return IP_PUBLIC;
-}
-
-static enum ip_reach reach4(const uint8_t *bytes)
-{
-    return reach_in(networks4, sizeof networks4 / sizeof networks4[0], bytes);
-}
-
-enum ip_reach dns_ip_reach(const struct dns_ip *given)
-{
-    static const uint8_t nat64[12] = {0x00, 0x64, 0xff, 0x9b}, sixto4[2] = {0x20, 0x02};
-    struct dns_ip ip = dns_ip_plain(given);
-    if (ip.family == AF_INET)
-        return reach4(ip.bytes);
-    /* Translators lead to the IPv4 address inside: it decides. */
-    if (memcmp(ip.bytes, nat64, sizeof nat64) == 0)
-        return reach4(ip.bytes + 12);
-    if (memcmp(ip.bytes, sixto4, sizeof sixto4) == 0)
-        return reach4(ip.bytes + 2);
-    return reach_in(networks6, sizeof networks6 / sizeof networks6[0], ip.bytes);
+    return ip_reach(ip->family, ip->bytes);
 }
 
 struct dns_ip dns_ip_plain(const struct dns_ip *ip)

@@ -2,13 +2,8 @@
  * address (RFC 4291 mapped) is that IPv4 address. Pure. */
 #pragma once
 #include "dns/answer.h"
+#include "relay/base/ip.h"
 
-enum ip_reach {
-    IP_PUBLIC,
-    IP_PRIVATE, /* loopback, private, link-local, shared, documentation … (RFC 6890): only where the
-                   administrator says so */
-    IP_NEVER    /* unspecified, multicast, reserved: no mail server anywhere */
-};
 enum ip_reach dns_ip_reach(const struct dns_ip *ip);
 /* Mapped addresses become IPv4. */
 struct dns_ip dns_ip_plain(const struct dns_ip *ip);

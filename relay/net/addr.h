@@ -1,5 +1,4 @@
-/* Addresses as numbers: networks ("10.0.0.0/8") and the questions asked of an address (RFC 6890,
- * checklist: private, loopback, own). Pure. */
+/* Addresses as numbers and as text: networks ("10.0.0.0/8") and what lies in them. Pure. */
 #pragma once
 #include "relay/base/slice.h"
 #include <sys/socket.h>
@@ -13,7 +12,4 @@ bool net_cidr_parse(struct slice text,
                     struct net_cidr *ret); /* an address alone = its whole length */
 bool net_cidr_has(const struct net_cidr *c,
                   const struct sockaddr *a); /* IPv4-mapped IPv6 counts as IPv4 */
-/* Loopback, private, link-local, unspecified, multicast, CGNAT, documentation … : not for public
- * mail. */
-bool net_addr_is_private(const struct sockaddr *a);
 void net_addr_text(const struct sockaddr *a, char ret_text[46]);

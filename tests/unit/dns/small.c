@@ -80,77 +80,23 @@ static void test_names(void **state)
     assert_false(dns_name_parse(SLICE_LIT("\xc3\xbc\0b.test"), got));
 }
 
-static const struct {
-    const char *text;
-    enum ip_reach reach;
-} reaches[] = {
-    {"8.8.8.8", IP_PUBLIC},
-    {"0.0.0.0", IP_NEVER},
-    {"0.1.2.3", IP_NEVER},
-    {"9.255.255.255", IP_PUBLIC},
-    {"10.0.0.0", IP_PRIVATE},
-    {"10.255.255.255", IP_PRIVATE},
-    {"11.0.0.0", IP_PUBLIC},
-    {"100.63.255.255", IP_PUBLIC},
-    {"100.64.0.0", IP_PRIVATE},
-    {"100.127.255.255", IP_PRIVATE},
-    {"100.128.0.0", IP_PUBLIC},
-    {"127.0.0.1", IP_PRIVATE},
-    {"127.255.255.255", IP_PRIVATE},
-    {"169.254.169.254", IP_PRIVATE},
-    {"172.15.255.255", IP_PUBLIC},
-    {"172.16.0.0", IP_PRIVATE},
-    {"172.31.255.255", IP_PRIVATE},
-    {"172.32.0.0", IP_PUBLIC},
-    {"192.0.2.1", IP_PRIVATE},
-    {"192.167.255.255", IP_PUBLIC},
-    {"192.168.0.1", IP_PRIVATE},
-    {"192.169.0.0", IP_PUBLIC},
-    {"198.17.255.255", IP_PUBLIC},
-    {"198.18.0.0", IP_PRIVATE},
-    {"198.19.255.255", IP_PRIVATE},
-    {"198.20.0.0", IP_PUBLIC},
-    {"203.0.113.1", IP_PRIVATE},
-    {"223.255.255.255", IP_PUBLIC},
-    {"224.0.0.1", IP_NEVER},
-    {"255.255.255.255", IP_NEVER},
-    {"2600::1", IP_PUBLIC},
-    {"::", IP_NEVER},
-    {"::1", IP_PRIVATE},
-    {"::2", IP_NEVER},
-    {"::127.0.0.1", IP_NEVER},
-    {"fc00::1", IP_PRIVATE},
-    {"fdff::1", IP_PRIVATE},
-    {"fe00::1", IP_PUBLIC},
-    {"fe80::1", IP_PRIVATE},
-    {"febf::1", IP_PRIVATE},
-    {"fec0::1", IP_PRIVATE},
-    {"ff02::1", IP_NEVER},
-    {"2001:db8::1", IP_PRIVATE},
-    {"2001:db9::1", IP_PUBLIC},
-    {"2001:0::1", IP_PRIVATE},
-    {"2001:4860:4860::8888", IP_PUBLIC},
-    {"100::1", IP_NEVER},
-    {"100:0:0:1::1", IP_PUBLIC},
-    /* an IPv4 address inside decides */
-    {"::ffff:8.8.8.8", IP_PUBLIC},
-    {"::ffff:127.0.0.1", IP_PRIVATE},
-    {"::ffff:0.0.0.0", IP_NEVER},
-    {"64:ff9b::808:808", IP_PUBLIC},
-    {"64:ff9b::7f00:1", IP_PRIVATE},
-    {"2002:808:808::1", IP_PUBLIC},
-    {"2002:a00:1::1", IP_PRIVATE},
-};
-
-static void test_reaches(void **state) /* 47 */
+static void test_addresses(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < sizeof reaches / sizeof reaches[0]; i++) {
+    static const struct {
+        const char *text;
+        enum ip_reach reach;
+    } good[] = {
+        /* 47; the tables are tested where they stand, in relay/base */
+        {"8.8.8.8", IP_PUBLIC},           {"10.0.0.1", IP_PRIVATE}, {"0.0.0.0", IP_NEVER},
+        {"2600::1", IP_PUBLIC},           {"fe80::1", IP_PRIVATE},  {"ff02::1", IP_NEVER},
+        {"::ffff:127.0.0.1", IP_PRIVATE},
+    };
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
         struct dns_ip ip, back;
         uint16_t port;
-        assert_true(dns_ip_parse(slice_str(reaches[i].text), &ip));
-        if (dns_ip_reach(&ip) != reaches[i].reach)
-            fail_msg("%s", reaches[i].text);
+        assert_true(dns_ip_parse(slice_str(good[i].text), &ip));
+        assert_int_equal(dns_ip_reach(&ip), good[i].reach);
         struct sockaddr_storage s = dns_ip_sockaddr(&ip, 2525);
         assert_true(dns_ip_of_sockaddr(&s, &back, &port) && port == 2525 && dns_ip_eq(&ip, &back));
     }
@@ -371,7 +317,7 @@ static void test_override_mistakes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_names),      cmocka_unit_test(test_reaches),
+        cmocka_unit_test(test_names),      cmocka_unit_test(test_addresses),
         cmocka_unit_test(test_cache_time), cmocka_unit_test(test_cache_bounds),
         cmocka_unit_test(test_cache_law),  cmocka_unit_test(test_answers_are_sorted_and_bounded),
         cmocka_unit_test(test_override),   cmocka_unit_test(test_override_mistakes),

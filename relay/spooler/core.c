@@ -136,14 +136,22 @@ unsigned core_loop_of(const struct core *c, struct slice key)
     return (unsigned)(slice_hash(key) % c->loops);
 }
 
+static bool may_wait(const struct core *c)
+{
+    return c->lazy.n > 0 && c->lazy.n < CORE_LAZY_MAX && !c->lazy.urgent &&
+           !mono_reached(c->lazy.until, c->mono);
+}
+
 static bool next_batch(struct core *c, struct core_action *ret)
 {
-    if (c->batch_out || !mono_reached(c->batch_not_before, c->mono))
+    if (c->batch_out || !mono_reached(c->batch_not_before, c->mono) || may_wait(c))
         return false;
     struct spool_batch *b = spool_batch_take(c->spool);
     if (!b)
         return false;
     c->batch_out = true;
+    c->lazy.n = 0;
+    c->lazy.urgent = false;
     *ret = (struct core_action){.act = CORE_BATCH, .batch = b};
     return true;
 }
@@ -193,6 +201,8 @@ void core_deadline(const struct core *c, struct wall *ret_wall, struct mono *ret
         *ret_mono = c->mono;
     if (!c->batch_out && !mono_reached(c->batch_not_before, c->mono))
         *ret_mono = mono_min(*ret_mono, c->batch_not_before);
+    if (!c->batch_out && may_wait(c))
+        *ret_mono = mono_min(*ret_mono, c->lazy.until);
 }
 
 /* --- durability
@@ -202,6 +212,7 @@ void core_wait(struct core *c, struct wait w)
 {
     struct wait *copy = must_alloc(sizeof *copy);
     *copy = w;
+    c->lazy.urgent = c->lazy.urgent || w.kind != WAIT_BOUNCE;
     DL_APPEND(c->waits, copy);
 }
 
@@ -293,6 +304,8 @@ uint64_t core_change(struct core *c, struct message *m, const struct rcpt_change
     }
     uint64_t number = spool_change(c->spool, m, changes, n, c->now, events, n);
     c->last_number = number;
+    if (c->lazy.n++ == 0)
+        c->lazy.until = mono_add(c->mono, CORE_LAZY_MS);
     if (m->n_left == 0)
         core_fresh_drop(c, m);
     if (failures)

@@ -21,6 +21,11 @@
 #define CORE_DSN_OUT_MAX 64
 #define CORE_PAUSE_MS (INT64_C(10) * 1000)
 #define CORE_WRITE_AGAIN_MS 1000 /* between tries when the disk keeps failing */
+/* Nobody waits for a done-mark as a client waits for its 250: few of them, alone, wait so long for
+ * a message to share its sync with. A crash meanwhile costs what a crash just before the peer's 250
+ * costs: the attempt again. */
+#define CORE_LAZY_MS 5
+#define CORE_LAZY_MAX 4
 
 struct core;
 struct core_conf {

@@ -82,6 +82,11 @@ struct core {
     bool full, paused, batch_out;
     unsigned write_failures; /* in a row */
     struct mono batch_not_before;
+    struct { /* changes not yet in a batch that nobody waits for */
+        unsigned n;
+        struct mono until;
+        bool urgent; /* somebody waits for another record */
+    } lazy;
     struct bounce *bounces;
     struct heap bounce_times;
     uint64_t last_serial;

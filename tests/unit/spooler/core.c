@@ -92,7 +92,7 @@ static void batch_done(struct world *w, struct spool_batch *b)
 }
 
 /* Everything the core wants now; what is for others is kept in `seen`. */
-static void pump(struct world *w)
+static void pump_now(struct world *w)
 {
     struct core_action a;
     w->n = 0;
@@ -116,6 +116,13 @@ static void pass(struct world *w, int64_t ms)
 {
     w->now.us += ms * 1000;
     w->mono.ms += ms;
+}
+
+/* The same when a done-mark has waited for company as long as it may. */
+static void pump(struct world *w)
+{
+    pass(w, CORE_LAZY_MS);
+    pump_now(w);
 }
 
 static void give(struct world *w, void *request, enum spooler_type type)
@@ -257,6 +264,27 @@ static void nothing_is_said_before_the_sync(void **state)
     w->hold = false;
 }
 
+/* One client after the other must not pay two syncs a message: the mark of the last goes with the
+ * next. */
+static void a_done_mark_waits_for_company(void **state)
+{
+    struct world *w = *state;
+    struct verdict v[] = {delivered};
+    uint64_t first = store(w, "a@x.test", 1, 0, 0);
+    result(w, job_of(w), v, true);
+    pump_now(w);
+    assert_non_null(spool_find(w->spool, first)); /* nothing has gone to the disk … */
+    struct wall wall;
+    struct mono mono;
+    core_deadline(w->core, &wall, &mono);
+    assert_true(mono.ms <= w->mono.ms + CORE_LAZY_MS); /* … but it will by itself */
+    forget(w);
+    store(w, "a@x.test", 1, 0, 0);
+    pump_now(w);
+    assert_null(spool_find(w->spool, first));
+    forget(w);
+}
+
 static void a_message_goes_out_and_is_forgotten(void **state)
 {
     struct world *w = *state;
@@ -303,11 +331,13 @@ static void a_restart_keeps_what_was_decided(void **state)
 {
     struct world *w = *state;
     uint64_t id = store(w, "a@x.test", 1, 0, 0);
-    result(w, job_of(w), &deferred, true);
+    struct out_work *tried = job_of(w);
+    struct wall decided = w->now;
+    result(w, tried, &deferred, true);
     pump(w);
     forget(w);
     struct wall due = spool_find(w->spool, id)->rcpts[0].due;
-    assert_int_equal(due.us, wall_add_s(w->now, 60).us);
+    assert_int_equal(due.us, wall_add_s(decided, 60).us);
     uint64_t active = store(w, "a@x.test", 1, 0, 0);
     pump(w); /* it is with the idle connection */
     assert_non_null(seen(w, CORE_SEND, OUT_WORK));
@@ -583,6 +613,7 @@ int main(void)
         TEST(nobody_is_told_of_a_failed_report),
         TEST(a_full_disk_refuses_new_mail_only),
         TEST(pause_waits_for_attempts),
+        TEST(a_done_mark_waits_for_company),
         TEST(operators_hold_release_and_remove),
         TEST(retry_makes_due_now),
         TEST(listings_come_in_pages),

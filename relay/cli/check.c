@@ -1,6 +1,7 @@
 /* `check`: all that `serve` would refuse, and all that would hurt later. */
 #include "relay/cli/private.h"
 #include "relay/tls/tls.h"
+#include <unistd.h>
 
 #define DAY INT64_C(86400)
 #define EXPIRES_SOON (14 * DAY)
@@ -60,6 +61,17 @@ static void print_summary(const struct conf *c)
             "makes both.");
 }
 
+/* Nothing is wrong, and yet it may surprise. */
+static void print_notes(const struct conf *c)
+{
+    if (!strchr(c->hostname, '.'))
+        printf("note: hostname \"%s\" is not a full name: receivers look for one such as "
+               "relay.example.com\n",
+               c->hostname);
+    if (geteuid() == 0 && !c->user[0])
+        puts("note: without `user` a relay that root starts stays root");
+}
+
 int verb_check(const struct cli_verb *v, int argc, char **argv)
 {
     struct cli_args a;
@@ -74,8 +86,10 @@ int verb_check(const struct cli_verb *v, int argc, char **argv)
         return rc;
     if (conf_check(c, say_problem, &problems) == 0)
         problems += check_certificate(c);
-    if (problems == 0)
+    if (problems == 0) {
         print_summary(c);
+        print_notes(c);
+    }
     conf_unref(c);
     return problems ? CLI_NOTHING : CLI_DONE;
 }

@@ -17,6 +17,8 @@ static const struct cli_verb verbs[] = {
      "Makes a complete working configuration in DIR (default /etc/postwain): postwain.conf with\n"
      "comments, a self-signed certificate, an empty users file and the spool folder. Never\n"
      "overwrites. In a DIR of its own, everything the relay writes stays below DIR.\n"
+     "For /etc/postwain, and with an account called postwain on this machine, the relay is set up\n"
+     "to run as that account.\n"
      "\n"
      "  --hostname NAME   the relay's name (default: this machine's)\n"
      "\n"
@@ -62,7 +64,7 @@ static const struct cli_verb verbs[] = {
      "\n"
      "examples:\n"
      "  postwain log -f --to '*@example.com'\n"
-     "  postwain log --id 4f2k9x               all that happened to one message\n"
+     "  postwain log --id 001MF7BDBW000               all that happened to one message\n"
      "  postwain log --event bounced --json | jq -r .recipient\n"},
     {"reload", "read the configuration again", verb_plain, NULL,
      "usage: postwain reload [-c FILE]\n"

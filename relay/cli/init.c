@@ -179,6 +179,10 @@ static int finish(const struct init_names *names)
            "  postwain check%s%s\n"
            "  postwain serve%s%s\n",
            path, names->hostname, option, file, option, file, option, file);
+    if (!strchr(names->hostname, '.'))
+        printf(
+            "\nFirst put a full name such as relay.example.com into `hostname`: \"%s\" is none.\n",
+            names->hostname);
     conf_unref(c);
     return CLI_DONE;
 }

@@ -77,15 +77,15 @@ static const struct cli_verb verbs[] = {
      "attempt with its time and host is in the delivery log: postwain log --id ID.\n"
      "\n"
      "example:\n"
-     "  postwain queue show 4f2k9x\n"},
+     "  postwain queue show 001MF7BDBW000\n"},
     {"queue cat", "", queue_cat, cat_options,
      "usage: postwain queue cat ID [--headers]\n"
      "\n"
      "The message as it would be sent, on standard output, byte for byte.\n"
      "\n"
      "examples:\n"
-     "  postwain queue cat 4f2k9x > message.eml\n"
-     "  postwain queue cat 4f2k9x --headers\n"},
+     "  postwain queue cat 001MF7BDBW000 > message.eml\n"
+     "  postwain queue cat 001MF7BDBW000 --headers\n"},
     {"queue retry", "", verb_queue_act, act_options,
      ACT_HELP("retry", "Tries again now, whatever was planned. What is held stays held.")},
     {"queue hold", "", verb_queue_act, act_options,

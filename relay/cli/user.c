@@ -169,16 +169,33 @@ static void say_problem(void *ctx, const char *line)
     fprintf(stderr, "%s\n", line);
 }
 
+/* NULL: told. */
+static struct users *load_users(const struct conf *c, int *ret_exit)
+{
+    if (access(c->users_file, R_OK) < 0) {
+        *ret_exit = cli_exit_of(errno);
+        cli_fail(*ret_exit, "%s: %s%s", c->users_file, strerror(errno),
+                 *ret_exit == CLI_DENIED ? ": become root, or the owner of this file"
+                                         : ": make an empty one, with mode 640");
+        return NULL;
+    }
+    struct users *us = users_load(c->users_file, say_problem, NULL);
+    if (!us)
+        *ret_exit = cli_fail(CLI_NOTHING, "correct %s first", c->users_file);
+    return us;
+}
+
 /* The file as the daemon will read it: a line that it would refuse must not get in. */
 static int edit(const struct cli_args *a, const struct conf *c, enum users_edit what,
                 const char *hash, const char *options)
 {
     struct err e;
-    struct users *before = users_load(c->users_file, say_problem, NULL);
+    int rc;
+    struct users *before = load_users(c, &rc);
     if (!before)
-        return cli_fail(CLI_NOTHING, "the users file is not whole: correct it first");
+        return rc;
     users_unref(before);
-    int rc = users_edit(c->users_file, what, a->words[0], hash, options, &e);
+    rc = users_edit(c->users_file, what, a->words[0], hash, options, &e);
     if (rc == 0)
         return CLI_DONE;
     return cli_fail(rc == -EINVAL ? CLI_USAGE : cli_exit_of(rc), "%s", e.text);
@@ -305,7 +322,7 @@ static int user_list(const struct cli_verb *v, int argc, char **argv)
     struct conf *c = with_users(&a, &rc);
     if (!c)
         return rc;
-    struct users *us = users_load(c->users_file, say_problem, NULL);
+    struct users *us = load_users(c, &rc);
     if (us && !a.json && us->n) {
         struct table *t = table_new(columns, 4, term_width());
         for (size_t i = 0; i < us->n; i++)
@@ -316,9 +333,8 @@ static int user_list(const struct cli_verb *v, int argc, char **argv)
         list_one_json(&us->list[i]);
     if (us && us->n == 0)
         fputs("nobody may log in yet: postwain user add NAME\n", stderr);
-    rc = !us     ? access(c->users_file, R_OK) < 0 ? cli_exit_of(errno) : CLI_NOTHING
-         : us->n ? CLI_DONE
-                 : CLI_NOTHING;
+    if (us)
+        rc = us->n ? CLI_DONE : CLI_NOTHING;
     users_unref(us);
     conf_unref(c);
     return rc;

@@ -154,12 +154,20 @@ static int on_section(cfg_t *cfg, cfg_opt_t *opt)
     return 0;
 }
 
+static void fail_reading(const cfg_t *cfg, const char *path, int why)
+{
+    if (cfg->line) /* an include names the file that it wants */
+        fail(cfg, "%s: %s", path, strerror(why));
+    else
+        fail(cfg, "%s", strerror(why));
+}
+
 static bool read_file(const cfg_t *cfg, const char *path, struct buf *text)
 {
     FILE *f = fopen(path, "re");
     struct stat st;
     if (!f || fstat(fileno(f), &st) < 0) {
-        fail(cfg, "%s: %s", path, strerror(errno));
+        fail_reading(cfg, path, errno);
     } else if (S_ISDIR(st.st_mode)) {
         fail(cfg, "%s is a folder", path);
     } else {
@@ -170,7 +178,7 @@ static bool read_file(const cfg_t *cfg, const char *path, struct buf *text)
             buf_commit(text, n);
         }
         if (ferror(f))
-            fail(cfg, "%s: %s", path, strerror(errno));
+            fail_reading(cfg, path, errno);
     }
     if (f)
         fclose(f);

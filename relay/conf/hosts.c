@@ -4,11 +4,8 @@
 
 bool ip_parse(struct slice s, struct ip *ret)
 {
-    if (s.n > 2 && s.p[0] == '[' && s.p[s.n - 1] == ']') {
+    if (s.n > 2 && s.p[0] == '[' && s.p[s.n - 1] == ']') /* IPv4 too, as Postfix writes it */
         s = slice_of(s.p + 1, s.n - 2);
-        if (slice_find(s, ':') == s.n)
-            return false;
-    }
     char text[INET6_ADDRSTRLEN];
     if (s.n == 0 || s.n >= sizeof text || slice_find(s, 0) < s.n)
         return false;

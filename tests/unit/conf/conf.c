@@ -109,7 +109,8 @@ static void test_everything(void **state)
         "9\n"
         " tls = encrypt port = 2526 helo = out.example.com }\n"
         "destination \"s\" { domains = { \"b.test\" } domains += { \"*.C.test\" }\n"
-        " relay = { \"smtp.example\", \"[::1]:26\", \"127.0.0.1:27\" } tls = none }\n"
+        " relay = { \"smtp.example\", \"[::1]:26\", \"127.0.0.1:27\","
+        " \"[127.0.0.2]:28\" } tls = none }\n"
         "log { deliveries = /l rotate-size = 0 keep = 0s level = debug }\n"
         "control { socket = ctl }\n");
     assert_string_equal(buf_str(&told), "");
@@ -143,6 +144,7 @@ static void test_everything(void **state)
     assert_int_equal(d->domains.n, 2);
     assert_string_equal(d->relay.items[0], "smtp.example:25");
     assert_string_equal(d->relay.items[1], "[::1]:26");
+    assert_string_equal(d->relay.items[3], "[127.0.0.2]:28");
     assert_int_equal(c->log_level, LV_DEBUG);
     assert_int_equal(c->log_rotate_size, 0);
     assert_ptr_equal(conf_by_domain(c, SLICE_LIT("x.c.test")), d);

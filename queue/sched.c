@@ -385,8 +385,12 @@ bool sched_next(struct sched *s, struct wall now, struct mono mono, struct sched
 void sched_deadline(const struct sched *s, struct wall *ret_wall, struct mono *ret_mono)
 {
     const struct heap_entry *due = heap_top(&s->moments), *probe = heap_top(&s->probes);
-    *ret_wall = due ? (struct wall){due->key} : WALL_NEVER;
-    *ret_mono = probe ? (struct mono){probe->key} : MONO_NEVER;
+    *ret_wall = WALL_NEVER;
+    *ret_mono = MONO_NEVER;
+    if (due)
+        *ret_wall = (struct wall){due->key};
+    if (probe)
+        *ret_mono = (struct mono){probe->key};
     if (s->idle)
         *ret_mono = mono_min(*ret_mono, mono_add(s->idle->idle_since, IDLE_KEEP_MS));
 }

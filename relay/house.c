@@ -404,9 +404,9 @@ void house_free(struct house *h)
 {
     if (h->admin)
         admin_free(h->admin);
+    free_nets(h);
     if (h->shared)
         inbound_shared_end_hashing(h->shared);
-    free_nets(h);
     set_kept_port(h, NULL); /* the log outlives the spooler: its last lines come from there */
     if (h->spooler)
         spooler_free(h->spooler);

@@ -11,7 +11,7 @@
 
 struct inbound_shared;
 struct inbound_shared *inbound_shared_new(struct spooler *spooler, const char *users_file);
-/* While the loops still run: finishes the hashing that is under way and takes no more. */
+/* After the loops have ended, before the rooms are freed: what is still hashed goes nowhere. */
 void inbound_shared_end_hashing(struct inbound_shared *s);
 void inbound_shared_free(struct inbound_shared *s);               /* after the loops have ended */
 unsigned inbound_shared_sessions(const struct inbound_shared *s); /* open now, any thread */

@@ -8,6 +8,7 @@
 
 #define RETURNED_MAX 50000 /* larger originals come back as their header section (checklist 93) */
 #define REPORT_MAX (SPOOL_INLINE_MAX - 1024)
+#define RCPT_LEAST 400 /* bytes of a report that a recipient takes at least */
 
 /* How much a report tells. It must fit into REPORT_MAX, whatever the peers have said to however
  * many recipients: the first size that fits is taken, so that every failure is told in the end. */
@@ -57,6 +58,13 @@ static struct dsn_recipient *recipients(const struct out_dsn *d)
             .last_attempt = d->rcpts[i].last_attempt,
         };
     return list;
+}
+
+/* Not even tried: a report is written on the loop. */
+static bool is_hopeless(const struct out_dsn *d, const struct extent *x)
+{
+    size_t listed = d->n < x->n_listed ? d->n : x->n_listed;
+    return listed > REPORT_MAX / RCPT_LEAST;
 }
 
 static bool write_report(struct outbound *o, const struct out_dsn *d, uint64_t id,
@@ -130,6 +138,8 @@ void out_bounce(struct outbound *o, struct out_dsn *d)
     struct buf report = BUF_MAX(REPORT_MAX);
     bool fits = false;
     for (size_t i = 0; !fits && i < sizeof extents / sizeof *extents; i++) {
+        if (is_hopeless(d, &extents[i]))
+            continue;
         buf_reset(&report);
         shorten(d, extents[i].words);
         fits = write_report(o, d, id, &extents[i], &report);

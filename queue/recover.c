@@ -274,6 +274,7 @@ int spool_open(struct spool **ret, const struct file_ops *fs, const struct spool
     s->segment_bytes =
         (s->segment_bytes + SEGMENT_HEADER_BLOCK - 1) & ~(uint64_t)(SEGMENT_HEADER_BLOCK - 1);
     s->node = slice_dup(o->node);
+    s->fold.last_seq = o->seq_after;
     s->say = o->say;
     s->say_ctx = o->say_ctx;
     s->encode = BUF_MAX(ENCODE_MAX);

@@ -25,6 +25,8 @@ struct spool_options {
     uint64_t segment_bytes; /* 0: 64 MiB; tests use small ones */
     int64_t lifetime_s;     /* default lifetime of a message */
     struct slice node;      /* name of this node in events: copied */
+    uint64_t seq_after;     /* events are numbered behind this, the delivery log's last, even when
+                               the spool is new */
     /* Opening says each damage that it finds, as spool_verify does; may be NULL. */
     void (*say)(void *ctx, const char *line);
     void *say_ctx;

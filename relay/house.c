@@ -93,6 +93,7 @@ static int make_keeping(struct house *h, struct err *e)
         .retry = retry_of(c),
         .lifetime_s = c->lifetime_s,
         .node = slice_str(c->hostname),
+        .seq_after = last_seq,
         .sync_delay_ms = c->debug_sync_delay_ms,
     };
     struct spool_report report = {0};

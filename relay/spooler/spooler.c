@@ -322,6 +322,7 @@ static int open_spool(struct spooler *s, const struct spooler_conf *c, struct sp
     struct spool_options o = {.segment_bytes = c->segment_bytes,
                               .lifetime_s = c->lifetime_s,
                               .node = c->node,
+                              .seq_after = c->seq_after,
                               .say = say_damage,
                               .say_ctx = &said};
     return spool_open(&s->spool, s->fs, &o, report, e);

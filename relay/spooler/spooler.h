@@ -1,9 +1,11 @@
 /*
- * The spooler: the thread that owns queue/ (index, scheduler, segments), hands write+sync to helpers, and answers. Everyone talks to it by
- * messages; each request carries a reply port and is answered exactly once by the same object, moved back (its `msg.type` unchanged).
- * Requests from one loop are handled in order. This is the only room that knows where mail is kept.
+ * The spooler: the thread that owns queue/ (index, scheduler, segments), hands write+sync to
+ * helpers, and answers. Everyone talks to it by messages; each request carries a reply port and is
+ * answered exactly once by the same object, moved back (its `msg.type` unchanged). Requests from
+ * one loop are handled in order. This is the only room that knows where mail is kept.
  *
- * The deciding part is core.[ch]: pure, time passed in, actions out; the simulator drives it. spooler.c is its rim.
+ * The deciding part is core.[ch]: pure, time passed in, actions out; the simulator drives it.
+ * spooler.c is its rim.
  */
 #pragma once
 #include "queue/event.h"
@@ -13,46 +15,55 @@
 #include "relay/base/err.h"
 #include "relay/loop/inbox.h"
 
-/* --- requests to the spooler (type -> struct) ------------------------------------------------------------------------ */
+/* --- requests to the spooler (type -> struct)
+ * ------------------------------------------------------------------------ */
 enum spooler_type {
-    SPOOLER_STORE = 1,   /* struct spooler_store */
-    SPOOLER_BODY,        /* struct spooler_body */
-    SPOOLER_NOTE,        /* struct spooler_note; not answered, freed */
-    SPOOLER_READ,        /* struct spooler_read */
-    SPOOLER_PLAN,        /* struct spooler_plan; not answered, freed (answer to OUT_RESOLVE) */
-    SPOOLER_RESULT,      /* struct spooler_result; not answered, freed */
-    SPOOLER_CONN_GONE,   /* struct spooler_conn_gone; not answered, freed */
-    SPOOLER_KEPT,        /* struct spooler_kept; not answered, freed (from events) */
-    SPOOLER_ADMIN,       /* struct spooler_admin */
-    SPOOLER_CONTROL      /* struct spooler_control */
+    SPOOLER_STORE = 1, /* struct spooler_store */
+    SPOOLER_BODY,      /* struct spooler_body */
+    SPOOLER_NOTE,      /* struct spooler_note; not answered, freed */
+    SPOOLER_READ,      /* struct spooler_read */
+    SPOOLER_PLAN,      /* struct spooler_plan; not answered, freed (answer to OUT_RESOLVE) */
+    SPOOLER_RESULT,    /* struct spooler_result; not answered, freed */
+    SPOOLER_CONN_GONE, /* struct spooler_conn_gone; not answered, freed */
+    SPOOLER_KEPT,      /* struct spooler_kept; not answered, freed (from events) */
+    SPOOLER_ADMIN,     /* struct spooler_admin */
+    SPOOLER_CONTROL    /* struct spooler_control */
 };
 
 /* Make a message durable. Answered when its sync is done. Also takes bounces. */
 struct spooler_store {
     struct msg msg;
     const struct port *reply;
-    void *cookie;            /* the asker's */
+    void *cookie;             /* the asker's */
     struct envelope envelope; /* slices live until the answer (arena of the asker) */
-    struct body *body;       /* whole content when <= SPOOL_INLINE_MAX (taken); else NULL and `id` names a finished body file */
-    uint64_t id;             /* from spooler_new_id, in Received: and the 250 */
-    uint64_t dsn_serial;     /* with envelope.dsn_for: the OUT_DSN's, so that a late report is not taken for a newer one; 0: not told */
+    struct body *body; /* whole content when <= SPOOL_INLINE_MAX (taken); else NULL and `id` names a
+                          finished body file */
+    uint64_t id;       /* from spooler_new_id, in Received: and the 250 */
+    uint64_t dsn_serial; /* with envelope.dsn_for: the OUT_DSN's, so that a late report is not taken
+                            for a newer one; 0: not told */
     /* answer */
-    int error;               /* 0: durable. -ENOSPC -> 452 4.3.1, other -> 451 4.3.0; -ESTALE (dsn_for only): the failures have been told
-                                meanwhile or more have come: drop this report, a new OUT_DSN follows if one is due */
+    int error; /* 0: durable. -ENOSPC -> 452 4.3.1, other -> 451 4.3.0; -ESTALE (dsn_for only): the
+                  failures have been told meanwhile or more have come: drop this report, a new
+                  OUT_DSN follows if one is due */
 };
 /* Queue ids are drawn on any thread. */
 uint64_t spooler_new_id(struct wall now);
 
-/* Large content, piece by piece, to file ID.body. Answered when the step is done (`bytes` free again): at most one step is out per body.
- * ABANDON is the last word: also a finished file goes, unless a STORE named it before. */
+/* Large content, piece by piece, to file ID.body. Answered when the step is done (`bytes` free
+ * again): at most one step is out per body. ABANDON is the last word: also a finished file goes,
+ * unless a STORE named it before. */
 struct spooler_body {
     struct msg msg;
     const struct port *reply;
     void *cookie;
     uint64_t id;
-    enum spooler_body_step { SPOOLER_BODY_WRITE, SPOOLER_BODY_FINISH, SPOOLER_BODY_ABANDON } step; /* the first WRITE creates */
-    struct buf bytes;        /* owned by the message */
-    int error;               /* answer; after an error the file is gone */
+    enum spooler_body_step {
+        SPOOLER_BODY_WRITE,
+        SPOOLER_BODY_FINISH,
+        SPOOLER_BODY_ABANDON
+    } step;           /* the first WRITE creates */
+    struct buf bytes; /* owned by the message */
+    int error;        /* answer; after an error the file is gone */
 };
 
 /* Events without a message: rejected, service_started … `name` and encoded fields. */
@@ -62,7 +73,8 @@ struct spooler_note {
     struct buf fields; /* owned */
 };
 
-/* Content of a message on disk (offset/n within the content; whole inline content: offset 0, n = SIZE_MAX). */
+/* Content of a message on disk (offset/n within the content; whole inline content: offset 0, n =
+ * SIZE_MAX). */
 struct spooler_read {
     struct msg msg;
     const struct port *reply;
@@ -98,11 +110,12 @@ void attempt_done(struct attempt *a);
 struct spooler_result {
     struct msg msg;
     uint64_t conn;
-    bool ready;            /* the connection can take another job; false: a SPOOLER_CONN_GONE follows */
-    bool attempted;        /* false: the job comes back untouched (idle connection was closed meanwhile); no attempt is counted */
+    bool ready;     /* the connection can take another job; false: a SPOOLER_CONN_GONE follows */
+    bool attempted; /* false: the job comes back untouched (idle connection was closed meanwhile);
+                       no attempt is counted */
     uint64_t message_id;
     size_t n;
-    uint32_t *rcpts;       /* n recipient numbers, owned */
+    uint32_t *rcpts;          /* n recipient numbers, owned */
     struct verdict *verdicts; /* n, owned */
     struct attempt attempt;
 };
@@ -118,12 +131,15 @@ struct spooler_kept { /* the delivery log holds every event up to seq, synced */
     uint64_t seq;
 };
 
-/* --- orders from the spooler to the net loops (to the outbound port of a loop) -------------------------------------------- */
+/* --- orders from the spooler to the net loops (to the outbound port of a loop)
+ * -------------------------------------------- */
 enum out_type {
     OUT_RESOLVE = 100, /* struct out_resolve -> SPOOLER_PLAN */
-    OUT_WORK,          /* struct out_work    -> SPOOLER_RESULT, and SPOOLER_CONN_GONE when the connection has ended */
-    OUT_CLOSE,         /* struct out_work with job empty: close the idle connection */
-    OUT_DSN            /* struct out_dsn     -> SPOOLER_STORE with dsn_for, or SPOOLER_DSN_FAILED by storing nothing (tried again in 1 min) */
+    OUT_WORK, /* struct out_work    -> SPOOLER_RESULT, and SPOOLER_CONN_GONE when the connection has
+                 ended */
+    OUT_CLOSE, /* struct out_work with job empty: close the idle connection */
+    OUT_DSN    /* struct out_dsn     -> SPOOLER_STORE with dsn_for, or SPOOLER_DSN_FAILED by storing
+                  nothing (tried again in 1 min) */
 };
 
 struct out_resolve {
@@ -135,19 +151,19 @@ struct out_resolve {
 struct out_work {
     struct msg msg;
     uint64_t conn;
-    unsigned loop;         /* the net loop it goes to */
-    bool open;             /* make the connection first, by plan */
-    struct frozen *plan;   /* owned (open only) */
+    unsigned loop;       /* the net loop it goes to */
+    bool open;           /* make the connection first, by plan */
+    struct frozen *plan; /* owned (open only) */
     struct buf site, destination;
     uint64_t message_id;
-    uint32_t attempt;      /* 1 = first, for the oldest recipient */
+    uint32_t attempt; /* 1 = first, for the oldest recipient */
     struct buf sender;
     size_t n;
     uint32_t *rcpts;       /* recipient numbers */
     struct buf *addresses; /* n */
     uint64_t size;
     bool eight_bit;
-    struct body *body;     /* owned; NULL: content is in a body file: SPOOLER_READ pieces */
+    struct body *body; /* owned; NULL: content is in a body file: SPOOLER_READ pieces */
 };
 void out_work_free(struct out_work *w);
 
@@ -160,28 +176,42 @@ struct out_dsn {
     struct msg msg;
     uint64_t message_id;
     uint64_t serial; /* copied into spooler_store.dsn_serial */
-    struct buf to; /* reverse-path of the failed message */
+    struct buf to;   /* reverse-path of the failed message */
     struct buf envid;
     struct wall queued;
     size_t n;
     struct out_dsn_rcpt *rcpts;
-    struct body *original; /* owned; the whole message when inline, else its first SPOOL_INLINE_MAX bytes */
+    struct body
+        *original; /* owned; the whole message when inline, else its first SPOOL_INLINE_MAX bytes */
     bool original_whole;
 };
 void out_dsn_free(struct out_dsn *d);
 
-/* --- operators ------------------------------------------------------------------------------------------------------- */
-enum admin_verb { ADMIN_STATUS, ADMIN_QUEUE, ADMIN_LIST, ADMIN_SHOW, ADMIN_RETRY, ADMIN_REMOVE, ADMIN_HOLD, ADMIN_RELEASE };
+/* --- operators
+ * -------------------------------------------------------------------------------------------------------
+ */
+enum admin_verb {
+    ADMIN_STATUS,
+    ADMIN_QUEUE,
+    ADMIN_LIST,
+    ADMIN_SHOW,
+    ADMIN_RETRY,
+    ADMIN_REMOVE,
+    ADMIN_HOLD,
+    ADMIN_RELEASE
+};
 
 /* The same filter for every verb; all conditions must hold. Empty/zero = no condition. */
 struct queue_filter {
     uint64_t *ids;
     size_t n_ids;
-    struct buf from, to, user, destination, site, reply; /* from/to: shell patterns; site, destination, user: equal; reply: contained in the last reply */
-    unsigned states;           /* bits 1 ready, 2 waiting, 4 held, 8 active; 0: any */
+    struct buf from, to, user, destination, site,
+        reply; /* from/to: shell patterns; site, destination, user: equal; reply: contained in the
+                  last reply */
+    unsigned states; /* bits 1 ready, 2 waiting, 4 held, 8 active; 0: any */
     int64_t older_than_s, newer_than_s;
     uint32_t attempts_ge;
-    unsigned code;             /* 4: 4xx, 5: 5xx, or a full code such as 450 */
+    unsigned code; /* 4: 4xx, 5: 5xx, or a full code such as 450 */
     uint64_t size_ge;
 };
 void queue_filter_done(struct queue_filter *f);
@@ -205,15 +235,19 @@ struct queue_site_row {
 };
 struct queue_totals {
     uint64_t messages, recipients, ready, waiting, held, active, live_bytes, disk_bytes, segments;
-    struct wall oldest;          /* 0 = empty queue */
-    uint64_t age_buckets[6];     /* younger than 1 min, 10 min, 1 h, 6 h, 1 d; older */
-    struct { struct buf text; uint64_t n; } errors[5]; /* the most common last replies */
+    struct wall oldest;      /* 0 = empty queue */
+    uint64_t age_buckets[6]; /* younger than 1 min, 10 min, 1 h, 6 h, 1 d; older */
+    struct {
+        struct buf text;
+        uint64_t n;
+    } errors[5]; /* the most common last replies */
 };
 
 struct error_tally;
 
-/* One page or one bounded step of work: `after` is the cursor in, `next` the cursor out (0: finished); the asker sends again until it is 0, so that
- * no operation holds the spooler for more than `limit` messages. */
+/* One page or one bounded step of work: `after` is the cursor in, `next` the cursor out (0:
+ * finished); the asker sends again until it is 0, so that no operation holds the spooler for more
+ * than `limit` messages. */
 struct spooler_admin {
     struct msg msg;
     const struct port *reply;
@@ -221,16 +255,16 @@ struct spooler_admin {
     enum admin_verb verb;
     struct queue_filter filter;
     uint64_t after;
-    unsigned limit;           /* messages looked at in this step, <= 1000 */
+    unsigned limit; /* messages looked at in this step, <= 1000 */
     bool dry_run;
     struct buf actor, reason; /* for events */
     /* answer */
     uint64_t next;
-    struct queue_row *rows;   /* LIST, SHOW: one a recipient */
+    struct queue_row *rows; /* LIST, SHOW: one a recipient */
     size_t n_rows;
     struct queue_site_row *sites; /* QUEUE, STATUS */
     size_t n_sites;
-    struct queue_totals totals;   /* QUEUE, STATUS */
+    struct queue_totals totals;                 /* QUEUE, STATUS */
     uint64_t matched, changed, skipped, failed; /* recipients */
     struct error_tally *tally; /* the spooler's own, between steps; NULL at first */
 };
@@ -241,33 +275,41 @@ struct spooler_control {
     const struct port *reply;
     void *cookie;
     enum {
-        SPOOLER_PAUSE,  /* start no more deliveries; answered when none is active (or after 10 s) */
-        SPOOLER_FLUSH,  /* answered when everything appended so far is durable */
+        SPOOLER_PAUSE, /* start no more deliveries; answered when none is active (or after 10 s) */
+        SPOOLER_FLUSH, /* answered when everything appended so far is durable */
         SPOOLER_RECONFIGURE /* new defaults */
     } what;
     struct retry_policy retry;
     int64_t lifetime_s;
 };
 
-/* --- life ---------------------------------------------------------------------------------------------------------------- */
+/* --- life
+ * ----------------------------------------------------------------------------------------------------------------
+ */
 struct spooler;
 struct spooler_conf {
-    const char *path;               /* spool folder; made if missing */
-    uint64_t segment_bytes;         /* 0 = default */
+    const char *path;       /* spool folder; made if missing */
+    uint64_t segment_bytes; /* 0 = default */
     uint64_t min_free_bytes;
     struct retry_policy retry;
     int64_t lifetime_s;
     struct slice node;
-    /* Test hook for promise 2: the commit helper waits so long before each fdatasync. 0 in real life (hidden option debug-sync-delay). */
+    uint64_t
+        seq_after; /* the delivery log's last: a new spool beside an old log goes on behind it */
+    /* Test hook for promise 2: the commit helper waits so long before each fdatasync. 0 in real
+     * life (hidden option debug-sync-delay). */
     int64_t sync_delay_ms;
 };
 /* Opens and recovers the spool (blocks). `log_last_seq`: the last seq the delivery log has. */
-int spooler_new(struct spooler **ret, const struct spooler_conf *c, struct spool_report *ret_report, struct err *e);
-/* Wiring before start: outbound ports, one a net loop; the sink of durable events, in order (called on the spooler's thread; copies what it needs). */
+int spooler_new(struct spooler **ret, const struct spooler_conf *c, struct spool_report *ret_report,
+                struct err *e);
+/* Wiring before start: outbound ports, one a net loop; the sink of durable events, in order (called
+ * on the spooler's thread; copies what it needs). */
 void spooler_set_outbound(struct spooler *s, const struct port *const *ports, unsigned n);
 void spooler_set_events(struct spooler *s, void (*fn)(void *ctx, const struct event *e), void *ctx);
 /* Events the spool still holds with seq > after, for replay (before start). */
-void spooler_replay(struct spooler *s, uint64_t after, void (*fn)(void *ctx, const struct event *e), void *ctx);
+void spooler_replay(struct spooler *s, uint64_t after, void (*fn)(void *ctx, const struct event *e),
+                    void *ctx);
 const struct port *spooler_port(struct spooler *s);
 int spooler_start(struct spooler *s);
 /* Stops the thread after a last flush; then frees. */

@@ -202,9 +202,7 @@ static char *printed_table(unsigned width, unsigned rows)
     stdout = f;
     struct table *t = table_new(columns, 4, width);
     for (unsigned i = 0; i < rows; i++) {
-        const char *const cells[] = {"q", "7",
-                                     "gr\xc3\xbc\xc3\x9f"
-                                     "e und noch viel mehr Worte",
+        const char *const cells[] = {"q", "7", "gr\303\274\303\237e und noch viel mehr Worte",
                                      "x\033[0m\n"};
         table_row(t, cells);
     }

@@ -1,21 +1,23 @@
 /*
- * What is due and whose turn it is: domains are resolved to sites (all domains whose MX set is the same), a site has a window of connections,
- * and connections pull work. Pure: time is passed in, actions come out; it knows neither sockets nor disk. Owner: the spooler's thread.
+ * What is due and whose turn it is: domains are resolved to sites (all domains whose MX set is the
+ * same), a site has a window of connections, and connections pull work. Pure: time is passed in,
+ * actions come out; it knows neither sockets nor disk. Owner: the spooler's thread.
  *
- *   recipient due ──▶ domain known? no: RESOLVE ──▶ sched_plan ──▶ ready list of the site ──▶ OPEN or WORK on a connection
- *                                                      ▲                                           │ sched_conn_ready pulls the next
- *                                                      └────────── retry (sched_add again) ◀───────┘ sched_conn_gone ends
+ *   recipient due ──▶ domain known? no: RESOLVE ──▶ sched_plan ──▶ ready list of the site ──▶ OPEN
+ * or WORK on a connection ▲                                           │ sched_conn_ready pulls the
+ * next └────────── retry (sched_add again) ◀───────┘ sched_conn_gone ends
  *
- * Laws: no connection is opened where as many are open as the window allows; never two jobs on one connection; a recipient is in exactly one
- * place; due recipients of a site with a free slot are never left waiting; users of a site take turns by recipients. Cost of each call: O(log n),
- * and what an answer moves (the recipients of a domain that got its plan).
+ * Laws: no connection is opened where as many are open as the window allows; never two jobs on one
+ * connection; a recipient is in exactly one place; due recipients of a site with a free slot are
+ * never left waiting; users of a site take turns by recipients. Cost of each call: O(log n), and
+ * what an answer moves (the recipients of a domain that got its plan).
  */
 #pragma once
 #include "queue/message.h"
 #include "queue/retry.h"
 
-struct sched_limits {              /* of a destination, as the configuration has them */
-    unsigned connections;          /* the most a site may have open */
+struct sched_limits {     /* of a destination, as the configuration has them */
+    unsigned connections; /* the most a site may have open */
     unsigned messages_per_connection;
     unsigned recipients_per_message;
 };
@@ -30,20 +32,21 @@ enum sched_act {
     SCHED_RESOLVE, /* domain: find its plan, then sched_plan or sched_plan_failed */
     SCHED_OPEN,    /* a new connection `conn` to `site` by `plan`, with its first job */
     SCHED_WORK,    /* job for the idle connection `conn` */
-    SCHED_CLOSE,   /* connection `conn` is not needed (idle too long, worked long enough, or the site's window shrank) */
-    SCHED_EXPIRE   /* job: a recipient whose lifetime ended while its site was dead or before its next turn: no attempt is possible; it has
-                      left the scheduler */
+    SCHED_CLOSE,   /* connection `conn` is not needed (idle too long, worked long enough, or the
+                      site's window shrank) */
+    SCHED_EXPIRE /* job: a recipient whose lifetime ended while its site was dead or before its next
+                    turn: no attempt is possible; it has left the scheduler */
 };
 
 struct sched_action {
     enum sched_act act;
-    struct slice domain;     /* RESOLVE: lower case, borrowed until the next call */
-    struct slice site;       /* OPEN, WORK */
+    struct slice domain; /* RESOLVE: lower case, borrowed until the next call */
+    struct slice site;   /* OPEN, WORK */
     struct slice destination;
     uint64_t conn;
-    unsigned loop;           /* OPEN: which net loop; WORK, CLOSE: the loop it lives on */
-    struct frozen *plan;     /* OPEN: borrowed; ref it to keep it */
-    struct sched_job job;    /* OPEN, WORK: its recipients are marked active; EXPIRE: one recipient */
+    unsigned loop;        /* OPEN: which net loop; WORK, CLOSE: the loop it lives on */
+    struct frozen *plan;  /* OPEN: borrowed; ref it to keep it */
+    struct sched_job job; /* OPEN, WORK: its recipients are marked active; EXPIRE: one recipient */
 };
 
 struct sched;
@@ -59,26 +62,35 @@ void sched_remove(struct sched *s, struct recipient *r);
 /* Its due time becomes now (queue retry). */
 void sched_hurry(struct sched *s, struct recipient *r, struct wall now);
 
-/* Answer to RESOLVE: all due recipients of the domain go to the site. `plan` is borrowed (ref'd inside). `site` names the MX set. */
-void sched_plan(struct sched *s, struct slice domain, struct slice site, struct slice destination, const struct sched_limits *l, struct frozen *plan,
-                struct mono valid_until, struct mono now);
-/* Answer to RESOLVE: no plan. Hands out (and removes) each due recipient of the domain, for its verdict. */
-void sched_plan_failed(struct sched *s, struct slice domain, void (*each)(void *ctx, struct recipient *r), void *ctx);
+/* Answer to RESOLVE: all due recipients of the domain go to the site. `plan` is borrowed (ref'd
+ * inside). `site` names the MX set. */
+void sched_plan(struct sched *s, struct slice domain, struct slice site, struct slice destination,
+                const struct sched_limits *l, struct frozen *plan, struct mono valid_until,
+                struct mono now);
+/* Answer to RESOLVE: no plan. Hands out (and removes) each due recipient of the domain, for its
+ * verdict. */
+void sched_plan_failed(struct sched *s, struct slice domain,
+                       void (*each)(void *ctx, struct recipient *r), void *ctx);
 
-/* The ways to go have changed (a new configuration): every plan is asked for again before it is used, and connections carry nothing more. */
+/* The ways to go have changed (a new configuration): every plan is asked for again before it is
+ * used, and connections carry nothing more. */
 void sched_forget_plans(struct sched *s);
 
-/* Ask until false. Takes in at most 1,000 due recipients a call: where more are due, the deadline is now. */
+/* Ask until false. Takes in at most 1,000 due recipients a call: where more are due, the deadline
+ * is now. */
 bool sched_next(struct sched *s, struct wall now, struct mono mono, struct sched_action *ret);
 
-/* The connection has finished its job (recipients no longer active; the caller sched_adds those to be retried) and can take another. */
+/* The connection has finished its job (recipients no longer active; the caller sched_adds those to
+ * be retried) and can take another. */
 void sched_conn_ready(struct sched *s, uint64_t conn, struct mono now);
 /* The connection is closed. */
 void sched_conn_gone(struct sched *s, uint64_t conn, struct mono now);
-/* Feedback for the window: one job's outcome. HOST/SITE failures before anything was delivered count against the site. A site that only fails is
- * `dead`: one probing connection at a time with a growing pause (15 s … 30 min); success wakes it. */
+/* Feedback for the window: one job's outcome. HOST/SITE failures before anything was delivered
+ * count against the site. A site that only fails is `dead`: one probing connection at a time with a
+ * growing pause (15 s … 30 min); success wakes it. */
 enum sched_outcome { SCHED_OK, SCHED_THROTTLED, SCHED_UNREACHABLE };
-void sched_feedback(struct sched *s, uint64_t conn, enum sched_outcome o, struct wall now, struct mono mono);
+void sched_feedback(struct sched *s, uint64_t conn, enum sched_outcome o, struct wall now,
+                    struct mono mono);
 
 /* When sched_next should be asked again though nothing happened; both clocks. */
 void sched_deadline(const struct sched *s, struct wall *ret_wall, struct mono *ret_mono);
@@ -86,8 +98,10 @@ void sched_deadline(const struct sched *s, struct wall *ret_wall, struct mono *r
 /* Recipients that are due and await a plan or a turn; and those whose time has not come. */
 void sched_count(const struct sched *s, uint64_t *ret_ready, uint64_t *ret_waiting);
 /* Where a connection leads; false: no such one. Borrowed until the next call. */
-bool sched_conn_where(const struct sched *s, uint64_t conn, struct slice *ret_site, struct slice *ret_destination);
-/* Where a recipient stands, or (active) is carried: true when due. Site and destination are "" while unknown; borrowed until the next call. */
+bool sched_conn_where(const struct sched *s, uint64_t conn, struct slice *ret_site,
+                      struct slice *ret_destination);
+/* Where a recipient stands, or (active) is carried: true when due. Site and destination are ""
+ * while unknown; borrowed until the next call. */
 bool sched_where(const struct recipient *r, struct slice *ret_site, struct slice *ret_destination);
 
 /* For status and `queue`: what holds each destination back. */
@@ -98,4 +112,5 @@ struct sched_site_view {
     bool dead;
     struct mono next_probe;
 };
-void sched_each_site(const struct sched *s, void (*each)(void *ctx, const struct sched_site_view *v), void *ctx);
+void sched_each_site(const struct sched *s,
+                     void (*each)(void *ctx, const struct sched_site_view *v), void *ctx);

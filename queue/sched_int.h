@@ -1,11 +1,13 @@
 /*
- * What sched.c (recipients, domains, whose turn) and sched_site.c (sites, lanes, connections, windows) share. Private to these two.
+ * What sched.c (recipients, domains, whose turn) and sched_site.c (sites, lanes, connections,
+ * windows) share. Private to these two.
  *
  *   domain ──▶ site ──▶ lanes (one a user) ──▶ ready recipients, first in first out
  *                 └───▶ connections: busy, idle (last used first), closing
  *
- * A recipient known here has `domain` set and lies on the heap: keyed by its due time while it waits, by its message's expiry once it is
- * due. Due ones are also on a list (`prev` set): their domain's while that has no plan, else the lane of (site, user).
+ * A recipient known here has `domain` set and lies on the heap: keyed by its due time while it
+ * waits, by its message's expiry once it is due. Due ones are also on a list (`prev` set): their
+ * domain's while that has no plan, else the lane of (site, user).
  */
 #pragma once
 #include "queue/heap.h"
@@ -20,7 +22,8 @@
 #define IDLE_KEEP_MS 5000
 #define PROBE_FIRST_MS (INT64_C(15) * 1000)
 #define PROBE_LAST_MS (INT64_C(30) * 60 * 1000)
-#define PLAN_MIN_MS 5000 /* a plan without any validity would be asked for again before it is used */
+#define PLAN_MIN_MS                                                                                \
+    5000 /* a plan without any validity would be asked for again before it is used */
 #define FAILS_DEAD 3
 
 enum domain_list { LIST_NONE, LIST_RESOLVE, LIST_EMPTY };
@@ -28,9 +31,9 @@ struct sched_domain {
     UT_hash_handle hh;
     struct sched_site *site; /* NULL: no plan yet, or none any more */
     struct mono valid_until;
-    struct recipient *pending;       /* due, while there is no plan */
-    uint64_t n, n_waiting, n_ready;  /* known here = waiting + ready */
-    bool asked;                      /* RESOLVE is wanted or out */
+    struct recipient *pending;      /* due, while there is no plan */
+    uint64_t n, n_waiting, n_ready; /* known here = waiting + ready */
+    bool asked;                     /* RESOLVE is wanted or out */
     enum domain_list list;
     struct sched_domain *prev, *next;
     size_t name_n;

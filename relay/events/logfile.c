@@ -46,11 +46,11 @@ static void sync_folder(const struct logfile *f)
 int logfile_init(struct logfile *f, const char *path, struct err *e)
 {
     *f = (struct logfile){.fd = -1};
-    struct slice whole = slice_str(path), name = whole;
+    struct slice whole = slice_str(path);
     size_t slash = whole.n;
     while (slash > 0 && whole.p[slash - 1] != '/')
         slash--;
-    name = slice_skip(whole, slash);
+    struct slice name = slice_skip(whole, slash);
     if (name.n == 0)
         return err_set(e, -EINVAL, "the delivery log's path %s names no file", path);
     size_t dot = name.n;

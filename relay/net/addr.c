@@ -113,6 +113,16 @@ void net_addr_text(const struct sockaddr *a, char ret_text[46])
         snprintf(ret_text, 46, "?");
 }
 
+void net_addr_port_text(const struct sockaddr_storage *a, char ret_text[64])
+{
+    char ip[46];
+    net_addr_text((const struct sockaddr *)a, ip);
+    bool is6 = a->ss_family == AF_INET6;
+    unsigned port = ntohs(is6 ? ((const struct sockaddr_in6 *)a)->sin6_port
+                              : ((const struct sockaddr_in *)a)->sin_port);
+    snprintf(ret_text, 64, is6 ? "[%s]:%u" : "%s:%u", ip, port);
+}
+
 /* IPv4 ":" port / "[" IPv6 "]" ":" port */
 static bool split_address(struct slice text, struct slice *ret_ip, struct slice *ret_port)
 {

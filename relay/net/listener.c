@@ -25,16 +25,6 @@ struct net_listener {
     bool said;        /* that accepting fails: once, until it works again */
 };
 
-static void text_of(const struct sockaddr_storage *addr, char ret_text[64])
-{
-    char ip[46];
-    net_addr_text((const struct sockaddr *)addr, ip);
-    bool is6 = addr->ss_family == AF_INET6;
-    unsigned port = ntohs(is6 ? ((const struct sockaddr_in6 *)addr)->sin6_port
-                              : ((const struct sockaddr_in *)addr)->sin_port);
-    snprintf(ret_text, 64, is6 ? "[%s]:%u" : "%s:%u", ip, port);
-}
-
 static int set_options(int fd, int family)
 {
     int one = 1;
@@ -47,7 +37,7 @@ static int set_options(int fd, int family)
 int net_bind(const struct sockaddr_storage *addr, struct err *e)
 {
     char text[64];
-    text_of(addr, text);
+    net_addr_port_text(addr, text);
     int fd = socket(addr->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return err_errno(e, "cannot make a socket for %s", text);
@@ -74,7 +64,7 @@ static void pause_accepting(struct net_listener *n, int err)
     socklen_t size = sizeof addr;
     char text[64];
     (void)getsockname(n->fd, (struct sockaddr *)&addr, &size);
-    text_of(&addr, text);
+    net_addr_port_text(&addr, text);
     n->said = true;
     LOG(LV_ERROR, "accept_failed", LOG_S("address", text), LOG_S("error", uv_strerror(err)));
 }

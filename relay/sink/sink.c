@@ -48,15 +48,11 @@ static void say_ready(int fd)
 {
     struct sockaddr_storage a = {0};
     socklen_t n = sizeof a;
-    char ip[46];
-    bool six;
+    char text[64];
     if (getsockname(fd, (struct sockaddr *)&a, &n) < 0)
         return;
-    six = a.ss_family == AF_INET6;
-    net_addr_text((const struct sockaddr *)&a, ip);
-    printf(six ? "ready [%s]:%u\n" : "ready %s:%u\n", ip,
-           ntohs(six ? ((const struct sockaddr_in6 *)&a)->sin6_port
-                     : ((const struct sockaddr_in *)&a)->sin_port));
+    net_addr_port_text(&a, text);
+    printf("ready %s\n", text);
     fflush(stdout);
 }
 
@@ -74,7 +70,7 @@ static int listen_all(struct sink *k, struct err *e)
             return fds[i];
         k->listeners[k->n_listeners++] = net_listen(k->loop, fds[i], &acceptor);
     }
-    for (size_t i = 0; i < k->n_listeners; i++)
+    for (size_t i = 0; i < k->options.n_listen; i++)
         say_ready(fds[i]);
     return 0;
 }

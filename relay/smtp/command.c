@@ -44,10 +44,8 @@ static struct slice trim_blanks(struct slice s)
 
 enum verb command_verb(struct slice line, struct slice *ret_args)
 {
-    struct slice rest = line;
     struct slice name = slice_head(line, slice_find(line, ' '));
-    rest = trim_blanks(slice_skip(line, name.n));
-    *ret_args = rest;
+    *ret_args = trim_blanks(slice_skip(line, name.n));
     for (size_t i = 0; i < sizeof verb_rows / sizeof *verb_rows; i++)
         if (slice_ieq(name, slice_str(verb_rows[i].name)))
             return (enum verb)i;

@@ -119,6 +119,7 @@ static void give(struct smtp_server *s, struct slice piece)
     server_ask(s, ASKED_BODY, SRV_BODY);
 }
 
+/* NOLINTNEXTLINE(misc-no-recursion) once: after dot_read_last the content has ended */
 void server_content_settle(struct smtp_server *s)
 {
     struct server_content *c = &s->content;
@@ -143,7 +144,7 @@ void server_content_settle(struct smtp_server *s)
         if (piece.n)
             give(s, piece);
         else
-            server_content_settle(s); /* once: it has ended now */
+            server_content_settle(s);
     } else {
         server_ask(s, ASKED_COMMIT, SRV_COMMIT);
     }

@@ -8,10 +8,10 @@ RULES; an exception is one row of ALLOWED with its reason. Prints FILE:LINE: mes
 """
 import os
 import re
-import sys
 
-HOUSE = ("relay", "queue", "dns")
-TREES = HOUSE + ("tests", "contrib")
+import tree
+from tree import HOUSE, TREES
+
 LINES_MAX = 599
 
 # rule: (where it holds, the calls, what to do instead)
@@ -61,14 +61,6 @@ def without_text(source):
     return TOKEN.sub(lambda m: re.sub(r"[^\n]", " ", m.group(0)), source)
 
 
-def files_of(root):
-    for tree in TREES:
-        for folder, subfolders, names in os.walk(os.path.join(root, tree)):
-            subfolders[:] = sorted(d for d in subfolders if d not in ("node_modules", "__pycache__"))
-            for name in sorted(names):
-                yield os.path.relpath(os.path.join(folder, name), root)
-
-
 def is_in(path, places):
     return any(path.startswith(place + "/") for place in places)
 
@@ -87,11 +79,8 @@ def calls(path, source):
 
 def check(root):
     faults, rooms = [], set()
-    for path in files_of(root):
-        if not path.endswith((".c", ".h", ".py")):
-            continue
-        with open(os.path.join(root, path), encoding="utf-8", errors="replace") as f:
-            source = f.read()
+    for path in tree.files(root, (".c", ".h", ".py")):
+        source = tree.read(root, path)
         if source.count("\n") > LINES_MAX:
             faults.append(f"{path}:{LINES_MAX + 1}: 600 lines or more: which two things is it?")
         if path.endswith(".py"):
@@ -105,13 +94,5 @@ def check(root):
     return faults
 
 
-def main():
-    root = sys.argv[1] if len(sys.argv) > 1 else os.path.join(os.path.dirname(__file__), "..", "..")
-    faults = check(root)
-    for fault in faults:
-        print(fault)
-    return 1 if faults else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    tree.run(check)

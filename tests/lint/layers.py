@@ -8,18 +8,18 @@ file (its stem) more than its room has; `all` means every room. Prints FILE:LINE
 """
 import os
 import re
-import sys
+
+import tree
+from tree import HOUSE, TREES
 
 TABLE = "relay/README.md"
-CODE = ("relay", "queue", "dns")
-TREES = CODE + ("tests", "contrib")
 INCLUDE = re.compile(r'\s*#\s*include\s+"([^"]*)"')
 
 
 def room_of(path):
     """relay/base/buf.h -> base, queue/spool.h -> queue, relay/main.c -> relay; None outside the house."""
     parts = path.split("/")
-    if parts[0] not in CODE:
+    if parts[0] not in HOUSE:
         return None
     return parts[1] if parts[0] == "relay" and len(parts) > 2 else parts[0]
 
@@ -54,23 +54,13 @@ def read_table(root):
     return rooms, files, faults
 
 
-def sources(root):
-    for tree in TREES:
-        for folder, subfolders, names in os.walk(os.path.join(root, tree)):
-            subfolders[:] = sorted(d for d in subfolders if d not in ("node_modules", "__pycache__"))
-            for name in sorted(names):
-                if name.endswith((".c", ".h", ".def")):
-                    yield os.path.relpath(os.path.join(folder, name), root)
-
-
 def includes(root):
     """(file, line, included path) for every quoted include."""
-    for path in sources(root):
-        with open(os.path.join(root, path), encoding="utf-8", errors="replace") as f:
-            for number, line in enumerate(f, 1):
-                match = INCLUDE.match(line)
-                if match:
-                    yield path, number, match.group(1)
+    for path in tree.files(root, (".c", ".h", ".def")):
+        for number, line in enumerate(tree.read(root, path).split("\n"), 1):
+            match = INCLUDE.match(line)
+            if match:
+                yield path, number, match.group(1)
 
 
 def find_cycle(edges):
@@ -131,13 +121,5 @@ def check(root):
     return faults
 
 
-def main():
-    root = sys.argv[1] if len(sys.argv) > 1 else os.path.join(os.path.dirname(__file__), "..", "..")
-    faults = check(root)
-    for fault in faults:
-        print(fault)
-    return 1 if faults else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    tree.run(check)

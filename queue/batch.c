@@ -262,6 +262,8 @@ static void housekeeping_done(struct spool *s, struct spool_batch *b)
         s->disk_bytes -= g->size;
         free(g);
     }
+    for (size_t i = 0; i < b->n_unlinks; i++) /* later: not at once, again and again */
+        id_list_add(&s->doubtful, b->unlinks[i]);
     s->batch_bytes = b->bytes;
     if (s->batch_bytes.cap > 2 * BATCH_BYTES)
         buf_done(&s->batch_bytes);

@@ -168,11 +168,15 @@ void spool_batch_run(struct spool_batch *b)
     }
     /* Also after a failure: nothing on disk needs these any more, and their room may be what is
      * missing. */
+    size_t left = 0;
     for (size_t i = 0; i < b->n_unlinks; i++) {
         char name[SEGMENT_NAME_SIZE];
         spool_body_name(name, b->unlinks[i]);
-        b->fs->unlink(b->fs->ctx, name);
+        int rc = b->fs->unlink(b->fs->ctx, name);
+        if (rc < 0 && rc != -ENOENT)
+            b->unlinks[left++] = b->unlinks[i];
     }
+    b->n_unlinks = left;
     free_segments(b);
     make_spare(b);
 }

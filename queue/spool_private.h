@@ -58,8 +58,8 @@ struct spool_batch {
     struct segment *frees[BATCH_FREES]; /* oldest first */
     size_t n_frees, n_freed;
     uint64_t unlinks[BATCH_UNLINKS]; /* ids of body files */
-    size_t n_unlinks;
-    struct buf bytes; /* what is written, kept from batch to batch */
+    size_t n_unlinks;                /* when it has run: those that are still there */
+    struct buf bytes;                /* what is written, kept from batch to batch */
 };
 
 struct id_list {
@@ -85,8 +85,9 @@ struct spool {
     uint32_t spare;
     uint64_t spare_bytes;
     struct id_list unlinks;  /* body files that go with the next batch */
-    struct id_list doubtful; /* those of refused messages whose record may lie behind the log's end:
-                                they go when the next segment's header says where that is */
+    struct id_list doubtful; /* those of refused messages whose record may lie behind the log's end,
+                                and those that could not be removed: they go when the next segment
+                                has been made, whose header says where the log ended */
     struct pending_list pending;
     uint64_t last_append, durable;
     uint64_t next_record, next_seq, durable_seq, kept_seq;

@@ -28,16 +28,19 @@ void skew_watch(struct core *c)
     }
 }
 
-/* What is due already stands in line and stays there. */
+/* What stands in line, or is with a connection, was due already, and still is should it come back.
+ */
 static void bring_back(struct core *c, struct recipient *r)
 {
     struct slice site, destination;
     struct wall due = skew_due(c, r);
-    if (!r->domain || due.us == r->due.us || sched_where(r, &site, &destination))
-        return;
-    sched_remove(c->sched, r);
-    r->due = due;
-    sched_add(c->sched, r);
+    if (r->active || sched_where(r, &site, &destination)) {
+        r->due = r->due.us > c->now.us ? c->now : r->due;
+    } else if (r->domain && due.us != r->due.us) {
+        sched_remove(c->sched, r);
+        r->due = due;
+        sched_add(c->sched, r);
+    }
 }
 
 void skew_step(struct core *c)

@@ -41,8 +41,10 @@ void law_event(struct sim *s, const struct event *e, bool again)
     struct sim_message *m = l.id ? sim_find(s, l.id) : NULL;
     sim_say(s, "%s event %llu: %s of message %d recipient %u", again ? "again" : "",
             (unsigned long long)l.seq, event_name_text(l.name), m ? (int)m->number : -1, l.rcpt);
-    if (m && l.rcpt < m->n_rcpts && l.name != EVENT_ACCEPTED && l.name != EVENT_DSN_QUEUED)
-        m->in_flight[l.rcpt] = false;
+    bool ends_attempt = l.name == EVENT_DEFERRED || l.name == EVENT_DELIVERED ||
+                        l.name == EVENT_BOUNCED || l.name == EVENT_EXPIRED;
+    if (m && l.rcpt < m->n_rcpts && ends_attempt && m->settled[l.rcpt] < m->sent[l.rcpt])
+        m->settled[l.rcpt]++;
 }
 
 void law_lose_log(struct sim *s)
@@ -57,8 +59,8 @@ void law_in_doubt(struct sim *s)
     for (unsigned i = 0; i < s->n_messages; i++) {
         struct sim_message *m = &s->messages[i];
         for (unsigned r = 0; r < m->n_rcpts; r++) {
-            m->in_doubt[r] += m->in_flight[r];
-            m->in_flight[r] = false;
+            m->in_doubt[r] += m->sent[r] > m->settled[r];
+            m->settled[r] = m->sent[r];
         }
     }
 }
@@ -89,7 +91,11 @@ static unsigned reports_on(const struct sim *s, uint64_t id, unsigned rcpt)
     unsigned n = 0;
     for (unsigned i = 0; i < s->n_messages; i++) {
         const struct sim_message *m = &s->messages[i];
-        n += m->dsn && m->about_id == id && m->about[rcpt] && m->arrived[0] > 0;
+        if (!m->dsn || m->about_id != id || !m->about[rcpt])
+            continue;
+        struct fate f = fate_of(s, m->id, 0); /* an operator, or a clock, may have ended it */
+        n += m->arrived[0] > 0 ||
+             (f.final && (f.last == EVENT_CANCELLED || f.last == EVENT_EXPIRED));
     }
     return n;
 }
@@ -114,6 +120,25 @@ static void check_recipient(struct sim *s, const struct sim_message *m, unsigned
                  reports_on(s, m->id, r));
 }
 
+/* Promise 9: whatever was done to the clock, the next attempt is in reach. */
+void law_not_stuck(struct sim *s)
+{
+    struct slice site, destination;
+    if (s->dying)
+        return;
+    for (struct message *m = spool_after(s->spool, 0); m; m = spool_after(s->spool, m->id)) {
+        for (uint32_t i = 0; m->durable && i < m->n_rcpts; i++) {
+            const struct recipient *r = &m->rcpts[i];
+            int64_t wait_s = (r->due.us - sim_wall(s).us) / WALL_SECOND;
+            if (r->state != RCPT_QUEUED || r->active || sched_where(r, &site, &destination))
+                continue;
+            if (wait_s > (r->attempts ? 2 * SIM_PAUSE_MAX_S : 0) + 60)
+                sim_fail(s, "message %d recipient %u waits %lld s after %u attempts",
+                         (int)sim_find(s, m->id)->number, i, (long long)wait_s, r->attempts);
+        }
+    }
+}
+
 void law_check(struct sim *s)
 {
     struct spool_counts n;
@@ -121,6 +146,8 @@ void law_check(struct sim *s)
     if (n.messages)
         sim_fail(s, "%llu messages still queued, the first %d", (unsigned long long)n.messages,
                  (int)sim_find(s, spool_after(s->spool, 0)->id)->number);
+    if (fake_disk_count(s->disk, "body") > s->doubtful_files)
+        sim_fail(s, "%zu body files are nobody's", fake_disk_count(s->disk, "body"));
     for (unsigned i = 0; i < s->n_messages; i++) {
         const struct sim_message *m = &s->messages[i];
         for (unsigned r = 0; m->id && r < m->n_rcpts; r++)

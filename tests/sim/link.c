@@ -1,46 +1,12 @@
 /* Two machines and the wire between them: front links carry a submitter to the relay, back links
  * the relay to a receiver. */
+#include "tests/sim/link.h"
 #include "queue/id.h"
 #include "relay/base/defer.h"
 #include "relay/base/must.h"
-#include "tests/sim/sim.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <utlist.h>
-
-struct submission;
-struct link {
-    struct link *prev, *next;
-    struct timer *timer;
-    bool front;
-    struct smtp_client *client;
-    struct smtp_server *server;
-    struct buf up, down; /* on the wire */
-    struct buf content;  /* as the server side has it */
-    bool ready, over, silent, closed_by_server, begun;
-    int64_t bytes_left;  /* until the wire breaks */
-    int64_t shutdown_us; /* when the receiver stops; 0: never */
-    struct smtp_client_txn txn;
-    struct slice rcpt_slices[SIM_RCPTS_MAX];
-    struct slice to_send; /* content not yet given to the client machine */
-    /* front */
-    struct sim_message *message;
-    struct submission *submission;
-    /* back */
-    uint64_t conn;
-    struct out_work *job;
-    unsigned n_rcpts;
-    char rcpts[SIM_RCPTS_MAX][64];
-};
-
-/* One allocation with its request, so that whoever frees that frees all. */
-struct submission {
-    struct spooler_store q;
-    struct link *link;
-    struct sim_message *message;
-    struct envelope_rcpt rcpts[SIM_RCPTS_MAX];
-    char user[16], message_id[32];
-};
 
 static const struct smtp_client_conf client_conf = {.helo = {(const uint8_t *)"client.test", 11},
                                                     .tls = SMTP_TLS_NONE};
@@ -59,7 +25,7 @@ static void wake_in(struct sim *s, struct link *l, int64_t us)
     heap_set(&s->timers, &l->timer->heap_index, s->now_us + us);
 }
 
-static void wake_soon(struct sim *s, struct link *l)
+void link_wake(struct sim *s, struct link *l)
 {
     wake_in(s, l, (int64_t)sim_below(s, 15000));
 }
@@ -80,8 +46,7 @@ static struct link *link_new(struct sim *s, bool front)
 static void link_free(struct sim *s, struct link *l)
 {
     DL_DELETE(s->links, l);
-    if (l->submission)
-        l->submission->link = NULL;
+    link_leave(l);
     if (l->job)
         out_work_free(l->job);
     smtp_client_free(l->client);
@@ -99,67 +64,8 @@ void links_drop_all(struct sim *s)
         link_free(s, s->links);
 }
 
-/* --- the relay's intake
+/* --- the relay
  * ------------------------------------------------------------------------------------- */
-
-void link_store(struct sim *s, struct link *l, struct sim_message *m, uint64_t dsn_for)
-{
-    struct submission *sub = must_alloc(sizeof *sub);
-    sub->message = m;
-    sub->link = l;
-    if (l)
-        l->submission = sub;
-    m->id = s->last_id = queue_id_next(s->last_id, sim_wall(s));
-    snprintf(sub->user, sizeof sub->user, "user%u", m->number % 3);
-    snprintf(sub->message_id, sizeof sub->message_id, "<%u@sim>", m->number);
-    for (unsigned i = 0; i < m->n_rcpts; i++)
-        sub->rcpts[i].address = slice_str(m->rcpts[i]);
-    sub->q.id = m->id;
-    sub->q.dsn_serial = m->serial;
-    sub->q.envelope = (struct envelope){.sender = slice_str(m->sender),
-                                        .user = slice_str(m->dsn ? "" : sub->user),
-                                        .message_id = slice_str(sub->message_id),
-                                        .size = m->content.n,
-                                        .dsn_for = dsn_for,
-                                        .rcpts = sub->rcpts,
-                                        .n_rcpts = m->n_rcpts};
-    sub->q.body = body_new(m->content.n);
-    memcpy(sub->q.body->bytes, m->content.p, m->content.n);
-    sim_request(s, &sub->q.msg, SPOOLER_STORE);
-}
-
-static void answer_stored(struct sim *s, struct link *l, const struct sim_message *m, int error)
-{
-    DEFER(buf_done) struct buf text = BUF_MAX(100);
-    char id[QUEUE_ID_SIZE];
-    queue_id_write(m->id, id);
-    buf_addf(&text, "Ok: queued as %s", id);
-    struct smtp_reply reply = {.code = 250, .enhanced = {2, 0, 0}, .text = buf_slice(&text)};
-    if (error == -ENOSPC)
-        reply = SMTP_REPLY(452, 4, 3, 1, "no room");
-    else if (error < 0)
-        reply = SMTP_REPLY(451, 4, 3, 0, "not stored");
-    smtp_server_answer(l->server, &reply, sim_mono(s));
-    wake_soon(s, l);
-}
-
-void link_stored(struct sim *s, struct spooler_store *q)
-{
-    struct submission *sub = (struct submission *)(void *)q;
-    struct sim_message *m = sub->message;
-    if (!s->dying) {
-        sim_say(s, "message %u (%u recipients) stored: %d", m->number, m->n_rcpts, q->error);
-        m->answered = q->error == 0;
-        if (q->error == -ESTALE && !m->dsn)
-            sim_fail(s, "message %u was called stale", m->number);
-    }
-    if (sub->link) {
-        sub->link->submission = NULL;
-        answer_stored(s, sub->link, m, q->error);
-    }
-    body_unref(q->body);
-    free(sub);
-}
 
 static void front_action(struct sim *s, struct link *l, const struct smtp_server_action *a)
 {
@@ -301,6 +207,8 @@ static void send_result(struct sim *s, const struct link *l, struct out_work *w,
                      r->verdicts[i].fault == FAULT_SMTP_TIMEOUT_EOD;
         m->in_doubt[w->rcpts[i]] += doubt;
     }
+    for (size_t i = 0; !verdicts && i < w->n; i++)
+        m->settled[w->rcpts[i]]++;
     sim_request(s, &r->msg, SPOOLER_RESULT);
     out_work_free(w);
 }
@@ -393,10 +301,14 @@ static void client_actions(struct sim *s, struct link *l)
  * ------------------------------------------------------------------------------------------------------
  */
 
+enum { WIRE_MAX = 8192 }; /* a moment's bytes */
+
 static size_t chunk(struct sim *s, struct link *l, size_t n)
 {
-    size_t some = sim_chance(s, 60) ? n : 1 + sim_below(s, sim_chance(s, 50) ? 5 : 300);
+    size_t small = n > 10000 ? 20000 : sim_chance(s, 50) ? 5 : 300;
+    size_t some = sim_chance(s, 60) ? n : 1 + (size_t)sim_below(s, small);
     some = some < n ? some : n;
+    some = some < WIRE_MAX ? some : WIRE_MAX;
     if ((int64_t)some > l->bytes_left)
         some = (size_t)l->bytes_left;
     if (l->bytes_left != INT64_MAX)
@@ -498,7 +410,7 @@ void link_step(struct sim *s, struct link *l)
     if (l->over)
         end(s, l);
     else if (moved)
-        wake_soon(s, l);
+        link_wake(s, l);
     else
         sleep_until_needed(s, l);
 }
@@ -510,7 +422,9 @@ void link_step(struct sim *s, struct link *l)
 static void write_content(struct sim *s, struct sim_message *m)
 {
     buf_addf(&m->content, "X-Sim: %u\r\nSubject: sim\r\n\r\n", m->number);
-    for (uint64_t lines = sim_below(s, sim_chance(s, 10) ? 400 : 20); lines > 0; lines--) {
+    for (uint64_t lines =
+             sim_below(s, sim_chance(s, 10) ? 400 : 20) + (sim_chance(s, 4) ? 4000 : 0);
+         lines > 0; lines--) {
         for (uint64_t dots = sim_below(s, 3); dots > 0; dots--)
             buf_add_str(&m->content, ".");
         for (uint64_t n = sim_below(s, 70); n > 0; n--)
@@ -556,14 +470,30 @@ static void open_back(struct sim *s, struct out_work *w)
         l->shutdown_us = s->now_us + (int64_t)sim_below(s, 300000);
 }
 
+void link_unreadable(struct sim *s, struct out_work *w)
+{
+    struct verdict v = verdict_of_fault(FAULT_LOCAL, PHASE_NONE, SLICE_NONE);
+    struct link *l = w->open ? NULL : find_conn(s, w->conn);
+    uint64_t conn = w->conn;
+    bool open = w->open;
+    send_result(s, l, w, &v, true, l != NULL);
+    verdict_done(&v);
+    if (open)
+        send_gone(s, conn);
+}
+
 void link_order(struct sim *s, struct out_work *w)
 {
+    if (w->msg.type == OUT_WORK && !w->body) {
+        content_fetch(s, w);
+        return;
+    }
     struct link *l = find_conn(s, w->conn);
     if (w->msg.type == OUT_CLOSE) {
         if (l && l->ready)
             smtp_client_quit(l->client, sim_mono(s));
         if (l)
-            wake_soon(s, l);
+            link_wake(s, l);
         out_work_free(w);
     } else if (w->open) {
         open_back(s, w);
@@ -575,6 +505,6 @@ void link_order(struct sim *s, struct out_work *w)
         l->job = w;
         if (l->ready)
             begin(s, l);
-        wake_soon(s, l);
+        link_wake(s, l);
     }
 }

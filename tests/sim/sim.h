@@ -3,21 +3,23 @@
  * machine) talk to the real server machine, an intake shim stores through the spooler's core, the
  * core's orders drive real client machines to receivers that are server machines again. Everybody
  * is unreliable by chance: chunks, latency, refusals, hang-ups, silence, dead hosts, disk faults,
- * power cuts.
+ * power cuts; operators and the wall clock are not to be trusted either.
  *
- *   world.c  time, disk, core, power     link.c  two machines and the wire between them     law.c
- * what must hold at the end
+ * world.c: time, disk, core, power. orders.c: what the core orders. link.c: two machines and the
+ * wire between them. content.c: body files. operator.c: verbs of operators, the wall clock set, a
+ * full disk. law.c: what must hold.
  */
 #pragma once
 #include "queue/heap.h"
 #include "relay/smtp/client.h"
 #include "relay/smtp/server.h"
+#include "relay/spooler/bodies.h"
 #include "relay/spooler/core.h"
 #include "relay/spooler/requests.h"
 #include "tests/sim/fake_disk.h"
 #include <stdio.h>
 
-enum { SIM_RCPTS_MAX = 4, SIM_MESSAGES_MAX = 400, SIM_SITES = 5 };
+enum { SIM_RCPTS_MAX = 4, SIM_MESSAGES_MAX = 2000, SIM_SITES = 5, SIM_PAUSE_MAX_S = 7200 };
 
 /* A message as its author knows it, and what became of it as seen from outside. */
 struct sim_message {
@@ -28,15 +30,31 @@ struct sim_message {
     unsigned n_rcpts;
     char rcpts[SIM_RCPTS_MAX][64];
     struct buf content;
-    uint64_t serial;                  /* DSN: of its order */
-    uint64_t about_id;                /* DSN: of this message … */
-    bool about[SIM_RCPTS_MAX];        /* … these recipients */
-    unsigned arrived[SIM_RCPTS_MAX];  /* times that a receiver took it */
-    unsigned in_doubt[SIM_RCPTS_MAX]; /* attempts whose end nobody knows */
-    bool in_flight[SIM_RCPTS_MAX];
+    uint64_t serial;                                      /* DSN: of its order */
+    uint64_t about_id;                                    /* DSN: of this message … */
+    bool about[SIM_RCPTS_MAX];                            /* … these recipients */
+    unsigned arrived[SIM_RCPTS_MAX];                      /* times that a receiver took it */
+    unsigned in_doubt[SIM_RCPTS_MAX];                     /* attempts whose end nobody knows */
+    unsigned sent[SIM_RCPTS_MAX], settled[SIM_RCPTS_MAX]; /* attempts; those whose end is logged */
+    bool in_file;                                         /* its content went to a body file */
 };
 
-enum timer_kind { T_MESSAGE, T_ORDER, T_COMMIT, T_READ, T_CORE, T_LINK, T_SUBMIT, T_CRASH, T_KEPT };
+enum timer_kind {
+    T_MESSAGE,
+    T_ORDER,
+    T_COMMIT,
+    T_READ,
+    T_CORE,
+    T_LINK,
+    T_SUBMIT,
+    T_CRASH,
+    T_DIE,
+    T_KEPT,
+    T_CLOCK,
+    T_OPERATOR,
+    T_ROOM,
+    T_LOOK
+};
 struct timer {
     size_t heap_index;
     enum timer_kind kind;
@@ -50,17 +68,24 @@ struct logged {
 };
 
 struct link;
+struct fetch;
 struct sim {
     uint64_t seed;
     bool verbose, failed;
     struct rng rng;
     int64_t now_us, start_us, last_message_us;
+    int64_t set_us; /* how far the wall clock has been set */
     struct heap timers;
     struct timer core_timer;
     struct fake_disk *disk;
     struct spool *spool;
     struct core *core;
     unsigned crashes, crashes_left, faults;
+    struct bodies *bodies;
+    struct fetch *fetches;
+    size_t doubtful_files; /* of failed batches or failed removals: they may stay until the next
+                              segment */
+    bool full;
     bool dying; /* the power is gone: what the old process still does counts for nothing */
     struct link *links;
     uint64_t last_id;
@@ -88,9 +113,26 @@ void sim_pump(struct sim *s);
 struct sim_message *sim_message_new(struct sim *s);
 struct sim_message *sim_find(struct sim *s, uint64_t id);
 
+/* orders.c */
+void sim_order(struct sim *s, struct msg *m);
+
+/* content.c */
+int content_write(struct sim *s, const struct sim_message *m); /* the body file of m->id */
+void content_fetch(struct sim *s, struct out_work *w); /* … read piece by piece; then link_order */
+void content_read(struct sim *s, struct spooler_read *r); /* an answer; freed */
+void contents_drop_all(struct sim *s);
+
+/* operator.c */
+void operator_plans(struct sim *s);
+void operator_acts(struct sim *s);
+void operator_disk_full(struct sim *s, bool full);
+void operator_sets_clock(struct sim *s);
+void operator_release_all(struct sim *s);
+
 /* link.c */
 void link_submit(struct sim *s, struct sim_message *m);
-void link_order(struct sim *s, struct out_work *w); /* OUT_WORK, OUT_CLOSE; takes w */
+void link_unreadable(struct sim *s, struct out_work *w); /* takes w */
+void link_order(struct sim *s, struct out_work *w);      /* OUT_WORK, OUT_CLOSE; takes w */
 void link_step(struct sim *s, struct link *l);
 void link_stored(struct sim *s, struct spooler_store *q); /* the answer; frees q */
 void link_store(struct sim *s, struct link *l, struct sim_message *m, uint64_t dsn_for);
@@ -100,4 +142,5 @@ void links_drop_all(struct sim *s);
 void law_event(struct sim *s, const struct event *e, bool again);
 void law_lose_log(struct sim *s); /* a power cut takes what was not synced of the delivery log */
 void law_in_doubt(struct sim *s); /* … and leaves in doubt what was under way */
+void law_not_stuck(struct sim *s);
 void law_check(struct sim *s);

@@ -2,7 +2,6 @@
 #include "queue/id.h"
 #include "relay/base/defer.h"
 #include "relay/base/must.h"
-#include "relay/mail/dsn.h"
 #include "tests/sim/sim.h"
 #include <errno.h>
 #include <stdarg.h>
@@ -12,16 +11,8 @@
 #define SECOND (1000 * MS)
 #define HOUR (3600 * SECOND)
 #define LIFETIME_S (24 * 3600)
-#define END_US (72 * HOUR) /* by then everything has been delivered or has expired */
-
-struct sim_plan {
-    struct frozen frozen;
-};
-
-static void plan_free(struct frozen *f)
-{
-    free(f);
-}
+/* By then everything has been delivered or has expired, even if the clock was set back twice. */
+#define END_US (140 * HOUR)
 
 uint64_t sim_below(struct sim *s, uint64_t n)
 {
@@ -35,7 +26,7 @@ bool sim_chance(struct sim *s, unsigned percent)
 
 struct wall sim_wall(const struct sim *s)
 {
-    return (struct wall){s->now_us};
+    return (struct wall){s->now_us + s->set_us};
 }
 
 struct mono sim_mono(const struct sim *s)
@@ -117,109 +108,14 @@ struct sim_message *sim_find(struct sim *s, uint64_t id)
     return NULL;
 }
 
-/* --- orders of the core
- * --------------------------------------------------------------------------------------- */
-
-/* dN.test and eN.test share site sN; "nx.test" does not exist; the resolver fails now and then. */
-static void resolve(struct sim *s, struct out_resolve *q)
-{
-    struct spooler_plan *p = must_alloc(sizeof *p);
-    struct slice domain = buf_slice(&q->domain);
-    p->domain = buf_of(domain);
-    p->limits =
-        (struct sched_limits){1 + (unsigned)sim_below(s, 6), (unsigned)sim_below(s, 4), 100};
-    p->ttl_ms = (int64_t)sim_below(s, 2 * 3600 * 1000);
-    if (slice_eq(domain, SLICE_LIT("nx.test"))) {
-        p->failed = verdict_of_fault(FAULT_DNS_NXDOMAIN, PHASE_NONE, domain);
-    } else if (sim_chance(s, 5)) {
-        p->failed = verdict_of_fault(FAULT_DNS_SERVFAIL, PHASE_NONE, domain);
-    } else {
-        struct sim_plan *plan = must_alloc(sizeof *plan);
-        frozen_init(&plan->frozen, plan_free);
-        p->plan = &plan->frozen;
-        p->site = buf_of(domain.n == 7 ? slice_of(domain.p + 1, 1) : SLICE_LIT("9"));
-        p->destination = buf_of(SLICE_LIT("default"));
-    }
-    sim_request(s, &p->msg, SPOOLER_PLAN);
-    spooler_order_free(&q->msg);
-}
-
-static void write_dsn(struct sim *s, struct sim_message *m, const struct out_dsn *d)
-{
-    struct dsn_recipient rcpts[SIM_RCPTS_MAX] = {0};
-    struct sim_message *about = sim_find(s, d->message_id);
-    char of[QUEUE_ID_SIZE];
-    queue_id_write(d->message_id, of);
-    MUST(d->n <= SIM_RCPTS_MAX && about);
-    for (size_t i = 0; i < d->n; i++) {
-        rcpts[i] = (struct dsn_recipient){.address = buf_slice(&d->rcpts[i].address),
-                                          .action = DSN_FAILED,
-                                          .verdict = &d->rcpts[i].verdict,
-                                          .last_attempt = d->rcpts[i].last_attempt};
-        for (unsigned k = 0; k < about->n_rcpts; k++)
-            if (slice_eq(rcpts[i].address, slice_str(about->rcpts[k])))
-                m->about[k] = true;
-    }
-    struct dsn_input in = {.reporting_mta = SLICE_LIT("relay.test"),
-                           .postmaster = SLICE_LIT("postmaster@relay.test"),
-                           .to = buf_slice(&d->to),
-                           .queue_id = slice_str(of),
-                           .report_id = SLICE_LIT("<report@relay.test>"),
-                           .boundary = SLICE_LIT("=_sim"),
-                           .arrived = d->queued,
-                           .now = sim_wall(s),
-                           .rcpts = rcpts,
-                           .n_rcpts = d->n,
-                           .original = slice_of(d->original->bytes, d->original->n)};
-    buf_addf(&m->content, "X-Sim: %u\r\n", m->number);
-    if (!dsn_write(&m->content, &in))
-        sim_fail(s, "a DSN did not fit");
-}
-
-/* Now and then it is forgotten: the core has to ask again. */
-static void report(struct sim *s, struct out_dsn *d)
-{
-    struct sim_message *about = sim_find(s, d->message_id);
-    if (!about) {
-        sim_fail(s, "a DSN is wanted for an unknown message");
-    } else if (slice_eq(buf_slice(&d->to), SLICE_LIT(""))) {
-        sim_fail(s, "a DSN is wanted for the null sender");
-    } else if (!sim_chance(s, 15) && s->n_messages < SIM_MESSAGES_MAX) {
-        struct sim_message *m = sim_message_new(s);
-        m->dsn = true;
-        m->about_id = d->message_id;
-        m->serial = d->serial;
-        m->n_rcpts = 1;
-        MUST(d->to.n < sizeof m->rcpts[0]);
-        memcpy(m->rcpts[0], d->to.p, d->to.n);
-        write_dsn(s, m, d);
-        link_store(s, NULL, m, d->message_id);
-    }
-    out_dsn_free(d);
-}
-
-static void order(struct sim *s, struct msg *m)
-{
-    void *v = m;
-    switch ((enum out_type)m->type) {
-    case OUT_RESOLVE:
-        resolve(s, v);
-        return;
-    case OUT_WORK:
-    case OUT_CLOSE:
-        link_order(s, v);
-        return;
-    case OUT_DSN:
-        report(s, v);
-        return;
-    }
-}
+/* --- actions of the core
+ * ------------------------------------------------------------------------------------- */
 
 static void mark_in_flight(struct sim *s, const struct out_work *w)
 {
     struct sim_message *m = sim_find(s, w->message_id);
     for (size_t i = 0; m && i < w->n; i++)
-        m->in_flight[w->rcpts[i]] = true;
+        m->sent[w->rcpts[i]]++;
 }
 
 static void act(struct sim *s, const struct core_action *a)
@@ -236,6 +132,8 @@ static void act(struct sim *s, const struct core_action *a)
     case CORE_ANSWER:
         if (a->msg->type == SPOOLER_STORE)
             link_stored(s, (struct spooler_store *)(void *)a->msg);
+        else if (a->msg->type == SPOOLER_READ)
+            content_read(s, (struct spooler_read *)(void *)a->msg);
         else
             spooler_request_free(a->msg);
         break;
@@ -260,7 +158,7 @@ void sim_pump(struct sim *s)
     while (core_next(s->core, &a))
         act(s, &a);
     core_deadline(s->core, &wall, &mono);
-    int64_t at = wall.us;
+    int64_t at = wall.us == WALL_NEVER.us ? wall.us : wall.us - s->set_us;
     if (mono.ms != MONO_NEVER.ms && s->start_us + mono.ms * MS < at)
         at = s->start_us + mono.ms * MS;
     if (at == WALL_NEVER.us)
@@ -299,12 +197,15 @@ static void power_on(struct sim *s)
     }
     if (report.damaged)
         sim_fail(s, "a power cut looks like damage");
-    struct core_conf conf = {.retry = {{60, 300, 1800, 7200}, 4, 10},
+    struct core_conf conf = {.retry = {{60, 300, 1800, SIM_PAUSE_MAX_S}, 4, 10},
                              .lifetime_s = LIFETIME_S,
                              .loops = 2,
                              .seed = rng_next(&s->rng)};
     s->core = core_new(s->spool, &conf, sim_wall(s), sim_mono(s));
     core_set_events(s->core, on_event, s);
+    core_set_full(s->core, s->full);
+    s->bodies = bodies_new(fake_disk_ops(s->disk));
+    s->doubtful_files = 0;
     s->last_id = spool_last_id(s->spool);
     spool_each_event(s->spool, s->n_log ? s->log[s->n_log - 1].seq : 0, on_replay, s);
     s->dying = false;
@@ -316,8 +217,9 @@ static void drop_timers(struct sim *s)
 {
     for (size_t i = 0; i < s->timers.n;) {
         struct timer *t = HEAP_ITEM(&s->timers.entries[i], struct timer, heap_index);
-        bool outlives =
-            t->kind == T_SUBMIT || t->kind == T_CRASH || t->kind == T_KEPT || t->kind == T_CORE;
+        bool outlives = t->kind == T_SUBMIT || t->kind == T_CRASH || t->kind == T_KEPT ||
+                        t->kind == T_CORE || t->kind == T_CLOCK || t->kind == T_OPERATOR ||
+                        t->kind == T_LOOK || t->kind == T_ROOM;
         if (outlives || t->kind == T_LINK) {
             i++;
             continue;
@@ -344,6 +246,7 @@ static void process_dies(struct sim *s)
     s->dying = true;
     fake_disk_cut_at(s->disk, fake_disk_steps(s->disk) + 1);
     links_drop_all(s);
+    contents_drop_all(s);
     drop_timers(s);
     struct core_action a;
     while (core_next(s->core, &a)) { /* orders and answers that it had ready; batches fail */
@@ -362,6 +265,7 @@ static void process_dies(struct sim *s)
             spooler_request_free(a.msg);
         }
     }
+    bodies_free(s->bodies);
     core_free(s->core);
     spool_close(s->spool);
     s->core = NULL;
@@ -400,6 +304,7 @@ static void commit(struct sim *s, struct spool_batch *b)
     struct err e = {0};
     if (s->faults && sim_chance(s, 3)) {
         s->faults--;
+        s->doubtful_files++; /* it may be the removing that fails */
         fake_disk_fail_at(s->disk, fake_disk_steps(s->disk) + 1 + sim_below(s, 4),
                           sim_chance(s, 50) ? -EIO : -ENOSPC);
     }
@@ -421,6 +326,9 @@ static void kept(struct sim *s)
     struct spooler_kept *k = must_alloc(sizeof *k);
     k->seq = s->kept_seq = s->n_log ? s->log[s->n_log - 1].seq : 0;
     sim_request(s, &k->msg, SPOOLER_KEPT);
+    law_not_stuck(s);
+    if (s->now_us > s->start_us + 30 * HOUR)
+        operator_release_all(s); /* whatever became of the releases asked for */
     sim_after(s, 20 * 60 * SECOND, T_KEPT, NULL);
 }
 
@@ -457,7 +365,7 @@ static void fire(struct sim *s, enum timer_kind kind, void *p)
         sim_pump(s);
         break;
     case T_ORDER:
-        order(s, p);
+        sim_order(s, p);
         break;
     case T_COMMIT:
         commit(s, p);
@@ -483,6 +391,21 @@ static void fire(struct sim *s, enum timer_kind kind, void *p)
     case T_KEPT:
         kept(s);
         break;
+    case T_DIE:
+        crash(s);
+        break;
+    case T_CLOCK:
+        operator_sets_clock(s);
+        break;
+    case T_OPERATOR:
+        operator_acts(s);
+        break;
+    case T_ROOM:
+        operator_disk_full(s, false);
+        break;
+    case T_LOOK:
+        law_not_stuck(s);
+        break;
     }
 }
 
@@ -490,7 +413,8 @@ static bool quiet(struct sim *s)
 {
     struct spool_counts n;
     spool_count(s->spool, &n);
-    return n.messages == 0 && s->to_submit == 0 && !s->links;
+    return n.messages == 0 && s->to_submit == 0 && !s->links &&
+           fake_disk_count(s->disk, "body") <= s->doubtful_files;
 }
 
 static void run(struct sim *s)
@@ -548,6 +472,7 @@ bool sim_run(uint64_t seed, bool verbose)
         sim_after(s, (int64_t)sim_below(s, (uint64_t)(early ? 90 * SECOND : 20 * HOUR)), T_CRASH,
                   NULL);
     }
+    operator_plans(s);
     run(s);
     if (!s->failed)
         law_check(s);

@@ -86,6 +86,29 @@ static void test_failed_batch(void **state)
     fake_disk_free(d);
 }
 
+/* Removing fails: it is tried again, but not in a loop. */
+static void test_unlink_fails(void **state)
+{
+    (void)state;
+    struct fake_disk *d = fake_disk_new(1);
+    struct spool *s = kit_open(d, SEGMENT, NULL);
+    uint64_t id = spool_new_id(s, NOW);
+    make_file(d, id);
+    fake_disk_fail_only(d, FAKE_UNLINK);
+    fake_disk_fail_from(d, fake_disk_steps(d) + 1, -EIO);
+    spool_body_forget(s, id);
+    assert_int_equal(kit_commit(s, NULL, NULL, NULL), 0);
+    assert_null(spool_batch_take(s));
+    fake_disk_fail_from(d, 0, 0);
+    for (int i = 0; i < 3; i++) {
+        kit_put(s, NOW, 1, SEGMENT - 20000, NULL);
+        assert_int_equal(kit_commit(s, NULL, NULL, NULL), 0);
+    }
+    assert_int_equal(files(d), 0);
+    spool_close(s);
+    fake_disk_free(d);
+}
+
 /* A full disk: the room comes back although no segment can be made. */
 static void test_no_room_for_a_segment(void **state)
 {
@@ -107,6 +130,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forgotten),
         cmocka_unit_test(test_failed_batch),
+        cmocka_unit_test(test_unlink_fails),
         cmocka_unit_test(test_no_room_for_a_segment),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -127,9 +127,54 @@ static void set_back_while_stopped(void **state)
     (void)state;
     struct world w = new_world();
     core_free(w.core);
+    spool_close(w.spool);
     w.now.us -= 86400 * WALL_SECOND;
+    w.spool = kit_open(w.disk, 4 << 20, NULL);
     open_world(&w);
     assert_int_equal(longest_wait_s(&w), 1200);
+    world_done(&w);
+}
+
+/* One that was due, handed out, and comes back untried is still due. */
+static void set_back_while_with_a_connection(void **state)
+{
+    (void)state;
+    struct world w = {.disk = fake_disk_new(1), .now = NOW, .mono = {1000}};
+    struct core_action a;
+    struct message *m;
+    w.spool = kit_open(w.disk, 4 << 20, NULL);
+    kit_put(w.spool, w.now, 1, 10, &m);
+    assert_int_equal(kit_commit(w.spool, NULL, NULL, NULL), 0);
+    open_world(&w);
+    pump(&w);
+    struct spooler_plan *p = must_alloc(sizeof *p);
+    p->msg.type = SPOOLER_PLAN;
+    p->domain = buf_of(SLICE_LIT("example.com"));
+    p->site = buf_of(SLICE_LIT("mx"));
+    p->destination = buf_of(SLICE_LIT("default"));
+    p->limits = (struct sched_limits){1, 1, 1};
+    p->ttl_ms = 3600 * 1000;
+    core_message(w.core, &p->msg);
+    uint64_t conn = 0;
+    while (core_next(w.core, &a)) {
+        if (a.act == CORE_READ) {
+            core_read_run(a.read);
+            core_read_done(w.core, a.read);
+        } else if (a.act == CORE_SEND) {
+            conn = ((struct out_work *)(void *)a.msg)->conn;
+            spooler_order_free(a.msg);
+        }
+    }
+    assert_true(conn && m->rcpts[0].active);
+    w.now.us -= 86400 * WALL_SECOND;
+    w.mono.ms += 5;
+    pump(&w);
+    struct spooler_conn_gone *g = must_alloc(sizeof *g);
+    g->msg.type = SPOOLER_CONN_GONE;
+    g->conn = conn;
+    core_message(w.core, &g->msg);
+    assert_false(m->rcpts[0].active);
+    assert_true(m->rcpts[0].due.us <= w.now.us);
     world_done(&w);
 }
 
@@ -138,6 +183,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(set_back_while_running),
         cmocka_unit_test(set_back_in_small_steps),
+        cmocka_unit_test(set_back_while_with_a_connection),
         cmocka_unit_test(ordinary_time_changes_nothing),
         cmocka_unit_test(set_back_while_stopped),
     };

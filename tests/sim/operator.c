@@ -1,0 +1,83 @@
+/* People: an operator who holds, releases, retries and removes; a clock that is set; a disk that is
+ * filled by somebody else. */
+#include "relay/base/must.h"
+#include "tests/sim/sim.h"
+
+#define SECOND INT64_C(1000000)
+#define HOUR (3600 * SECOND)
+#define DAY (24 * HOUR)
+
+static int64_t some(struct sim *s, int64_t us)
+{
+    return (int64_t)sim_below(s, (uint64_t)us);
+}
+
+void operator_plans(struct sim *s)
+{
+    for (uint64_t n = sim_below(s, 3); n > 0; n--)
+        sim_after(s, some(s, 20 * HOUR), T_CLOCK, NULL);
+    for (uint64_t n = sim_chance(s, 50) ? sim_below(s, 12) : 0; n > 0; n--)
+        sim_after(s, some(s, sim_chance(s, 70) ? 120 * SECOND : 20 * HOUR), T_OPERATOR, NULL);
+}
+
+void operator_sets_clock(struct sim *s)
+{
+    int64_t by = sim_chance(s, 50) ? DAY : some(s, DAY);
+    s->set_us += sim_chance(s, 50) ? by : -by;
+    sim_say(s, "the clock is set to %+lld s", (long long)(s->set_us / SECOND));
+    sim_after(s, some(s, SECOND), T_CORE, NULL); /* the rim looks at it within a second */
+    sim_after(s, 5 * SECOND, T_LOOK, NULL);
+}
+
+static void verb(struct sim *s, enum admin_verb v, const char *to)
+{
+    struct spooler_admin *a = must_alloc(sizeof *a);
+    a->verb = v;
+    a->filter.to = buf_of(slice_str(to));
+    a->actor = buf_of(SLICE_LIT("sim"));
+    a->limit = 1000; /* more than there can be: one step */
+    sim_say(s, "operator: verb %d of %s", (int)v, to);
+    sim_request(s, &a->msg, SPOOLER_ADMIN);
+}
+
+void operator_release_all(struct sim *s)
+{
+    verb(s, ADMIN_RELEASE, "*");
+}
+
+void operator_disk_full(struct sim *s, bool full)
+{
+    s->full = full;
+    core_set_full(s->core, full);
+    if (full)
+        sim_after(s, some(s, 600 * SECOND), T_ROOM, NULL);
+}
+
+void operator_acts(struct sim *s)
+{
+    static const char *const patterns[] = {"*", "good*", "slow*", "bad*", "*@d1.test", "author*"};
+    const char *pattern = patterns[sim_below(s, sizeof patterns / sizeof *patterns)];
+    char one[32];
+    snprintf(one, sizeof one, "*%u.*", (unsigned)sim_below(s, s->n_messages + 1));
+    switch (sim_below(s, 6)) {
+    case 0:
+        verb(s, ADMIN_RETRY, pattern);
+        break;
+    case 1:
+        verb(s, ADMIN_HOLD, pattern);
+        break;
+    case 2:
+        verb(s, ADMIN_RELEASE, pattern);
+        break;
+    case 3:
+        verb(s, ADMIN_REMOVE, one);
+        break;
+    case 4:
+        operator_disk_full(s, true);
+        break;
+    default:
+        operator_release_all(s);
+    }
+    if (sim_chance(s, 60))
+        sim_after(s, some(s, 8 * HOUR), T_OPERATOR, NULL);
+}

@@ -53,8 +53,12 @@ static const struct smtp_reply reply_trouble =
     SMTP_REPLY_INIT(454, 4, 7, 0, "Temporary authentication failure, try again later");
 static const struct smtp_reply reply_mechanism =
     SMTP_REPLY_INIT(504, 5, 5, 4, "Authentication mechanism not offered: use " AUTH_MECHANISMS);
-static const struct smtp_reply reply_encoding = SMTP_REPLY_INIT(
-    501, 5, 5, 2, "The response is not valid base64 or not what the mechanism expects");
+static const struct smtp_reply reply_encoding =
+    SMTP_REPLY_INIT(501, 5, 5, 2, "The response is not valid base64");
+static const struct smtp_reply reply_form =
+    SMTP_REPLY_INIT(535, 5, 7, 8,
+                    "Authentication failed: the user name or password is empty, or the response is "
+                    "not what the mechanism expects");
 
 static void wipe(char **p)
 {
@@ -302,7 +306,19 @@ static bool start_exchange(struct session *s, struct slice mechanism)
     return true;
 }
 
-/* One step of the library's; its challenge goes out as it is (base64). */
+/* LOGIN's questions as servers ask them everywhere, in base64: some clients compare them, and the
+ * library's own ("User Name", "Password", from the draft) are strange to those. */
+static const char ask_name[] = "VXNlcm5hbWU6";     /* Username: */
+static const char ask_password[] = "UGFzc3dvcmQ6"; /* Password: */
+
+static const char *question(const struct auth *a, bool has_response, const char *challenge)
+{
+    if (strcmp(a->mechanism, "LOGIN") != 0)
+        return challenge ? challenge : "";
+    return a->first_step && !has_response ? ask_name : ask_password;
+}
+
+/* One step of the library's, in base64 both ways. */
 static int step(struct auth *a, const char *in64, char **ret_challenge)
 {
     return gsasl_step64(a->exchange, in64, ret_challenge);
@@ -327,17 +343,18 @@ void auth_step(struct session *s, struct slice mechanism, struct slice response,
     }
     if (rc == GSASL_NEEDS_MORE)
         rc = step(a, a->first_step && !has_response ? NULL : in64, &challenge);
-    a->first_step = false;
     OPENSSL_cleanse(in64, response.n);
+    const char *ask = question(a, has_response, challenge);
+    a->first_step = false;
     if (rc == GSASL_NEEDS_MORE) {
-        struct smtp_reply more = {.code = 334, .text = slice_str(challenge ? challenge : "")};
+        struct smtp_reply more = {.code = 334, .text = slice_str(ask)};
         session_answer(s, &more);
     } else if (rc == GSASL_OK && a->password) {
         check_password(s);
     } else {
         end_exchange(a);
         metric_add(M_AUTH_FAILED, 1);
-        session_answer(s, &reply_encoding);
+        session_answer(s, rc == GSASL_BASE64_ERROR ? &reply_encoding : &reply_form);
     }
     gsasl_free(challenge);
 }

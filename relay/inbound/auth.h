@@ -3,7 +3,8 @@
  * checked against the users file off the loop (the hasher), and a success is remembered under a
  * keyed hash, so that the next login of the same credential costs no hashing. One auth_room a loop.
  *
- * Every failure is told with the same words (535 5.7.8); trouble of ours is 454 4.7.0.
+ * Every wrong credential is told with the same words (535 5.7.8), every response that holds none
+ * with others (535 5.7.8, too); trouble of ours is 454 4.7.0.
  */
 #pragma once
 #include "relay/base/slice.h"

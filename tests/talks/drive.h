@@ -54,7 +54,9 @@ static inline struct smtp_reply drive_answer(struct drive *d, const struct smtp_
         if (slice_eq(a->response, SLICE_LIT("AGdvb2QAZ29vZA==")) ||
             slice_eq(a->response, SLICE_LIT("Z29vZA==")))
             return SMTP_REPLY(235, 2, 7, 0, "welcome");
-        if (!a->has_response || slice_eq(a->response, SLICE_LIT("bW9yZQ==")))
+        if (slice_eq(a->response, SLICE_LIT("bW9yZQ==")))
+            return SMTP_REPLY(334, 0, 0, 0, "UGFzc3dvcmQ6");
+        if (!a->has_response)
             return SMTP_REPLY(334, 0, 0, 0, "VXNlcm5hbWU6");
         return SMTP_REPLY(535, 5, 7, 8, "wrong user name or password");
     }

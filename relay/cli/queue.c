@@ -311,13 +311,21 @@ static int one_id(const struct cli_args *a)
     return ARGS_GO_ON;
 }
 
+/* For the verbs about one message. NULL: *ret_exit says how it ends. */
+static struct client *open_for_one(struct cli_args *ret, const struct cli_verb *v, int argc,
+                                   char **argv, int *ret_exit)
+{
+    *ret_exit = args_parse(ret, v, argc, argv);
+    if (*ret_exit == ARGS_GO_ON)
+        *ret_exit = one_id(ret);
+    return *ret_exit == ARGS_GO_ON ? client_open(ret, ret_exit) : NULL;
+}
+
 static int queue_show(const struct cli_verb *v, int argc, char **argv)
 {
     struct cli_args a;
-    int rc = args_parse(&a, v, argc, argv);
-    if (rc != ARGS_GO_ON || (rc = one_id(&a)) != ARGS_GO_ON)
-        return rc;
-    struct client *c = client_open(&a, &rc);
+    int rc;
+    struct client *c = open_for_one(&a, v, argc, argv, &rc);
     if (!c)
         return rc;
     json_t *rows = json_array(), *done = NULL;
@@ -355,10 +363,8 @@ static int queue_cat(const struct cli_verb *v, int argc, char **argv)
 {
     struct cli_args a;
     bool failed = false;
-    int rc = args_parse(&a, v, argc, argv);
-    if (rc != ARGS_GO_ON || (rc = one_id(&a)) != ARGS_GO_ON)
-        return rc;
-    struct client *c = client_open(&a, &rc);
+    int rc;
+    struct client *c = open_for_one(&a, v, argc, argv, &rc);
     if (!c)
         return rc;
     json_t *args =

@@ -6,39 +6,18 @@
 #include "relay/base/buf.h"
 #include "relay/base/defer.h"
 #include "relay/base/must.h"
-#include "relay/base/utf8.h"
+#include "relay/conf/options.h"
 #include <crypt.h>
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 
 #define FILE_MAX ((size_t)16 << 20)
 
 struct loading {
     struct users *users;
-    const char *path;
-    void (*say)(void *ctx, const char *line);
-    void *ctx;
+    struct teller teller;
     unsigned line;
-    bool failed;
 };
-
-static void fail(struct loading *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-static void fail(struct loading *l, const char *fmt, ...)
-{
-    DEFER(buf_done) struct buf text = BUF_MAX(6000), clean = BUF_MAX(6000);
-    buf_addf(&text, "%s:", l->path);
-    if (l->line)
-        buf_addf(&text, "%u:", l->line);
-    buf_add_u8(&text, ' ');
-    va_list ap;
-    va_start(ap, fmt);
-    buf_addv(&text, fmt, ap);
-    va_end(ap);
-    utf8_clean(&clean, buf_slice(&text), 5900);
-    l->failed = true;
-    l->say(l->ctx, buf_str(&clean));
-}
 
 bool user_name_ok(struct slice name)
 {
@@ -85,18 +64,20 @@ static void take_option(struct loading *l, struct user *u, struct slice option)
     struct slice value = option, key = slice_cut(&value, '=');
     if (slice_eq(key, SLICE_LIT("from"))) {
         if (!printable(value) || value.n > 320) {
-            fail(l, "user %s: from= needs an address pattern", u->name);
+            tell(&l->teller, NULL, l->line, "user %s: from= needs an address pattern", u->name);
             return;
         }
         u->from = must_realloc(u->from, (u->n_from + 1) * sizeof *u->from);
         u->from[u->n_from++] = slice_dup(value);
     } else if (slice_eq(key, SLICE_LIT("rate"))) {
         if (!rate_ok(value) || u->rate)
-            fail(l, "user %s: rate= needs one rate such as 100/s or 1000/h", u->name);
+            tell(&l->teller, NULL, l->line, "user %s: rate= needs one rate such as 100/s or 1000/h",
+                 u->name);
         else
             u->rate = slice_dup(value);
     } else {
-        fail(l, "user %s: unknown option \"%.*s\"", u->name, SLICE_ARG(slice_head(key, 100)));
+        tell(&l->teller, NULL, l->line, "user %s: unknown option \"%.*s\"", u->name,
+             SLICE_ARG(slice_head(key, 100)));
     }
 }
 
@@ -105,17 +86,19 @@ static void take_line(struct loading *l, struct slice line)
     struct slice rest = line, name = slice_cut(&rest, ':'), hash = slice_cut(&rest, ':');
     struct users *us = l->users;
     if (!user_name_ok(name)) {
-        fail(l, "\"%.*s\" is not a user name (1 to 64 of A-Z a-z 0-9 . _ - @ +)",
+        tell(&l->teller, NULL, l->line,
+             "\"%.*s\" is not a user name (1 to 64 of A-Z a-z 0-9 . _ - @ +)",
              SLICE_ARG(slice_head(name, 100)));
         return;
     }
     const struct user *before = users_find(us, name);
     if (before) {
-        fail(l, "user %s stands here twice, first in line %u", before->name, before->line);
+        tell(&l->teller, NULL, l->line, "user %s stands here twice, first in line %u", before->name,
+             before->line);
         return;
     }
     if (!hash_ok(hash)) {
-        fail(l,
+        tell(&l->teller, NULL, l->line,
              "user %.*s: the password is not a hash that crypt(3) knows: use `postwain user "
              "password %.*s`",
              SLICE_ARG(name), SLICE_ARG(name));
@@ -172,14 +155,15 @@ static void take_lines(struct loading *l, struct slice text)
 struct users *users_load(const char *path, void (*say)(void *ctx, const char *line), void *ctx)
 {
     DEFER(buf_done) struct buf text = BUF_MAX(FILE_MAX);
-    struct loading l = {.users = must_alloc(sizeof *l.users), .path = path, .say = say, .ctx = ctx};
+    struct loading l = {.users = must_alloc(sizeof *l.users),
+                        .teller = {.say = say, .ctx = ctx, .path = path}};
     frozen_init(&l.users->frozen, users_free);
     FILE *f = fopen(path, "re");
     struct stat st;
     if (!f || fstat(fileno(f), &st) < 0 || !read_all(f, &text)) {
-        fail(&l, "%s", strerror(errno));
+        tell(&l.teller, NULL, 0, "%s", strerror(errno));
     } else if (text.overflow) {
-        fail(&l, "is larger than %zu bytes", FILE_MAX);
+        tell(&l.teller, NULL, 0, "is larger than %zu bytes", FILE_MAX);
     } else {
         l.users->mtime = st.st_mtim;
         l.users->inode = st.st_ino;
@@ -188,7 +172,7 @@ struct users *users_load(const char *path, void (*say)(void *ctx, const char *li
     }
     if (f)
         fclose(f);
-    if (!l.failed)
+    if (l.teller.problems == 0)
         return l.users;
     users_unref(l.users);
     return NULL;

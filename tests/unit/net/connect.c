@@ -1,47 +1,10 @@
 /* How connections come about. If this breaks, a dead host holds a delivery up, or the wrong source
  * address is used. */
-#include "tests/unit/net/world.h"
-
-static struct loop *loop;
-static struct server server;
-static struct peer served[4], client;
-static unsigned to_close; /* the loop stops when so many peers are closed */
-
-static int setup(void **state)
-{
-    (void)state;
-    loop = loop_new("net", 0);
-    server_init(&server, loop, served, 4, NULL);
-    to_close = 1;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    for (unsigned i = 0; i < server.next; i++)
-        peer_done(&served[i]);
-    loop_free(loop);
-    return 0;
-}
-
-static void closed_one(struct peer *p, enum event e)
-{
-    (void)p;
-    if (e == EV_CLOSED && --to_close == 0)
-        loop_stop(loop);
-}
+#include "tests/unit/net/pair.h"
 
 static void close_after(struct peer *p, enum event e)
 {
     if (e == EV_CONNECTED || e == EV_EOF)
-        net_conn_close(p->c);
-    closed_one(p, e);
-}
-
-static void close_on_eof(struct peer *p, enum event e)
-{
-    if (e == EV_EOF)
         net_conn_close(p->c);
     closed_one(p, e);
 }

@@ -10,14 +10,8 @@ static struct buf payload;
 
 static int make_contexts(void **state)
 {
-    struct buf cert = BUF_MAX(65536), key = BUF_MAX(65536);
-    struct err e = {0};
     (void)state;
-    assert_int_equal(tls_self_signed(SLICE_LIT("mx.test"), &cert, &key, &e), 0);
-    assert_int_equal(tls_context_server_pem(&server_tls, buf_slice(&cert), buf_slice(&key), &e), 0);
-    assert_int_equal(tls_context_client(&client_tls, &e), 0);
-    buf_done(&cert);
-    buf_done(&key);
+    contexts_new(&server_tls, &client_tls);
     buf_init(&payload, BYTES);
     fill(&payload, BYTES, 42);
     return 0;

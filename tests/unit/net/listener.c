@@ -1,36 +1,9 @@
 /* Listeners, and the end of a loop. If this breaks, callers are dropped when descriptors run out,
  * or the relay does not stop cleanly. */
-#include "tests/unit/net/world.h"
+#include "tests/unit/net/pair.h"
 #include <sys/resource.h>
 
-static struct loop *loop;
-static struct server server;
-static struct peer served[4], client, other;
-
-static int setup(void **state)
-{
-    (void)state;
-    loop = loop_new("net", 0);
-    server_init(&server, loop, served, 4, NULL);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    for (unsigned i = 0; i < server.next; i++)
-        peer_done(&served[i]);
-    loop_free(loop);
-    return 0;
-}
-
-static void close_on_eof(struct peer *p, enum event e)
-{
-    if (e == EV_EOF)
-        net_conn_close(p->c);
-    if (e == EV_CLOSED)
-        loop_stop(loop);
-}
+static struct peer other;
 
 static bool refuse(void *ctx, struct net_conn *c, const struct net_handler **ret_h, void **ret_ctx)
 {

@@ -1,24 +1,15 @@
 /* Connections whose TLS goes wrong or is used oddly. If this breaks, a failed handshake hangs or
  * goes on in clear, or bytes of one session appear in another. */
-#include "tests/unit/net/world.h"
+#include "tests/unit/net/pair.h"
 #include <openssl/ssl.h>
 
-static struct loop *loop;
-static struct server server;
-static struct peer served[4], client, other;
+static struct peer other;
 static struct tls_context *server_tls, *client_tls;
-static unsigned to_close; /* the loop stops when so many peers are closed */
 
 static int make_contexts(void **state)
 {
-    struct buf cert = BUF_MAX(65536), key = BUF_MAX(65536);
-    struct err e = {0};
     (void)state;
-    assert_int_equal(tls_self_signed(SLICE_LIT("mx.test"), &cert, &key, &e), 0);
-    assert_int_equal(tls_context_server_pem(&server_tls, buf_slice(&cert), buf_slice(&key), &e), 0);
-    assert_int_equal(tls_context_client(&client_tls, &e), 0);
-    buf_done(&cert);
-    buf_done(&key);
+    contexts_new(&server_tls, &client_tls);
     return 0;
 }
 
@@ -32,22 +23,10 @@ static int free_contexts(void **state)
     return 0;
 }
 
-static int setup(void **state)
+static int setup_tls(void **state)
 {
     (void)state;
-    loop = loop_new("net", 0);
-    server_init(&server, loop, served, 4, server_tls);
-    to_close = 1;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    for (unsigned i = 0; i < server.next; i++)
-        peer_done(&served[i]);
-    loop_free(loop);
-    return 0;
+    return setup_with(server_tls);
 }
 
 static void close_when_over(struct peer *p, enum event e)
@@ -186,7 +165,7 @@ static void close_within_on_tls(void **state)
             assert_int_equal(served[0].got.n, 0);
         }
         teardown(state);
-        setup(state);
+        setup_tls(state);
     }
 }
 
@@ -375,13 +354,13 @@ static void foreign_clients(void **state)
             assert_string_equal(served[0].why, "unsupported protocol");
         }
         teardown(state);
-        setup(state);
+        setup_tls(state);
     }
 }
 
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup_tls, teardown)
     const struct CMUnitTest tests[] = {
         T(garbage_for_a_handshake), T(server_without_tls),  T(leaves_in_handshake),
         T(silent_in_handshake),     T(close_within_on_tls), T(kept_bytes_after_end),

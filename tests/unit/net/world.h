@@ -208,3 +208,15 @@ static inline void fill(struct buf *b, size_t n, uint64_t seed)
     for (size_t i = 0; i < n; i++)
         buf_add_u8(b, (uint8_t)rng_next(&r));
 }
+
+/* A server with a certificate of its own making for mx.test, and a client. */
+static inline void contexts_new(struct tls_context **ret_server, struct tls_context **ret_client)
+{
+    struct buf cert = BUF_MAX(65536), key = BUF_MAX(65536);
+    struct err e = {0};
+    assert_int_equal(tls_self_signed(SLICE_LIT("mx.test"), &cert, &key, &e), 0);
+    assert_int_equal(tls_context_server_pem(ret_server, buf_slice(&cert), buf_slice(&key), &e), 0);
+    assert_int_equal(tls_context_client(ret_client, &e), 0);
+    buf_done(&cert);
+    buf_done(&key);
+}

@@ -176,9 +176,11 @@ static void listen_addresses(void **state)
         int code = net_parse_address(s, &a, &e);
         assert_int_equal(code, cases[i].ip ? 0 : -EINVAL);
         if (cases[i].ip) {
-            char text[46];
+            char text[46], whole[64];
             net_addr_text((struct sockaddr *)&a, text);
             assert_string_equal(text, cases[i].ip);
+            net_addr_port_text(&a, whole);
+            assert_string_equal(whole, cases[i].text);
             assert_int_equal(ntohs(((struct sockaddr_in *)&a)->sin_port), cases[i].port);
         } else {
             assert_int_equal(a.ss_family, AF_UNIX);

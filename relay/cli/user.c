@@ -41,7 +41,7 @@ static const struct cli_verb verbs[] = {
      "usage: postwain user add NAME [--from PATTERN]... [--rate N/PERIOD] [--password-stdin]\n"
      "\n"
      "  --from PATTERN     may only send as addresses like this (repeat; default: any)\n"
-     "  --rate N/PERIOD    such as 100/s, 1000/h\n"
+     "  --rate N/PERIOD    such as 100/s, 1000/h; kept and shown, not enforced yet\n"
      "  --password-stdin   take the password from standard input instead of making one\n"
      "\n"
      "examples:\n"

@@ -94,7 +94,7 @@ static void write_head(struct session *s, struct buf *out)
 }
 
 /* Hands what has gathered to the body file. */
-static void send_step(struct session *s, int step)
+static void send_step(struct session *s, enum spooler_body_step step)
 {
     struct intake *t = &s->intake;
     struct spooler_body *b = must_alloc(sizeof *b);
@@ -102,7 +102,7 @@ static void send_step(struct session *s, int step)
     b->reply = &s->in->port;
     b->cookie = s;
     b->id = t->id;
-    b->step = (__typeof__(b->step))step;
+    b->step = step;
     if (step == SPOOLER_BODY_WRITE) {
         if (!t->to_file) { /* the first piece carries the prefix */
             buf_init(&b->bytes, PREFIX_MAX + t->content.n);
@@ -128,7 +128,6 @@ void intake_body(struct session *s, struct slice piece, struct mono now)
     if (!t->begun)
         intake_begin(s);
     header_scan_bytes(&t->scan, piece);
-    t->total += piece.n;
     MUST(buf_add(&t->content, piece));
     size_t inline_max = SPOOL_INLINE_MAX - PREFIX_MAX;
     if (!t->step_out && t->content.n > (t->to_file ? PIECE_MAX : inline_max))

@@ -49,7 +49,6 @@ struct inbound {
 struct intake {
     struct header_scan scan;
     struct buf content; /* not yet handed on */
-    uint64_t total;     /* octets of content so far, prefix not counted */
     uint64_t stored;    /* octets handed to the body file, prefix included */
     uint64_t id;
     bool begun, to_file, step_out, held; /* held: the machine's BODY waits for the step's answer */

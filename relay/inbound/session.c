@@ -1,14 +1,13 @@
 /*
- * The driver of one server session: the machine's actions done on the socket, its questions
- * answered by the rules of this room. Synchronous answers are given within pump(); those that take
- * time (passwords, the disk) come back through session_answer.
+ * The questions of one server session answered by the rules of this room, at once or, where it
+ * takes time (passwords, the disk), later: always through session_answer. The driver is
+ * relay/net/served.
  */
 #include "relay/base/defer.h"
 #include "relay/base/log.h"
 #include "relay/base/metrics.h"
 #include "relay/base/must.h"
 #include "relay/inbound/private.h"
-#include "relay/mail/address.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <utlist.h>

@@ -5,6 +5,7 @@ relay(...)      makes and starts a relay (kit/relay.py): pieces of configuration
 sink(...)       makes and starts a `postwain sink` (kit/sink.py)
 dns             a Knot that serves .test (kit/dns.py), one for the whole run
 receiver        Postfix with Dovecot behind it (kit/receiver.py), one for the whole run
+disk(...)       makes and mounts a small file system (kit/disk.py); skips the test where that is not permitted
 certificate     .pem and .key for localhost and relay.test, self-signed
 
 At the end of each test every relay is stopped by SIGTERM: it must exit with 0, without a sanitizer's report, and each line of its
@@ -19,6 +20,7 @@ import tempfile
 
 import pytest
 
+from kit import disk as small_disk
 from kit.dns import Dns
 from kit.receiver import Receiver
 from kit.relay import PASSWORD, POSTWAIN, Relay, run_postwain
@@ -61,7 +63,27 @@ def users_line(world, certificate):
 
 
 @pytest.fixture
-def relay(tmp_path, certificate, users_line):
+def disks():
+    """Set up before, and taken away after, whatever may have files on them."""
+    made = []
+    yield made
+    for d in made:
+        d.close()
+
+
+@pytest.fixture
+def disk(disks):
+    def make(kind="ext4", **how):
+        if problem := small_disk.why_not(kind):
+            pytest.skip(problem)
+        disks.append(small_disk.Disk(kind, **how))
+        return disks[-1]
+
+    return make
+
+
+@pytest.fixture
+def relay(tmp_path, certificate, users_line, disks):
     made = []
 
     def make(start=True, **pieces):
@@ -74,7 +96,7 @@ def relay(tmp_path, certificate, users_line):
 
 
 @pytest.fixture
-def sink(tmp_path):
+def sink(tmp_path, disks):
     made = []
 
     def make(*options, start=True, **place):

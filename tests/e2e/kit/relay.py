@@ -32,7 +32,7 @@ TEMPLATE = """\
 hostname = "relay.test"
 postmaster = "postmaster@relay.test"
 {top}
-spool {{ path = "{dir}/spool"  {spool} }}
+spool {{ path = "{spool_in}/spool"  {spool} }}
 tls {{ certificate = "{certificate}"  key = "{key}" }}
 listener "submission"  {{ address = {{ "127.0.0.1:{submission}" }}   tls = "starttls"  {listener} }}
 listener "submissions" {{ address = {{ "127.0.0.1:{submissions}" }}  tls = "implicit"  {listener} }}
@@ -40,7 +40,7 @@ users {{ file = "{dir}/users" }}
 dns {{ {dns} }}
 delivery {{ allow-private-addresses = true  {delivery} }}
 {destinations}
-log {{ deliveries = "{dir}/delivery.jsonl"  level = "debug"  {log} }}
+log {{ deliveries = "{log_in}/delivery.jsonl"  level = "debug"  {log} }}
 control {{ socket = "{dir}/control.sock" }}
 """
 
@@ -59,11 +59,13 @@ class Relay:
     """
     Pieces of configuration, each in the file's own syntax: top (before the sections), spool, listener (added to both), dns,
     delivery, destinations (whole sections), log. `override` is a list of DNS lines, `users` names that can log in with PASSWORD.
+    spool_in, log_in: folders for the spool and the delivery log, where they shall not be in `folder`.
     """
 
     def __init__(self, folder, certificate, users_line, top="", spool='min-free = "1M"', listener="", dns="", override=(),
-                 delivery='retry = { "1s" }', destinations="", log="", users=("app",)):
+                 delivery='retry = { "1s" }', destinations="", log="", users=("app",), spool_in=None, log_in=None):
         self.dir = folder
+        self.spool_in, self.log_in = spool_in or folder, log_in or folder
         folder.mkdir(parents=True, exist_ok=True)
         self.certificate = certificate
         self.submission, self.submissions = free_port(), free_port()
@@ -82,7 +84,7 @@ class Relay:
     def write(self, **pieces):
         """Writes the configuration again, with some pieces changed."""
         self.pieces.update(pieces)
-        self.conf.write_text(TEMPLATE.format(dir=self.dir, certificate=self.certificate.pem, key=self.certificate.key,
+        self.conf.write_text(TEMPLATE.format(dir=self.dir, spool_in=self.spool_in, log_in=self.log_in, certificate=self.certificate.pem, key=self.certificate.key,
                                              submission=self.submission, submissions=self.submissions, **self.pieces))
 
     def start(self):
@@ -187,7 +189,7 @@ class Relay:
     def log(self):
         """Every whole line of the delivery log, put-aside files included, as dicts."""
         lines = []
-        for path in sorted(self.dir.glob("delivery-*.jsonl")) + [self.dir / "delivery.jsonl"]:
+        for path in sorted(self.log_in.glob("delivery-*.jsonl")) + [self.log_in / "delivery.jsonl"]:
             if path.exists():
                 data = path.read_bytes()
                 lines += [json.loads(line) for line in data[: data.rfind(b"\n") + 1].splitlines()]

@@ -89,6 +89,7 @@ static int make_keeping(struct house *h, struct err *e)
         return rc;
     struct spooler_conf sc = {
         .path = c->spool_path,
+        .segment_bytes = c->debug_segment_bytes,
         .min_free_bytes = c->spool_min_free,
         .retry = retry_of(c),
         .lifetime_s = c->lifetime_s,

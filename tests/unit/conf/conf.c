@@ -69,6 +69,7 @@ static void test_hostname_only(void **state)
     assert_int_equal(c->log_level, LV_INFO);
     assert_false(c->allow_private_addresses);
     assert_int_equal(c->debug_sync_delay_ms, 0);
+    assert_int_equal(c->debug_segment_bytes, 0);
     assert_string_equal(c->control_socket, "/run/postwain/control.sock");
     conf_unref(c);
 }
@@ -96,6 +97,7 @@ static void test_everything(void **state)
         "# a comment\n#\n// one more\n/* and\n one */\n"
         "hostname = \"${POSTWAIN_UNIT}\" # behind\n"
         "postmaster = pm@example.com  user = mail  threads = 3  debug-sync-delay = 2s\n"
+        "debug-segment-bytes = 256K\n"
         "spool { path = \"queue dir\" min-free = 1G }\n" TLS USERS
         "listener \"a\" { address = { \"127.0.0.1:2525\", # here\n \"[::1]:2525\" } tls = none "
         "auth = none\n"
@@ -120,6 +122,7 @@ static void test_everything(void **state)
     assert_string_equal(c->control_socket, FOLDER "/ctl");
     assert_int_equal(c->threads, 3);
     assert_int_equal(c->debug_sync_delay_ms, 2000);
+    assert_int_equal(c->debug_segment_bytes, 256 << 10);
     const struct conf_listener *l = &c->listeners[0];
     assert_int_equal(c->n_listeners, 1);
     assert_string_equal(l->name, "a");

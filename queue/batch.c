@@ -67,7 +67,7 @@ static struct chunk *chunk_for(struct spool *s, struct spool_batch *b, uint64_t 
 
 static void place(struct spool *s, struct spool_batch *b)
 {
-    uint64_t total = 0;
+    uint64_t total = 0, fresh = 0;
     for (struct pending *p; (p = s->pending.first) && total < BATCH_BYTES;) {
         uint64_t size = record_size(p->head_n + (p->body ? p->body->n : 0));
         struct chunk *c = chunk_for(s, b, size);
@@ -82,18 +82,25 @@ static void place(struct spool *s, struct spool_batch *b)
         s->next_seq += p->n_events;
         c->n += size;
         total += size;
+        fresh += p->copy ? 0 : size;
         pending_push(&c->records, p);
     }
+    if (total)
+        s->last_batch_bytes = fresh;
 }
 
+/* What could not be freed goes along with records: alone it would be tried without a pause. */
 static bool has_work(const struct spool *s)
 {
-    return s->pending.first || s->retired || s->unlinks.n;
+    return s->pending.first || (s->retired && !s->free_failed) || s->unlinks.n;
 }
 
 struct spool_batch *spool_batch_take(struct spool *s)
 {
-    if (s->out || !has_work(s))
+    if (s->out)
+        return NULL;
+    spool_retire(s);
+    if (!has_work(s))
         return NULL;
     struct spool_batch *b = must_alloc(sizeof *b);
     b->fs = s->fs;
@@ -141,7 +148,8 @@ static void message_stored(struct spool *s, struct pending *p)
     struct message *m = &h->message;
     uint64_t size = record_size(p->head_n + (p->body ? p->body->n : 0));
     h->body_crc = get_u32(p->head + RECORD_BODY_CRC_AT);
-    fold_home(&s->fold, h, p->home, (uint32_t)size);
+    fold_home(&s->fold, h, p->home, p->offset, size);
+    s->copies_bytes -= p->copy ? size : 0;
     h->copying = false;
     m->durable = true;
     if (!m->place.in_file) {
@@ -256,6 +264,7 @@ static void housekeeping_done(struct spool *s, struct spool_batch *b)
 {
     s->spare = b->spare;
     s->spare_bytes = b->spare_bytes;
+    s->free_failed = b->n_freed < b->n_frees;
     for (size_t i = 0; i < b->n_freed; i++) {
         struct segment *g = b->frees[i];
         DL_DELETE(s->retired, g);

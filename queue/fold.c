@@ -185,13 +185,14 @@ static void leave_home(struct fold *f, struct held *h)
     h->home = NULL;
 }
 
-void fold_home(struct fold *f, struct held *h, struct segment *s, uint32_t record_bytes)
+void fold_home(struct fold *f, struct held *h, struct segment *s, uint64_t at, uint64_t bytes)
 {
     leave_home(f, h);
     h->home = s;
-    h->record_bytes = record_bytes;
+    h->record_at = (uint32_t)at; /* a segment is smaller than 4 GiB */
+    h->record_bytes = (uint32_t)bytes;
     DL_APPEND(s->homes, h);
-    f->live_bytes += record_bytes;
+    f->live_bytes += bytes;
 }
 
 void fold_remove(struct fold *f, struct held *h)

@@ -23,9 +23,9 @@ struct held {
     struct message message; /* first: users hold this pointer */
     struct segment *home;   /* NULL: not durable yet */
     struct held *prev, *next;
-    uint64_t last_append; /* number of the last append that speaks of it */
-    uint32_t body_crc, record_bytes;
-    bool copying; /* a copy is on its way to the log */
+    uint64_t last_append;                       /* number of the last append that speaks of it */
+    uint32_t body_crc, record_at, record_bytes; /* where its record lies in home */
+    bool copying;                               /* a copy is on its way to the log */
 };
 static inline struct held *held_of(struct message *m)
 {
@@ -47,7 +47,7 @@ void fold_done(struct fold *f);
 struct held *fold_message(struct fold *f, const struct message_record *r);
 struct held *fold_state(struct fold *f, const struct state_record *r, bool *ret_bad);
 /* Its MESSAGE record lies in s now. */
-void fold_home(struct fold *f, struct held *h, struct segment *s, uint32_t record_bytes);
+void fold_home(struct fold *f, struct held *h, struct segment *s, uint64_t at, uint64_t bytes);
 void fold_remove(struct fold *f, struct held *h);
 /* Sets or clears dsn_due of one recipient (a DSN was stored, or its storing failed). */
 void fold_dsn_due(struct recipient *r, bool due);

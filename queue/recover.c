@@ -358,7 +358,7 @@ void spool_close(struct spool *s)
 {
     if (!s)
         return;
-    MUST(!s->out);
+    MUST(!s->out && !s->task_out);
     flush(s);
     if (s->dirty && !s->pending.first) {
         buf_reset(&s->encode);

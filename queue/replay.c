@@ -57,7 +57,7 @@ static bool take_message(struct run *run, const struct record *rec)
     if (!h)
         return false;
     struct message *m = &h->message;
-    fold_home(f, h, run->g, (uint32_t)record_size(rec->header.length));
+    fold_home(f, h, run->g, rec->offset, record_size(rec->header.length));
     m->durable = true;
     if (!m->place.in_file) {
         m->place.segment = run->g->number;

@@ -3,9 +3,9 @@
  * the index folded from them. Pure apart from struct file_ops; no threads, no clock.
  * queue/README.md has the format byte by byte, every state and crash point.
  *
- * Owner: one thread (the spooler). Only spool_batch_run, spool_read_run and spool_body_* may run
- * elsewhere (a helper), on the object given to them. The log is freed from its oldest end only, so
- * a done-mark always outlives the MESSAGE record it ends.
+ * Owner: one thread (the spooler). Only spool_batch_run, spool_task_run, spool_read_run and
+ * spool_body_* may run elsewhere (a helper), on the object given to them. The log is freed from its
+ * oldest end only, so a done-mark always outlives the MESSAGE record it ends.
  *
  * What is promised: a record is durable when spool_durable() has reached the number its append
  * returned. In memory a change is visible at once; tell nobody before it is durable.
@@ -40,7 +40,7 @@ struct spool_report {
 /* Opens or makes the spool, takes the lock, recovers. -EWOULDBLOCK: another process has it. */
 int spool_open(struct spool **ret, const struct file_ops *fs, const struct spool_options *o,
                struct spool_report *ret_report, struct err *e);
-/* Pending batches must be finished. */
+/* The batch, the task and the reads that are out must be ended. */
 void spool_close(struct spool *s);
 
 /* Events of the records still held whose seq > after: for the log writer at start. */
@@ -104,10 +104,20 @@ int spool_batch_end(struct spool *s, struct spool_batch *b,
                     void (*each_failed)(void *ctx, uint64_t message_id), struct err *e);
 uint64_t spool_durable(const struct spool *s);
 
-/* Housekeeping: one small step (copying the oldest segment's live messages forward, freeing it)
- * when disk use asks for it; the copies go out with the next batch. True: there is more to do.
- * Reads through fs; bounded work a call. */
-bool spool_compact_step(struct spool *s);
+/* --- housekeeping
+ * ---------------------------------------------------------------------------------------------------
+ */
+
+/* What reads much, in small steps, so that nobody waits for it: copying the oldest segment's live
+ * messages forward when disk use asks for it. */
+struct spool_task;
+/* NULL: there is nothing to do now (ask again when a batch has ended), or one is still out. */
+struct spool_task *spool_task_take(struct spool *s);
+/* On a helper, beside batches and reads. */
+void spool_task_run(struct spool_task *t);
+/* Back on the owner: what it brought goes out with the next batch; frees t. False: there was
+ * trouble; take the next one after a pause. */
+bool spool_task_end(struct spool *s, struct spool_task *t);
 
 /* --- finding and reading
  * -------------------------------------------------------------------------------------------- */

@@ -91,6 +91,10 @@ struct spool {
     struct pending_list pending;
     uint64_t last_append, durable;
     uint64_t next_record, next_seq, durable_seq, kept_seq;
+    uint64_t copies_bytes;     /* copies on their way to the log */
+    uint64_t last_batch_bytes; /* of what was not a copy in the last batch that had records */
+    bool free_failed;          /* the last batch could not free what is retired */
+    bool task_out;
     bool dirty; /* something was written since opening: close leaves a MARK */
     struct spool_batch *out;
     struct buf encode; /* heads are built here */
@@ -103,6 +107,8 @@ struct spool {
  * begin. */
 struct pending *spool_append(struct spool *s, enum record_type type, size_t events_at,
                              size_t n_events);
+/* Oldest segments that nothing needs any more are to be freed with the next batch. */
+void spool_retire(struct spool *s);
 /* Removes the message when nothing is left of it and its last record is durable. */
 void spool_reap(struct spool *s, struct held *h);
 void id_list_add(struct id_list *l, uint64_t id);

@@ -70,6 +70,7 @@ static void action_free(struct core *c, struct core_action *a)
         core_read_free(c, a->read);
         break;
     case CORE_BATCH:
+    case CORE_TASK:
         UNREACHABLE(); /* never queued */
     }
 }
@@ -156,6 +157,24 @@ static bool next_batch(struct core *c, struct core_action *ret)
     return true;
 }
 
+/* Behind everything else that could be done now. */
+static bool next_task(struct core *c, struct core_action *ret)
+{
+    if (c->task_out || !mono_reached(c->task_not_before, c->mono))
+        return false;
+    struct spool_task *task = spool_task_take(c->spool);
+    c->task_out = task != NULL;
+    *ret = (struct core_action){.act = CORE_TASK, .task = task};
+    return task;
+}
+
+void core_task_done(struct core *c, struct spool_task *task)
+{
+    c->task_out = false;
+    if (!spool_task_end(c->spool, task))
+        c->task_not_before = mono_add(c->mono, CORE_TASK_AGAIN_MS);
+}
+
 static bool next_queued(struct core *c, struct core_action *ret)
 {
     struct queued_action *q = c->actions;
@@ -183,7 +202,7 @@ bool core_next(struct core *c, struct core_action *ret)
         if (next_queued(c, ret) || next_batch(c, ret))
             return true;
     } while (bounce_step(c) || (!c->paused && work_step(c)));
-    return next_queued(c, ret);
+    return next_queued(c, ret) || next_task(c, ret);
 }
 
 void core_deadline(const struct core *c, struct wall *ret_wall, struct mono *ret_mono)
@@ -199,6 +218,8 @@ void core_deadline(const struct core *c, struct wall *ret_wall, struct mono *ret
         *ret_mono = mono_min(*ret_mono, c->pause.until);
     if (c->skew.walking)
         *ret_mono = c->mono;
+    if (!c->task_out && !mono_reached(c->task_not_before, c->mono))
+        *ret_mono = mono_min(*ret_mono, c->task_not_before);
     if (!c->batch_out && !mono_reached(c->batch_not_before, c->mono))
         *ret_mono = mono_min(*ret_mono, c->batch_not_before);
     if (!c->batch_out && may_wait(c))

@@ -21,6 +21,7 @@
 #define CORE_DSN_OUT_MAX 64
 #define CORE_PAUSE_MS (INT64_C(10) * 1000)
 #define CORE_WRITE_AGAIN_MS 1000 /* between tries when the disk keeps failing */
+#define CORE_TASK_AGAIN_MS 1000  /* between housekeeping tasks when one had trouble */
 /* Nobody waits for a done-mark as a client waits for its 250: few of them, alone, wait so long for
  * a message to share its sync with. A crash meanwhile costs what a crash just before the peer's 250
  * costs: the attempt again. */
@@ -42,7 +43,8 @@ enum core_act {
     CORE_SEND,   /* msg to the outbound port of net loop `loop` */
     CORE_ANSWER, /* msg back to `reply` (NULL: nobody asked to know; the rim frees it) */
     CORE_BATCH,  /* batch to the commit helper: spool_batch_run, then core_batch_done */
-    CORE_READ    /* read to the reading helper */
+    CORE_READ,   /* read to the reading helper */
+    CORE_TASK    /* task to the keeping helper: spool_task_run, then core_task_done */
 };
 
 struct core_action {
@@ -52,6 +54,7 @@ struct core_action {
     const struct port *reply;
     struct spool_batch *batch;
     struct core_read *read;
+    struct spool_task *task;
 };
 
 /* Takes in what the open spool holds. The spool stays the caller's and outlives the core. */
@@ -68,6 +71,7 @@ bool core_next(struct core *c, struct core_action *ret);
 /* The batch has run. 0, or the disk's error, with e filled: said once by the caller; what can be
  * done has been done. */
 int core_batch_done(struct core *c, struct spool_batch *batch, struct err *e);
+void core_task_done(struct core *c, struct spool_task *task);
 void core_read_run(struct core_read *r); /* on the helper */
 void core_read_done(struct core *c, struct core_read *r);
 void core_deadline(const struct core *c, struct wall *ret_wall, struct mono *ret_mono);

@@ -79,9 +79,9 @@ struct core {
     struct job *jobs;
     uint64_t last_number; /* of the newest record */
     uint64_t n_active, n_held, fresh_bytes;
-    bool full, paused, batch_out;
+    bool full, paused, batch_out, task_out;
     unsigned write_failures; /* in a row */
-    struct mono batch_not_before;
+    struct mono batch_not_before, task_not_before;
     struct { /* changes not yet in a batch that nobody waits for */
         unsigned n;
         struct mono until;

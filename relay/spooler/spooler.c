@@ -1,7 +1,7 @@
 /*
- * The rim of the core: its thread, its helpers, its clock. Three helpers, so that no small commit
+ * The rim of the core: its thread, its helpers, its clock. Four helpers, so that no small commit
  * stands behind a large sync or a read: `commit` writes and syncs batches, `bodies` writes large
- * content, `reads` reads (and looks at the free space).
+ * content, `reads` reads (and looks at the free space), `keeper` does the spool's housekeeping.
  */
 #include "relay/spooler/spooler.h"
 #include "queue/id.h"
@@ -28,6 +28,10 @@ struct read_job {
     struct worker_job job;
     struct core_read *read;
 };
+struct task_job {
+    struct worker_job job;
+    struct spool_task *task;
+};
 struct body_job {
     struct worker_job job;
     struct bodies *bodies;
@@ -42,8 +46,8 @@ struct space_job {
 struct spooler {
     struct loop *loop;
     struct inbox *inbox;
-    struct port port, commit_port, read_port, body_port, space_port;
-    struct worker *commit, *bodies_worker, *reads;
+    struct port port, commit_port, read_port, task_port, body_port, space_port;
+    struct worker *commit, *bodies_worker, *reads, *keeper;
     struct deadline wake;
     struct mono next_tick;
     struct file_ops *fs;
@@ -91,6 +95,11 @@ static void read_run(struct worker_job *j)
     core_read_run(((struct read_job *)(void *)j)->read);
 }
 
+static void task_run(struct worker_job *j)
+{
+    spool_task_run(((struct task_job *)(void *)j)->task);
+}
+
 static void body_run(struct worker_job *j)
 {
     struct body_job *job = (struct body_job *)(void *)j;
@@ -131,6 +140,15 @@ static void push_read(struct spooler *s, struct core_read *read)
     job->job.reply = &s->read_port;
     job->read = read;
     worker_push(s->reads, &job->job);
+}
+
+static void push_task(struct spooler *s, struct spool_task *task)
+{
+    struct task_job *job = must_alloc(sizeof *job);
+    job->job.run = task_run;
+    job->job.reply = &s->task_port;
+    job->task = task;
+    worker_push(s->keeper, &job->job);
 }
 
 static void push_body(struct spooler *s, struct spooler_body *step)
@@ -177,6 +195,9 @@ static void act(struct spooler *s, const struct core_action *a)
     case CORE_READ:
         push_read(s, a->read);
         break;
+    case CORE_TASK:
+        push_task(s, a->task);
+        break;
     }
 }
 
@@ -215,7 +236,6 @@ static void on_wake(void *ctx, struct mono now)
     if (mono_reached(s->next_tick, now)) {
         s->next_tick = mono_add(now, TICK_MS);
         push_space(s);
-        spool_compact_step(s->spool);
     }
     pump(s);
 }
@@ -251,7 +271,6 @@ static void on_commit(void *ctx, struct msg *m)
     set_time(s);
     say_commit(s, core_batch_done(s->core, job->batch, &e), &e);
     free(job);
-    spool_compact_step(s->spool);
 }
 
 static void on_read(void *ctx, struct msg *m)
@@ -260,6 +279,15 @@ static void on_read(void *ctx, struct msg *m)
     struct read_job *job = (struct read_job *)(void *)m;
     set_time(s);
     core_read_done(s->core, job->read);
+    free(job);
+}
+
+static void on_task(void *ctx, struct msg *m)
+{
+    struct spooler *s = ctx;
+    struct task_job *job = (struct task_job *)(void *)m;
+    set_time(s);
+    core_task_done(s->core, job->task);
     free(job);
 }
 
@@ -335,6 +363,7 @@ static void listen_all(struct spooler *s)
     s->port = (struct port){s->inbox, on_request, s};
     s->commit_port = (struct port){s->inbox, on_commit, s};
     s->read_port = (struct port){s->inbox, on_read, s};
+    s->task_port = (struct port){s->inbox, on_task, s};
     s->body_port = (struct port){s->inbox, on_body, s};
     s->space_port = (struct port){s->inbox, on_space, s};
     deadline_init(s->loop, &s->wake, on_wake, s);
@@ -395,6 +424,7 @@ int spooler_start(struct spooler *s)
     s->commit = worker_new("commit");
     s->bodies_worker = worker_new("bodies");
     s->reads = worker_new("reads");
+    s->keeper = worker_new("keeper");
     deadline_set(s->loop, &s->wake, loop_now(s->loop)); /* what recovery found due goes out */
     return loop_start(s->loop);
 }
@@ -434,6 +464,7 @@ void spooler_free(struct spooler *s)
     worker_free(s->commit);
     worker_free(s->bodies_worker);
     worker_free(s->reads);
+    worker_free(s->keeper);
     inbox_free(s->inbox, handle_late);
     last_flush(s);
     bodies_free(s->bodies);

@@ -44,6 +44,8 @@ enum timer_kind {
     T_ORDER,
     T_COMMIT,
     T_READ,
+    T_TASK,      /* a helper does it */
+    T_TASK_DONE, /* … and the core hears of it */
     T_CORE,
     T_LINK,
     T_SUBMIT,

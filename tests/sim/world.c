@@ -144,6 +144,9 @@ static void act(struct sim *s, const struct core_action *a)
     case CORE_READ:
         sim_after(s, (int64_t)sim_below(s, (uint64_t)(10 * MS)), T_READ, a->read);
         break;
+    case CORE_TASK:
+        sim_after(s, (int64_t)sim_below(s, (uint64_t)(20 * MS)), T_TASK, a->task);
+        break;
     }
 }
 
@@ -231,6 +234,10 @@ static void drop_timers(struct sim *s)
             spooler_order_free(t->p);
         } else if (t->kind == T_READ) {
             core_read_done(s->core, t->p);
+        } else if (t->kind == T_TASK || t->kind == T_TASK_DONE) {
+            if (t->kind == T_TASK)
+                spool_task_run(t->p);
+            core_task_done(s->core, t->p);
         } else if (t->kind == T_COMMIT) {
             spool_batch_run(t->p);
             core_batch_done(s->core, t->p, &e);
@@ -255,6 +262,9 @@ static void process_dies(struct sim *s)
             spooler_order_free(a.msg);
         } else if (a.act == CORE_READ) {
             core_read_done(s->core, a.read);
+        } else if (a.act == CORE_TASK) {
+            spool_task_run(a.task);
+            core_task_done(s->core, a.task);
         } else if (a.act == CORE_BATCH) {
             spool_batch_run(a.batch);
             core_batch_done(s->core, a.batch, &e);
@@ -317,8 +327,16 @@ static void commit(struct sim *s, struct spool_batch *b)
     core_time(s->core, sim_wall(s), sim_mono(s));
     if (core_batch_done(s->core, b, &e) < 0)
         sim_say(s, "disk: %s", e.text);
-    spool_compact_step(s->spool);
     sim_pump(s);
+}
+
+/* Much may happen between the helper's reading and the owner's hearing of it. */
+static void task(struct sim *s, struct spool_task *t)
+{
+    spool_task_run(t);
+    sim_after(s, (int64_t)sim_below(s, (uint64_t)(20 * MS)), T_TASK_DONE, t);
+    if (fake_disk_is_cut(s->disk))
+        crash(s);
 }
 
 static void kept(struct sim *s)
@@ -374,6 +392,14 @@ static void fire(struct sim *s, enum timer_kind kind, void *p)
         core_time(s->core, sim_wall(s), sim_mono(s));
         core_read_run(p);
         core_read_done(s->core, p);
+        sim_pump(s);
+        break;
+    case T_TASK:
+        task(s, p);
+        break;
+    case T_TASK_DONE:
+        core_time(s->core, sim_wall(s), sim_mono(s));
+        core_task_done(s->core, p);
         sim_pump(s);
         break;
     case T_CORE:

@@ -279,8 +279,7 @@ static void do_something(struct world *w)
     } else {
         w->kept = w->last_told;
         spool_events_kept(w->s, w->kept);
-        while (spool_compact_step(w->s) && rng_below(&w->rng, 4))
-            ;
+        kit_tasks(w->s);
     }
 }
 

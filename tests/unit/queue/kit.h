@@ -71,6 +71,33 @@ static inline int kit_commit(struct spool *s, void (*each_event)(void *, const s
     return spool_batch_end(s, b, each_event, ctx, each_failed, &e);
 }
 
+/* Housekeeping until there is none for now; true: something was done. What it brings wants a
+ * commit. */
+static inline bool kit_tasks(struct spool *s)
+{
+    bool done = false, more = true;
+    for (struct spool_task *t; more && (t = spool_task_take(s)); done = true) {
+        spool_task_run(t);
+        more = spool_task_end(s, t);
+    }
+    return done;
+}
+
+/* Housekeeping and commits until neither has anything to do. */
+static inline void kit_settle(struct spool *s)
+{
+    for (bool more = true; more;) {
+        more = kit_tasks(s);
+        struct spool_batch *b = spool_batch_take(s);
+        if (!b)
+            continue;
+        struct err e = {0};
+        spool_batch_run(b);
+        assert_int_equal(spool_batch_end(s, b, NULL, NULL, NULL, &e), 0);
+        more = true;
+    }
+}
+
 static inline void kit_dump_slice(struct buf *out, const char *key, struct slice v)
 {
     buf_addf(out, " %s=", key);

@@ -146,9 +146,7 @@ static void test_ids_never_twice(void **state)
         spool_change(s, m, &c, 1, NOW, NULL, 0);
         assert_int_equal(kit_commit(s, NULL, NULL, NULL), 0);
         spool_events_kept(s, spool_last_seq(s));
-        while (spool_compact_step(s))
-            ;
-        assert_int_equal(kit_commit(s, NULL, NULL, NULL), 0);
+        kit_settle(s);
         s = again(d, s, round % 2 ? FAKE_LOSE_ALL : FAKE_LOSE_NONE);
         assert_true(spool_last_id(s) >= last);
         assert_int_equal(spool_last_seq(s), (uint64_t)round + 1);
@@ -185,11 +183,9 @@ static void test_reopen_equals(void **state)
             if (rng_below(&r, 5) == 0)
                 assert_int_equal(kit_commit(s, NULL, NULL, NULL), 0);
             spool_events_kept(s, spool_last_seq(s));
-            spool_compact_step(s);
+            kit_tasks(s);
             if (rng_below(&r, 60) == 0) {
-                while (kit_commit(s, NULL, NULL, NULL) == 0 && spool_compact_step(s))
-                    ;
-                assert_int_equal(kit_commit(s, NULL, NULL, NULL), 0);
+                kit_settle(s);
                 struct spool_counts n;
                 spool_count(s, &n);
                 assert_true(n.disk_bytes <= 2 * n.live_bytes + 2 * SEGMENT);
@@ -228,8 +224,7 @@ static void test_compaction(void **state)
         spool_change(s, m, &c, 1, NOW, NULL, 0);
         assert_int_equal(kit_commit(s, NULL, NULL, NULL), 0);
         spool_events_kept(s, spool_last_seq(s));
-        while (spool_compact_step(s))
-            assert_int_equal(kit_commit(s, NULL, NULL, NULL), 0);
+        kit_settle(s);
     }
     assert_true(first->place.segment > segment);
     struct body *b = NULL;
@@ -239,8 +234,7 @@ static void test_compaction(void **state)
     body_unref(want);
     body_unref(b);
     spool_read_free(s, r);
-    while (spool_compact_step(s))
-        assert_int_equal(kit_commit(s, NULL, NULL, NULL), 0);
+    kit_settle(s);
     struct spool_counts n;
     spool_count(s, &n);
     assert_true(n.messages == 1 && n.recipients == 3);
@@ -269,15 +263,15 @@ static void test_events_hold_segments(void **state)
         struct spool_event_in ev = {EVENT_DELIVERED, SLICE_NONE};
         spool_change(s, m, &c, 1, NOW, &ev, 1);
         assert_int_equal(kit_commit(s, NULL, NULL, NULL), 0);
-        assert_false(spool_compact_step(s));
+        assert_false(kit_tasks(s));
+        assert_null(spool_batch_take(s));
     }
     s = again(d, s, FAKE_LOSE_ALL);
     uint64_t n = 0;
     spool_each_event(s, 30, count_one, &n);
     assert_int_equal(n, 50);
     spool_events_kept(s, 80);
-    while (spool_compact_step(s))
-        kit_commit(s, NULL, NULL, NULL);
+    kit_settle(s);
     struct spool_counts counts;
     spool_count(s, &counts);
     assert_int_equal(counts.segments, 1);
@@ -554,7 +548,7 @@ static void test_on_a_real_disk(void **state)
         if (i % 7 == 0)
             assert_int_equal(kit_commit(s, NULL, NULL, NULL), 0);
         spool_events_kept(s, spool_last_seq(s));
-        spool_compact_step(s);
+        kit_tasks(s);
     }
     assert_int_equal(kit_commit(s, NULL, NULL, NULL), 0);
     char *before = kit_dump_all(s);

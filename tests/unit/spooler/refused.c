@@ -21,6 +21,9 @@ static void pump(struct world *w)
         if (a.act == CORE_BATCH) {
             spool_batch_run(a.batch);
             core_batch_done(w->core, a.batch, &e);
+        } else if (a.act == CORE_TASK) {
+            spool_task_run(a.task);
+            core_task_done(w->core, a.task);
         } else if (a.act == CORE_ANSWER) {
             w->answer = ((struct spooler_store *)(void *)a.msg)->error;
             spooler_request_free(a.msg);

@@ -28,6 +28,9 @@ static void pump(struct world *w)
         if (a.act == CORE_BATCH) {
             spool_batch_run(a.batch);
             core_batch_done(w->core, a.batch, &e);
+        } else if (a.act == CORE_TASK) {
+            spool_task_run(a.task);
+            core_task_done(w->core, a.task);
         } else if (a.act == CORE_SEND) {
             spooler_order_free(a.msg);
         }

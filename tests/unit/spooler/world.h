@@ -105,6 +105,9 @@ static inline void pump_now(struct world *w)
             w->held = a.batch;
         } else if (a.act == CORE_BATCH) {
             batch_done(w, a.batch);
+        } else if (a.act == CORE_TASK) {
+            spool_task_run(a.task);
+            core_task_done(w->core, a.task);
         } else {
             assert_true(w->n < SEEN_MAX);
             w->seen[w->n++] = a;

@@ -1,0 +1,21 @@
+/*
+ * Housekeeping on a helper: what the kinds of task have in common (spool.h has the calls). Each
+ * kind is a row of `kinds` in task.c and embeds struct spool_task first. Private to queue/.
+ *
+ * take: owner; NULL when there is nothing of this kind to do now. It looks at a few numbers only,
+ * because it is asked often. run: helper; touches the task and the disk, never the spool. end:
+ * owner; frees the task; true: there is more to do.
+ */
+#pragma once
+#include "queue/spool_private.h"
+
+enum task_kind { TASK_COPY };
+
+struct spool_task {
+    enum task_kind kind;
+};
+
+/* compact.c */
+struct spool_task *copy_take(struct spool *s);
+void copy_run(struct spool_task *task);
+bool copy_end(struct spool *s, struct spool_task *task);

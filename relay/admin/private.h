@@ -70,6 +70,7 @@ void task_end(struct task *t);
 
 /* status.c */
 json_t *status_done(const struct admin *a, const struct spooler_admin *page);
+void status_disk(json_t *list, const struct spooler_disk *disk);
 
 /* content.c: queue.cat, once the message was found */
 void content_begin(struct peer *p, const struct queue_row *row);

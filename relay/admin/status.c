@@ -26,14 +26,30 @@ static void warn_site(json_t *list, const struct queue_site_row *s)
     warn(list, text);
 }
 
+/* What the disk does not let the relay do: for `status` and `queue`. */
+void status_disk(json_t *list, const struct spooler_disk *disk)
+{
+    char text[300];
+    if (disk->error[0]) {
+        json_t *since = rows_time(disk->since);
+        snprintf(text, sizeof text, "spool cannot be written: %s since %s; deliveries wait",
+                 disk->error, json_string_value(since));
+        json_decref(since);
+        warn(list, text);
+    }
+    if (disk->full) {
+        snprintf(text, sizeof text, "%s: new mail is answered 452", disk->full);
+        warn(list, text);
+    }
+}
+
 static json_t *warnings(const struct admin *a, const struct spooler_admin *page)
 {
     json_t *list = json_array();
     unsigned sites = 0;
     if (a->hooks.draining(a->hooks.ctx))
         warn(list, "draining: no new mail is taken until a restart");
-    if (spooler_accepting(a->spooler) < 0)
-        warn(list, "the spool's disk has less room than spool.min-free: new mail is answered 452");
+    status_disk(list, &page->totals.disk);
     if (events_stuck(a->events))
         warn(list,
              "the delivery log cannot be written: its events wait in memory and in the spool");

@@ -176,6 +176,9 @@ static void totals(struct peer *p)
     json_t *done = rows_totals(&t->page->totals, wall_now());
     rows_put_ages(done, &t->page->totals);
     rows_put_errors(done, &t->page->totals);
+    json_t *warnings = json_array();
+    status_disk(warnings, &t->page->totals.disk);
+    rows_put(done, "warnings", warnings);
     peer_done(p, done);
 }
 

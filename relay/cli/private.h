@@ -135,3 +135,4 @@ int verb_plain(const struct cli_verb *v, int argc, char **argv);
 struct table *sites_table(void);
 void sites_row(void *table, const json_t *row);
 void print_counts(const json_t *done);
+void print_warnings(const json_t *done);

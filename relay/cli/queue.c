@@ -143,6 +143,7 @@ static void print_summary(const json_t *rows, const json_t *d)
     size_t i;
     if (json_number(d, "messages") == 0) {
         puts("the queue is empty");
+        print_warnings(d);
         return;
     }
     print_counts(d);
@@ -152,6 +153,7 @@ static void print_summary(const json_t *rows, const json_t *d)
     table_free(t);
     print_ages(d);
     print_errors(d);
+    print_warnings(d);
 }
 
 static int queue_summary(const struct cli_verb *v, int argc, char **argv)

@@ -69,10 +69,12 @@ static void print_totals(const json_t *d)
 #undef N
 }
 
-static void print_warnings(const json_t *done)
+void print_warnings(const json_t *done)
 {
     const json_t *warnings = json_object_get(done, "warnings"), *one;
     size_t i;
+    if (json_array_size(warnings))
+        putchar('\n');
     json_array_foreach(warnings, i, one)
     {
         fputs(term_color() ? "\033[33mwarning:\033[0m " : "warning: ", stdout);
@@ -97,8 +99,6 @@ static void print_screen(const json_t *rows, const json_t *done)
         json_array_foreach(rows, i, row) sites_row(t, row);
         table_free(t);
     }
-    if (json_array_size(json_object_get(done, "warnings")))
-        putchar('\n');
     print_warnings(done);
 }
 

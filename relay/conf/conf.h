@@ -68,8 +68,9 @@ struct conf {
     int64_t log_keep_s;
     enum log_level log_level;
     const char *control_socket;
-    int64_t debug_sync_delay_ms;  /* hidden: for promise 2's test */
-    uint64_t debug_segment_bytes; /* hidden: small ones, so that tests see rotation */
+    int64_t debug_sync_delay_ms;   /* hidden: for promise 2's test */
+    uint64_t debug_segment_bytes;  /* hidden: small ones, so that tests see rotation */
+    int64_t debug_reply_within_ms; /* hidden: for promise 33's test; 0: as in real life */
 };
 
 /*

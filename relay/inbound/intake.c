@@ -16,14 +16,27 @@
 
 static const struct smtp_reply reply_loop =
     SMTP_REPLY_INIT(554, 5, 4, 6, "Too many Received: fields, the message is going in circles");
-static const struct smtp_reply reply_disk_full =
-    SMTP_REPLY_INIT(452, 4, 3, 1, "Not enough disk space here, try again later");
-static const struct smtp_reply reply_disk_bad =
-    SMTP_REPLY_INIT(451, 4, 3, 0, "The message could not be stored, try again later");
 
-static const struct smtp_reply *disk_reply(int error)
+/* The disk's answers in the client's words; the last one is for all the rest. */
+static const struct {
+    int errors[2];
+    struct smtp_reply reply;
+} disk_replies[] = {
+    {{-ENOSPC, -EDQUOT},
+     SMTP_REPLY_INIT(452, 4, 3, 1, "Not enough disk space here, try again later")},
+    {{-ETIMEDOUT},
+     SMTP_REPLY_INIT(451, 4, 3, 0,
+                     "The disk here is too slow, the message was not taken, try again later")},
+    {{0}, SMTP_REPLY_INIT(451, 4, 3, 0, "The message could not be stored, try again later")},
+};
+
+const struct smtp_reply *intake_disk_reply(int error)
 {
-    return error == -ENOSPC || error == -EDQUOT ? &reply_disk_full : &reply_disk_bad;
+    size_t i = 0;
+    while (disk_replies[i].errors[0] && disk_replies[i].errors[0] != error &&
+           disk_replies[i].errors[1] != error)
+        i++;
+    return &disk_replies[i].reply;
 }
 
 void intake_begin(struct session *s)
@@ -170,6 +183,11 @@ static void fill_envelope(struct session *s, struct envelope *e)
     };
 }
 
+static int64_t reply_within(const struct session *s)
+{
+    return s->conf->debug_reply_within_ms ? s->conf->debug_reply_within_ms : REPLY_WITHIN_MS;
+}
+
 static void send_store(struct session *s)
 {
     struct intake *t = &s->intake;
@@ -178,6 +196,8 @@ static void send_store(struct session *s)
     st->reply = &s->in->port;
     st->cookie = s;
     st->id = t->id;
+    st->asked = t->ended;
+    st->patience_ms = reply_within(s);
     st->body = t->body;
     t->body = NULL;
     t->storing = true;
@@ -204,7 +224,7 @@ static void advance_commit(struct session *s)
 {
     struct intake *t = &s->intake;
     if (t->error)
-        refuse_commit(s, disk_reply(t->error));
+        refuse_commit(s, intake_disk_reply(t->error));
     else if (!t->to_file) {
         make_inline_body(s);
         send_store(s);
@@ -214,7 +234,7 @@ static void advance_commit(struct session *s)
         send_step(s, SPOOLER_BODY_FINISH);
 }
 
-void intake_commit(struct session *s)
+void intake_commit(struct session *s, struct mono now)
 {
     struct intake *t = &s->intake;
     if (!t->begun)
@@ -225,8 +245,17 @@ void intake_commit(struct session *s)
         return;
     }
     t->committing = true;
+    t->ended = now;
+    served_wait_until(&s->served, mono_add(now, reply_within(s)));
     if (!t->step_out)
         advance_commit(s);
+}
+
+/* Once STORE is out, the spooler keeps the time: only it knows whether the record is durable. */
+void intake_late(struct session *s)
+{
+    if (s->intake.committing && !s->intake.storing)
+        refuse_commit(s, intake_disk_reply(-ETIMEDOUT));
 }
 
 void intake_body_answer(struct session *s, struct spooler_body *b)
@@ -250,8 +279,8 @@ void intake_body_answer(struct session *s, struct spooler_body *b)
         return;
     }
     if (t->error) {
-        reject_all(s, disk_reply(t->error));
-        smtp_server_body_refuse(s->served.smtp, disk_reply(t->error));
+        reject_all(s, intake_disk_reply(t->error));
+        smtp_server_body_refuse(s->served.smtp, intake_disk_reply(t->error));
     }
     if (t->held) {
         t->held = false;
@@ -276,7 +305,7 @@ void intake_store_answer(struct session *s, struct spooler_store *st)
     if (!session_back(s))
         return;
     if (error) {
-        refuse_commit(s, disk_reply(error));
+        refuse_commit(s, intake_disk_reply(error));
         return;
     }
     intake_abort(s);

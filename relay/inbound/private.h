@@ -14,6 +14,9 @@
 
 #define SESSION_ID_SIZE 40
 #define TXN_ARENA_MAX (512u * 1024)
+/* From the end of data to the reply, however slow the disk is: before a client gives up and sends
+ * the message a second time. */
+#define REPLY_WITHIN_MS (INT64_C(30) * 1000)
 
 struct inbound_shared {
     struct spooler *spooler;
@@ -51,6 +54,7 @@ struct intake {
     struct buf content; /* not yet handed on */
     uint64_t stored;    /* octets handed to the body file, prefix included */
     uint64_t id;
+    struct mono ended;                   /* committing: when the content had ended */
     bool begun, to_file, step_out, held; /* held: the machine's BODY waits for the step's answer */
     bool committing, storing;            /* storing: the file's fate is the spooler's */
     int error;
@@ -90,7 +94,10 @@ bool session_back(struct session *s);
 /* intake.c */
 void intake_begin(struct session *s);
 void intake_body(struct session *s, struct slice piece, struct mono now);
-void intake_commit(struct session *s);
+void intake_commit(struct session *s, struct mono now);
+void intake_late(struct session *s); /* the reply is due and the content not yet on the disk */
+/* What the client hears when the disk says `error`. */
+const struct smtp_reply *intake_disk_reply(int error);
 void intake_abort(struct session *s);
 void intake_body_answer(struct session *s, struct spooler_body *b);
 void intake_store_answer(struct session *s, struct spooler_store *st);

@@ -23,8 +23,6 @@ static const struct smtp_reply reply_no_access =
     SMTP_REPLY_INIT(530, 5, 7, 0, "Authentication required: this server relays for its users only");
 static const struct smtp_reply reply_not_yours =
     SMTP_REPLY_INIT(553, 5, 7, 1, "You may not send as this address");
-static const struct smtp_reply reply_full =
-    SMTP_REPLY_INIT(452, 4, 3, 1, "Not enough disk space here, try again later");
 static const struct smtp_reply reply_memory =
     SMTP_REPLY_INIT(452, 4, 5, 3, "Too many recipients for one message, send the rest in another");
 
@@ -71,8 +69,9 @@ static const struct smtp_reply *judge_mail(struct session *s, const struct smtp_
     reset_transaction(s);
     if (!s->trusted && !smtp_server_authenticated(s->served.smtp))
         return &reply_no_access;
-    if (spooler_accepting(s->in->shared->spooler) != 0)
-        return &reply_full;
+    int disk = spooler_accepting(s->in->shared->spooler);
+    if (disk < 0)
+        return intake_disk_reply(disk);
     if (!s->trusted && m->path.n > 0 && !auth_may_send_as(s, m->path))
         return &reply_not_yours;
     s->sender = arena_dup(&s->arena, m->path);
@@ -134,7 +133,7 @@ static void act(void *ctx, const struct smtp_server_action *a, struct mono now)
         intake_body(s, a->body, now);
         break;
     case SRV_COMMIT:
-        intake_commit(s);
+        intake_commit(s, now);
         break;
     case SRV_ABORT:
         reset_transaction(s);
@@ -156,6 +155,12 @@ static void on_tls(void *ctx, bool ok, const char *why)
     if (!ok)
         LOG(LV_INFO, "tls_failed", LOG_S("client_ip", s->names.peer_ip), LOG_S("session_id", s->id),
             LOG_S("reason", why));
+}
+
+static void on_late(void *ctx, struct mono now)
+{
+    (void)now;
+    intake_late(ctx);
 }
 
 static void on_closed(void *ctx)
@@ -208,7 +213,8 @@ static void configure(struct session *s)
 
 struct session *session_new(struct inbound *in, size_t listener, size_t slot, struct net_conn *c)
 {
-    static const struct served_by by = {.act = act, .tls = on_tls, .closed = on_closed};
+    static const struct served_by by = {
+        .act = act, .tls = on_tls, .late = on_late, .closed = on_closed};
     struct session *s = must_alloc(sizeof *s);
     s->in = in;
     s->slot = slot;

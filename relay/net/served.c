@@ -47,7 +47,7 @@ static void pump(struct served *s, struct mono now)
     s->acting = false;
     flush(s);
     if (!s->handshaking)
-        net_conn_deadline(s->conn, smtp_server_deadline(s->smtp));
+        net_conn_deadline(s->conn, mono_min(smtp_server_deadline(s->smtp), s->late_at));
 }
 
 static size_t on_bytes(void *ctx, struct slice in, struct mono now)
@@ -95,6 +95,12 @@ static void on_deadline(void *ctx, struct mono now)
         net_conn_abort(s->conn);
         return;
     }
+    if (mono_reached(s->late_at, now)) {
+        s->late_at = MONO_NEVER;
+        s->by->late(s->ctx, now);
+        if (!s->conn)
+            return;
+    }
     smtp_server_tick(s->smtp, now);
     pump(s, now);
 }
@@ -130,7 +136,8 @@ const struct net_handler served_handler = {
 void served_begin(struct served *s, struct net_conn *c, const struct smtp_server_conf *conf,
                   struct tls_context *tls, bool implicit_tls, const struct served_by *by, void *ctx)
 {
-    *s = (struct served){.conn = c, .conf = conf, .tls = tls, .by = by, .ctx = ctx};
+    *s = (struct served){
+        .conn = c, .conf = conf, .tls = tls, .by = by, .ctx = ctx, .late_at = MONO_NEVER};
     struct mono now = now_of(s);
     if (implicit_tls) {
         s->handshaking = true;
@@ -160,8 +167,14 @@ void served_answer(struct served *s, const struct smtp_reply *r)
 {
     if (!s->conn)
         return;
+    s->late_at = MONO_NEVER;
     smtp_server_answer(s->smtp, r, now_of(s));
     served_resume(s);
+}
+
+void served_wait_until(struct served *s, struct mono at)
+{
+    s->late_at = at;
 }
 
 void served_shutdown(struct served *s)

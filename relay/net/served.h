@@ -15,6 +15,8 @@ struct served_by {
     void (*act)(void *ctx, const struct smtp_server_action *a, struct mono now);
     /* A handshake ended; why: text when it failed (the connection is being closed then). */
     void (*tls)(void *ctx, bool ok, const char *why);
+    /* The time given by served_wait_until is over and the question still open. May be NULL. */
+    void (*late)(void *ctx, struct mono now);
     /* The connection is gone: last call. */
     void (*closed)(void *ctx);
 };
@@ -26,6 +28,7 @@ struct served {
     struct tls_context *tls; /* borrowed; for STARTTLS */
     const struct served_by *by;
     void *ctx;
+    struct mono late_at; /* MONO_NEVER: the answer may take its time */
     bool handshaking, acting;
 };
 
@@ -40,6 +43,8 @@ void served_done(struct served *s);
 /* The answer to the open question; within act or later. Nothing happens when the connection is
  * gone. */
 void served_answer(struct served *s, const struct smtp_reply *r);
+/* The answer to the open question is wanted by then, or `late` is called, once. Within act. */
+void served_wait_until(struct served *s, struct mono at);
 /* Something changed outside of act (a body taken, content refused): go on. */
 void served_resume(struct served *s);
 /* 421 as soon as no message is under way (see smtp_server_shutdown). */

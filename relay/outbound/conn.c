@@ -300,8 +300,16 @@ static void on_closed(void *ctx)
     free(l);
 }
 
+/* Not the receiver's: descriptors or memory have run out here. */
+static bool is_ours(int err)
+{
+    return err == -EMFILE || err == -ENFILE || err == -ENOBUFS || err == -ENOMEM;
+}
+
 static struct verdict connect_verdict(int err)
 {
+    if (is_ours(err))
+        return verdict_of_fault(FAULT_LOCAL, PHASE_CONNECT, slice_str(uv_strerror(err)));
     enum fault f = err == -ECONNREFUSED ? FAULT_CONNECT_REFUSED
                    : err == -ETIMEDOUT  ? FAULT_CONNECT_TIMEOUT
                                         : FAULT_CONNECT_FAILED;

@@ -82,6 +82,7 @@ static void totals_now(struct core *c, struct spooler_admin *a)
     struct queue_totals *t = &a->totals;
     struct spool_counts n;
     const struct message *oldest = spool_after(c->spool, 0);
+    core_disk(c, &t->disk);
     spool_count(c->spool, &n);
     sched_count(c->sched, &t->ready, &t->waiting);
     t->held = c->n_held;

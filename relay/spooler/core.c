@@ -35,6 +35,7 @@ struct core *core_new(struct spool *spool, const struct core_conf *conf, struct 
     c->spool = spool;
     c->retry = conf->retry;
     c->lifetime_s = conf->lifetime_s;
+    c->overdue_at = MONO_NEVER;
     rng_seed(&c->rng, conf->seed);
     core_set_loops(c, conf->loops);
     core_time(c, now, mono);
@@ -106,9 +107,9 @@ void core_time(struct core *c, struct wall now, struct mono mono)
     skew_step(c);
 }
 
-void core_set_full(struct core *c, bool full)
+void core_set_full(struct core *c, const char *why)
 {
-    c->full = full;
+    c->full = why;
 }
 
 void core_set_events(struct core *c, void (*fn)(void *ctx, const struct event *e), void *ctx)
@@ -151,6 +152,7 @@ static bool next_batch(struct core *c, struct core_action *ret)
     if (!b)
         return false;
     c->batch_out = true;
+    trouble_batch_taken(c);
     c->lazy.n = 0;
     c->lazy.urgent = false;
     *ret = (struct core_action){.act = CORE_BATCH, .batch = b};
@@ -160,7 +162,7 @@ static bool next_batch(struct core *c, struct core_action *ret)
 /* Behind everything else that could be done now. */
 static bool next_task(struct core *c, struct core_action *ret)
 {
-    if (c->task_out || !mono_reached(c->task_not_before, c->mono))
+    if (c->task_out || !mono_reached(c->task_not_before, c->mono) || trouble_is(c))
         return false;
     struct spool_task *task = spool_task_take(c->spool);
     c->task_out = task != NULL;
@@ -199,9 +201,10 @@ bool core_next(struct core *c, struct core_action *ret)
 {
     do {
         end_pause(c);
+        intake_overdue(c);
         if (next_queued(c, ret) || next_batch(c, ret))
             return true;
-    } while (bounce_step(c) || (!c->paused && work_step(c)));
+    } while (!trouble_is(c) && (bounce_step(c) || (!c->paused && work_step(c))));
     return next_queued(c, ret) || next_task(c, ret);
 }
 
@@ -209,10 +212,12 @@ void core_deadline(const struct core *c, struct wall *ret_wall, struct mono *ret
 {
     *ret_wall = WALL_NEVER;
     *ret_mono = MONO_NEVER;
-    if (!c->paused)
+    bool trouble = trouble_is(c);
+    if (!c->paused && !trouble)
         sched_deadline(c->sched, ret_wall, ret_mono);
+    *ret_mono = mono_min(*ret_mono, c->overdue_at);
     const struct heap_entry *bounce = heap_top(&c->bounce_times);
-    if (bounce)
+    if (bounce && !trouble)
         *ret_mono = mono_min(*ret_mono, (struct mono){bounce->key});
     if (c->pause.msg)
         *ret_mono = mono_min(*ret_mono, c->pause.until);
@@ -262,13 +267,23 @@ static void store_failed(void *ctx, uint64_t message_id)
     }
     if (!w)
         return;
-    struct spooler_store *s = (struct spooler_store *)(void *)w->msg;
     DL_DELETE(c->waits, w);
-    free(w);
-    s->error = -EIO;
-    if (s->envelope.dsn_for) /* not told after all */
-        bounce_wanted(c, s->envelope.dsn_for);
-    core_answer(c, &s->msg, s->reply);
+    DL_APPEND(c->failed, w);
+}
+
+/* Each hears the disk's own error. */
+static void answer_failed(struct core *c, int error)
+{
+    while (c->failed) {
+        struct wait *w = c->failed;
+        struct spooler_store *s = (struct spooler_store *)(void *)w->msg;
+        DL_DELETE(c->failed, w);
+        free(w);
+        s->error = error;
+        if (s->envelope.dsn_for) /* not told after all */
+            bounce_wanted(c, s->envelope.dsn_for);
+        core_answer(c, &s->msg, s->reply);
+    }
 }
 
 static void event_durable(void *ctx, const struct event *e)
@@ -283,11 +298,8 @@ int core_batch_done(struct core *c, struct spool_batch *batch, struct err *e)
     int rc = spool_batch_end(c->spool, batch, event_durable, c, store_failed, e);
     c->batch_out = false;
     metric_add(rc < 0 ? M_SPOOL_ERRORS : M_SPOOL_SYNCS, 1);
-    c->write_failures = rc < 0 ? c->write_failures + 1 : 0;
-    /* The first failure is tried again at once, in a fresh segment; a disk that keeps failing is
-     * not beaten. */
-    if (c->write_failures > 1)
-        c->batch_not_before = mono_add(c->mono, CORE_WRITE_AGAIN_MS);
+    answer_failed(c, rc);
+    trouble_batch_done(c, rc, e);
     while (c->waits && c->waits->number <= spool_durable(c->spool)) {
         struct wait *w = c->waits;
         DL_DELETE(c->waits, w);
@@ -301,8 +313,10 @@ void core_fresh_drop(struct core *c, struct message *m)
 {
     if (!m->body)
         return;
-    MUST(m->durable && c->fresh_bytes >= m->body->n);
-    c->fresh_bytes -= m->body->n;
+    if (m->durable) { /* before, it is on its way and not counted */
+        MUST(c->fresh_bytes >= m->body->n);
+        c->fresh_bytes -= m->body->n;
+    }
     body_unref(m->body);
     m->body = NULL;
 }

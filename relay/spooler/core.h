@@ -20,8 +20,10 @@
     (INT64_C(5) * 60 * 1000) /* how long failures wait for first attempts of the rest */
 #define CORE_DSN_OUT_MAX 64
 #define CORE_PAUSE_MS (INT64_C(10) * 1000)
-#define CORE_WRITE_AGAIN_MS 1000 /* between tries when the disk keeps failing */
-#define CORE_TASK_AGAIN_MS 1000  /* between housekeeping tasks when one had trouble */
+#define CORE_WRITE_AGAIN_MS 1000           /* between tries when the disk keeps failing */
+#define CORE_STUCK_MS (INT64_C(30) * 1000) /* a batch out for longer is trouble, too */
+#define CORE_TROUBLE_NOTES_MAX 1000        /* refusals kept for the log while the disk fails */
+#define CORE_TASK_AGAIN_MS 1000            /* between housekeeping tasks when one had trouble */
 /* Nobody waits for a done-mark as a client waits for its 250: few of them, alone, wait so long for
  * a message to share its sync with. A crash meanwhile costs what a crash just before the peer's 250
  * costs: the attempt again. */
@@ -76,8 +78,11 @@ void core_read_run(struct core_read *r); /* on the helper */
 void core_read_done(struct core *c, struct core_read *r);
 void core_deadline(const struct core *c, struct wall *ret_wall, struct mono *ret_mono);
 
-/* Below min-free: stores are answered -ENOSPC. */
-void core_set_full(struct core *c, bool full);
+/* The rim says why there is no room for new mail (static text), or NULL: there is. */
+void core_set_full(struct core *c, const char *why);
+/* May new mail be taken? 0, or what a store would be answered now. */
+int core_accepting(const struct core *c);
+void core_disk(const struct core *c, struct spooler_disk *ret);
 /* Sees each event when it has become durable, in order. */
 void core_set_events(struct core *c, void (*fn)(void *ctx, const struct event *e), void *ctx);
 /* The number of net loops is known later than the spool is open; before the first core_next. */

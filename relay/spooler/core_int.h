@@ -79,9 +79,17 @@ struct core {
     struct job *jobs;
     uint64_t last_number; /* of the newest record */
     uint64_t n_active, n_held, fresh_bytes;
-    bool full, paused, batch_out, task_out;
-    unsigned write_failures; /* in a row */
-    struct mono batch_not_before, task_not_before;
+    const char *full; /* why new mail has no room; NULL: it has */
+    bool paused, batch_out, task_out;
+    struct mono batch_not_before, task_not_before, overdue_at;
+    struct wait *failed;          /* stores of the batch that is being ended */
+    struct {                      /* see trouble.c */
+        unsigned failures, notes; /* batches in a row; notes since the first */
+        int error;
+        char text[200];
+        struct wall since, taken_wall;
+        struct mono taken; /* the batch that is out */
+    } disk;
     struct { /* changes not yet in a batch that nobody waits for */
         unsigned n;
         struct mono until;
@@ -125,6 +133,7 @@ void core_read_free(struct core *c, struct core_read *r);
 /* intake.c */
 void intake_store(struct core *c, struct spooler_store *s);
 void intake_durable(struct core *c, struct spooler_store *s);
+void intake_overdue(struct core *c); /* askers whose time is over are answered */
 void intake_note(struct core *c, struct spooler_note *n);
 
 /* work.c */
@@ -150,6 +159,12 @@ void skew_watch(struct core *c); /* the time has been set */
 void skew_step(struct core *c);
 /* When r is to be tried, by this clock: never further than its pause allows. */
 struct wall skew_due(const struct core *c, const struct recipient *r);
+
+/* trouble.c */
+void trouble_batch_taken(struct core *c);
+void trouble_batch_done(struct core *c, int rc, const struct err *e);
+bool trouble_is(const struct core *c); /* no attempt may begin */
+bool trouble_takes_note(struct core *c);
 
 /* filter.c */
 void filter_prepare(struct queue_filter *f);                           /* sorts the ids */

@@ -4,9 +4,13 @@
 #include "relay/base/must.h"
 #include "relay/spooler/core_int.h"
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
-enum { EVENT_MAX = 15 * 1024 }; /* of one event's fields; a line of the log stays under 16 KiB */
+enum {
+    EVENT_MAX = 15 * 1024, /* of one event's fields; a line of the log stays under 16 KiB */
+    CHANGES_MAX = 100
+};
 
 /* Events of one record, in one buffer; slices are made when it has stopped growing. */
 struct event_set {
@@ -73,8 +77,9 @@ void intake_store(struct core *c, struct spooler_store *s)
     struct envelope *e = &s->envelope;
     MUST(e->n_rcpts >= 1 && e->n_rcpts <= SPOOL_MESSAGE_MAX_RCPTS);
     int stale = e->dsn_for ? bounce_check(c, e->dsn_for, s->dsn_serial) : 0;
-    if (stale < 0 || c->full) {
-        refuse(c, s, stale < 0 ? stale : -ENOSPC);
+    int error = stale < 0 ? stale : core_accepting(c);
+    if (error < 0) {
+        refuse(c, s, error);
         return;
     }
     if (e->expires_s == 0)
@@ -97,6 +102,73 @@ void intake_store(struct core *c, struct spooler_store *s)
                                .msg = &s->msg,
                                .reply = s->reply,
                                .id = s->id});
+    if (s->patience_ms > 0)
+        c->overdue_at = mono_min(c->overdue_at, mono_add(s->asked, s->patience_ms));
+}
+
+/* --- too late
+ * -----------------------------------------------------------------------------------------------
+ */
+
+static void cancel_some(struct core *c, struct message *m, uint32_t from, size_t n,
+                        struct slice reason)
+{
+    struct rcpt_change changes[CHANGES_MAX];
+    struct spool_event_in events[CHANGES_MAX];
+    struct buf fields[CHANGES_MAX];
+    struct outcome_facts facts = {.reason = reason};
+    for (size_t i = 0; i < n; i++) {
+        const struct recipient *r = &m->rcpts[from + i];
+        struct outcome o = {
+            .event = EVENT_CANCELLED,
+            .change = {.rcpt = (uint32_t)(from + i), .state = RCPT_CANCELLED, .due = r->due}};
+        fields[i] = BUF_MAX(EVENT_MAX);
+        outcome_event(&fields[i], r, &o, NULL, &facts, c->now);
+        changes[i] = o.change;
+        events[i] = (struct spool_event_in){o.event, buf_slice(&fields[i])};
+    }
+    core_change(c, m, changes, n, events);
+    for (size_t i = 0; i < n; i++)
+        buf_done(&fields[i]);
+}
+
+/* The client has been told 451 and will send it again. The record may become durable yet: what ends
+ * it stands right behind it, and no attempt comes between. If the record fails, so does that. */
+static void withdraw(struct core *c, const struct spooler_store *s)
+{
+    struct message *m = spool_find(c->spool, s->id);
+    char reason[80];
+    MUST(m && !m->durable);
+    snprintf(reason, sizeof reason, "the client was told 451 after %lld s",
+             (long long)(s->patience_ms / 1000));
+    metric_add(M_QUEUED, m->n_rcpts); /* what is cancelled counts down */
+    for (uint32_t from = 0; from < m->n_rcpts; from += CHANGES_MAX) {
+        uint32_t left = m->n_rcpts - from;
+        cancel_some(c, m, from, left < CHANGES_MAX ? left : CHANGES_MAX, slice_str(reason));
+    }
+}
+
+void intake_overdue(struct core *c)
+{
+    struct wait *w, *next;
+    if (!mono_reached(c->overdue_at, c->mono))
+        return;
+    c->overdue_at = MONO_NEVER;
+    DL_FOREACH_SAFE (c->waits, w, next) {
+        struct spooler_store *s = (struct spooler_store *)(void *)w->msg;
+        if (w->kind != WAIT_STORE || s->patience_ms == 0)
+            continue;
+        struct mono until = mono_add(s->asked, s->patience_ms);
+        if (!mono_reached(until, c->mono)) {
+            c->overdue_at = mono_min(c->overdue_at, until);
+            continue;
+        }
+        DL_DELETE(c->waits, w);
+        free(w);
+        withdraw(c, s);
+        s->error = -ETIMEDOUT;
+        core_answer(c, &s->msg, s->reply);
+    }
 }
 
 /* The body stays in memory for the first attempt, unless others already fill the room. */
@@ -128,5 +200,7 @@ void intake_durable(struct core *c, struct spooler_store *s)
 void intake_note(struct core *c, struct spooler_note *n)
 {
     struct spool_event_in in = {.name = n->name, .fields = buf_slice(&n->fields)};
+    if (!trouble_takes_note(c))
+        return;
     c->last_number = spool_note(c->spool, c->now, &in, 1);
 }

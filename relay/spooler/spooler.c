@@ -60,8 +60,8 @@ struct spooler {
     int64_t sync_delay_ms; /* the test hook: at most one batch is out, so one may be delayed */
     struct deadline sync_delay;
     struct commit_job *delayed;
-    bool space_asked, failing;
-    atomic_int accepting; /* 0 or -ENOSPC */
+    bool space_asked, full, failing;
+    atomic_int accepting; /* core_accepting, for other threads */
 };
 
 /* --- ids
@@ -219,6 +219,21 @@ static struct mono next_wake(const struct spooler *s)
     return wait_ms < TICK_MS ? mono_min(mono, mono_add(loop_now(s->loop), wait_ms)) : mono;
 }
 
+/* A line when writing begins to fail, and one when it works again. */
+static void say_disk(struct spooler *s)
+{
+    struct spooler_disk disk;
+    core_disk(s->core, &disk);
+    bool failing = disk.error[0];
+    if (failing == s->failing)
+        return;
+    s->failing = failing;
+    if (failing)
+        LOG(LV_ERROR, "spool_write_failed", LOG_S("error", disk.error));
+    else
+        LOG(LV_INFO, "spool_write_recovered", LOG_N("seq", spool_last_seq(s->spool)));
+}
+
 /* After a batch of messages, and when the time has come: everything the core wants done now. */
 static void pump(void *ctx)
 {
@@ -227,6 +242,8 @@ static void pump(void *ctx)
     set_time(s);
     while (core_next(s->core, &a))
         act(s, &a);
+    say_disk(s);
+    atomic_store(&s->accepting, core_accepting(s->core));
     deadline_set(s->loop, &s->wake, next_wake(s));
 }
 
@@ -254,22 +271,14 @@ static void on_request(void *ctx, struct msg *m)
     core_message(s->core, m);
 }
 
-static void say_commit(struct spooler *s, int rc, const struct err *e)
-{
-    if (rc < 0)
-        LOG(LV_ERROR, "spool_write_failed", LOG_S("error", e->text));
-    else if (s->failing)
-        LOG(LV_INFO, "spool_write_recovered", LOG_N("seq", spool_last_seq(s->spool)));
-    s->failing = rc < 0;
-}
-
 static void on_commit(void *ctx, struct msg *m)
 {
     struct spooler *s = ctx;
     struct commit_job *job = (struct commit_job *)(void *)m;
     struct err e = {0};
     set_time(s);
-    say_commit(s, core_batch_done(s->core, job->batch, &e), &e);
+    core_batch_done(s->core, job->batch, &e);
+    say_disk(s);
     free(job);
 }
 
@@ -313,11 +322,11 @@ static void on_space(void *ctx, struct msg *m)
     free(m);
     s->space_asked = false;
     bool full = bytes >= 0 && (uint64_t)bytes < s->min_free_bytes;
-    if (full != (atomic_load(&s->accepting) < 0)) {
+    if (full != s->full) {
+        s->full = full;
         LOG(full ? LV_ERROR : LV_INFO, full ? "spool_full" : "spool_has_room",
             LOG_N("free_bytes", bytes), LOG_N("min_free_bytes", s->min_free_bytes));
-        atomic_store(&s->accepting, full ? -ENOSPC : 0);
-        core_set_full(s->core, full);
+        core_set_full(s->core, full ? "the spool's disk has less room than spool.min-free" : NULL);
     }
 }
 
@@ -448,7 +457,7 @@ static void last_flush(struct spooler *s)
         struct err e = {0};
         spool_batch_run(b);
         int rc = core_batch_done(s->core, b, &e);
-        say_commit(s, rc, &e);
+        say_disk(s);
         tries = rc < 0 ? tries + 1 : 0;
     }
 }

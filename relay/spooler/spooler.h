@@ -41,8 +41,11 @@ struct spooler_store {
     uint64_t id;       /* from spooler_new_id, in Received: and the 250 */
     uint64_t dsn_serial; /* with envelope.dsn_for: the OUT_DSN's, so that a late report is not taken
                             for a newer one; 0: not told */
+    struct mono asked;   /* when the asker's clock began … */
+    int64_t patience_ms; /* … and how long he waits; 0: for ever */
     /* answer */
-    int error; /* 0: durable. -ENOSPC -> 452 4.3.1, other -> 451 4.3.0; -ESTALE (dsn_for only): the
+    int error; /* 0: durable; else the disk's own errno. -ETIMEDOUT: patience is over; the message
+                  is withdrawn, even if its record becomes durable yet. -ESTALE (dsn_for only): the
                   failures have been told meanwhile or more have come: drop this report, a new
                   OUT_DSN follows if one is due */
 };
@@ -233,7 +236,14 @@ struct queue_site_row {
     bool dead;
     int64_t next_probe_ms; /* from now; -1: none */
 };
+/* What the disk does not let the spooler do. */
+struct spooler_disk {
+    char error[200];   /* why records cannot be written and deliveries wait; "": they can */
+    struct wall since; /* with error */
+    const char *full;  /* why there is no room for new mail, static text; NULL: there is */
+};
 struct queue_totals {
+    struct spooler_disk disk;
     uint64_t messages, recipients, ready, waiting, held, active, live_bytes, disk_bytes, segments;
     struct wall oldest;      /* 0 = empty queue */
     uint64_t age_buckets[6]; /* younger than 1 min, 10 min, 1 h, 6 h, 1 d; older */
@@ -314,5 +324,6 @@ const struct port *spooler_port(struct spooler *s);
 int spooler_start(struct spooler *s);
 /* Stops the thread after a last flush; then frees. */
 void spooler_free(struct spooler *s);
-/* From any thread: may new mail be taken? 0, or -ENOSPC below min-free. Cheap (an atomic). */
+/* From any thread: may new mail be taken? 0, or why not (-ENOSPC: the disk is full; else what
+ * writing failed with). Cheap (an atomic). */
 int spooler_accepting(const struct spooler *s);

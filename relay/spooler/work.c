@@ -280,21 +280,36 @@ void work_conn_gone(struct core *c, uint64_t conn)
  * -------------------------------------------------------------------------------------- */
 
 /* The job has not left us: its connection was not opened, or stays idle. */
+static void leave_conn(struct core *c, const struct out_work *w)
+{
+    if (w->open)
+        sched_conn_gone(c->sched, w->conn, c->mono);
+    else
+        sched_conn_ready(c->sched, w->conn, c->mono);
+}
+
+/* A fault of ours is no attempt; what is proven damaged goes back to its sender. */
 static void job_unreadable(struct core *c, struct job *j, const struct out_work *w, int error)
 {
     bool lost = error == -EBADMSG || error == -ENOENT;
     struct verdict v = verdict_of_fault(lost ? FAULT_BODY_LOST : FAULT_LOCAL, PHASE_NONE,
                                         SLICE_LIT("the message could not be read"));
     struct outcome_facts facts = {.site = buf_slice(&w->site),
-                                  .destination = buf_slice(&w->destination)};
+                                  .destination = buf_slice(&w->destination),
+                                  .no_attempt = !lost};
     struct message *m = job_end(c, j);
     apply_to_job(c, m, j, &v, &facts);
     verdict_done(&v);
     free(j);
-    if (w->open)
-        sched_conn_gone(c->sched, w->conn, c->mono);
-    else
-        sched_conn_ready(c->sched, w->conn, c->mono);
+    leave_conn(c, w);
+}
+
+/* The disk failed while the content was read: the attempt does not begin. */
+static void job_put_back(struct core *c, struct job *j, const struct out_work *w)
+{
+    add_again(c, job_end(c, j), j);
+    free(j);
+    leave_conn(c, w);
 }
 
 void work_read_done(struct core *c, struct core_read *r)
@@ -306,6 +321,10 @@ void work_read_done(struct core *c, struct core_read *r)
         return;
     if (r->error < 0) {
         job_unreadable(c, j, r->work, r->error);
+        return;
+    }
+    if (trouble_is(c)) {
+        job_put_back(c, j, r->work);
         return;
     }
     struct out_work *w = TAKE_PTR(r->work);

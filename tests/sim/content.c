@@ -38,11 +38,13 @@ int content_write(struct sim *s, const struct sim_message *m)
     fake_disk_fail_at(s->disk, 0, 0);
     if (fake_disk_is_cut(s->disk))
         sim_after(s, 0, T_DIE, NULL);
-    if (rc >= 0 && sim_chance(s, 4)) { /* its client has gone */
+    bool gone = rc >= 0 && sim_chance(s, 4); /* its client */
+    if (rc < 0 || gone) {
         spool_body_forget(s->spool, m->id);
         sim_after(s, 0, T_CORE, NULL);
-        return -ECANCELED;
     }
+    if (gone)
+        return -ECANCELED;
     sim_say(s, "message %u: %zu bytes in a file: %d", m->number, m->content.n, rc);
     return rc;
 }

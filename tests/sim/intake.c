@@ -28,7 +28,7 @@ static void answer_stored(struct sim *s, struct link *l, const struct sim_messag
     queue_id_write(m->id, id);
     buf_addf(&text, "Ok: queued as %s", id);
     struct smtp_reply reply = {.code = 250, .enhanced = {2, 0, 0}, .text = buf_slice(&text)};
-    if (error == -ENOSPC)
+    if (error == -ENOSPC || error == -EDQUOT)
         reply = SMTP_REPLY(452, 4, 3, 1, "no room");
     else if (error < 0)
         reply = SMTP_REPLY(451, 4, 3, 0, "not stored");
@@ -56,6 +56,8 @@ void link_store(struct sim *s, struct link *l, struct sim_message *m, uint64_t d
         sub->rcpts[i].address = slice_str(m->rcpts[i]);
     sub->q.id = m->id;
     sub->q.dsn_serial = m->serial;
+    sub->q.asked = sim_mono(s);
+    sub->q.patience_ms = l ? SIM_PATIENCE_MS : 0;
     sub->q.envelope = (struct envelope){.sender = slice_str(m->sender),
                                         .user = slice_str(m->dsn ? "" : sub->user),
                                         .message_id = slice_str(sub->message_id),
@@ -77,7 +79,11 @@ void link_stored(struct sim *s, struct spooler_store *q)
     if (!s->dying) {
         sim_say(s, "message %u (%u recipients) stored: %d", m->number, m->n_rcpts, q->error);
         m->answered = q->error == 0;
-        s->doubtful_files += m->in_file && q->error == -EIO;
+        m->withdrawn = q->error == -ETIMEDOUT;
+        s->doubtful_files += m->in_file && q->error < 0 && (s->batch_failed || m->withdrawn);
+        if (q->patience_ms && sim_mono(s).ms - q->asked.ms > SIM_PATIENCE_MS + 1)
+            sim_fail(s, "message %u was answered after %lld ms", m->number,
+                     (long long)(sim_mono(s).ms - q->asked.ms));
         if (q->error == -ESTALE && !m->dsn)
             sim_fail(s, "message %u was called stale", m->number);
     }

@@ -114,6 +114,9 @@ static void check_recipient(struct sim *s, const struct sim_message *m, unsigned
     if (m->arrived[r] > 1 + m->in_doubt[r])
         sim_fail(s, "message %u recipient %u arrived %u times, %u attempts in doubt", m->number, r,
                  m->arrived[r], m->in_doubt[r]);
+    if (m->withdrawn && m->arrived[r] && !s->crashes)
+        sim_fail(s, "message %u recipient %u arrived, and its author had been told 451", m->number,
+                 r);
     bool failed = f.last == EVENT_BOUNCED || f.last == EVENT_EXPIRED;
     if (failed && m->sender[0] && reports_on(s, m->id, r) != 1)
         sim_fail(s, "message %u recipient %u failed and its author heard it %u times", m->number, r,

@@ -48,9 +48,22 @@ void operator_release_all(struct sim *s)
 void operator_disk_full(struct sim *s, bool full)
 {
     s->full = full;
-    core_set_full(s->core, full);
+    core_set_full(s->core, full ? "no room" : NULL);
     if (full)
         sim_after(s, some(s, 600 * SECOND), T_ROOM, NULL);
+}
+
+/* For minutes, whatever is written. Body files may stay then until the next start. */
+void operator_disk_fails(struct sim *s, bool fails)
+{
+    static const int errors[] = {-EIO, -ENOSPC, -EDQUOT, -EROFS, -EMFILE};
+    int error = errors[sim_below(s, sizeof errors / sizeof *errors)];
+    fake_disk_fail_from(s->disk, fails ? fake_disk_steps(s->disk) + 1 : 0, error);
+    sim_say(s, fails ? "the disk fails: %d" : "the disk works again", error);
+    if (!fails)
+        return;
+    s->doubtful_files = SIM_MESSAGES_MAX;
+    sim_after(s, some(s, 600 * SECOND), T_MENDED, NULL);
 }
 
 void operator_acts(struct sim *s)

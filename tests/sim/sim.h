@@ -19,13 +19,19 @@
 #include "tests/sim/fake_disk.h"
 #include <stdio.h>
 
-enum { SIM_RCPTS_MAX = 4, SIM_MESSAGES_MAX = 2000, SIM_SITES = 5, SIM_PAUSE_MAX_S = 7200 };
+enum {
+    SIM_RCPTS_MAX = 4,
+    SIM_MESSAGES_MAX = 2000,
+    SIM_SITES = 5,
+    SIM_PAUSE_MAX_S = 7200,
+    SIM_PATIENCE_MS = 30000
+};
 
 /* A message as its author knows it, and what became of it as seen from outside. */
 struct sim_message {
     unsigned number;
-    uint64_t id; /* 0: never came to a commit */
-    bool dsn, answered;
+    uint64_t id;                   /* 0: never came to a commit */
+    bool dsn, answered, withdrawn; /* withdrawn: its author was told 451, too late to be true */
     char sender[64];
     unsigned n_rcpts;
     char rcpts[SIM_RCPTS_MAX][64];
@@ -55,6 +61,8 @@ enum timer_kind {
     T_CLOCK,
     T_OPERATOR,
     T_ROOM,
+    T_FAULT,
+    T_MENDED,
     T_LOOK
 };
 struct timer {
@@ -88,7 +96,8 @@ struct sim {
     size_t doubtful_files; /* of failed batches or failed removals: they may stay until the next
                               segment */
     bool full;
-    bool dying; /* the power is gone: what the old process still does counts for nothing */
+    bool batch_failed; /* the last one: nothing can be marked as delivered */
+    bool dying;        /* the power is gone: what the old process still does counts for nothing */
     struct link *links;
     uint64_t last_id;
     struct sim_message messages[SIM_MESSAGES_MAX];
@@ -128,6 +137,7 @@ void contents_drop_all(struct sim *s);
 void operator_plans(struct sim *s);
 void operator_acts(struct sim *s);
 void operator_disk_full(struct sim *s, bool full);
+void operator_disk_fails(struct sim *s, bool fails);
 void operator_sets_clock(struct sim *s);
 void operator_release_all(struct sim *s);
 

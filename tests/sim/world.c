@@ -118,11 +118,19 @@ static void mark_in_flight(struct sim *s, const struct out_work *w)
         m->sent[w->rcpts[i]]++;
 }
 
+static int64_t sync_time(struct sim *s)
+{
+    bool stuck = sim_chance(s, 1), slow = sim_chance(s, 5);
+    return (int64_t)sim_below(s, (uint64_t)(stuck ? 90 * SECOND : slow ? 2 * SECOND : 20 * MS));
+}
+
 static void act(struct sim *s, const struct core_action *a)
 {
     bool slow;
     switch (a->act) {
     case CORE_SEND:
+        if (a->msg->type == OUT_WORK && s->batch_failed)
+            sim_fail(s, "an attempt begins that could not be marked");
         if (a->msg->type == OUT_WORK)
             mark_in_flight(s, (struct out_work *)(void *)a->msg);
         slow = a->msg->type == OUT_DSN && sim_chance(s, 25);
@@ -138,8 +146,7 @@ static void act(struct sim *s, const struct core_action *a)
             spooler_request_free(a->msg);
         break;
     case CORE_BATCH:
-        sim_after(s, (int64_t)sim_below(s, (uint64_t)(sim_chance(s, 5) ? 2 * SECOND : 20 * MS)),
-                  T_COMMIT, a->batch);
+        sim_after(s, sync_time(s), T_COMMIT, a->batch);
         break;
     case CORE_READ:
         sim_after(s, (int64_t)sim_below(s, (uint64_t)(10 * MS)), T_READ, a->read);
@@ -206,7 +213,8 @@ static void power_on(struct sim *s)
                              .seed = rng_next(&s->rng)};
     s->core = core_new(s->spool, &conf, sim_wall(s), sim_mono(s));
     core_set_events(s->core, on_event, s);
-    core_set_full(s->core, s->full);
+    core_set_full(s->core, s->full ? "no room" : NULL);
+    s->batch_failed = false;
     s->bodies = bodies_new(fake_disk_ops(s->disk));
     s->doubtful_files = 0;
     s->last_id = spool_last_id(s->spool);
@@ -222,7 +230,8 @@ static void drop_timers(struct sim *s)
         struct timer *t = HEAP_ITEM(&s->timers.entries[i], struct timer, heap_index);
         bool outlives = t->kind == T_SUBMIT || t->kind == T_CRASH || t->kind == T_KEPT ||
                         t->kind == T_CORE || t->kind == T_CLOCK || t->kind == T_OPERATOR ||
-                        t->kind == T_LOOK || t->kind == T_ROOM;
+                        t->kind == T_LOOK || t->kind == T_ROOM || t->kind == T_FAULT ||
+                        t->kind == T_MENDED;
         if (outlives || t->kind == T_LINK) {
             i++;
             continue;
@@ -325,7 +334,8 @@ static void commit(struct sim *s, struct spool_batch *b)
         return;
     }
     core_time(s->core, sim_wall(s), sim_mono(s));
-    if (core_batch_done(s->core, b, &e) < 0)
+    s->batch_failed = core_batch_done(s->core, b, &e) < 0;
+    if (s->batch_failed)
         sim_say(s, "disk: %s", e.text);
     sim_pump(s);
 }
@@ -429,6 +439,12 @@ static void fire(struct sim *s, enum timer_kind kind, void *p)
     case T_ROOM:
         operator_disk_full(s, false);
         break;
+    case T_FAULT:
+        operator_disk_fails(s, true);
+        break;
+    case T_MENDED:
+        operator_disk_fails(s, false);
+        break;
     case T_LOOK:
         law_not_stuck(s);
         break;
@@ -499,6 +515,9 @@ bool sim_run(uint64_t seed, bool verbose)
                   NULL);
     }
     operator_plans(s);
+    for (uint64_t n = sim_chance(s, 30) ? 1 + sim_below(s, 3) : 0; n > 0; n--)
+        sim_after(s, (int64_t)sim_below(s, (uint64_t)(sim_chance(s, 70) ? 90 * SECOND : HOUR)),
+                  T_FAULT, NULL);
     run(s);
     if (!s->failed)
         law_check(s);

@@ -87,14 +87,20 @@ static void test_status(void **state)
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         assert_true(number(a.last, keys[i]) >= 0);
     assert_true(json_is_false(json_object_get(a.last, "accepting")));
-    assert_int_equal(json_array_size(json_object_get(a.last, "warnings")),
-                     2); /* the disk, the dead site */
+    const json_t *warnings = json_object_get(a.last, "warnings");
+    assert_int_equal(json_array_size(warnings), 3); /* the disk twice, the dead site */
+    assert_string_equal(json_string_value(json_array_get(warnings, 0)),
+                        "spool cannot be written: syncing the spool failed: Disk quota since "
+                        "2027-01-15T08:00:00.000000Z; deliveries wait");
+    assert_string_equal(json_string_value(json_array_get(warnings, 1)),
+                        "less room than spool.min-free: new mail is answered 452");
     answer_done(&a);
     say(f, "{\"id\":2,\"verb\":\"queue.summary\",\"args\":{}}");
     a = hear(f);
     assert_int_equal(a.rows, 1);
     assert_non_null(json_object_get(a.last, "age"));
     assert_non_null(json_object_get(a.last, "errors"));
+    assert_int_equal(json_array_size(json_object_get(a.last, "warnings")), 0);
     answer_done(&a);
     fclose(f);
 }

@@ -88,7 +88,7 @@ static inline void change_page(struct spooler *s, struct spooler_admin *a)
     a->next = a->after < 4 ? a->after + 1 : 0; /* five pages */
 }
 
-static inline void site_page(struct spooler_admin *a)
+static inline void site_page(const struct spooler *s, struct spooler_admin *a)
 {
     a->sites = calloc(1, sizeof *a->sites);
     a->n_sites = 1;
@@ -97,6 +97,10 @@ static inline void site_page(struct spooler_admin *a)
                                           .dead = true,
                                           .next_probe_ms = 5000};
     a->totals.messages = MESSAGES;
+    if (atomic_load(&s->full))
+        a->totals.disk = (struct spooler_disk){.error = "syncing the spool failed: Disk quota",
+                                               .since = {1800000000 * WALL_SECOND},
+                                               .full = "less room than spool.min-free"};
 }
 
 static inline void answer_admin(struct spooler *s, struct spooler_admin *a)
@@ -109,7 +113,7 @@ static inline void answer_admin(struct spooler *s, struct spooler_admin *a)
         break;
     case ADMIN_STATUS:
     case ADMIN_QUEUE:
-        site_page(a);
+        site_page(s, a);
         break;
     case ADMIN_RETRY:
     case ADMIN_REMOVE:

@@ -204,7 +204,7 @@ static void a_full_disk_refuses_new_mail_only(void **state)
 {
     struct world *w = *state;
     store(w, "a@x.test", 1, 0, 0);
-    core_set_full(w->core, true);
+    core_set_full(w->core, "no room");
     struct out_work *job = job_of(w);
     store(w, "a@x.test", 1, 0, 0);
     pump(w);
@@ -215,7 +215,7 @@ static void a_full_disk_refuses_new_mail_only(void **state)
     pump(w);
     assert_int_equal(w->events[w->n_events - 1], EVENT_DELIVERED);
     forget(w);
-    core_set_full(w->core, false);
+    core_set_full(w->core, NULL);
     store(w, "a@x.test", 1, 0, 0);
     pump(w);
     a = seen(w, CORE_ANSWER, SPOOLER_STORE);

@@ -61,7 +61,7 @@ static void refused_content_is_removed(void **state)
     store_large(&w, 4711); /* a report that nobody waits for */
     assert_int_equal(w.answer, -ESTALE);
     assert_int_equal(fake_disk_count(w.disk, "body"), 1);
-    core_set_full(w.core, true);
+    core_set_full(w.core, "no room");
     store_large(&w, 0);
     assert_int_equal(w.answer, -ENOSPC);
     assert_int_equal(fake_disk_count(w.disk, "body"), 1);

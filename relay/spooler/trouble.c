@@ -1,0 +1,80 @@
+/*
+ * The disk in trouble. After a batch that failed, done-marks wait to be written again; what was
+ * delivered now could not be marked and would be delivered again after a crash. So no attempt
+ * begins until a batch has ended well, and new mail is refused with the disk's own error. A batch
+ * that is out for too long counts the same. What is with connections ends as it does.
+ */
+#include "relay/base/must.h"
+#include "relay/spooler/core_int.h"
+#include <stdio.h>
+#include <string.h>
+
+void trouble_batch_taken(struct core *c)
+{
+    c->disk.taken = c->mono;
+    c->disk.taken_wall = c->now;
+}
+
+static void begin(struct core *c, int error, const char *what)
+{
+    char reason[100];
+    if (c->disk.failures == 0)
+        c->disk.since = c->now;
+    c->disk.error = error;
+    snprintf(c->disk.text, sizeof c->disk.text, "%.90s: %s", what,
+             strerror_r(-error, reason, sizeof reason));
+}
+
+void trouble_batch_done(struct core *c, int rc, const struct err *e)
+{
+    if (rc >= 0) {
+        c->disk.failures = 0;
+        return;
+    }
+    begin(c, rc, e->text);
+    c->disk.failures++;
+    /* The first failure is tried again at once, in a fresh segment; a disk that keeps failing is
+     * not beaten. */
+    if (c->disk.failures > 1)
+        c->batch_not_before = mono_add(c->mono, CORE_WRITE_AGAIN_MS);
+    /* An empty record, so that the end of the trouble is noticed when nothing else waits. */
+    if (spool_durable(c->spool) >= c->last_number)
+        c->last_number = spool_note(c->spool, c->now, NULL, 0);
+    if (c->disk.failures == 1)
+        c->disk.notes = 0;
+}
+
+static bool is_stuck(const struct core *c)
+{
+    return c->batch_out && mono_reached(mono_add(c->disk.taken, CORE_STUCK_MS), c->mono);
+}
+
+bool trouble_is(const struct core *c)
+{
+    return c->disk.failures > 0 || is_stuck(c);
+}
+
+/* Notes (refusals above all) are wanted, but not without end in memory. */
+bool trouble_takes_note(struct core *c)
+{
+    return !trouble_is(c) || c->disk.notes++ < CORE_TROUBLE_NOTES_MAX;
+}
+
+int core_accepting(const struct core *c)
+{
+    if (c->disk.failures > 1)
+        return c->disk.error;
+    return c->full ? -ENOSPC : 0;
+}
+
+void core_disk(const struct core *c, struct spooler_disk *ret)
+{
+    *ret = (struct spooler_disk){.full = c->full};
+    if (c->disk.failures > 0) {
+        ret->since = c->disk.since;
+        snprintf(ret->error, sizeof ret->error, "%s", c->disk.text);
+    } else if (is_stuck(c)) {
+        ret->since = c->disk.taken_wall;
+        snprintf(ret->error, sizeof ret->error, "the disk does not answer");
+    }
+}

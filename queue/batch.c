@@ -2,6 +2,7 @@
  * owner draws the conclusions. */
 #include "queue/spool_private.h"
 #include "relay/base/must.h"
+#include <errno.h>
 #include <stdlib.h>
 #include <utlist.h>
 
@@ -44,7 +45,8 @@ static struct chunk *chunk_for(struct spool *s, struct spool_batch *b, uint64_t 
     if (b->n_chunks == BATCH_CHUNKS)
         return NULL;
     struct chunk next = {.seq_before = s->next_seq, .header = {.salt = s->salt}};
-    if (!c && s->tail &&
+    /* One larger than usual has been made for one record: it is not to stay because of others. */
+    if (!c && s->tail && s->tail->size <= s->segment_bytes &&
         segment_sector_up(segment_sector_up(s->tail->end) + size) <= s->tail->size) {
         next.segment = s->tail;
         next.offset = segment_sector_up(s->tail->end);
@@ -152,6 +154,7 @@ static void message_stored(struct spool *s, struct pending *p)
     s->copies_bytes -= p->copy ? size : 0;
     h->copying = false;
     m->durable = true;
+    m->place.lost = get_u32(p->head + RECORD_FLAGS_AT) & MESSAGE_BODY_LOST;
     if (!m->place.in_file) {
         m->place.segment = p->home->number;
         m->place.offset = p->offset + RECORD_HEADER_SIZE + p->head_n;
@@ -227,6 +230,12 @@ static void message_failed(struct spool *s, struct pending *p, struct pending_li
     fold_remove(&s->fold, h);
 }
 
+/* Not when it only had no room, or was made read-only. */
+static bool is_bad_disk(int error)
+{
+    return error != -ENOSPC && error != -EDQUOT && error != -EROFS;
+}
+
 /* What was not written waits again, before everything younger; the segment is left where it was
  * durable. */
 static void chunks_failed(struct spool *s, struct spool_batch *b,
@@ -246,6 +255,8 @@ static void chunks_failed(struct spool *s, struct spool_batch *b,
     /* When the making of a segment failed, nothing was done to the open one: small records may
      * still find room there. */
     if (s->tail && !b->chunks[b->n_done].make) {
+        s->tail->evacuate = is_bad_disk(b->error);
+        s->evacuating = s->evacuating || s->tail->evacuate;
         close_fd(s, s->tail);
         s->tail = NULL;
     }
@@ -269,6 +280,7 @@ static void housekeeping_done(struct spool *s, struct spool_batch *b)
         struct segment *g = b->frees[i];
         DL_DELETE(s->retired, g);
         s->disk_bytes -= g->size;
+        s->retired_bytes -= g->size;
         free(g);
     }
     for (size_t i = 0; i < b->n_unlinks; i++) /* later: not at once, again and again */

@@ -135,6 +135,26 @@ static void make_spare(struct spool_batch *b)
     b->spare_bytes = b->segment_bytes;
 }
 
+/* The file of a freed segment as a spare: of the usual size, whatever was written behind its log.
+ */
+static void recycle_file(struct spool_batch *b, const struct segment *g, const char *name)
+{
+    const struct file_ops *fs = b->fs;
+    int rc = 0;
+    if (g->size > b->segment_bytes) {
+        int fd = fs->open(fs->ctx, name, O_RDWR, 0);
+        rc = fd < 0 ? fd : fs->truncate(fs->ctx, fd, b->segment_bytes);
+        if (fd >= 0)
+            fs->close(fs->ctx, fd);
+    }
+    if (rc < 0) {
+        fs->unlink(fs->ctx, name);
+        return;
+    }
+    b->spare = g->number;
+    b->spare_bytes = b->segment_bytes;
+}
+
 /* Strictly from the oldest end: the next name goes only when this one is gone for good. */
 static void free_segments(struct spool_batch *b)
 {
@@ -150,10 +170,8 @@ static void free_segments(struct spool_batch *b)
             return;
         if (fs->fsync_dir(fs->ctx, ".") < 0)
             return;
-        if (recycle && rc >= 0) {
-            b->spare = g->number;
-            b->spare_bytes = g->size;
-        }
+        if (recycle && rc >= 0)
+            recycle_file(b, g, to);
     }
 }
 

@@ -1,38 +1,22 @@
 /* Giving disk space back: the oldest segment's live messages are copied forward, then it is freed.
- * The records are read by a helper; the owner appends the copies of those that still live. */
+ * The owner's part; a helper reads the records (compact_read.c). */
+#include "queue/compact.h"
 #include "queue/crc32c.h"
-#include "queue/task.h"
+#include "queue/id.h"
+#include "queue/replay.h"
 #include "relay/base/defer.h"
 #include "relay/base/must.h"
-#include <errno.h>
-#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <utlist.h>
 
-enum { STEP_MESSAGES = 32 };
 /* Copies on their way to the disk: a store that comes now waits for them, so they are in proportion
  * to what was stored last. */
 #define COPIES_BYTES_MIN (128u * 1024)
 #define COPIES_BYTES_MAX (1024u * 1024)
-
-/* A record to be copied: where it lies, and what the helper found there. */
-struct copy_item {
-    uint64_t id, at;
-    uint32_t n;
-    uint8_t *bytes;
-    struct message_record record; /* borrows from bytes */
-    struct body *body;
-};
-
-struct copy_task {
-    struct spool_task task;
-    const struct file_ops *fs;
-    uint32_t salt;
-    struct segment *segment; /* pinned */
-    struct copy_item items[STEP_MESSAGES];
-    size_t n, n_read;
-    int error;
-};
+/* So many messages are looked at for one that may be copied; the others have records on their way
+ * and are soon settled. */
+enum { LOOK_MAX = 256, EIO_TRIES = 5 };
 
 /* --- owner: what to copy
  * --------------------------------------------------------------------------------------------- */
@@ -44,18 +28,48 @@ void spool_retire(struct spool *s)
                             g->pins == 0 && !g->keep && g->max_seq <= s->kept_seq;) {
         DL_DELETE(s->segments, g);
         DL_APPEND(s->retired, g);
+        s->retired_bytes += g->size;
     }
 }
 
-static bool wants_space(const struct spool *s)
+/* More than twice what lives, and two segments? What goes with the next batch is gone already. */
+static bool wants_space(struct spool *s)
 {
-    return s->disk_bytes + s->spare_bytes > 2 * s->fold.live_bytes + 2 * s->segment_bytes;
+    uint64_t disk = s->disk_bytes - s->retired_bytes + s->spare_bytes;
+    if (disk <= 2 * s->fold.live_bytes + 2 * s->segment_bytes) {
+        s->round.end = 0;
+        return false;
+    }
+    if (s->segments->number <= s->round.end)
+        return true;
+    /* All that was there has been copied once, and it has not helped: records so large that they
+     * leave half of each segment empty. Not again before something has changed. */
+    if (s->round.end && disk >= s->round.disk && disk < s->round.disk + s->segment_bytes &&
+        s->fold.live_bytes + s->segment_bytes / 2 > s->round.live)
+        return false;
+    s->round.end = s->segments->prev->number; /* utlist: the head's prev is the last */
+    s->round.disk = disk;
+    s->round.live = s->fold.live_bytes;
+    return true;
+}
+
+/* A segment left by a failed write, whose disk is not to be trusted with what was durable. */
+static struct segment *segment_to_evacuate(struct spool *s)
+{
+    for (struct segment *g = s->evacuating ? s->segments : NULL; g; g = g->next)
+        if (g->evacuate && g->homes)
+            return g;
+    s->evacuating = false;
+    return NULL;
 }
 
 /* The segment whose messages are to be copied now, or NULL. */
-static struct segment *segment_to_copy(const struct spool *s)
+static struct segment *segment_to_copy(struct spool *s)
 {
-    struct segment *g = s->segments;
+    struct segment *g = segment_to_evacuate(s);
+    if (g)
+        return g;
+    g = s->segments;
     if (!g || g == s->tail || !g->next || g->keep || g->max_seq > s->kept_seq || !wants_space(s))
         return NULL;
     return g;
@@ -71,9 +85,10 @@ static bool may_copy(const struct spool *s, const struct held *h)
 /* The next message of g behind `h` (NULL: from the first) that may be copied. */
 static struct held *next_to_copy(const struct spool *s, const struct segment *g, struct held *h)
 {
+    unsigned looks = 0;
     h = h ? h->next : g->homes;
     while (h && !may_copy(s, h))
-        h = h->next;
+        h = ++looks < LOOK_MAX ? h->next : NULL;
     return h;
 }
 
@@ -96,52 +111,14 @@ struct spool_task *copy_take(struct spool *s)
     t->fs = s->fs;
     t->salt = s->salt;
     t->segment = g;
+    t->last_try = g->eio_tries >= EIO_TRIES;
     g->pins++;
-    for (; h && t->n < STEP_MESSAGES && bytes < room; h = next_to_copy(s, g, h)) {
+    for (; h && t->n < COPY_STEP_MESSAGES && bytes < room; h = next_to_copy(s, g, h)) {
         t->items[t->n++] =
             (struct copy_item){.id = h->message.id, .at = h->record_at, .n = h->record_bytes};
         bytes += h->record_bytes;
     }
     return &t->task;
-}
-
-/* --- helper
- * ---------------------------------------------------------------------------------------------- */
-
-/* The record is the one that the index means. */
-static bool item_check(const struct copy_task *t, struct copy_item *it, struct record_header *ret)
-{
-    const uint8_t *head = it->bytes + RECORD_HEADER_SIZE;
-    return record_header_read(it->bytes, t->salt, ret) && ret->type == RECORD_MESSAGE &&
-           ret->segment == t->segment->number && record_size(ret->length) == it->n &&
-           crc32c(t->salt, head, ret->head) == ret->head_crc &&
-           message_record_read(slice_of(head, ret->head), &it->record) && it->record.id == it->id;
-}
-
-/* The body goes with the sum it had: if it was damaged, the copy is damaged too, and reading it
- * says so. */
-static int item_read(const struct copy_task *t, struct copy_item *it)
-{
-    it->bytes = malloc(it->n);
-    MUST(it->bytes);
-    int rc = spool_segment_pread(t->fs, t->segment->number, it->at, it->n, it->bytes);
-    struct record_header h;
-    if (rc < 0 || !item_check(t, it, &h))
-        return rc < 0 ? rc : -EBADMSG;
-    if (h.length > h.head) {
-        it->body = body_new(h.length - h.head);
-        memcpy(it->body->bytes, it->bytes + RECORD_HEADER_SIZE + h.head, it->body->n);
-    }
-    return 0;
-}
-
-void copy_run(struct spool_task *task)
-{
-    struct copy_task *t = (struct copy_task *)(void *)task;
-    while (t->n_read < t->n && t->error >= 0) {
-        t->error = item_read(t, &t->items[t->n_read]);
-        t->n_read += t->error >= 0;
-    }
 }
 
 /* --- owner: the copies
@@ -175,25 +152,89 @@ static void write_states(struct buf *out, const struct message *m)
     }
 }
 
-/* What SMTP said is copied byte by byte, what became of it comes from the index. */
-static void append_copy(struct spool *s, struct held *h, struct copy_item *it)
+/* The head of a copy in s->encode: what became of the message comes from the index. */
+static void encode_copy(struct spool *s, const struct message *m, const struct message_record *r)
 {
     struct buf states = BUF_MAX(ENCODE_MAX);
-    write_states(&states, &h->message);
+    write_states(&states, m);
     MUST(!states.overflow);
-    it->record.flags |= MESSAGE_IS_COPY;
     buf_reset(&s->encode);
-    message_record_write(&s->encode, &it->record);
-    buf_add_prefixed(&s->encode, it->record.envelope);
+    message_record_write(&s->encode, r);
+    buf_add_prefixed(&s->encode, r->envelope);
     buf_add_prefixed(&s->encode, buf_slice(&states));
     buf_done(&states);
+}
+
+static void append_copy(struct spool *s, struct held *h, struct body *body)
+{
     struct pending *p = spool_append(s, RECORD_MESSAGE, s->encode.n, 0);
     p->copy = true;
-    p->body = TAKE_PTR(it->body);
+    p->body = body;
     p->held = h;
     h->last_append = p->number;
     h->copying = true;
-    s->copies_bytes += record_size(p->head_n + (p->body ? p->body->n : 0));
+    s->copies_bytes += record_size(p->head_n + (body ? body->n : 0));
+}
+
+/* What SMTP said is copied byte by byte. */
+static void copy_good(struct spool *s, struct held *h, struct copy_item *it)
+{
+    it->record.flags |= MESSAGE_IS_COPY;
+    encode_copy(s, &h->message, &it->record);
+    append_copy(s, h, TAKE_PTR(it->body));
+}
+
+static void write_envelope(struct buf *out, const struct message *m)
+{
+    struct envelope e = m->envelope;
+    struct envelope_rcpt *rcpts = must_alloc(m->n_rcpts * sizeof *rcpts);
+    for (uint32_t i = 0; i < m->n_rcpts; i++)
+        rcpts[i] = (struct envelope_rcpt){m->rcpts[i].address, m->rcpts[i].orcpt};
+    e.rcpts = rcpts;
+    e.n_rcpts = m->n_rcpts;
+    envelope_write(out, &e);
+    free(rcpts);
+}
+
+/* Content that is not in a file and not in memory any more is gone: its sender will hear of it. */
+static uint8_t flags_from_memory(const struct message *m)
+{
+    uint8_t flags = MESSAGE_IS_COPY;
+    if (m->place.in_file)
+        flags |= MESSAGE_BODY_IN_FILE;
+    else if (!m->body && m->place.n > 0)
+        flags |= MESSAGE_BODY_LOST;
+    return flags;
+}
+
+/* Its record cannot be read any more: the message is written again as memory has it. */
+static void copy_from_memory(struct spool *s, struct held *h)
+{
+    struct message *m = &h->message;
+    struct buf envelope = BUF_MAX(ENCODE_MAX);
+    write_envelope(&envelope, m);
+    MUST(!envelope.overflow);
+    struct message_record r = {.flags = flags_from_memory(m),
+                               .body_crc = m->body ? crc32c(0, m->body->bytes, m->body->n) : 0,
+                               .id = m->id,
+                               .queued = m->queued,
+                               .expires = m->expires,
+                               .body_bytes = m->place.n,
+                               .envelope = buf_slice(&envelope)};
+    encode_copy(s, m, &r);
+    buf_done(&envelope);
+    append_copy(s, h, m->body ? body_ref(m->body) : NULL);
+}
+
+static void say_damage(struct spool *s, const struct copy_task *t, const struct copy_item *it)
+{
+    char id[QUEUE_ID_SIZE], what[100], line[REPLAY_LINE_SIZE];
+    queue_id_write(it->id, id);
+    snprintf(what, sizeof what, "%s of message %s",
+             it->found == COPY_LOST ? "damaged record" : "damaged body", id);
+    replay_line(line, t->segment, it->at, it->at + it->n, what);
+    if (s->say)
+        s->say(s->say_ctx, line);
 }
 
 /* The message as it is now, when its record is still the one that was read. */
@@ -205,18 +246,35 @@ static struct held *still_there(struct spool *s, const struct copy_task *t,
     return h && h->home == t->segment && h->record_at == it->at && may_copy(s, h) ? h : NULL;
 }
 
+/* False: trouble. */
+static bool item_end(struct spool *s, struct copy_task *t, struct copy_item *it)
+{
+    if (it->found < COPY_GOOD)
+        return false;
+    if (it->found != COPY_GOOD)
+        say_damage(s, t, it);
+    struct held *h = still_there(s, t, it);
+    if (h && it->found == COPY_LOST)
+        copy_from_memory(s, h);
+    else if (h)
+        copy_good(s, h, it);
+    return true;
+}
+
 bool copy_end(struct spool *s, struct spool_task *task)
 {
     struct copy_task *t = (struct copy_task *)(void *)task;
+    bool ok = true, unreadable = false;
     for (size_t i = 0; i < t->n; i++) {
-        struct held *h = i < t->n_read ? still_there(s, t, &t->items[i]) : NULL;
-        if (h)
-            append_copy(s, h, &t->items[i]);
-        body_unref(t->items[i].body);
-        free(t->items[i].bytes);
+        struct copy_item *it = &t->items[i];
+        ok = item_end(s, t, it) && ok;
+        unreadable = unreadable || it->found == COPY_UNREADABLE;
+        body_unref(it->body);
+        free(it->bytes);
     }
+    if (unreadable && t->segment->eio_tries < EIO_TRIES)
+        t->segment->eio_tries++;
     t->segment->pins--;
-    bool more = t->error >= 0;
     free(t);
-    return more;
+    return ok;
 }

@@ -78,6 +78,8 @@ static struct body *body_part(const uint8_t *p, size_t n)
 
 static int read_inline(const struct spool_read *r, struct body **ret)
 {
+    if (r->place.lost)
+        return -EBADMSG;
     struct body *whole = body_new((size_t)r->place.n);
     int rc = spool_segment_pread(r->fs, r->place.segment, r->place.offset, whole->n, whole->bytes);
     if (rc >= 0 && crc32c(0, whole->bytes, whole->n) != r->crc)

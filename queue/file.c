@@ -106,6 +106,12 @@ static int posix_allocate(void *ctx, int fd, uint64_t bytes)
     return (uint64_t)st.st_size >= bytes ? 0 : result(ftruncate(fd, (off_t)bytes));
 }
 
+static int posix_truncate(void *ctx, int fd, uint64_t bytes)
+{
+    (void)ctx;
+    return result(ftruncate(fd, (off_t)bytes));
+}
+
 static int64_t posix_size(void *ctx, int fd)
 {
     (void)ctx;
@@ -191,6 +197,7 @@ struct file_ops *file_posix_new(const char *root, int *ret_errno)
                                .fdatasync = posix_fdatasync,
                                .fsync_dir = posix_fsync_dir,
                                .allocate = posix_allocate,
+                               .truncate = posix_truncate,
                                .size = posix_size,
                                .rename = posix_rename,
                                .unlink = posix_unlink,

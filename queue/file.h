@@ -22,6 +22,7 @@ struct file_ops {
     int (*allocate)(
         void *ctx, int fd,
         uint64_t bytes); /* room for so many bytes; contents undefined where never written */
+    int (*truncate)(void *ctx, int fd, uint64_t bytes); /* makes it shorter */
     int64_t (*size)(void *ctx, int fd);
     int (*rename)(void *ctx, const char *from, const char *to);
     int (*unlink)(void *ctx, const char *path);

@@ -124,7 +124,9 @@ static struct held *held_new(struct fold *f, const struct message_record *r,
     m->queued = r->queued;
     m->expires = r->expires;
     m->n_rcpts = m->n_left = (uint32_t)n_rcpts;
-    m->place = (struct body_place){.in_file = r->flags & MESSAGE_BODY_IN_FILE, .n = r->body_bytes};
+    m->place = (struct body_place){.in_file = r->flags & MESSAGE_BODY_IN_FILE,
+                                   .n = r->body_bytes,
+                                   .lost = r->flags & MESSAGE_BODY_LOST};
     m->spool_private = h;
     h->body_crc = r->body_crc;
     for (size_t i = 0; i < n_rcpts; i++)

@@ -16,6 +16,8 @@ struct segment {
     uint32_t number, pins;       /* pins: reads under way */
     int fd;                      /* open for writing, or -1 */
     bool keep;                   /* has damage that could not be copied to quarantine */
+    bool evacuate;               /* its disk failed: what lives there is to be copied elsewhere */
+    uint8_t eio_tries;           /* how often a copy's source could not be read */
 };
 
 /* A message with the spool's bookkeeping. */

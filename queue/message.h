@@ -70,6 +70,7 @@ struct body_place {
     bool in_file;     /* body file ID.body (large content); else inline in a segment */
     uint32_t segment; /* inline */
     uint64_t offset, n;
+    bool lost; /* its record could not be read when it was to be copied: reading says -EBADMSG */
 };
 
 struct message {

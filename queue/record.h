@@ -12,6 +12,7 @@ enum record_type { RECORD_MESSAGE = 1, RECORD_STATE = 2, RECORD_EVENT = 3, RECOR
 #define RECORD_HEADER_SIZE 40u
 #define RECORD_LENGTH_MAX (256u * 1024 * 1024)
 #define RECORD_BODY_CRC_AT 0u /* in the head of a MESSAGE */
+#define RECORD_FLAGS_AT 4u
 
 struct record_header {
     uint32_t length, head; /* of head and body; of the head */
@@ -31,7 +32,7 @@ void record_header_write(uint8_t p[RECORD_HEADER_SIZE], const struct record_head
 bool record_header_read(const uint8_t p[RECORD_HEADER_SIZE], uint32_t salt,
                         struct record_header *ret);
 
-enum { MESSAGE_BODY_IN_FILE = 1, MESSAGE_IS_COPY = 2 };
+enum { MESSAGE_BODY_IN_FILE = 1, MESSAGE_IS_COPY = 2, MESSAGE_BODY_LOST = 4 };
 
 struct message_record {
     uint32_t body_crc;

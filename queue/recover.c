@@ -15,48 +15,6 @@ enum { COPY_BLOCK = 64 * 1024, CLOSE_TRIES = 8 };
 /* --- damage is set aside
  * ---------------------------------------------------------------------------------------------- */
 
-static int copy_stretch(const struct file_ops *fs, int from_fd, int to_fd, uint64_t from,
-                        uint64_t to)
-{
-    uint8_t *block = must_alloc(COPY_BLOCK);
-    int rc = 0;
-    for (uint64_t at = from; at < to && rc >= 0; at += COPY_BLOCK) {
-        size_t n = to - at < COPY_BLOCK ? (size_t)(to - at) : COPY_BLOCK;
-        ssize_t got = fs->pread(fs->ctx, from_fd, block, n, at);
-        if (got ==
-            -EIO) { /* an unreadable block is quarantined as zeros: there is no more to save */
-            memset(block, 0, n);
-            got = (ssize_t)n;
-        }
-        rc = got < 0 ? (int)got : 0;
-        if (got > 0)
-            rc = (int)fs->pwrite(fs->ctx, to_fd, block, (size_t)got, at - from);
-    }
-    free(block);
-    return rc < 0 ? rc : fs->fdatasync(fs->ctx, to_fd);
-}
-
-/* The same damage found again at the next opening has its copy already. */
-static int quarantine(const struct file_ops *fs, uint32_t segment, uint64_t from, uint64_t to)
-{
-    char seg[SEGMENT_NAME_SIZE], name[2 * SEGMENT_NAME_SIZE];
-    segment_name(seg, "seg", segment);
-    snprintf(name, sizeof name, "quarantine/%s-%08llx", seg, (unsigned long long)from);
-    int to_fd = fs->open(fs->ctx, name, O_RDWR | O_CREAT | O_EXCL, 0600);
-    if (to_fd < 0)
-        return to_fd == -EEXIST ? 0 : to_fd;
-    int from_fd = fs->open(fs->ctx, seg, O_RDONLY, 0);
-    int rc = from_fd < 0 ? from_fd : copy_stretch(fs, from_fd, to_fd, from, to);
-    if (from_fd >= 0)
-        fs->close(fs->ctx, from_fd);
-    fs->close(fs->ctx, to_fd);
-    if (rc >= 0)
-        rc = fs->fsync_dir(fs->ctx, "quarantine");
-    if (rc < 0)
-        fs->unlink(fs->ctx, name);
-    return rc;
-}
-
 static void on_damage(void *ctx, struct segment *g, uint64_t from, uint64_t to, const char *what)
 {
     struct spool *s = ctx;
@@ -64,7 +22,7 @@ static void on_damage(void *ctx, struct segment *g, uint64_t from, uint64_t to, 
     replay_line(line, g, from, to, what);
     if (s->say)
         s->say(s->say_ctx, line);
-    if (to > from && quarantine(s->fs, g->number, from, to) < 0)
+    if (to > from && spool_quarantine(s->fs, g->number, from, to) < 0)
         g->keep = true;
 }
 
@@ -139,7 +97,7 @@ static int replay_all(struct spool *s, const struct log_found *l, struct spool_r
             return err_set(e, rc, "cannot read segment seg-%08x", f->number);
         /* Torn records were promised to nobody; a copy costs little, and a disk may have lied. */
         if (rp.torn_to)
-            quarantine(s->fs, f->number, rp.torn_from, rp.torn_to);
+            spool_quarantine(s->fs, f->number, rp.torn_from, rp.torn_to);
         rp.torn_from = rp.torn_to = 0;
     }
     s->next_record = rp.last_record + 1;
@@ -162,7 +120,7 @@ static void tidy_segments(struct spool *s, const struct log_found *l)
         int64_t size = fd < 0 ? -1 : s->fs->size(s->fs->ctx, fd);
         if (fd >= 0)
             s->fs->close(s->fs->ctx, fd);
-        if (size >= (int64_t)s->segment_bytes) {
+        if (size == (int64_t)s->segment_bytes) {
             s->spare = l->spares[i];
             s->spare_bytes = (uint64_t)size;
         } else {

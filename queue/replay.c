@@ -51,7 +51,7 @@ static bool take_message(struct run *run, const struct record *rec)
     struct message_record r;
     uint64_t inline_bytes = rec->header.length - rec->header.head;
     if (!message_record_read(rec->head, &r) ||
-        inline_bytes != (r.flags & MESSAGE_BODY_IN_FILE ? 0 : r.body_bytes))
+        inline_bytes != (r.flags & (MESSAGE_BODY_IN_FILE | MESSAGE_BODY_LOST) ? 0 : r.body_bytes))
         return false;
     struct held *h = fold_message(f, &r);
     if (!h)

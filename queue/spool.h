@@ -27,7 +27,8 @@ struct spool_options {
     struct slice node;      /* name of this node in events: copied */
     uint64_t seq_after;     /* events are numbered behind this, the delivery log's last, even when
                                the spool is new */
-    /* Opening says each damage that it finds, as spool_verify does; may be NULL. */
+    /* Opening says each damage that it finds, as spool_verify does, and so does spool_task_end;
+     * may be NULL. */
     void (*say)(void *ctx, const char *line);
     void *say_ctx;
 };

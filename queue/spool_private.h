@@ -1,5 +1,5 @@
-/* The inside of struct spool, shared by spool.c, batch.c, recover.c, compact.c and content.c;
- * nobody else includes this. */
+/* The inside of struct spool, shared by the files of the spool (README.md); nobody else includes
+ * this. */
 #pragma once
 #include "queue/fold.h"
 #include "queue/segment.h"
@@ -74,7 +74,7 @@ struct spool {
     int64_t lifetime_s;
     uint64_t segment_bytes;
     char *node;
-    void (*say)(void *ctx, const char *line); /* while opening */
+    void (*say)(void *ctx, const char *line); /* of damage */
     void *say_ctx;
     uint32_t salt;
     uint32_t last_segment;    /* highest number ever tried */
@@ -82,6 +82,7 @@ struct spool {
     struct segment *tail;     /* being written; NULL: the next batch begins a new one */
     struct segment *retired;  /* taken from the list, still to be freed on disk */
     uint64_t disk_bytes;      /* of segments, not of the spare */
+    uint64_t retired_bytes;   /* part of it */
     uint32_t spare;
     uint64_t spare_bytes;
     struct id_list unlinks;  /* body files that go with the next batch */
@@ -93,7 +94,12 @@ struct spool {
     uint64_t next_record, next_seq, durable_seq, kept_seq;
     uint64_t copies_bytes;     /* copies on their way to the log */
     uint64_t last_batch_bytes; /* of what was not a copy in the last batch that had records */
-    bool free_failed;          /* the last batch could not free what is retired */
+    struct {                   /* of compaction through the log */
+        uint32_t end;          /* the newest segment when it began; 0: none */
+        uint64_t disk, live;   /* bytes, when it began */
+    } round;
+    bool evacuating;  /* some segment may be left to evacuate */
+    bool free_failed; /* the last batch could not free what is retired */
     bool task_out;
     bool dirty; /* something was written since opening: close leaves a MARK */
     struct spool_batch *out;
@@ -113,6 +119,8 @@ void spool_retire(struct spool *s);
 void spool_reap(struct spool *s, struct held *h);
 void id_list_add(struct id_list *l, uint64_t id);
 void spool_body_name(char ret[SEGMENT_NAME_SIZE], uint64_t id);
+/* Copies a stretch of a segment to quarantine/, durably. */
+int spool_quarantine(const struct file_ops *fs, uint32_t segment, uint64_t from, uint64_t to);
 struct segment *segment_new(uint32_t number, uint64_t size);
 /* Bytes of a segment by number: 0, -EBADMSG when it is shorter, other negative errno. */
 int spool_segment_pread(const struct file_ops *fs, uint32_t segment, uint64_t offset, size_t n,

@@ -61,6 +61,7 @@ struct spooler {
     struct deadline sync_delay;
     struct commit_job *delayed;
     bool space_asked, full, failing;
+    unsigned damage_said;
     atomic_int accepting; /* core_accepting, for other threads */
 };
 
@@ -342,8 +343,8 @@ int spooler_accepting(const struct spooler *s)
 /* A line each, but not a flood: the number of all is in the report, the rest in "spool check". */
 static void say_damage(void *ctx, const char *line)
 {
-    unsigned *said = ctx;
-    if (++*said <= SAY_DAMAGE_MAX)
+    struct spooler *s = ctx;
+    if (++s->damage_said <= SAY_DAMAGE_MAX)
         LOG(LV_ERROR, "spool_damaged", LOG_S("what", line));
 }
 
@@ -355,13 +356,12 @@ static int open_spool(struct spooler *s, const struct spooler_conf *c, struct sp
     if (!s->fs)
         return err_set(e, error < 0 ? error : -error, "cannot open the spool folder %s: %s",
                        c->path, strerror(error < 0 ? -error : error));
-    unsigned said = 0;
     struct spool_options o = {.segment_bytes = c->segment_bytes,
                               .lifetime_s = c->lifetime_s,
                               .node = c->node,
                               .seq_after = c->seq_after,
                               .say = say_damage,
-                              .say_ctx = &said};
+                              .say_ctx = s};
     return spool_open(&s->spool, s->fs, &o, report, e);
 }
 

@@ -56,6 +56,7 @@ struct fake_disk {
 struct inode *inode_ref(struct inode *i);
 void inode_unref(struct inode *i);
 void inode_grow(struct inode *i, size_t n, uint8_t fill);
+void inode_shrink(struct inode *i, size_t n);
 void inode_write(struct inode *i, const void *p, size_t n, uint64_t offset);
 void inode_sync(struct inode *i);
 void inode_lose(struct fake_disk *d, struct inode *i, enum fake_loss loss);

@@ -48,6 +48,14 @@ void inode_grow(struct inode *i, size_t n, uint8_t fill)
     i->n_now = n;
 }
 
+void inode_shrink(struct inode *i, size_t n)
+{
+    size_t from = inode_sectors(n), to = inode_sectors(i->n_now);
+    i->n_now = n;
+    if (to > from)
+        memset(i->dirty + from, 0, to - from);
+}
+
 void inode_write(struct inode *i, const void *p, size_t n, uint64_t offset)
 {
     if (n == 0)
@@ -71,8 +79,7 @@ void inode_sync(struct inode *i)
         if (i->dirty[s])
             inode_sector_sync(i, s);
     /* Sectors that were allocated and never written are what they are. */
-    if (i->n_now > i->n_synced)
-        i->n_synced = i->n_now;
+    i->n_synced = i->n_now;
 }
 
 void inode_lose(struct fake_disk *d, struct inode *i, enum fake_loss loss)

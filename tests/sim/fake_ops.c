@@ -176,6 +176,20 @@ static int fake_allocate(void *ctx, int fd, uint64_t bytes)
     return rc > 0 ? -EIO : 0;
 }
 
+static int fake_truncate(void *ctx, int fd, uint64_t bytes)
+{
+    struct fake_disk *d = ctx;
+    struct inode *i = inode_of(d, fd);
+    int rc = step(d, FAKE_ALLOCATE, "truncate %s %llu", d->fds[fd].path, (unsigned long long)bytes);
+    if (rc < 0)
+        return rc;
+    MUST(bytes <= i->n_now);
+    if (d->room >= 0)
+        d->room += (int64_t)(i->n_now - bytes);
+    inode_shrink(i, (size_t)bytes);
+    return rc > 0 ? -EIO : 0;
+}
+
 static int64_t fake_size(void *ctx, int fd)
 {
     return (int64_t)inode_of(ctx, fd)->n_now;
@@ -266,6 +280,7 @@ void fake_ops_init(struct fake_disk *d)
                                .fdatasync = fake_fdatasync,
                                .fsync_dir = fake_fsync_dir,
                                .allocate = fake_allocate,
+                               .truncate = fake_truncate,
                                .size = fake_size,
                                .rename = fake_rename,
                                .unlink = fake_unlink,

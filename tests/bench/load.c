@@ -7,6 +7,7 @@
  * [--domains 100] [--per-connection 0]
  *              [--starttls] [--user NAME --password WORD] [--seconds 120]
  *
+ * Ends early, with what was done so far, on SIGTERM.
  * accept_rate: messages a second until the last 250.  data_*_ms: from the last octet of a message
  * to its 250.
  */
@@ -46,6 +47,7 @@ static atomic_long next_message, accepted, refused, lost;
 static atomic_int last_refusal;
 static float *latency; /* by message, ms; < 0: not accepted */
 static double begun;
+static volatile sig_atomic_t stopping;
 
 struct client {
     int fd;
@@ -186,12 +188,18 @@ static bool one_message(struct client *c, long i)
     return code > 0 && code != 421 && say(c, "RSET\r\n") == 250;
 }
 
+static void on_stop(int signal_number)
+{
+    (void)signal_number;
+    stopping = 1;
+}
+
 static void *session(void *unused)
 {
     (void)unused;
     struct client c = {.fd = -1};
     long on_this = 0, failures = 0;
-    while (seconds_now() < begun + (double)opt.seconds && failures < 50) {
+    while (!stopping && seconds_now() < begun + (double)opt.seconds && failures < 50) {
         if (c.fd < 0) {
             if (!dial(&c)) {
                 hang_up(&c);
@@ -296,6 +304,7 @@ int main(int argc, char **argv)
 {
     options(argc, argv);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGTERM, on_stop);
     tls = SSL_CTX_new(TLS_client_method());
     SSL_CTX_set_verify(tls, SSL_VERIFY_NONE, NULL);
     make_body();
@@ -316,5 +325,9 @@ int main(int argc, char **argv)
            "\"data_p50_ms\":%.3f,\"data_p99_ms\":%.3f}\n",
            n, (long)refused, (int)last_refusal, (long)lost, took, (double)n / took,
            n ? (double)latency[first + n / 2] : 0, n ? (double)latency[first + n * 99 / 100] : 0);
+    SSL_CTX_free(tls);
+    free(threads);
+    free(latency);
+    free(body);
     return n == opt.messages ? 0 : 1;
 }

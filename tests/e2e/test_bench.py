@@ -1,0 +1,24 @@
+"""The benches run to their end and print every figure; how good the figures are is for a person to judge, on a quiet machine."""
+import json
+import os
+import subprocess
+
+from kit.relay import ENVIRONMENT, POSTWAIN, ROOT
+
+PARTS = {"commit", "amplify", "drain", "open", "list", "accept", "bulk"}
+
+
+def test_the_bench_of_the_spool_prints_every_figure(tmp_path):
+    out = tmp_path / "figures.jsonl"
+    command = [f"{ROOT}/tests/bench/spool", "--scale", "0.001", "--build", os.path.dirname(POSTWAIN), "--dir", tmp_path, "--out", out]
+    p = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300, env={**os.environ, **ENVIRONMENT})
+    assert p.returncode == 0, p.stdout[-2000:] + p.stderr[-4000:]
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert {r["part"] for r in rows} == PARTS
+    table = p.stdout[p.stdout.index("\npart "):]
+    for row in rows:
+        assert isinstance(row["value"], (int, float)), row
+        assert row["figure"] in table
+    targets = [r for r in rows if r["target"]]
+    assert len(targets) >= 17 and all(r["met"] in (True, False) for r in targets)
+    assert list(tmp_path.iterdir()) == [out], "it leaves folders behind"

@@ -156,6 +156,22 @@ int spool_read_run(struct spool_read *r, struct body **ret)
     return r->place.in_file ? read_file(r, ret) : read_inline(r, ret);
 }
 
+int spool_body_check(const struct file_ops *fs, uint64_t id, uint64_t n)
+{
+    enum { STEP = 1 << 20 };
+    struct spool_read r = {.fs = fs, .place = {.in_file = true, .n = n}, .id = id};
+    int rc = 0;
+    for (r.offset = 0; (r.offset < n || n == 0) && rc >= 0; r.offset += STEP) {
+        struct body *b = NULL;
+        r.n = n - r.offset < STEP ? (size_t)(n - r.offset) : STEP;
+        rc = read_file(&r, &b);
+        body_unref(b);
+        if (n == 0)
+            break;
+    }
+    return rc;
+}
+
 /* --- body files
  * ---------------------------------------------------------------------------------------------------------
  */

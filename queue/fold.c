@@ -138,7 +138,7 @@ static struct held *held_new(struct fold *f, const struct message_record *r,
     return h;
 }
 
-static void dsn_stored(struct fold *f, uint64_t about)
+void fold_told(struct fold *f, uint64_t about)
 {
     struct message *m = about ? index_find(&f->index, about) : NULL;
     for (uint32_t i = 0; m && i < m->n_rcpts; i++)
@@ -167,7 +167,7 @@ struct held *fold_message(struct fold *f, const struct message_record *r)
         return NULL;
     }
     if (!(r->flags & MESSAGE_IS_COPY))
-        dsn_stored(f, m->envelope.dsn_for);
+        fold_told(f, m->envelope.dsn_for);
     return h;
 }
 

@@ -18,6 +18,8 @@ struct segment {
     bool keep;                   /* has damage that could not be copied to quarantine */
     bool evacuate;               /* its disk failed: what lives there is to be copied elsewhere */
     uint8_t eio_tries;           /* how often a copy's source could not be read */
+    bool has_footer;             /* a good one */
+    bool no_footer;              /* it gets none now */
 };
 
 /* A message with the spool's bookkeeping. */
@@ -51,5 +53,7 @@ struct held *fold_state(struct fold *f, const struct state_record *r, bool *ret_
 /* Its MESSAGE record lies in s now. */
 void fold_home(struct fold *f, struct held *h, struct segment *s, uint64_t at, uint64_t bytes);
 void fold_remove(struct fold *f, struct held *h);
+/* A DSN is stored that reports the failures of message `about`. */
+void fold_told(struct fold *f, uint64_t about);
 /* Sets or clears dsn_due of one recipient (a DSN was stored, or its storing failed). */
 void fold_dsn_due(struct recipient *r, bool due);

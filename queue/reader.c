@@ -11,7 +11,7 @@ int segment_reader_init(struct segment_reader *r, const struct file_ops *fs,
                         const struct segment_found *s, uint32_t salt)
 {
     char name[SEGMENT_NAME_SIZE];
-    segment_name(name, "seg", s->number);
+    segment_name(name, "seg", s->named);
     *r = (struct segment_reader){.fs = fs, .segment = s->number, .salt = salt, .at = SEGMENT_DATA};
     r->newest = s->end == UINT64_MAX;
     r->limit = s->end < s->size ? s->end : s->size;

@@ -39,7 +39,7 @@ bool record_header_read(const uint8_t p[RECORD_HEADER_SIZE], uint32_t salt,
                               .type = (enum record_type)type,
                               .number = get_u64(p + AT_NUMBER),
                               .head_crc = get_u32(p + AT_HEAD_CRC)};
-    if (type < RECORD_MESSAGE || type > RECORD_MARK || h.length > RECORD_LENGTH_MAX ||
+    if (type < RECORD_MESSAGE || type > RECORD_VOID || h.length > RECORD_LENGTH_MAX ||
         h.head > h.length || get_u32(p + AT_CRC) != crc32c(salt, p, AT_CRC))
         return false;
     *ret = h;

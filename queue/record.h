@@ -7,7 +7,13 @@
 #include "queue/event.h"
 #include "queue/message.h"
 
-enum record_type { RECORD_MESSAGE = 1, RECORD_STATE = 2, RECORD_EVENT = 3, RECORD_MARK = 4 };
+enum record_type {
+    RECORD_MESSAGE = 1,
+    RECORD_STATE = 2,
+    RECORD_EVENT = 3,
+    RECORD_MARK = 4,
+    RECORD_VOID = 5 /* means nothing: written over a damaged stretch */
+};
 
 #define RECORD_HEADER_SIZE 40u
 #define RECORD_LENGTH_MAX (256u * 1024 * 1024)

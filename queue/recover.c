@@ -1,5 +1,6 @@
 /* Opening (recovery), replay of events, closing. */
 #include "queue/id.h"
+#include "queue/names.h"
 #include "queue/replay.h"
 #include "queue/spool_private.h"
 #include "relay/base/must.h"
@@ -15,13 +16,18 @@ enum { COPY_BLOCK = 64 * 1024, CLOSE_TRIES = 8 };
 /* --- damage is set aside
  * ---------------------------------------------------------------------------------------------- */
 
+static void say_line(struct spool *s, const char *line)
+{
+    if (s->say)
+        s->say(s->say_ctx, line);
+}
+
 static void on_damage(void *ctx, struct segment *g, uint64_t from, uint64_t to, const char *what)
 {
     struct spool *s = ctx;
     char line[REPLAY_LINE_SIZE];
     replay_line(line, g, from, to, what);
-    if (s->say)
-        s->say(s->say_ctx, line);
+    say_line(s, line);
     if (to > from && spool_quarantine(s->fs, g->number, from, to) < 0)
         g->keep = true;
 }
@@ -78,6 +84,24 @@ static int secure_tail(struct spool *s, uint64_t last_batch, struct err *e)
     return rc < 0 ? err_set(e, rc, "cannot sync segment %s", name) : 0;
 }
 
+static int replay_each(struct spool *s, struct replay *rp, const struct log_found *l, struct err *e)
+{
+    for (size_t i = 0; i < l->n; i++) {
+        const struct segment_found *f = &l->segments[i];
+        struct segment *g = segment_new(f->number, f->size);
+        DL_APPEND(s->segments, g);
+        s->disk_bytes += g->size;
+        int rc = replay_segment(rp, f, g);
+        if (rc < 0)
+            return err_set(e, rc, "cannot read segment seg-%08x", f->number);
+        /* Torn records were promised to nobody; a copy costs little, and a disk may have lied. */
+        if (rp->torn_to)
+            spool_quarantine(s->fs, f->number, rp->torn_from, rp->torn_to);
+        rp->torn_from = rp->torn_to = 0;
+    }
+    return 0;
+}
+
 static int replay_all(struct spool *s, const struct log_found *l, struct spool_report *report,
                       struct err *e)
 {
@@ -87,23 +111,32 @@ static int replay_all(struct spool *s, const struct log_found *l, struct spool_r
                         .salt = l->salt,
                         .damage = on_damage,
                         .ctx = s};
-    for (size_t i = 0; i < l->n; i++) {
-        const struct segment_found *f = &l->segments[i];
-        struct segment *g = segment_new(f->number, f->size);
-        DL_APPEND(s->segments, g);
-        s->disk_bytes += g->size;
-        int rc = replay_segment(&rp, f, g);
-        if (rc < 0)
-            return err_set(e, rc, "cannot read segment seg-%08x", f->number);
-        /* Torn records were promised to nobody; a copy costs little, and a disk may have lied. */
-        if (rp.torn_to)
-            spool_quarantine(s->fs, f->number, rp.torn_from, rp.torn_to);
-        rp.torn_from = rp.torn_to = 0;
-    }
+    int rc = replay_each(s, &rp, l, e);
+    replay_end(&rp);
     s->next_record = rp.last_record + 1;
     s->next_seq = s->fold.last_seq + 1;
     s->durable_seq = s->fold.last_seq;
-    return secure_tail(s, rp.last_batch, e);
+    return rc < 0 ? rc : secure_tail(s, rp.last_batch, e);
+}
+
+/* Segment files whose names are not what their headers say. */
+static int settle_names(struct spool *s, struct log_found *l, struct spool_report *report,
+                        struct err *e)
+{
+    char line[NAMES_LINE_SIZE];
+    for (size_t i = 0; i < l->n_strays; i++) {
+        names_stray_line(line, &l->strays[i]);
+        say_line(s, line);
+        report->damaged++;
+    }
+    for (size_t i = 0; i < l->n; i++) {
+        if (l->segments[i].named == l->segments[i].number)
+            continue;
+        names_moved_line(line, &l->segments[i]);
+        say_line(s, line);
+        report->damaged++;
+    }
+    return names_settle(s->fs, l, e);
 }
 
 /* Leftovers; what cannot be removed now is tried again at the next opening. */
@@ -174,6 +207,8 @@ static int recover(struct spool *s, struct spool_report *report, struct err *e)
     int rc = make_folders(s, e);
     if (rc >= 0)
         rc = log_find(s->fs, &l, e);
+    if (rc >= 0)
+        rc = settle_names(s, &l, report, e);
     if (rc >= 0)
         rc = replay_all(s, &l, report, e);
     if (rc >= 0) {
@@ -284,7 +319,8 @@ void spool_each_event(struct spool *s, uint64_t after,
     for (const struct segment *g = s->segments; g; g = g->next) {
         if (g->max_seq <= after)
             continue;
-        struct segment_found f = {.number = g->number, .size = g->size, .end = g->end};
+        struct segment_found f = {
+            .number = g->number, .named = g->number, .size = g->size, .end = g->end};
         struct segment_reader reader;
         if (segment_reader_init(&reader, s->fs, &f, s->salt) < 0)
             continue;

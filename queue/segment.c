@@ -8,7 +8,7 @@
 
 static const char magic[8] = {'P', 'W', 'S', 'P', 'O', 'O', 'L', '\n'};
 
-enum { FORMAT_VERSION = 1, AT_BLOCK_CRC = SEGMENT_HEADER_BLOCK - 4 };
+enum { FORMAT_VERSION = 2, AT_BLOCK_CRC = SEGMENT_HEADER_BLOCK - 4 };
 
 void segment_name(char ret[SEGMENT_NAME_SIZE], const char *kind, uint32_t number)
 {
@@ -32,57 +32,79 @@ void segment_header_write(uint8_t *p, const struct segment_header *h)
 }
 
 /* One copy: 1 good, 0 damaged, -EPROTO another version. */
-static int header_read(const uint8_t *p, uint32_t number, struct segment_header *ret,
-                       uint32_t *ret_version)
+static int header_read(const uint8_t *p, struct segment_header *ret, uint32_t *ret_version)
 {
     if (memcmp(p, magic, sizeof magic) != 0 ||
         get_u32(p + AT_BLOCK_CRC) != crc32c(0, p, AT_BLOCK_CRC))
         return 0;
     *ret_version = get_u32(p + 8);
-    if (*ret_version != FORMAT_VERSION)
+    if (*ret_version < 1 || *ret_version > FORMAT_VERSION)
         return -EPROTO;
-    struct segment_header h = {.number = get_u32(p + 12),
-                               .salt = get_u32(p + 16),
-                               .prev = get_u32(p + 20),
-                               .prev_end = get_u64(p + 24),
-                               .id_high = get_u64(p + 32),
-                               .seq_high = get_u64(p + 40),
-                               .number_high = get_u64(p + 48)};
-    if (h.number != number)
-        return 0;
-    *ret = h;
+    *ret = (struct segment_header){.number = get_u32(p + 12),
+                                   .salt = get_u32(p + 16),
+                                   .prev = get_u32(p + 20),
+                                   .prev_end = get_u64(p + 24),
+                                   .id_high = get_u64(p + 32),
+                                   .seq_high = get_u64(p + 40),
+                                   .number_high = get_u64(p + 48)};
     return 1;
 }
 
-static int found_read(const struct file_ops *fs, struct segment_found *s, struct err *e)
+/* Which copy counts: one that agrees with the name of the file before one that does not. */
+static void choose_header(struct segment_found *s, const struct segment_header copies[2],
+                          const int good[2])
+{
+    s->header_ok = good[0] > 0 || good[1] > 0;
+    s->number = s->named;
+    if (s->header_ok) {
+        bool second = good[0] <= 0 ||
+                      (copies[0].number != s->named && good[1] > 0 && copies[1].number == s->named);
+        s->header = copies[second];
+        s->number = s->header.number;
+    }
+    for (unsigned i = 0; i < 2; i++)
+        s->header_bad[i] = good[i] <= 0 || copies[i].number != s->number;
+}
+
+static int read_headers(const struct file_ops *fs, int fd, struct segment_found *s,
+                        uint32_t *ret_version)
+{
+    struct segment_header copies[2];
+    uint8_t block[SEGMENT_HEADER_BLOCK];
+    int good[2] = {0, 0};
+    for (unsigned i = 0; i < 2; i++) {
+        ssize_t n = fs->pread(fs->ctx, fd, block, sizeof block, (uint64_t)i * sizeof block);
+        if (n < 0 && n != -EIO)
+            return (int)n;
+        if (n == (ssize_t)sizeof block)
+            good[i] = header_read(block, &copies[i], ret_version);
+        if (good[i] < 0)
+            return good[i];
+    }
+    choose_header(s, copies, good);
+    return 0;
+}
+
+int segment_find(const struct file_ops *fs, struct segment_found *s, struct err *e)
 {
     char name[SEGMENT_NAME_SIZE];
-    segment_name(name, "seg", s->number);
+    segment_name(name, "seg", s->named);
     int fd = fs->open(fs->ctx, name, O_RDONLY, 0);
     if (fd < 0)
         return err_set(e, fd, "cannot open segment %s", name);
     int64_t size = fs->size(fs->ctx, fd);
     s->size = size > 0 ? (uint64_t)size : 0;
     s->end = UINT64_MAX;
-    uint8_t block[SEGMENT_HEADER_BLOCK];
-    int rc = 0;
     uint32_t version = 0;
-    for (unsigned copy = 0; copy < 2 && rc >= 0; copy++) {
-        ssize_t n = fs->pread(fs->ctx, fd, block, sizeof block, (uint64_t)copy * sizeof block);
-        rc = n == (ssize_t)sizeof block ? header_read(block, s->number, &s->header, &version) : 0;
-        s->header_bad[copy] = rc <= 0;
-        s->header_ok = s->header_ok || rc > 0;
-    }
+    int rc = size < 0 ? (int)size : read_headers(fs, fd, s, &version);
     fs->close(fs->ctx, fd);
-    if (size < 0)
-        return err_set(e, (int)size, "cannot read segment %s", name);
-    if (rc < 0)
+    if (rc == -EPROTO)
         return err_set(
             e, rc,
             "spool segment %s has format version %u, this program knows version %d: use the newer "
             "program that wrote it (nothing was changed)",
             name, version, FORMAT_VERSION);
-    return 0;
+    return rc < 0 ? err_set(e, rc, "cannot read segment %s", name) : 0;
 }
 
 /* "seg-0000001f": exactly eight lower-case hexadecimal digits, nothing behind. */
@@ -114,7 +136,7 @@ static void each_name(void *ctx, const char *name)
     uint32_t number;
     if (name_number(name, "seg", &number)) {
         l->segments = must_realloc(l->segments, (l->n + 1) * sizeof *l->segments);
-        l->segments[l->n++] = (struct segment_found){.number = number};
+        l->segments[l->n++] = (struct segment_found){.number = number, .named = number};
     } else if (name_number(name, "free", &number)) {
         add_number(&l->spares, &l->n_spares, number);
     } else {
@@ -124,11 +146,44 @@ static void each_name(void *ctx, const char *name)
         l->last_number = number;
 }
 
+/* Of files that are the same segment, the one with the right name comes first. */
 static int by_number(const void *a, const void *b)
 {
-    uint32_t x = ((const struct segment_found *)a)->number,
-             y = ((const struct segment_found *)b)->number;
-    return (x > y) - (x < y);
+    const struct segment_found *x = a, *y = b;
+    if (x->number != y->number)
+        return x->number > y->number ? 1 : -1;
+    bool x_right = x->named == x->number, y_right = y->named == y->number;
+    if (x_right != y_right)
+        return y_right - x_right;
+    return (x->named > y->named) - (x->named < y->named);
+}
+
+static void add_stray(struct log_found *l, const struct segment_found *s)
+{
+    l->strays = must_realloc(l->strays, (l->n_strays + 1) * sizeof *l->strays);
+    l->strays[l->n_strays++] = (struct segment_stray){.named = s->named, .number = s->number};
+}
+
+static void leave_out_duplicates(struct log_found *l)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < l->n; i++) {
+        if (kept && l->segments[kept - 1].number == l->segments[i].number)
+            add_stray(l, &l->segments[i]);
+        else
+            l->segments[kept++] = l->segments[i];
+    }
+    l->n = kept;
+}
+
+/* No header names it as its predecessor. A leftover of a failed making has its own header whole and
+ * its own name; anything else is for a person to look at. */
+static void disown(struct log_found *l, const struct segment_found *s)
+{
+    if (s->header_ok && s->named == s->number)
+        add_number(&l->disowned, &l->n_disowned, s->named);
+    else
+        add_stray(l, s);
 }
 
 /*
@@ -144,7 +199,7 @@ static void chain(struct log_found *l)
         if (!s->header_ok)
             continue;
         while (i > 0 && l->segments[i - 1].number > s->header.prev)
-            add_number(&l->disowned, &l->n_disowned, l->segments[--i].number);
+            disown(l, &l->segments[--i]);
         if (i > 0 && l->segments[i - 1].number == s->header.prev) {
             struct segment_found *before = &l->segments[i - 1];
             before->end = s->header.prev_end;
@@ -164,18 +219,22 @@ int log_find(const struct file_ops *fs, struct log_found *ret, struct err *e)
     if (rc < 0)
         rc = err_set(e, rc, "cannot list the spool folder");
     for (size_t i = 0; i < l.n && rc >= 0; i++)
-        rc = found_read(fs, &l.segments[i], e);
+        rc = segment_find(fs, &l.segments[i], e);
     if (rc < 0) {
         log_found_done(&l);
         return rc;
     }
     if (l.n) {
         qsort(l.segments, l.n, sizeof *l.segments, by_number);
+        leave_out_duplicates(&l);
         chain(&l);
     }
-    for (size_t i = 0; i < l.n; i++)
+    for (size_t i = 0; i < l.n; i++) {
         if (l.segments[i].header_ok)
             l.salt = l.segments[i].header.salt;
+        if (l.segments[i].number > l.last_number)
+            l.last_number = l.segments[i].number;
+    }
     *ret = l;
     return 0;
 }
@@ -183,6 +242,7 @@ int log_find(const struct file_ops *fs, struct log_found *ret, struct err *e)
 void log_found_done(struct log_found *l)
 {
     free(l->segments);
+    free(l->strays);
     free(l->disowned);
     free(l->spares);
     *l = (struct log_found){0};

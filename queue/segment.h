@@ -32,7 +32,8 @@ void segment_header_write(uint8_t *p, const struct segment_header *h);
 
 /* One segment file as found. */
 struct segment_found {
-    uint32_t number;
+    uint32_t number;     /* of the segment: what its header says, else what its name says */
+    uint32_t named;      /* of the file; another one when it was renamed */
     bool header_ok;      /* one copy at least is good */
     bool header_bad[2];  /* this copy is not */
     bool before_missing; /* older ones are there, but not the one that this one follows */
@@ -42,10 +43,19 @@ struct segment_found {
     bool cut_short; /* the file ends before its log does */
 };
 
+/* A seg-* file that is not part of the log and is not to be removed, either. */
+struct segment_stray {
+    uint32_t named, number; /* number == named: nothing names it, and its header is damaged; else
+                               a duplicate of the segment `number` */
+    bool stays;             /* it could not be set aside */
+};
+
 /* The log as found: segments from the oldest to the newest, and names that are not part of it. */
 struct log_found {
     struct segment_found *segments;
     size_t n;
+    struct segment_stray *strays;
+    size_t n_strays;
     uint32_t *disowned; /* seg-* that no successor names: leftovers of a failed making */
     size_t n_disowned;
     uint32_t *spares; /* free-* */
@@ -53,6 +63,8 @@ struct log_found {
     uint32_t salt;        /* 0: none known (an empty spool) */
     uint32_t last_number; /* highest segment number seen under any name */
 };
+/* Reads the headers of the file s->named; -EPROTO: another format version. */
+int segment_find(const struct file_ops *fs, struct segment_found *s, struct err *e);
 /* -EPROTO: another format version. Damaged headers are not failures. */
 int log_find(const struct file_ops *fs, struct log_found *ret, struct err *e);
 void log_found_done(struct log_found *l);

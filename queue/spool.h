@@ -33,9 +33,10 @@ struct spool_options {
     void *say_ctx;
 };
 
-/* What opening found. */
+/* What opening, or a check, found. */
 struct spool_report {
     uint64_t messages, recipients, segments, records, damaged, bytes_lost_at_tail, events;
+    uint64_t mended; /* by a check with repair */
 };
 
 /* Opens or makes the spool, takes the lock, recovers. -EWOULDBLOCK: another process has it. */
@@ -152,7 +153,30 @@ void spool_body_abandon(struct spool_body_file *f);
  * to it. */
 void spool_body_forget(struct spool *s, uint64_t id);
 
-/* Verifies every record without changing anything (spool check): prints findings through `say`;
- * returns the number of damaged records. */
-int spool_verify(const struct file_ops *fs, void (*say)(void *ctx, const char *line), void *ctx,
-                 struct spool_report *ret_report, struct err *e);
+/* --- checking (spool check)
+ * ---------------------------------------------------------------------------------------------- */
+
+/*
+ * Reads everything: records, bodies, footers. Each finding is one line through `say` (which may be
+ * NULL) and counts in report.damaged; with `repair` what can be mended is, and counts in
+ * report.mended, too. README.md has what each finding means and what is done about it.
+ *
+ * A stopped spool: returns the number of findings, or negative errno. With `repair` it takes the
+ * lock (-EWOULDBLOCK: another process has it), without it nothing is changed, and a program that
+ * runs on the spool meanwhile is seen as damage.
+ */
+int spool_verify(const struct file_ops *fs, bool repair, void (*say)(void *ctx, const char *line),
+                 void *ctx, struct spool_report *ret_report, struct err *e);
+
+/* A running one, as it is when the check begins, in steps; no segment is freed before its end. With
+ * `repair` sealed segments are mended. new: owner, cheap. */
+struct spool_check;
+struct spool_check *spool_check_new(struct spool *s, bool repair);
+/* On a helper, beside batches, tasks and reads: one segment, or 256 body files. False: that was
+ * all. */
+bool spool_check_step(struct spool_check *c, void (*say)(void *ctx, const char *line), void *ctx);
+/* Back on the owner, also before the end: says what depends on which messages are still there;
+ * frees c. */
+void spool_check_free(struct spool *s, struct spool_check *c,
+                      void (*say)(void *ctx, const char *line), void *ctx,
+                      struct spool_report *ret_report);

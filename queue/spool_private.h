@@ -101,7 +101,9 @@ struct spool {
     bool evacuating;  /* some segment may be left to evacuate */
     bool free_failed; /* the last batch could not free what is retired */
     bool task_out;
-    bool dirty; /* something was written since opening: close leaves a MARK */
+    uint32_t footers_from; /* older segments have been seen to: they have their footer, or get none
+                              now */
+    bool dirty;            /* something was written since opening: close leaves a MARK */
     struct spool_batch *out;
     struct buf encode; /* heads are built here */
     struct buf batch_bytes;
@@ -121,7 +123,13 @@ void id_list_add(struct id_list *l, uint64_t id);
 void spool_body_name(char ret[SEGMENT_NAME_SIZE], uint64_t id);
 /* Copies a stretch of a segment to quarantine/, durably. */
 int spool_quarantine(const struct file_ops *fs, uint32_t segment, uint64_t from, uint64_t to);
+/* All of a body file with n bytes of content: 0, -EBADMSG, -ENOENT, other trouble. */
+int spool_body_check(const struct file_ops *fs, uint64_t id, uint64_t n);
 struct segment *segment_new(uint32_t number, uint64_t size);
+/* A sealed segment of an open spool, as log_find would say, without its header. */
+struct segment_found segment_as_found(const struct segment *g);
+/* A good footer has been written, and the file is so large now. */
+void segment_has_footer(struct spool *s, struct segment *g, uint64_t file_bytes);
 /* Bytes of a segment by number: 0, -EBADMSG when it is shorter, other negative errno. */
 int spool_segment_pread(const struct file_ops *fs, uint32_t segment, uint64_t offset, size_t n,
                         uint8_t *p);

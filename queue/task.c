@@ -10,6 +10,7 @@ static const struct {
     bool (*end)(struct spool *s, struct spool_task *task);
 } kinds[] = {
     [TASK_COPY] = {copy_take, copy_run, copy_end},
+    [TASK_FOOTER] = {footer_take, footer_run, footer_end},
 };
 
 struct spool_task *spool_task_take(struct spool *s)

@@ -9,7 +9,7 @@
 #pragma once
 #include "queue/spool_private.h"
 
-enum task_kind { TASK_COPY };
+enum task_kind { TASK_COPY, TASK_FOOTER };
 
 struct spool_task {
     enum task_kind kind;
@@ -19,3 +19,8 @@ struct spool_task {
 struct spool_task *copy_take(struct spool *s);
 void copy_run(struct spool_task *task);
 bool copy_end(struct spool *s, struct spool_task *task);
+
+/* footer_task.c */
+struct spool_task *footer_take(struct spool *s);
+void footer_run(struct spool_task *task);
+bool footer_end(struct spool *s, struct spool_task *task);

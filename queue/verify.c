@@ -1,107 +1,107 @@
-#include "queue/id.h"
-#include "queue/replay.h"
-#include "queue/spool_private.h"
+/* spool check of a stopped spool. */
+#include "queue/check.h"
+#include "queue/names.h"
+#include "relay/base/must.h"
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-struct check {
-    const struct file_ops *fs;
-    void (*say)(void *ctx, const char *line);
-    void *ctx;
-    uint64_t damaged_bodies;
-};
-
-static void say(struct check *c, const char *line)
+static void say_names(struct spool_check *c, const struct log_found *l)
 {
-    if (c->say)
-        c->say(c->ctx, line);
-}
-
-static void on_damage(void *ctx, struct segment *g, uint64_t from, uint64_t to, const char *what)
-{
-    char line[REPLAY_LINE_SIZE];
-    replay_line(line, g, from, to, what);
-    say(ctx, line);
-}
-
-/* The content of one large message, piece by piece. */
-static int check_file(struct check *c, const struct message *m)
-{
-    enum { STEP = 1 << 20 };
-    struct spool nothing = {.fs = c->fs};
-    int rc = 0;
-    for (uint64_t at = 0; (at < m->place.n || at == 0) && rc >= 0; at += STEP) {
-        struct spool_read *r = spool_read_new(&nothing, m, at, STEP);
-        struct body *b = NULL;
-        rc = spool_read_run(r, &b);
-        body_unref(b);
-        spool_read_free(&nothing, r);
+    char line[NAMES_LINE_SIZE];
+    for (size_t i = 0; i < l->n_strays; i++) {
+        names_stray_line(line, &l->strays[i]);
+        check_say(c, line);
     }
+    for (size_t i = 0; i < l->n; i++) {
+        if (l->segments[i].named == l->segments[i].number)
+            continue;
+        names_moved_line(line, &l->segments[i]);
+        check_say(c, line);
+    }
+}
+
+static int mend_names(struct spool_check *c, struct log_found *l, struct err *e)
+{
+    uint64_t n = c->report.damaged;
+    int rc = n ? c->fs->mkdir(c->fs->ctx, "quarantine", 0700) : 0;
+    if (rc < 0 && rc != -EEXIST)
+        return err_set(e, rc, "cannot make folder quarantine in the spool");
+    rc = names_settle(c->fs, l, e);
+    c->report.mended += rc >= 0 ? n : 0;
     return rc;
 }
 
-static void check_files(struct check *c, struct fold *f)
+static void take_segments(struct spool_check *c, const struct log_found *l)
 {
-    for (struct message *m = index_after(&f->index, 0); m; m = index_after(&f->index, m->id)) {
-        int rc = m->place.in_file ? check_file(c, m) : 0;
-        if (rc >= 0)
-            continue;
-        char id[QUEUE_ID_SIZE], line[200];
-        queue_id_write(m->id, id);
-        snprintf(line, sizeof line, "body/%s.body: %s", id,
-                 rc == -EBADMSG  ? "damaged"
-                 : rc == -ENOENT ? "missing"
-                                 : "cannot be read");
-        say(c, line);
-        c->damaged_bodies++;
-    }
+    c->salt = l->salt;
+    c->segments = must_alloc((l->n + 1) * sizeof *c->segments);
+    for (size_t i = 0; i < l->n; i++)
+        c->segments[c->n_segments++] =
+            (struct check_segment){.found = l->segments[i], .may_repair = true};
 }
 
-static int check_log(const struct log_found *l, struct segment *segments, struct replay *rp,
-                     struct err *e)
+/* The index as the next opening would make it: by the footers that are good. */
+static int fold_log(const struct log_found *l, const struct file_ops *fs, struct fold *f,
+                    struct segment *segments, struct spool_report *report, struct err *e)
 {
-    for (size_t i = 0; i < l->n; i++) {
-        segments[i] = (struct segment){
-            .number = l->segments[i].number, .size = l->segments[i].size, .fd = -1};
-        int rc = replay_segment(rp, &l->segments[i], &segments[i]);
+    struct replay rp = {.fs = fs, .fold = f, .report = report, .salt = l->salt};
+    int rc = 0;
+    for (size_t i = 0; i < l->n && rc >= 0; i++) {
+        segments[i] = (struct segment){.number = l->segments[i].number, .fd = -1};
+        rc = replay_segment(&rp, &l->segments[i], &segments[i]);
         if (rc < 0)
-            return err_set(e, rc, "cannot read segment seg-%08x", segments[i].number);
+            err_set(e, rc, "cannot read segment seg-%08x", segments[i].number);
     }
-    return 0;
+    replay_end(&rp);
+    return rc;
 }
 
-int spool_verify(const struct file_ops *fs, void (*say_fn)(void *ctx, const char *line), void *ctx,
-                 struct spool_report *ret_report, struct err *e)
+static int verify(struct spool_check *c, struct err *e)
 {
-    struct check c = {.fs = fs, .say = say_fn, .ctx = ctx};
-    struct spool_report report = {0};
     struct log_found l;
     struct fold fold = {0};
-    int rc = log_find(fs, &l, e);
+    struct spool_report folded = {0};
+    int rc = log_find(c->fs, &l, e);
     if (rc < 0)
         return rc;
-    struct replay rp = {.fs = fs,
-                        .fold = &fold,
-                        .report = &report,
-                        .salt = l.salt,
-                        .check_bodies = true,
-                        .damage = on_damage,
-                        .ctx = &c};
-    struct segment *segments = calloc(l.n + 1, sizeof *segments);
-    rc = segments ? check_log(&l, segments, &rp, e) : err_set(e, -ENOMEM, "no memory");
+    say_names(c, &l);
+    if (c->repair)
+        rc = mend_names(c, &l, e);
+    struct segment *segments = must_alloc((l.n + 1) * sizeof *segments);
+    /* Before anything is mended: that is the index that mending is to keep. */
+    if (rc >= 0)
+        rc = fold_log(&l, c->fs, &fold, segments, &folded, e);
     if (rc >= 0) {
-        check_files(&c, &fold);
-        report.messages = fold.index.n;
-        report.recipients = fold.recipients;
-        report.damaged += c.damaged_bodies;
-        if (ret_report)
-            *ret_report = report;
-        rc = report.damaged > INT32_MAX ? INT32_MAX : (int)report.damaged;
+        take_segments(c, &l);
+        while (check_step(c))
+            ;
+        check_settle(c, &fold);
+        c->report.bytes_lost_at_tail = folded.bytes_lost_at_tail;
     }
     fold_done(&fold);
     free(segments);
     log_found_done(&l);
+    return rc;
+}
+
+int spool_verify(const struct file_ops *fs, bool repair, void (*say)(void *ctx, const char *line),
+                 void *ctx, struct spool_report *ret_report, struct err *e)
+{
+    struct spool_check c = {.fs = fs, .repair = repair, .say = say, .ctx = ctx};
+    int lock = repair ? fs->lock(fs->ctx, "lock") : -1;
+    if (repair && lock < 0)
+        return err_set(e, lock,
+                       lock == -EWOULDBLOCK ? "the spool is in use by another process"
+                                            : "cannot lock the spool");
+    int rc = verify(&c, e);
+    if (lock >= 0)
+        fs->close(fs->ctx, lock);
+    if (rc >= 0) {
+        if (ret_report)
+            *ret_report = c.report;
+        rc = c.report.damaged > INT32_MAX ? INT32_MAX : (int)c.report.damaged;
+    }
+    check_done(&c);
     return rc;
 }

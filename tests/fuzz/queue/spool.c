@@ -99,7 +99,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct spool_report checked, opened, again;
     struct err e;
     struct spool *s;
-    MUST(spool_verify(ops, NULL, NULL, &checked, &e) >= 0);
+    MUST(spool_verify(ops, false, NULL, NULL, &checked, &e) >= 0);
     MUST(spool_open(&s, ops, &o, &opened, &e) == 0);
     MUST(checked.records == opened.records && checked.messages == opened.messages);
     uint64_t first = digest(s), seqs = 0;

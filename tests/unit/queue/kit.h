@@ -118,7 +118,7 @@ static inline void kit_dump_rcpt(struct buf *out, const struct recipient *r)
                  v->enhanced.detail, v->text_truncated, v->text ? v->text : "-");
 }
 
-/* Everything that must survive. */
+/* Everything that must survive in the index; who handed it in is in its record and its event. */
 static inline void kit_dump(struct buf *out, const struct message *m)
 {
     const struct envelope *e = &m->envelope;
@@ -131,11 +131,6 @@ static inline void kit_dump(struct buf *out, const struct message *m)
              (unsigned long long)m->place.n);
     kit_dump_slice(out, "from", e->sender);
     kit_dump_slice(out, "user", e->user);
-    kit_dump_slice(out, "ip", e->client_ip);
-    kit_dump_slice(out, "helo", e->client_helo);
-    kit_dump_slice(out, "listener", e->listener);
-    kit_dump_slice(out, "session", e->session_id);
-    kit_dump_slice(out, "auth", e->auth_mech);
     kit_dump_slice(out, "mid", e->message_id);
     kit_dump_slice(out, "envid", e->envid);
     for (uint32_t i = 0; i < m->n_rcpts; i++) {

@@ -69,7 +69,7 @@ static void test_header(void **state)
         {.length = 10, .head = 11, .type = RECORD_STATE},
         {.length = RECORD_LENGTH_MAX + 1, .type = RECORD_STATE},
         {.type = (enum record_type)0},
-        {.type = (enum record_type)5},
+        {.type = (enum record_type)6},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         record_header_write(p, &bad[i], 99);

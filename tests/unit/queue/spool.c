@@ -554,7 +554,7 @@ static void test_on_a_real_disk(void **state)
     char *before = kit_dump_all(s);
     spool_close(s);
     struct spool_report report;
-    assert_int_equal(spool_verify(ops, NULL, NULL, &report, &e), 0);
+    assert_int_equal(spool_verify(ops, false, NULL, NULL, &report, &e), 0);
     assert_int_equal(spool_open(&s, ops, &o, &report, &e), 0);
     assert_int_equal(report.damaged, 0);
     char *after = kit_dump_all(s);

@@ -97,7 +97,7 @@ static void check_damaged(const struct small *w, struct fake_disk *d, const char
     struct spool_report checked, opened;
     struct err e = {0};
     unsigned said = 0;
-    int found = spool_verify(fake_disk_ops(d), say, &said, &checked, &e);
+    int found = spool_verify(fake_disk_ops(d), false, say, &said, &checked, &e);
     assert_true(found >= 0 && (found > 0) == (said > 0));
     struct spool *s = kit_open(d, SEGMENT, &opened);
     unsigned lost = differences(w, s);
@@ -172,7 +172,7 @@ static void test_every_length(void **state)
         assert_true(fake_disk_truncate(d, "seg-00000001", size));
         struct spool_report report;
         struct err e;
-        assert_true(spool_verify(fake_disk_ops(d), NULL, NULL, &report, &e) >= 0);
+        assert_true(spool_verify(fake_disk_ops(d), false, NULL, NULL, &report, &e) >= 0);
         struct spool *s = kit_open(d, SEGMENT, &report);
         unsigned lost = differences(&w, s);
         assert_true(!lost || report.damaged);
@@ -218,7 +218,7 @@ static void test_other_version(void **state)
     const struct file_ops *ops = fake_disk_ops(d);
     uint8_t block[SEGMENT_DATA];
     segment_header_write(block, &(struct segment_header){.number = 1});
-    put_u32(block + 8, 2);
+    put_u32(block + 8, 3);
     int fd = ops->open(ops->ctx, "seg-00000001", 0102, 0600);
     assert_true(fd >= 0);
     put_u32(block + 4092, crc32c(0, block, 4092));
@@ -229,7 +229,7 @@ static void test_other_version(void **state)
     struct err e = {0};
     assert_int_equal(spool_open(&s, ops, &o, NULL, &e), -EPROTO);
     assert_null(s);
-    assert_non_null(strstr(e.text, "version 2"));
+    assert_non_null(strstr(e.text, "version 3"));
     assert_int_equal(fake_disk_file_size(d, "seg-00000001"), SEGMENT_DATA);
     assert_int_equal(fake_disk_open_fds(d), 0);
     fake_disk_free(d);
@@ -255,7 +255,7 @@ static void check_said(struct fake_disk *d, const char *want)
     struct spool_report report;
     struct spool *s;
     struct err e = {0};
-    assert_int_equal(spool_verify(fake_disk_ops(d), remember, &checked, &report, &e), 1);
+    assert_int_equal(spool_verify(fake_disk_ops(d), false, remember, &checked, &report, &e), 1);
     assert_int_equal(checked.n, 1);
     assert_string_equal(checked.text, want);
     assert_int_equal(spool_open(&s, fake_disk_ops(d), &o, &report, &e), 0);
@@ -345,7 +345,7 @@ static void test_verify_changes_nothing(void **state)
     uint64_t before = fake_disk_steps(w.disk);
     struct spool_report report;
     struct err e;
-    assert_int_equal(spool_verify(fake_disk_ops(w.disk), NULL, NULL, &report, &e), 0);
+    assert_int_equal(spool_verify(fake_disk_ops(w.disk), false, NULL, NULL, &report, &e), 0);
     assert_int_equal(fake_disk_steps(w.disk), before);
     assert_true(report.messages == MAILS - 1 && report.recipients == MAILS - 1);
     assert_true(report.events == 8 && report.records == 9 && report.segments >= 2);

@@ -68,6 +68,17 @@ struct message *index_after(const struct index *x, uint64_t after)
     return at + 1 < x->n_chunks ? x->chunks[at + 1]->at[0].message : NULL;
 }
 
+uint64_t index_rank(const struct index *x, uint64_t id)
+{
+    if (x->n_chunks == 0)
+        return 0;
+    size_t at = chunk_for(x, id);
+    uint64_t n = place_in(x->chunks[at], id);
+    for (size_t i = 0; i < at; i++)
+        n += x->chunks[i]->n;
+    return n;
+}
+
 static struct index_chunk *chunk_insert(struct index *x, size_t at)
 {
     if (x->n_chunks == x->cap) {

@@ -17,5 +17,7 @@ void index_done(struct index *x); /* the messages are not touched */
 struct message *index_find(const struct index *x, uint64_t id);
 /* The one with the lowest id > after; NULL at the end. */
 struct message *index_after(const struct index *x, uint64_t after);
+/* How many have an id below this one. */
+uint64_t index_rank(const struct index *x, uint64_t id);
 void index_add(struct index *x, struct message *m); /* its id must not be there */
 void index_remove(struct index *x, uint64_t id);    /* it must be there */

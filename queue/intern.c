@@ -156,3 +156,14 @@ struct slice intern_encoding(const struct verdict *v)
 {
     return slice_of(shared(v)->owner->bytes, shared(v)->owner->n);
 }
+
+const struct verdict *intern_verdict_at(const struct intern *t, size_t i, uint64_t *ret_hash,
+                                        uint32_t *ret_refs)
+{
+    const struct interned *e = t->slots[i];
+    if (!e || !e->verdict)
+        return NULL;
+    *ret_hash = e->hash;
+    *ret_refs = e->refs;
+    return &e->verdict->verdict;
+}

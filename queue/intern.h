@@ -25,3 +25,6 @@ const struct verdict *intern_get_verdict(struct intern *t, struct slice encoded)
 void intern_put_verdict(struct intern *t, const struct verdict *v);
 /* The encoding it was got by. */
 struct slice intern_encoding(const struct verdict *v);
+/* For looking at all: the verdict in slot i < cap with its hash and its references; NULL: none. */
+const struct verdict *intern_verdict_at(const struct intern *t, size_t i, uint64_t *ret_hash,
+                                        uint32_t *ret_refs);

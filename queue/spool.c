@@ -246,6 +246,26 @@ struct message *spool_after(struct spool *s, uint64_t after)
     return index_after(&s->fold.index, after);
 }
 
+uint64_t spool_rank(const struct spool *s, uint64_t id)
+{
+    return index_rank(&s->fold.index, id);
+}
+
+size_t spool_each_reply(const struct spool *s, size_t from, size_t max,
+                        void (*each)(void *ctx, const struct spool_reply *r), void *ctx)
+{
+    const struct intern *t = &s->fold.verdicts;
+    size_t end = max < t->cap && from < t->cap - max ? from + max : t->cap;
+    for (size_t i = from; i < end; i++) {
+        uint64_t hash;
+        uint32_t refs;
+        const struct verdict *v = intern_verdict_at(t, i, &hash, &refs);
+        if (v)
+            each(ctx, &(struct spool_reply){slice_str(v->text), v->kind, hash, refs});
+    }
+    return end < t->cap ? end : 0;
+}
+
 void spool_count(const struct spool *s, struct spool_counts *ret)
 {
     *ret = (struct spool_counts){.messages = s->fold.index.n,

@@ -133,6 +133,19 @@ struct spool_counts {
 };
 void spool_count(const struct spool *s, struct spool_counts *ret);
 
+/* How many messages have an id below this one. */
+uint64_t spool_rank(const struct spool *s, uint64_t id);
+/* The last replies, each once, with how many recipients share it: those of at most `max` places
+ * from `from` on (0: the beginning). Returns the place to go on at; 0: that was all. A change in
+ * between may show a reply twice or not at all. */
+struct spool_reply {
+    struct slice text; /* borrowed */
+    enum verdict_kind kind;
+    uint64_t hash, recipients; /* hash: the same as long as the reply is there */
+};
+size_t spool_each_reply(const struct spool *s, size_t from, size_t max,
+                        void (*each)(void *ctx, const struct spool_reply *r), void *ctx);
+
 struct spool_read; /* content to be read on a helper */
 struct spool_read *spool_read_new(struct spool *s, const struct message *m, uint64_t offset,
                                   size_t n);

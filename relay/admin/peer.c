@@ -63,6 +63,19 @@ void peer_row(struct peer *p, json_t *value)
     rows_line(&p->out, p->task.request.id, "row", value);
 }
 
+void peer_row_recipient(struct peer *p, const struct queue_row *r)
+{
+    buf_add(&p->out, buf_slice(&p->task.head));
+    rows_recipient(&p->out, r);
+    buf_add(&p->out, SLICE_LIT("}\n"));
+}
+
+void peer_progress(struct peer *p, json_t *value)
+{
+    rows_line(&p->out, p->task.request.id, "progress", value);
+    peer_flush(p);
+}
+
 /* The answer is complete: the next request may be read. */
 static void finish(struct peer *p)
 {

@@ -5,8 +5,8 @@
 
 #define ADMIN_PEERS_MAX 64
 #define PEER_UNSENT_MAX (256u * 1024) /* above it no further row is made */
-#define PAGE_MESSAGES 500
 #define SAMPLE_ROWS 10
+#define PROGRESS_MS 1000          /* a client that waits hears from us so often */
 #define PIECE_BYTES (192u * 1024) /* a multiple of 3, for base64 */
 
 /* The request a peer is waiting for. Zeroed: none. */
@@ -16,8 +16,9 @@ struct task {
     struct request request;
     struct spooler_admin *page;  /* answered, its rows not all given */
     size_t at;                   /* of page->rows: the next */
-    uint64_t given, matched;     /* rows */
-    bool sampling;               /* dry run: the sample is not complete */
+    uint64_t given;              /* rows */
+    struct mono said;            /* when the client was last told something */
+    struct buf head;             /* of each row's line: {"id":…,"row": */
     uint64_t size, offset, sent; /* content */
     struct header_end header;
 };
@@ -58,6 +59,9 @@ size_t peer_unsent(const struct peer *p);
 void peer_flush(struct peer *p);
 /* Each ends the line; done and error end the task. value is taken. */
 void peer_row(struct peer *p, json_t *value);
+void peer_row_recipient(struct peer *p, const struct queue_row *r);
+/* Goes out at once. */
+void peer_progress(struct peer *p, json_t *value);
 void peer_done(struct peer *p, json_t *value);
 void peer_error(struct peer *p, const char *code, const char *message);
 

@@ -1,5 +1,6 @@
 #include "relay/admin/rows.h"
 #include "relay/base/defer.h"
+#include "relay/base/jtext.h"
 #include "relay/base/must.h"
 #include "relay/base/utf8.h"
 
@@ -19,14 +20,24 @@ void rows_object(struct buf *out, json_t *line)
     json_decref(line);
 }
 
+void rows_head(struct buf *out, json_t *id, const char *kind)
+{
+    buf_add_u8(out, '{');
+    if (id) {
+        buf_add(out, SLICE_LIT("\"id\":"));
+        MUST(json_dump_callback(id, add_dumped, out, JSON_COMPACT | JSON_ENCODE_ANY) == 0);
+        buf_add_u8(out, ',');
+    }
+    jtext_string(out, slice_str(kind), SIZE_MAX, SIZE_MAX);
+    buf_add_u8(out, ':');
+}
+
 void rows_line(struct buf *out, json_t *id, const char *kind, json_t *value)
 {
-    json_t *line = json_object();
-    MUST(line);
-    if (id)
-        rows_put(line, "id", json_incref(id));
-    rows_put(line, kind, value);
-    rows_object(out, line);
+    rows_head(out, id, kind);
+    MUST(json_dump_callback(value, add_dumped, out, JSON_COMPACT) == 0);
+    buf_add(out, SLICE_LIT("}\n"));
+    json_decref(value);
 }
 
 void rows_error(struct buf *out, json_t *id, const struct problem *p)
@@ -92,30 +103,66 @@ static const char *state_name(const struct queue_row *r)
     return "unknown";
 }
 
-json_t *rows_recipient(const struct queue_row *r)
+/* Text as rows_text makes it. Most of it is plain and needs no cleaning. */
+static void add_text(struct buf *out, struct slice s)
+{
+    DEFER(buf_done) struct buf clean = BUF_MAX(TEXT_MAX);
+    if (s.n > TEXT_MAX || !utf8_plain(s)) {
+        utf8_clean(&clean, s, TEXT_MAX);
+        s = buf_slice(&clean);
+    }
+    jtext_string(out, s, SIZE_MAX, SIZE_MAX);
+}
+
+static void add_some_text(struct buf *out, struct slice key, struct slice s)
+{
+    if (s.n == 0)
+        return;
+    buf_add(out, key);
+    add_text(out, s);
+}
+
+static void add_time(struct buf *out, struct slice key, struct wall t)
+{
+    char text[WALL_RFC3339_SIZE];
+    wall_rfc3339(t, text);
+    buf_add(out, key);
+    jtext_string(out, slice_str(text), SIZE_MAX, SIZE_MAX);
+}
+
+static void add_number(struct buf *out, struct slice key, uint64_t n)
+{
+    buf_add(out, key);
+    jtext_number(out, n > INT64_MAX ? INT64_MAX : n);
+}
+
+void rows_recipient(struct buf *out, const struct queue_row *r)
 {
     char id[QUEUE_ID_SIZE];
-    json_t *o = json_object();
     queue_id_write(r->id, id);
-    rows_put(o, "queue_id", json_string(id));
-    rows_put_number(o, "rcpt", r->rcpt);
-    rows_put(o, "sender", rows_text(buf_slice(&r->sender))); /* "" is the null reverse-path */
-    rows_put(o, "recipient", rows_text(buf_slice(&r->recipient)));
-    rows_put_text(o, "user", buf_slice(&r->user));
-    rows_put_number(o, "size", r->size);
-    rows_put(o, "queued_time", rows_time(r->queued));
-    rows_put(o, "state", json_string(state_name(r)));
-    rows_put_number(o, "attempt", r->attempts);
+    buf_add(out, SLICE_LIT("{\"queue_id\":\""));
+    buf_add_str(out, id);
+    add_number(out, SLICE_LIT("\",\"rcpt\":"), r->rcpt);
+    buf_add(out, SLICE_LIT(",\"sender\":")); /* "" is the null reverse-path */
+    add_text(out, r->sender);
+    buf_add(out, SLICE_LIT(",\"recipient\":"));
+    add_text(out, r->recipient);
+    add_some_text(out, SLICE_LIT(",\"user\":"), r->user);
+    add_number(out, SLICE_LIT(",\"size\":"), r->size);
+    add_time(out, SLICE_LIT(",\"queued_time\":"), r->queued);
+    buf_add(out, SLICE_LIT(",\"state\":\""));
+    buf_add_str(out, state_name(r));
+    add_number(out, SLICE_LIT("\",\"attempt\":"), r->attempts);
     if (r->state == RCPT_QUEUED && !r->active)
-        rows_put(o, "next_attempt", rows_time(r->due));
+        add_time(out, SLICE_LIT(",\"next_attempt\":"), r->due);
     if (r->last_attempt.us)
-        rows_put(o, "last_attempt", rows_time(r->last_attempt));
-    rows_put(o, "expires", rows_time(r->expires));
-    rows_put_text(o, "response", buf_slice(&r->last_reply));
-    rows_put_text(o, "mx_host", buf_slice(&r->last_host));
-    rows_put_text(o, "destination", buf_slice(&r->destination));
-    rows_put_text(o, "site", buf_slice(&r->site));
-    return o;
+        add_time(out, SLICE_LIT(",\"last_attempt\":"), r->last_attempt);
+    add_time(out, SLICE_LIT(",\"expires\":"), r->expires);
+    add_some_text(out, SLICE_LIT(",\"response\":"), r->last_reply);
+    add_some_text(out, SLICE_LIT(",\"mx_host\":"), r->last_host);
+    add_some_text(out, SLICE_LIT(",\"destination\":"), r->destination);
+    add_some_text(out, SLICE_LIT(",\"site\":"), r->site);
+    buf_add_u8(out, '}');
 }
 
 json_t *rows_site(const struct queue_site_row *s)

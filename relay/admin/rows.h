@@ -4,6 +4,10 @@
 #include "relay/admin/request.h"
 
 void rows_object(struct buf *out, json_t *line); /* takes line */
+/* {"id":…,"KIND": as it stands before a value; the line ends with "}\n" behind it. id NULL: left
+ * out.
+ */
+void rows_head(struct buf *out, json_t *id, const char *kind);
 /* One line {"id":…,"KIND":{…}}; takes value. id NULL: left out. */
 void rows_line(struct buf *out, json_t *id, const char *kind, json_t *value);
 void rows_error(struct buf *out, json_t *id, const struct problem *p);
@@ -14,7 +18,8 @@ void rows_put(json_t *object, const char *key, json_t *value);       /* takes va
 void rows_put_text(json_t *object, const char *key, struct slice s); /* not when empty */
 void rows_put_number(json_t *object, const char *key, uint64_t n);
 
-json_t *rows_recipient(const struct queue_row *r);
+/* A row as text: they go by the million. */
+void rows_recipient(struct buf *out, const struct queue_row *r);
 json_t *rows_site(const struct queue_site_row *s);
 /* messages, recipients, ready, waiting, held, active, oldest_seconds */
 json_t *rows_totals(const struct queue_totals *t, struct wall now);

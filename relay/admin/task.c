@@ -8,6 +8,8 @@
 #include "relay/base/must.h"
 #include <stdlib.h>
 
+enum { HEAD_MAX = 1024 };
+
 /* ---- asking ---- */
 
 static void send_step(struct peer *p, struct spooler_admin *a)
@@ -24,8 +26,14 @@ static void move_buf(struct buf *to, struct buf *from)
     *from = (struct buf){0};
 }
 
-/* The filter moves into the message; one verb of a dry run needs it twice, so it can be moved back.
- */
+/* How many rows, over all pages. */
+static uint64_t rows_wanted(const struct request *r)
+{
+    if (r->dry_run)
+        return SAMPLE_ROWS;
+    return r->count ? 0 : r->limit ? r->limit : UINT64_MAX;
+}
+
 static void ask(struct peer *p, enum admin_verb verb)
 {
     struct task *t = &p->task;
@@ -34,15 +42,17 @@ static void ask(struct peer *p, enum admin_verb verb)
     a->reply = &p->admin->from_spool;
     a->cookie = p;
     a->verb = verb;
-    a->limit = PAGE_MESSAGES;
     a->dry_run = t->request.dry_run;
+    a->rows_max = rows_wanted(&t->request);
+    a->count = t->request.count;
     a->filter = t->request.filter;
     t->request.filter = (struct queue_filter){0};
     buf_init(&a->actor, sizeof p->actor);
     buf_add_str(&a->actor, p->actor);
     move_buf(&a->reason, &t->request.reason);
-    /* The place's own message may have further recipients. */
-    a->after = t->request.after.id ? t->request.after.id - 1 : 0;
+    /* Behind the recipient that was given last. */
+    if (t->request.after.id)
+        a->at = (struct queue_place){t->request.after.id, t->request.after.rcpt + 1};
     send_step(p, a);
 }
 
@@ -54,11 +64,26 @@ static void drop_page(struct task *t)
     t->at = 0;
 }
 
+/* A client that has heard nothing for long would take us for dead. */
+static void say_progress(struct peer *p)
+{
+    struct task *t = &p->task;
+    struct mono now = loop_now(p->admin->loop);
+    if (now.ms - t->said.ms < PROGRESS_MS)
+        return;
+    t->said = now;
+    json_t *o = json_object();
+    rows_put_number(o, "matched", t->page->matched);
+    rows_put_number(o, "changed", t->page->changed);
+    peer_progress(p, o);
+}
+
 static void next_page(struct peer *p)
 {
+    say_progress(p);
     struct spooler_admin *a = TAKE_PTR(p->task.page);
     p->task.at = 0;
-    a->after = a->next;
+    a->at = a->next;
     send_step(p, a);
 }
 
@@ -66,54 +91,40 @@ void task_end(struct task *t)
 {
     drop_page(t);
     request_done(&t->request);
+    buf_done(&t->head);
     *t = (struct task){.asked = t->asked};
 }
 
 /* ---- answers ---- */
 
-static bool before_place(const struct queue_row *r, struct place after)
-{
-    return r->id == after.id && r->rcpt <= after.rcpt;
-}
-
-/* Rows of the page up to `max` given in all. False: the peer must read first. */
-static bool give_rows(struct peer *p, uint64_t max)
+/* Rows of the page. False: the peer must read first. */
+static bool give_rows(struct peer *p)
 {
     struct task *t = &p->task;
-    for (; t->at < t->page->n_rows && t->given < max; t->at++) {
+    for (; t->at < t->page->n_rows; t->at++) {
         const struct queue_row *r = &t->page->rows[t->at];
-        if (before_place(r, t->request.after))
-            continue;
         if (peer_unsent(p) > PEER_UNSENT_MAX)
             return false;
-        peer_row(p, rows_recipient(r));
+        peer_row_recipient(p, r);
         t->request.after = (struct place){r->id, r->rcpt};
+        t->said = loop_now(p->admin->loop);
         t->given++;
     }
     return true;
 }
 
-static void count_rows(struct task *t)
-{
-    for (; t->at < t->page->n_rows; t->at++)
-        t->matched += !before_place(&t->page->rows[t->at], t->request.after);
-}
-
 static void list(struct peer *p)
 {
     struct task *t = &p->task;
-    uint64_t max = t->request.limit ? t->request.limit : UINT64_MAX;
-    if (t->request.count)
-        count_rows(t);
-    else if (!give_rows(p, max))
+    if (!give_rows(p))
         return;
-    bool more = t->at < t->page->n_rows || t->page->next != 0;
-    if (more && (t->request.count || t->given < max)) {
+    bool more = t->page->next.id != 0;
+    if (more && (t->request.count || t->given < t->page->rows_max)) {
         next_page(p);
         return;
     }
     json_t *done = json_object();
-    rows_put_number(done, "matched", t->request.count ? t->matched : t->given);
+    rows_put_number(done, "matched", t->request.count ? t->page->matched : t->given);
     if (more) {
         char place[PLACE_SIZE];
         place_write(t->request.after, place);
@@ -125,7 +136,7 @@ static void list(struct peer *p)
 static void show(struct peer *p)
 {
     struct task *t = &p->task;
-    if (t->page->n_rows == 0) {
+    if (t->page->rows_given == 0) {
         peer_error(p, "not-found",
                    "no such message in the queue (any more); its story is in the delivery log");
         return;
@@ -134,14 +145,22 @@ static void show(struct peer *p)
         content_begin(p, &t->page->rows[0]);
         return;
     }
-    if (!give_rows(p, UINT64_MAX))
+    if (!give_rows(p))
         return;
+    if (t->page->next.id) {
+        next_page(p);
+        return;
+    }
+    if (t->page->n_rows == 0) {
+        peer_error(p, "not-found", "the message has left the queue meanwhile");
+        return;
+    }
     const struct queue_row *r = &t->page->rows[0];
     json_t *done = json_object();
     char id[QUEUE_ID_SIZE];
     queue_id_write(r->id, id);
     rows_put(done, "queue_id", json_string(id));
-    rows_put(done, "sender", rows_text(buf_slice(&r->sender)));
+    rows_put(done, "sender", rows_text(r->sender));
     rows_put_number(done, "size", r->size);
     rows_put(done, "queued_time", rows_time(r->queued));
     rows_put(done, "expires", rows_time(r->expires));
@@ -165,7 +184,7 @@ static void totals(struct peer *p)
     struct task *t = &p->task;
     if (!give_sites(p))
         return;
-    if (t->page->next != 0) {
+    if (t->page->next.id) {
         next_page(p);
         return;
     }
@@ -190,32 +209,12 @@ static enum admin_verb change_verb(enum verb v)
                               : ADMIN_RELEASE;
 }
 
-/* A dry run shows some of what it counts. */
-static void sample(struct peer *p)
-{
-    struct task *t = &p->task;
-    if (!give_rows(p, SAMPLE_ROWS))
-        return;
-    if (t->given < SAMPLE_ROWS && t->page->next != 0) {
-        next_page(p);
-        return;
-    }
-    t->sampling = false;
-    t->request.filter = t->page->filter;
-    t->page->filter = (struct queue_filter){0};
-    t->request.after = (struct place){0};
-    drop_page(t);
-    ask(p, change_verb(t->request.verb));
-}
-
 static void change(struct peer *p)
 {
     struct task *t = &p->task;
-    if (t->sampling) {
-        sample(p);
+    if (!give_rows(p)) /* of a dry run */
         return;
-    }
-    if (t->page->next != 0) {
+    if (t->page->next.id) {
         next_page(p);
         return;
     }
@@ -318,6 +317,9 @@ void task_begin(struct peer *p, struct request *r)
     struct task *t = &p->task;
     *t = (struct task){.active = true, .request = *r};
     *r = (struct request){0};
+    t->said = loop_now(p->admin->loop);
+    buf_init(&t->head, HEAD_MAX);
+    rows_head(&t->head, t->request.id, "row");
     switch (t->request.verb) {
     case VERB_STATUS:
         ask(p, ADMIN_STATUS);
@@ -336,8 +338,7 @@ void task_begin(struct peer *p, struct request *r)
     case VERB_REMOVE:
     case VERB_HOLD:
     case VERB_RELEASE:
-        t->sampling = t->request.dry_run;
-        ask(p, t->sampling ? ADMIN_LIST : change_verb(t->request.verb));
+        ask(p, change_verb(t->request.verb));
         break;
     case VERB_RELOAD:
         reload(p);

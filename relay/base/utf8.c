@@ -55,6 +55,14 @@ static bool is_plain(uint8_t c)
     return c >= 0x20 && c < 0x7f;
 }
 
+bool utf8_plain(struct slice s)
+{
+    size_t n = 0;
+    while (n < s.n && is_plain(s.p[n]))
+        n++;
+    return n == s.n;
+}
+
 /* Takes what goes out next from *s: a run of plain bytes, one character, or what stands for a byte.
  */
 static struct slice next_clean(struct slice *s, size_t max)

@@ -9,6 +9,8 @@ size_t utf8_char(struct slice s, uint32_t *ret_code);
  */
 bool utf8_is_control(uint32_t code);
 bool utf8_valid(struct slice s);
+/* Printable ASCII only: nothing to clean. */
+bool utf8_plain(struct slice s);
 /* Appends s with control bytes as blanks and invalid bytes as '?'; stops before `max` bytes without
  * cutting a character. Returns true when all of s went in. */
 bool utf8_clean(struct buf *out, struct slice s, size_t max);

@@ -10,12 +10,14 @@
 
 #define SILENCE_S 60
 #define PROTOCOL 1
+#define READ_BYTES (256u * 1024)
 
 struct client {
     FILE *in; /* answers; requests go straight to its descriptor */
     char *line;
     size_t line_size;
     int next_id;
+    bool said;        /* a line of progress stands on the terminal */
     const char *path; /* lives with conf */
     struct conf *conf;
 };
@@ -61,28 +63,40 @@ static int connect_to(struct client *c)
     }
     c->in = fdopen(fd, "r");
     MUST(c->in);
+    setvbuf(c->in, NULL, _IOFBF, READ_BYTES);
     return CLI_DONE;
 }
 
-/* NULL: told. */
-static json_t *read_object(struct client *c, int *ret_exit)
+/* The next line is in c->line; 0: told. */
+static size_t read_line(struct client *c, int *ret_exit)
 {
     errno = 0;
     ssize_t n = getline(&c->line, &c->line_size, c->in);
-    if (n < 0) {
-        const char *why = errno == EAGAIN ? "no answer within a minute"
-                          : errno         ? strerror(errno)
-                                          : "it closed the connection";
-        *ret_exit = cli_fail(CLI_UNREACHABLE, "%s: the daemon went away: %s", c->path, why);
-        return NULL;
-    }
-    json_t *object = json_loadb(c->line, (size_t)n, JSON_REJECT_DUPLICATES, NULL);
+    if (n > 0)
+        return (size_t)n;
+    const char *why = errno == EAGAIN ? "no answer within a minute"
+                      : errno         ? strerror(errno)
+                                      : "it closed the connection";
+    *ret_exit = cli_fail(CLI_UNREACHABLE, "%s: the daemon went away: %s", c->path, why);
+    return 0;
+}
+
+/* NULL: told. */
+static json_t *object_of(const struct client *c, size_t n, int *ret_exit)
+{
+    json_t *object = json_loadb(c->line, n, JSON_REJECT_DUPLICATES, NULL);
     if (!json_is_object(object)) {
         json_decref(object);
         *ret_exit = cli_fail(CLI_UNREACHABLE, "%s: what answers there is not postwain", c->path);
         return NULL;
     }
     return object;
+}
+
+static json_t *read_object(struct client *c, int *ret_exit)
+{
+    size_t n = read_line(c, ret_exit);
+    return n ? object_of(c, n, ret_exit) : NULL;
 }
 
 static int greet(struct client *c)
@@ -157,27 +171,105 @@ static int send_request(struct client *c, const char *verb, json_t *args)
     return CLI_DONE;
 }
 
+/* Who takes the rows: parsed, or as text. */
+struct taker {
+    void (*row)(void *ctx, const json_t *row);
+    void (*text)(void *ctx, char *text, size_t n);
+    void *ctx;
+    char head[40]; /* of a row's line, as the daemon writes it */
+    size_t head_n;
+};
+
+static void clear_progress(struct client *c)
+{
+    if (c->said)
+        fputs("\r\033[K", stderr);
+    c->said = false;
+}
+
+/* The daemon is at work. What has come so far is shown. */
+static void say_progress(struct client *c, const json_t *p)
+{
+    fflush(stdout);
+    if (!isatty(STDERR_FILENO))
+        return;
+    clear_progress(c);
+    fprintf(stderr, "%lld matched", (long long)json_number(p, "matched"));
+    if (json_number(p, "changed"))
+        fprintf(stderr, ", %lld changed", (long long)json_number(p, "changed"));
+    fputs(" so far", stderr);
+    c->said = true;
+}
+
+/* A row that need not be parsed; false: look closer. */
+static bool give_text(const struct client *c, const struct taker *t, size_t n)
+{
+    if (!t->text || n < t->head_n + 4 || memcmp(c->line, t->head, t->head_n) != 0 ||
+        memcmp(c->line + n - 3, "}}\n", 3) != 0)
+        return false;
+    c->line[n - 2] = 0;
+    t->text(t->ctx, c->line + t->head_n, n - t->head_n - 2);
+    return true;
+}
+
+static void give_row(const struct taker *t, const json_t *row)
+{
+    if (t->text) {
+        char *text = json_dumps(row, JSON_COMPACT);
+        MUST(text);
+        t->text(t->ctx, text, strlen(text));
+        free(text);
+    } else if (t->row) {
+        t->row(t->ctx, row);
+    }
+}
+
+/* False: it was the last of this answer. */
+static bool take_answer(struct client *c, const struct taker *t, const json_t *answer,
+                        int *ret_exit, json_t **ret_done)
+{
+    const json_t *row = json_object_get(answer, "row");
+    const json_t *progress = json_object_get(answer, "progress");
+    const json_t *error = json_object_get(answer, "error");
+    json_t *done = json_object_get(answer, "done");
+    if (row)
+        give_row(t, row);
+    else if (progress)
+        say_progress(c, progress);
+    else if (error)
+        *ret_exit = refused(error);
+    else if (done && ret_done)
+        *ret_done = json_incref(done);
+    return row || progress;
+}
+
+static int ask(struct client *c, const char *verb, json_t *args, struct taker *t, json_t **ret_done)
+{
+    int rc = send_request(c, verb, args);
+    t->head_n = (size_t)snprintf(t->head, sizeof t->head, "{\"id\":%d,\"row\":", c->next_id);
+    for (bool more = true; more && rc == CLI_DONE;) {
+        size_t n = read_line(c, &rc);
+        if (n)
+            clear_progress(c);
+        if (n == 0 || give_text(c, t, n))
+            continue;
+        json_t *answer = object_of(c, n, &rc);
+        if (!answer)
+            break;
+        more = take_answer(c, t, answer, &rc, ret_done);
+        json_decref(answer);
+    }
+    return rc;
+}
+
 int client_ask(struct client *c, const char *verb, json_t *args,
                void (*row)(void *ctx, const json_t *row), void *ctx, json_t **ret_done)
 {
-    int rc = send_request(c, verb, args);
-    while (rc == CLI_DONE) {
-        json_t *answer = read_object(c, &rc);
-        if (!answer)
-            break;
-        const json_t *one = json_object_get(answer, "row");
-        const json_t *error = json_object_get(answer, "error");
-        json_t *done = json_object_get(answer, "done");
-        const bool is_last = !one;
-        if (one && row)
-            row(ctx, one);
-        if (error)
-            rc = refused(error);
-        else if (done && ret_done)
-            *ret_done = json_incref(done);
-        json_decref(answer);
-        if (is_last)
-            break;
-    }
-    return rc;
+    return ask(c, verb, args, &(struct taker){.row = row, .ctx = ctx}, ret_done);
+}
+
+int client_ask_text(struct client *c, const char *verb, json_t *args,
+                    void (*row)(void *ctx, char *text, size_t n), void *ctx, json_t **ret_done)
+{
+    return ask(c, verb, args, &(struct taker){.text = row, .ctx = ctx}, ret_done);
 }

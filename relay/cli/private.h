@@ -65,6 +65,23 @@ void client_free(struct client *c);
 int client_ask(struct client *c, const char *verb, json_t *args,
                void (*row)(void *ctx, const json_t *row), void *ctx, json_t **ret_done);
 
+/* The same with rows as the daemon wrote them: one object each, the callee's to change. */
+int client_ask_text(struct client *c, const char *verb, json_t *args,
+                    void (*row)(void *ctx, char *text, size_t n), void *ctx, json_t **ret_done);
+
+/* row.c */
+#define ROW_FIELDS_MAX 32
+struct row {
+    size_t n;
+    struct {
+        const char *key, *value; /* numbers as they are written */
+    } at[ROW_FIELDS_MAX];
+};
+/* Reads text[0..n) in place, which it spoils. False: not an object without objects and lists in it.
+ */
+bool row_parse(char *text, size_t n, struct row *ret);
+const char *row_text(const struct row *r, const char *key); /* "" when absent */
+
 /* filter.c */
 #define FILTER_OPTIONS                                                                             \
     {"id", 0, true}, {"from", 0, true}, {"to", 0, true}, {"user", 0, true},                        \
@@ -100,6 +117,8 @@ const char *show_bytes(char text[SHOW_SIZE], int64_t bytes);     /* "1.2M" */
 /* How long ago (or ahead) an RFC 3339 time is; "-" when there is none. */
 const char *show_age(char text[SHOW_SIZE], const json_t *row, const char *key);
 const char *show_ahead(char text[SHOW_SIZE], const json_t *row, const char *key);
+/* The same for a time as text; sign 1: ahead, -1: ago. */
+const char *show_distance(char text[SHOW_SIZE], const char *time, int sign);
 bool show_parse_time(const char *text, struct wall *ret);
 const char *json_text(const json_t *row, const char *key); /* "" when absent */
 int64_t json_number(const json_t *row, const char *key);   /* 0 when absent */
@@ -107,6 +126,7 @@ bool utf8_text(const char *text);
 /* Valid UTF-8 without controls on standard output. */
 void print_clean(FILE *to, const char *text);
 void print_json_line(void *ctx, const json_t *row); /* a row as one line; ctx is not used */
+void print_text_line(void *ctx, char *text, size_t n);
 
 /* init.c and log.c: texts that the program carries, line by line */
 extern const char *const init_template[];

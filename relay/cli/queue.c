@@ -3,6 +3,7 @@
 #include "relay/cli/private.h"
 #include <openssl/evp.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #define FILTER_HELP                                                                                \
     "FILTER: --id ID  --from PATTERN  --to PATTERN  --user NAME  --destination NAME  --site "      \
@@ -184,21 +185,30 @@ static const struct table_column list_columns[] = {
     {"TRY", true, false},    {"NEXT", true, false},      {"LAST REPLY", false, true},
 };
 
-static void list_row(void *table, const json_t *row)
+struct listing {
+    struct table *table;
+    uint64_t unread; /* rows that are none */
+};
+
+static void list_row(void *ctx, char *text, size_t n)
 {
-    char age[SHOW_SIZE], size[SHOW_SIZE], attempt[SHOW_SIZE], next[SHOW_SIZE];
-    const char *sender = json_text(row, "sender");
-    snprintf(attempt, sizeof attempt, "%lld", (long long)json_number(row, "attempt"));
-    const char *const cells[] = {json_text(row, "queue_id"),
-                                 show_age(age, row, "queued_time"),
-                                 show_bytes(size, json_number(row, "size")),
-                                 sender[0] ? sender : "<>",
-                                 json_text(row, "recipient"),
-                                 json_text(row, "state"),
-                                 attempt,
-                                 show_ahead(next, row, "next_attempt"),
-                                 json_text(row, "response")};
-    table_row(table, cells);
+    struct listing *l = ctx;
+    struct row row;
+    char age[SHOW_SIZE], size[SHOW_SIZE], next[SHOW_SIZE];
+    uint64_t bytes = 0;
+    if (!row_parse(text, n, &row)) {
+        l->unread++;
+        return;
+    }
+    const char *sender = row_text(&row, "sender");
+    slice_u64(slice_str(row_text(&row, "size")), INT64_MAX, &bytes);
+    const char *const cells[] = {
+        row_text(&row, "queue_id"),       show_distance(age, row_text(&row, "queued_time"), -1),
+        show_bytes(size, (int64_t)bytes), sender[0] ? sender : "<>",
+        row_text(&row, "recipient"),      row_text(&row, "state"),
+        row_text(&row, "attempt"),        show_distance(next, row_text(&row, "next_attempt"), 1),
+        row_text(&row, "response")};
+    table_row(l->table, cells);
 }
 
 static struct table *list_table(void)
@@ -245,6 +255,14 @@ static int listed(const struct cli_args *a, const json_t *done)
     return matched ? CLI_DONE : CLI_NOTHING;
 }
 
+/* A listing of a million is not written line by line. */
+static void stream_output(void)
+{
+    static char space[256 * 1024];
+    if (!isatty(STDOUT_FILENO))
+        setvbuf(stdout, space, _IOFBF, sizeof space);
+}
+
 static int queue_list(const struct cli_verb *v, int argc, char **argv)
 {
     struct cli_args a;
@@ -259,11 +277,17 @@ static int queue_list(const struct cli_verb *v, int argc, char **argv)
         json_decref(args);
         return rc;
     }
-    struct table *t = list_table();
-    rc = client_ask(c, "queue.list", args, a.json ? print_json_line : list_row, t, &done);
-    table_free(t);
+    struct listing l = {.table = list_table()};
+    stream_output();
+    rc = client_ask_text(c, "queue.list", args, a.json ? print_text_line : list_row, &l, &done);
+    table_free(l.table);
     if (rc == CLI_DONE)
         rc = listed(&a, done);
+    if (l.unread)
+        rc = cli_fail(CLI_PARTLY,
+                      "%llu rows could not be read: use the program of the daemon's "
+                      "version, or --json",
+                      (unsigned long long)l.unread);
     json_decref(done);
     client_free(c);
     return rc;

@@ -39,6 +39,13 @@ void print_json_line(void *ctx, const json_t *row)
     putchar('\n');
 }
 
+void print_text_line(void *ctx, char *text, size_t n)
+{
+    (void)ctx;
+    fwrite(text, 1, n, stdout);
+    putchar('\n');
+}
+
 /* The two largest units, as people say it. */
 const char *show_seconds(char text[SHOW_SIZE], int64_t seconds)
 {
@@ -108,20 +115,20 @@ bool show_parse_time(const char *text, struct wall *ret)
     return true;
 }
 
-static const char *distance(char text[SHOW_SIZE], const json_t *row, const char *key, int sign)
+const char *show_distance(char text[SHOW_SIZE], const char *time, int sign)
 {
     struct wall t;
-    if (!show_parse_time(json_text(row, key), &t))
+    if (!show_parse_time(time, &t))
         return "-";
     return show_seconds(text, sign * (t.us - wall_now().us) / WALL_SECOND);
 }
 
 const char *show_age(char text[SHOW_SIZE], const json_t *row, const char *key)
 {
-    return distance(text, row, key, -1);
+    return show_distance(text, json_text(row, key), -1);
 }
 
 const char *show_ahead(char text[SHOW_SIZE], const json_t *row, const char *key)
 {
-    return distance(text, row, key, 1);
+    return show_distance(text, json_text(row, key), 1);
 }

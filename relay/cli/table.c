@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #define HELD_MAX 200
+#define CELL_MAX 4096
 #define FLEXIBLE_MIN 12
 #define GAP 2
 
@@ -19,6 +20,7 @@ struct table {
     bool settled;
     char *held[HELD_MAX][TABLE_COLUMNS_MAX];
     size_t n_held;
+    struct buf line, cell; /* being built */
 };
 
 unsigned term_width(void)
@@ -45,6 +47,8 @@ struct table *table_new(const struct table_column *columns, size_t n, unsigned w
     MUST(n <= TABLE_COLUMNS_MAX);
     t->n = n;
     t->width = width;
+    buf_init(&t->line, TABLE_COLUMNS_MAX * (CELL_MAX + 256));
+    buf_init(&t->cell, CELL_MAX + 1);
     for (size_t i = 0; i < n; i++) {
         t->columns[i] = columns[i];
         t->widths[i] = (unsigned)strlen(columns[i].title);
@@ -71,13 +75,14 @@ static size_t bytes_of(const char *text, unsigned characters)
     return n;
 }
 
-static char *clean(const char *text)
+/* Text for the screen: as it is when it is plain, else cleaned into b. */
+static const char *clean(struct buf *b, const char *text)
 {
-    struct buf b = BUF_MAX(4096);
-    utf8_clean(&b, slice_str(text), 4000);
-    char *copy = slice_dup(buf_slice(&b));
-    buf_done(&b);
-    return copy;
+    if (utf8_plain(slice_str(text)))
+        return text[0] ? text : "-";
+    buf_reset(b);
+    utf8_clean(b, slice_str(text), CELL_MAX);
+    return buf_str(b);
 }
 
 /* Takes from the widest flexible column, one by one, until the row fits. */
@@ -98,28 +103,43 @@ static void fit(struct table *t)
     }
 }
 
-static void print_cell(const struct table *t, size_t i, const char *text)
+static void add_blanks(struct buf *b, unsigned n)
 {
-    unsigned width = width_of(text), room = t->widths[i];
-    bool last = i + 1 == t->n;
-    if (t->width && t->columns[i].flexible && width > room) {
-        printf("%.*s…", (int)bytes_of(text, room - 1), text);
-        width = room;
-    } else if (t->columns[i].right) {
-        printf("%*s%s", width < room ? (int)(room - width) : 0, "", text);
-        width = room;
-    } else {
-        fputs(text, stdout);
+    static const char blanks[] = "                                ";
+    for (unsigned piece; n > 0; n -= piece) {
+        piece = n < sizeof blanks - 1 ? n : (unsigned)sizeof blanks - 1;
+        buf_add(b, slice_of(blanks, piece));
     }
-    if (!last)
-        printf("%*s", (int)(width < room ? room - width : 0) + GAP, "");
 }
 
-static void print_row(const struct table *t, char *const *cells)
+static void add_cell(struct table *t, size_t i, const char *text)
+{
+    unsigned width = width_of(text), room = t->widths[i];
+    unsigned missing = width < room ? room - width : 0;
+    const bool last = i + 1 == t->n, right = t->columns[i].right;
+    if (t->width && t->columns[i].flexible && width > room) {
+        buf_add(&t->line, slice_of(text, bytes_of(text, room - 1)));
+        buf_add_str(&t->line, "…");
+    } else {
+        add_blanks(&t->line, right ? missing : 0);
+        buf_add_str(&t->line, text);
+    }
+    if (!last)
+        add_blanks(&t->line, (right ? 0 : missing) + GAP);
+}
+
+static void print_line(struct table *t)
+{
+    fwrite(t->line.p, 1, t->line.n, stdout);
+    buf_reset(&t->line);
+}
+
+static void print_row(struct table *t, const char *const *cells)
 {
     for (size_t i = 0; i < t->n; i++)
-        print_cell(t, i, cells[i]);
-    putchar('\n');
+        add_cell(t, i, cells[i]);
+    buf_add_u8(&t->line, '\n');
+    print_line(t);
 }
 
 static void settle(struct table *t)
@@ -132,35 +152,41 @@ static void settle(struct table *t)
     if (t->n_held) {
         fputs(color ? "\033[1m" : "", stdout);
         for (size_t i = 0; i < t->n; i++)
-            print_cell(t, i, t->columns[i].title);
+            add_cell(t, i, t->columns[i].title);
+        print_line(t);
         puts(color ? "\033[0m" : "");
     }
     for (size_t r = 0; r < t->n_held; r++) {
-        print_row(t, t->held[r]);
+        print_row(t, (const char *const *)t->held[r]);
         for (size_t i = 0; i < t->n; i++)
             free(t->held[r][i]);
     }
     t->n_held = 0;
 }
 
+static void hold(struct table *t, const char *const *cells)
+{
+    for (size_t i = 0; i < t->n; i++) {
+        const char *text = clean(&t->cell, cells[i]);
+        if (width_of(text) > t->widths[i])
+            t->widths[i] = width_of(text);
+        t->held[t->n_held][i] = slice_dup(slice_str(text));
+    }
+    if (++t->n_held == HELD_MAX)
+        settle(t);
+}
+
 void table_row(struct table *t, const char *const *cells)
 {
-    char *copy[TABLE_COLUMNS_MAX] = {0};
     t->rows++;
-    for (size_t i = 0; i < t->n; i++) {
-        copy[i] = clean(cells[i][0] ? cells[i] : "-");
-        if (!t->settled && width_of(copy[i]) > t->widths[i])
-            t->widths[i] = width_of(copy[i]);
-    }
     if (!t->settled) {
-        memcpy(t->held[t->n_held++], copy, sizeof copy);
-        if (t->n_held == HELD_MAX)
-            settle(t);
+        hold(t, cells);
         return;
     }
-    print_row(t, copy);
     for (size_t i = 0; i < t->n; i++)
-        free(copy[i]);
+        add_cell(t, i, clean(&t->cell, cells[i]));
+    buf_add_u8(&t->line, '\n');
+    print_line(t);
 }
 
 unsigned table_rows(const struct table *t)
@@ -171,5 +197,7 @@ unsigned table_rows(const struct table *t)
 void table_free(struct table *t)
 {
     settle(t);
+    buf_done(&t->line);
+    buf_done(&t->cell);
     free(t);
 }

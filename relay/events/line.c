@@ -5,7 +5,7 @@
  */
 #include "relay/events/line.h"
 #include "relay/base/defer.h"
-#include "relay/base/utf8.h"
+#include "relay/base/jtext.h"
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -39,69 +39,6 @@ struct widths {
 };
 static const struct widths wide = {1024, SIZE_MAX, 256};
 static const struct widths narrow = {1024, 320, 64};
-
-static bool is_plain(uint8_t c)
-{
-    return c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
-}
-
-static size_t plain_run(struct slice s)
-{
-    size_t n = 0;
-    while (n < s.n && is_plain(s.p[n]))
-        n++;
-    return n;
-}
-
-/* One character that is not plain, as it stands in JSON, NUL-terminated; returns how many bytes of
- * s it was. */
-static size_t escape(struct slice s, char ret_text[16])
-{
-    uint32_t code = 0;
-    size_t n = utf8_char(s, &code);
-    if (n == 0) {
-        memcpy(ret_text, "\xef\xbf\xbd", 4); /* U+FFFD: the replacement character */
-        return 1;
-    }
-    if (code == '"' || code == '\\') {
-        memcpy(ret_text, (const char[]){'\\', (char)code, 0}, 3);
-    } else if (utf8_is_control(code)) {
-        snprintf(ret_text, 16, "\\u%04x", (unsigned)code);
-    } else {
-        memcpy(ret_text, s.p, n);
-        ret_text[n] = 0;
-    }
-    return n;
-}
-
-static size_t least(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
-bool line_string(struct buf *out, struct slice s, size_t raw_max, size_t escaped_max)
-{
-    size_t raw = 0, escaped = 0;
-    buf_add_u8(out, '"');
-    while (raw < s.n) {
-        struct slice rest = slice_skip(s, raw);
-        size_t n = least(plain_run(rest), least(raw_max - raw, escaped_max - escaped));
-        buf_add(out, slice_head(rest, n));
-        raw += n;
-        escaped += n;
-        if (raw == s.n)
-            break;
-        char text[16];
-        size_t used = escape(slice_skip(s, raw), text), made = strlen(text);
-        if (used > raw_max - raw || made > escaped_max - escaped)
-            break;
-        buf_add_str(out, text);
-        raw += used;
-        escaped += made;
-    }
-    buf_add_u8(out, '"');
-    return raw < s.n;
-}
 
 /* ---- events ---- */
 
@@ -161,9 +98,9 @@ static void add_map(struct buf *out, struct slice encoded, enum event_field fiel
         if (n > 0)
             buf_add_u8(out, ',');
         keys[n++] = key;
-        line_string(out, key, w->raw, w->tag);
+        jtext_string(out, key, w->raw, w->tag);
         buf_add_u8(out, ':');
-        line_string(out, value, w->raw, w->tag);
+        jtext_string(out, value, w->raw, w->tag);
     }
     buf_add_u8(out, '}');
 }
@@ -174,7 +111,7 @@ static bool add_value(struct buf *out, const struct event_value *v, struct slice
 {
     switch (v->type) {
     case EVT_STR:
-        return line_string(out, v->str, w->raw, w->escaped);
+        return jtext_string(out, v->str, w->raw, w->escaped);
     case EVT_INT:
         buf_addf(out, "%" PRId64, v->num);
         break;
@@ -202,11 +139,11 @@ static void add_head(struct buf *out, const struct event *e, struct slice node)
     buf_add(&id, node);
     buf_addf(&id, "-%" PRIu64, e->seq);
     buf_addf(out, EVENT_START "%" PRIu64 ",\"id\":", e->seq);
-    line_string(out, buf_slice(&id), SIZE_MAX, SIZE_MAX);
+    jtext_string(out, buf_slice(&id), SIZE_MAX, SIZE_MAX);
     buf_add_str(out, ",\"time\":");
     add_time(out, e->time);
     buf_add_str(out, ",\"node\":");
-    line_string(out, node, SIZE_MAX, SIZE_MAX);
+    jtext_string(out, node, SIZE_MAX, SIZE_MAX);
     buf_addf(out, ",\"event\":\"%s\"", name ? name : "unknown");
     if (event_is_final(e->name))
         buf_add_str(out, ",\"final\":true");
@@ -272,7 +209,7 @@ static void add_service_tail(struct buf *out, const char *node, struct wall now,
     buf_add_str(out, ",\"time\":");
     add_time(out, now);
     buf_add_str(out, ",\"node\":");
-    line_string(out, slice_head(slice_str(node), NODE_MAX), SIZE_MAX, SIZE_MAX);
+    jtext_string(out, slice_head(slice_str(node), NODE_MAX), SIZE_MAX, SIZE_MAX);
     buf_addf(out, ",\"next_seq\":%" PRIu64, next_seq);
 }
 

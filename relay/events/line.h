@@ -5,11 +5,6 @@
 
 #define LINE_MAX_BYTES 16384 /* with its '\n'; the contract's "a line stays under 16 KiB" */
 
-/* A JSON string with its quotes: valid UTF-8, controls escaped, bytes that are no UTF-8 replaced.
- * It ends before a character that would pass raw_max bytes of s or escaped_max bytes of output;
- * returns true when it was cut so. */
-bool line_string(struct buf *out, struct slice s, size_t raw_max, size_t escaped_max);
-
 /* The first line of a file: unique by file_id, longer than 1,024 bytes (file collectors tell files
  * apart by their first KiB). */
 void line_opened(struct buf *out, const char *file_id, const char *node, struct wall now,

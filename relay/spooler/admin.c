@@ -1,6 +1,6 @@
 /*
- * Operators' verbs: each request is one bounded step over messages in id order, from the cursor
- * `after` to `next`. Changes are answered when they are durable. What is with a connection is
+ * Operators' verbs: each request is one bounded step over recipients in order, from the cursor `at`
+ * to `next`. One step a turn, when all that mail wanted has been done. What is with a connection is
  * skipped and counted: it can be asked for again when the attempt has ended.
  */
 #include "relay/base/defer.h"
@@ -8,102 +8,47 @@
 #include "relay/spooler/core_int.h"
 #include <stdlib.h>
 
-enum { STEP_MAX = 1000, CHANGES_MAX = 100, EVENT_MAX = 15 * 1024 };
+enum { CHANGES_MAX = 100, EVENT_MAX = 15 * 1024 };
+/* What a step may do, about a quarter of a millisecond; looking at a recipient is the unit. */
+enum { STEP_WORK = 2500, COST_LOOK = 1, COST_ROW = 4, COST_CHANGE = 20 };
 
 /* --- rows
  * -------------------------------------------------------------------------------------------------
  */
 
-static void row_add(struct spooler_admin *a, const struct recipient *r)
+static struct queue_row row_of(const struct recipient *r)
 {
     const struct message *m = r->message;
-    struct slice site, destination;
-    bool ready = sched_where(r, &site, &destination);
-    /* Grown by doubling: capacity is the next power of two. */
-    if ((a->n_rows & (a->n_rows - 1)) == 0)
-        a->rows = must_realloc(a->rows, (a->n_rows ? a->n_rows * 2 : 1) * sizeof *a->rows);
-    a->rows[a->n_rows++] = (struct queue_row){
+    struct queue_row row = {
         .id = m->id,
         .queued = m->queued,
         .due = r->due,
         .expires = m->expires,
         .last_attempt = r->last_attempt,
         .size = m->envelope.size,
-        .sender = buf_of(m->envelope.sender),
-        .recipient = buf_of(r->address),
-        .user = buf_of(m->envelope.user),
-        .last_reply = buf_of(slice_str(r->last ? r->last->text : NULL)),
-        .last_host = buf_of(slice_str(r->last_host)),
-        .site = buf_of(site),
-        .destination = buf_of(destination),
+        .sender = m->envelope.sender,
+        .recipient = r->address,
+        .user = m->envelope.user,
+        .last_reply = slice_str(r->last ? r->last->text : NULL),
+        .last_host = slice_str(r->last_host),
         .rcpt = (uint32_t)(r - m->rcpts),
         .n_rcpts = m->n_rcpts,
         .attempts = r->attempts,
         .state = (enum rcpt_state)r->state,
         .active = r->active,
-        .ready = ready,
     };
+    row.ready = sched_where(r, &row.site, &row.destination);
+    return row;
 }
 
-struct site_rows {
-    struct core *c;
-    struct spooler_admin *a;
-};
-
-static void site_row_add(void *ctx, const struct sched_site_view *v)
+/* False: the page is full. */
+static bool row_add(struct spooler_admin *a, const struct recipient *r)
 {
-    struct site_rows *to = ctx;
-    struct spooler_admin *a = to->a;
-    if ((a->n_sites & (a->n_sites - 1)) == 0)
-        a->sites = must_realloc(a->sites, (a->n_sites ? a->n_sites * 2 : 1) * sizeof *a->sites);
-    int64_t probe = v->next_probe.ms - to->c->mono.ms;
-    a->sites[a->n_sites++] = (struct queue_site_row){
-        .site = buf_of(v->site),
-        .destination = buf_of(v->destination),
-        .ready = v->ready,
-        .waiting = v->waiting,
-        .connections = v->connections,
-        .idle = v->idle,
-        .window = v->window,
-        .limit = v->limit,
-        .dead = v->dead,
-        .next_probe_ms = !v->dead    ? -1
-                         : probe > 0 ? probe
-                                     : 0,
-    };
-}
-
-/* --- totals
- * -----------------------------------------------------------------------------------------------
- */
-
-static void totals_now(struct core *c, struct spooler_admin *a)
-{
-    struct queue_totals *t = &a->totals;
-    struct spool_counts n;
-    const struct message *oldest = spool_after(c->spool, 0);
-    core_disk(c, &t->disk);
-    spool_count(c->spool, &n);
-    sched_count(c->sched, &t->ready, &t->waiting);
-    t->held = c->n_held;
-    t->active = c->n_active;
-    t->messages = n.messages;
-    t->recipients = t->ready + t->waiting + t->held + t->active;
-    t->live_bytes = n.live_bytes;
-    t->disk_bytes = n.disk_bytes;
-    t->segments = n.segments;
-    t->oldest = oldest ? oldest->queued : (struct wall){0};
-    sched_each_site(c->sched, site_row_add, &(struct site_rows){c, a});
-}
-
-static void count_age(struct queue_totals *t, const struct message *m, struct wall now)
-{
-    static const int64_t younger_than_s[] = {60, 600, 3600, 6 * 3600, 24 * 3600};
-    int64_t age_s = (now.us - m->queued.us) / WALL_SECOND;
-    size_t i = 0;
-    while (i < sizeof younger_than_s / sizeof *younger_than_s && age_s >= younger_than_s[i])
-        i++;
-    t->age_buckets[i]++;
+    struct queue_row row = row_of(r);
+    if (!spooler_admin_row(a, &row))
+        return false;
+    a->rows_given++;
+    return true;
 }
 
 /* --- changes
@@ -172,7 +117,7 @@ static void change_some(struct core *c, struct spooler_admin *a, struct message 
         if (o->event == EVENT_HELD || o->event == EVENT_CANCELLED)
             sched_remove(c->sched, r);
     }
-    core_change(c, m, changes, n, events);
+    a->record = core_change(c, m, changes, n, events);
     for (size_t i = 0; i < n; i++) {
         reschedule(c, &m->rcpts[outcomes[i].change.rcpt], &outcomes[i]);
         buf_done(&fields[i]);
@@ -180,127 +125,184 @@ static void change_some(struct core *c, struct spooler_admin *a, struct message 
     a->changed += n;
 }
 
-static void change_message(struct core *c, struct spooler_admin *a, struct message *m)
-{
-    struct outcome outcomes[CHANGES_MAX];
-    size_t n = 0;
-    for (uint32_t i = 0; i < m->n_rcpts; i++) {
-        const struct recipient *r = &m->rcpts[i];
-        if (!filter_match(&a->filter, r))
-            continue;
-        a->matched++;
-        if (r->active || !decide(c, a->verb, r, &outcomes[n])) {
-            a->skipped++;
-            continue;
-        }
-        if (!a->dry_run && ++n == CHANGES_MAX) {
-            change_some(c, a, m, outcomes, n);
-            n = 0;
-        }
-    }
-    if (n)
-        change_some(c, a, m, outcomes, n);
-}
-
 /* --- one message under each verb
  * --------------------------------------------------------------------------- */
 
-static void show_message(struct spooler_admin *a, const struct message *m)
+/* What a step may still do, in units of looking at one recipient. */
+struct step {
+    struct core *c;
+    struct spooler_admin *a;
+    int work;
+};
+
+/* Each returns the number of the recipient to go on at: n_rcpts when the message is done, less when
+ * the step is over. */
+static uint32_t change_message(struct step *s, struct message *m, uint32_t first)
 {
-    for (uint32_t i = 0; i < m->n_rcpts; i++) {
+    struct spooler_admin *a = s->a;
+    struct outcome outcomes[CHANGES_MAX];
+    size_t n = 0;
+    uint32_t i = first;
+    for (; i < m->n_rcpts && n < CHANGES_MAX && s->work > 0; i++, s->work -= COST_LOOK) {
         const struct recipient *r = &m->rcpts[i];
-        if (a->verb == ADMIN_LIST && !filter_match(&a->filter, r))
+        if (!filter_match(&a->filter, r))
             continue;
+        if (a->dry_run && a->rows_given < a->rows_max && !row_add(a, r))
+            break;
         a->matched++;
-        row_add(a, r);
+        if (r->active || !decide(s->c, a->verb, r, &outcomes[n])) {
+            a->skipped++;
+        } else if (!a->dry_run) {
+            n++;
+            s->work -= COST_CHANGE;
+        }
     }
+    if (n)
+        change_some(s->c, a, m, outcomes, n);
+    return i;
 }
 
-static void total_message(struct core *c, struct spooler_admin *a, const struct message *m)
+static uint32_t list_message(struct step *s, const struct message *m, uint32_t first)
 {
-    count_age(&a->totals, m, c->now);
-    for (uint32_t i = 0; i < m->n_rcpts; i++) {
+    struct spooler_admin *a = s->a;
+    uint32_t i = first;
+    for (; i < m->n_rcpts && s->work > 0; i++, s->work -= COST_LOOK) {
         const struct recipient *r = &m->rcpts[i];
-        if (r->last && r->last->text && filter_match(&a->filter, r))
-            error_tally_add(&a->tally, slice_str(r->last->text));
+        if (!filter_match(&a->filter, r))
+            continue;
+        if (a->rows_given < a->rows_max) {
+            if (!row_add(a, r))
+                break;
+            s->work -= COST_ROW;
+        } else if (!a->count) {
+            s->work = 0;
+            break;
+        }
+        a->matched++;
     }
+    return i;
 }
 
-static void visit(struct core *c, struct spooler_admin *a, struct message *m)
+static uint32_t visit(struct step *s, struct message *m, uint32_t first)
 {
-    if (!filter_match_message(&a->filter, m, c->now))
-        return;
-    switch (a->verb) {
-    case ADMIN_STATUS:
-        break;
-    case ADMIN_QUEUE:
-        total_message(c, a, m);
-        break;
-    case ADMIN_LIST:
-    case ADMIN_SHOW:
-        show_message(a, m);
-        break;
-    case ADMIN_RETRY:
-    case ADMIN_REMOVE:
-    case ADMIN_HOLD:
-    case ADMIN_RELEASE:
-        change_message(c, a, m);
-        break;
-    }
+    s->work -= COST_LOOK;
+    /* Not yet answered 250: for the operator it is not there. One that is finished leaves with its
+     * sync. */
+    if (!m->durable || m->n_left == 0 || !filter_match_message(&s->a->filter, m, s->c->now))
+        return m->n_rcpts;
+    return s->a->verb == ADMIN_LIST ? list_message(s, m, first) : change_message(s, m, first);
 }
 
 /* --- the step
  * ------------------------------------------------------------------------------------------------
  */
 
-static struct message *next_message(const struct core *c, const struct queue_filter *f,
-                                    uint64_t after)
+/* The first message with an id from this one on that the filter's ids allow. */
+static struct message *message_from(const struct core *c, const struct queue_filter *f, uint64_t id)
 {
+    uint64_t after = id ? id - 1 : 0;
     if (f->n_ids == 0)
         return spool_after(c->spool, after);
-    for (uint64_t id = after; (id = filter_next_id(f, id));) {
-        struct message *m = spool_find(c->spool, id);
+    while ((after = filter_next_id(f, after))) {
+        struct message *m = spool_find(c->spool, after);
         if (m)
             return m;
     }
     return NULL;
 }
 
-static void step(struct core *c, struct spooler_admin *a)
+static void walk(struct core *c, struct spooler_admin *a)
 {
-    unsigned limit = a->limit && a->limit < STEP_MAX ? a->limit : STEP_MAX;
-    a->next = 0;
-    for (unsigned looked = 0;; looked++) {
-        struct message *m = next_message(c, &a->filter, a->after);
-        if (!m)
+    struct step s = {.c = c, .a = a, .work = STEP_WORK};
+    struct message *m;
+    for (unsigned looked = 0; (m = message_from(c, &a->filter, a->at.id)); looked++) {
+        uint32_t first = m->id == a->at.id ? a->at.rcpt : 0;
+        a->next = (struct queue_place){m->id, first};
+        if (s.work <= 0 || (a->limit && looked == a->limit))
             return;
-        if (looked == limit || a->n_rows >= STEP_MAX) {
-            a->next = a->after;
+        a->next.rcpt = visit(&s, m, first);
+        if (a->next.rcpt < m->n_rcpts)
+            return;
+        a->at = (struct queue_place){m->id + 1, 0};
+    }
+    a->next = (struct queue_place){0};
+}
+
+/* One message, whatever has become of its recipients. */
+static void show(struct core *c, struct spooler_admin *a)
+{
+    const struct message *m = spool_find(c->spool, a->filter.n_ids ? a->filter.ids[0] : 0);
+    if (!m || !m->durable || m->n_left == 0)
+        return;
+    for (uint32_t i = a->at.id == m->id ? a->at.rcpt : 0; i < m->n_rcpts; i++) {
+        if (!row_add(a, &m->rcpts[i])) {
+            a->next = (struct queue_place){m->id, i};
             return;
         }
-        a->after = m->id;
-        /* Not yet answered 250: for the operator it is not there. One that is finished leaves with
-         * its sync. */
-        if (m->durable && m->n_left > 0)
-            visit(c, a, m);
+        a->matched++;
     }
 }
 
-void admin_run(struct core *c, struct spooler_admin *a)
+static void run(struct core *c, struct spooler_admin *a)
 {
+    switch (a->verb) {
+    case ADMIN_STATUS:
+    case ADMIN_QUEUE:
+        totals_run(c, a);
+        break;
+    case ADMIN_SHOW:
+        show(c, a);
+        break;
+    case ADMIN_LIST:
+    case ADMIN_RETRY:
+    case ADMIN_REMOVE:
+    case ADMIN_HOLD:
+    case ADMIN_RELEASE:
+        walk(c, a);
+        break;
+    }
+}
+
+/* A step does not wait for its own records, or a million of changes would be a sync a page; but
+ * what is not on the disk is bounded. */
+static uint64_t answer_at(const struct spooler_admin *a)
+{
+    if (a->next.id == 0)
+        return a->record;
+    return a->record > ADMIN_UNSYNCED ? a->record - ADMIN_UNSYNCED : 0;
+}
+
+bool admin_step(struct core *c)
+{
+    struct spooler_admin *a = (struct spooler_admin *)(void *)c->asked.first;
+    if (!a || c->asked.had_turn)
+        return false;
+    c->asked.had_turn = true;
+    c->asked.first = a->msg.next;
+    a->msg.next = NULL;
     spooler_admin_reset(a);
-    uint64_t before = c->last_number;
-    if (a->after == 0)
+    a->next = (struct queue_place){0};
+    if (a->at.id == 0)
         filter_prepare(&a->filter);
-    bool first = a->after == 0;
-    if (first && (a->verb == ADMIN_STATUS || a->verb == ADMIN_QUEUE))
-        totals_now(c, a);
-    if (a->verb == ADMIN_STATUS)
-        a->next = 0;
+    run(c, a);
+    core_answer_durable(c, answer_at(a), &a->msg, a->reply);
+    return true;
+}
+
+void admin_ask(struct core *c, struct spooler_admin *a)
+{
+    a->msg.next = NULL;
+    if (c->asked.first)
+        c->asked.last->next = &a->msg;
     else
-        step(c, a);
-    if (a->verb == ADMIN_QUEUE && a->next == 0)
-        error_tally_top(a->tally, &a->totals);
-    uint64_t number = c->last_number > before ? c->last_number : 0;
-    core_answer_durable(c, number, &a->msg, a->reply);
+        c->asked.first = &a->msg;
+    c->asked.last = &a->msg;
+}
+
+void admin_drop(struct core *c)
+{
+    for (struct msg *m = c->asked.first, *next; m; m = next) {
+        next = m->next;
+        spooler_request_free(m);
+    }
 }

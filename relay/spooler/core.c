@@ -95,6 +95,7 @@ void core_free(struct core *c)
         spooler_request_free(&c->pause.msg->msg);
     work_free(c);
     bounce_free(c);
+    admin_drop(c);
     sched_free(c->sched);
     free(c);
 }
@@ -103,6 +104,7 @@ void core_time(struct core *c, struct wall now, struct mono mono)
 {
     c->now = now;
     c->mono = mono;
+    c->asked.had_turn = false;
     skew_watch(c);
     skew_step(c);
 }
@@ -204,7 +206,7 @@ bool core_next(struct core *c, struct core_action *ret)
         intake_overdue(c);
         if (next_queued(c, ret) || next_batch(c, ret))
             return true;
-    } while (!trouble_is(c) && (bounce_step(c) || (!c->paused && work_step(c))));
+    } while ((!trouble_is(c) && (bounce_step(c) || (!c->paused && work_step(c)))) || admin_step(c));
     return next_queued(c, ret) || next_task(c, ret);
 }
 
@@ -221,7 +223,7 @@ void core_deadline(const struct core *c, struct wall *ret_wall, struct mono *ret
         *ret_mono = mono_min(*ret_mono, (struct mono){bounce->key});
     if (c->pause.msg)
         *ret_mono = mono_min(*ret_mono, c->pause.until);
-    if (c->skew.walking)
+    if (c->skew.walking || c->asked.first)
         *ret_mono = c->mono;
     if (!c->task_out && !mono_reached(c->task_not_before, c->mono))
         *ret_mono = mono_min(*ret_mono, c->task_not_before);
@@ -239,7 +241,14 @@ void core_wait(struct core *c, struct wait w)
     struct wait *copy = must_alloc(sizeof *copy);
     *copy = w;
     c->lazy.urgent = c->lazy.urgent || w.kind != WAIT_BOUNCE;
-    DL_APPEND(c->waits, copy);
+    /* In the order of records: an operator's step may wait for one that lies back. */
+    struct wait *before = c->waits ? c->waits->prev : NULL;
+    while (before && before->number > w.number)
+        before = before == c->waits ? NULL : before->prev;
+    if (before)
+        DL_APPEND_ELEM(c->waits, before, copy);
+    else
+        DL_PREPEND(c->waits, copy);
 }
 
 static void wait_over(struct core *c, const struct wait *w)
@@ -481,7 +490,7 @@ void core_message(struct core *c, struct msg *m)
         spool_events_kept(c->spool, ((struct spooler_kept *)v)->seq);
         break;
     case SPOOLER_ADMIN:
-        admin_run(c, v);
+        admin_ask(c, v);
         return;
     case SPOOLER_CONTROL:
         control(c, v);

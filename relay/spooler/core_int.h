@@ -104,6 +104,10 @@ struct core {
         bool known, walking;
         uint64_t after; /* walking: the message reached */
     } skew;
+    struct { /* operators, first come first served */
+        struct msg *first, *last;
+        bool had_turn; /* since the time was set */
+    } asked;
     unsigned bounces_out;
     struct {
         struct spooler_control *msg;
@@ -173,4 +177,9 @@ bool filter_match(const struct queue_filter *f, const struct recipient *r);
 bool filter_match_message(const struct queue_filter *f, const struct message *m, struct wall now);
 
 /* admin.c */
-void admin_run(struct core *c, struct spooler_admin *a);
+void admin_ask(struct core *c, struct spooler_admin *a);
+bool admin_step(struct core *c); /* one request; false: none, or one had its turn */
+void admin_drop(struct core *c);
+
+/* totals.c */
+void totals_run(struct core *c, struct spooler_admin *a);

@@ -63,35 +63,21 @@ void queue_filter_done(struct queue_filter *f)
     buf_done(&f->reply);
 }
 
-static void row_done(struct queue_row *r)
-{
-    buf_done(&r->sender);
-    buf_done(&r->recipient);
-    buf_done(&r->user);
-    buf_done(&r->last_reply);
-    buf_done(&r->last_host);
-    buf_done(&r->site);
-    buf_done(&r->destination);
-}
-
 void spooler_admin_reset(struct spooler_admin *a)
 {
-    for (size_t i = 0; i < a->n_rows; i++)
-        row_done(&a->rows[i]);
     for (size_t i = 0; i < a->n_sites; i++) {
         buf_done(&a->sites[i].site);
         buf_done(&a->sites[i].destination);
     }
-    free(a->rows);
     free(a->sites);
-    a->rows = NULL;
     a->sites = NULL;
-    a->n_rows = a->n_sites = 0;
+    a->n_rows = a->text_n = a->n_sites = 0;
 }
 
 void spooler_admin_free(struct spooler_admin *a)
 {
     spooler_admin_reset(a);
+    free(a->rows);
     queue_filter_done(&a->filter);
     buf_done(&a->actor);
     buf_done(&a->reason);

@@ -219,12 +219,19 @@ struct queue_filter {
 };
 void queue_filter_done(struct queue_filter *f);
 
-/* Rows are recipients' and messages' plain copies. */
+/* Recipients stand in the order of message id, then of their number. id 0: the beginning, or that
+ * there is no more. */
+struct queue_place {
+    uint64_t id;
+    uint32_t rcpt;
+};
+
+/* One recipient; the slices lie with the page. */
 struct queue_row {
     uint64_t id;
     struct wall queued, due, expires, last_attempt;
     uint64_t size;
-    struct buf sender, recipient, user, last_reply, last_host, site, destination;
+    struct slice sender, recipient, user, last_reply, last_host, site, destination;
     uint32_t rcpt, n_rcpts, attempts;
     enum rcpt_state state;
     bool active, ready;
@@ -246,37 +253,47 @@ struct queue_totals {
     struct spooler_disk disk;
     uint64_t messages, recipients, ready, waiting, held, active, live_bytes, disk_bytes, segments;
     struct wall oldest;      /* 0 = empty queue */
-    uint64_t age_buckets[6]; /* younger than 1 min, 10 min, 1 h, 6 h, 1 d; older */
+    uint64_t age_buckets[6]; /* messages by how long they are here: less than 1 min, 10 min, 1 h,
+                                6 h, 1 d; longer */
     struct {
         struct buf text;
         uint64_t n;
-    } errors[5]; /* the most common last replies */
+    } errors[5]; /* the most common replies that deferred a recipient */
 };
 
 struct error_tally;
 
-/* One page or one bounded step of work: `after` is the cursor in, `next` the cursor out (0:
- * finished); the asker sends again until it is 0, so that no operation holds the spooler for more
- * than `limit` messages. */
+/* One page or one bounded step of work: `at` is the first recipient to look at, `next` where to go
+ * on (id 0: finished); the asker sends the same message again until then, so that no operation
+ * holds the spooler for longer than a page (well below 1 ms). Mail that has come goes before it.
+ * Steps that change the queue are answered before their records are durable, at most
+ * ADMIN_UNSYNCED of them ahead of the disk; the last one only when all are. */
+#define ADMIN_UNSYNCED 1000
 struct spooler_admin {
     struct msg msg;
     const struct port *reply;
     void *cookie;
     enum admin_verb verb;
     struct queue_filter filter;
-    uint64_t after;
-    unsigned limit; /* messages looked at in this step, <= 1000 */
+    struct queue_place at;
+    unsigned limit;    /* messages looked at in this step; 0: as many as a step has time for */
+    uint64_t rows_max; /* LIST, dry_run: rows wanted over all steps */
+    bool count; /* LIST: goes on counting without them; else it stops, `next` behind the last */
     bool dry_run;
     struct buf actor, reason; /* for events */
-    /* answer */
-    uint64_t next;
-    struct queue_row *rows; /* LIST, SHOW: one a recipient */
-    size_t n_rows;
+    /* answer: this step's */
+    struct queue_place next;
+    struct queue_row *rows; /* LIST, SHOW, dry_run; with their text behind them, kept for the next
+                               step */
+    size_t n_rows, text_n;
     struct queue_site_row *sites; /* QUEUE, STATUS */
     size_t n_sites;
+    /* answer: of all steps so far */
     struct queue_totals totals;                 /* QUEUE, STATUS */
     uint64_t matched, changed, skipped, failed; /* recipients */
-    struct error_tally *tally; /* the spooler's own, between steps; NULL at first */
+    uint64_t rows_given;
+    struct error_tally *tally; /* the spooler's own, as is `record`; NULL at first */
+    uint64_t record;           /* the newest that it wrote */
 };
 void spooler_admin_free(struct spooler_admin *a);
 

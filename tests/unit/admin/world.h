@@ -3,6 +3,7 @@
 #include "relay/admin/private.h"
 #include "relay/base/defer.h"
 #include "relay/base/log.h"
+#include "relay/spooler/requests.h"
 #include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -49,31 +50,43 @@ static inline struct buf lit(const char *s)
     return b;
 }
 
+#define PAGE_MESSAGES 200
+
+static inline bool row(struct spooler_admin *a, uint64_t id, uint32_t rcpt)
+{
+    if (a->rows_given == a->rows_max ||
+        !spooler_admin_row(a, &(struct queue_row){.id = id,
+                                                  .rcpt = rcpt,
+                                                  .n_rcpts = 2,
+                                                  .size = CONTENT_SIZE,
+                                                  .sender = SLICE_LIT("a@example.com"),
+                                                  .recipient = SLICE_LIT("b@example.com")}))
+        return false;
+    a->rows_given++;
+    return true;
+}
+
 /* Message n has id n; each has two recipients. */
 static inline void list_page(struct spooler_admin *a)
 {
-    uint64_t from = a->after + 1, to = from + a->limit;
-    if (a->filter.n_ids == 1)
-        from = a->filter.ids[0], to = from + 1;
-    if (to > MESSAGES + 1)
-        to = MESSAGES + 1;
-    for (size_t i = 0; i < a->n_rows; i++) {
-        buf_done(&a->rows[i].sender);
-        buf_done(&a->rows[i].recipient);
+    bool one = a->filter.n_ids == 1;
+    uint64_t id = one        ? a->filter.ids[0]
+                  : a->at.id ? a->at.id
+                             : 1,
+             to = one ? id + 1 : MESSAGES + 1;
+    uint32_t k = a->at.rcpt;
+    spooler_admin_reset(a);
+    for (unsigned i = 0; id < to && id <= MESSAGES; id++, k = 0, i++) {
+        a->next = (struct queue_place){id, k};
+        if (i == PAGE_MESSAGES)
+            return;
+        for (; k < 2; k++, a->matched++) {
+            a->next = (struct queue_place){id, k};
+            if (!row(a, id, k) && !a->count)
+                return;
+        }
     }
-    free(a->rows);
-    a->n_rows = 0;
-    a->rows = calloc(2 * PAGE_MESSAGES, sizeof *a->rows);
-    for (uint64_t id = from; id < to && id > 0; id++)
-        for (uint32_t k = 0; k < 2; k++)
-            a->rows[a->n_rows++] = (struct queue_row){.id = id,
-                                                      .rcpt = k,
-                                                      .n_rcpts = 2,
-                                                      .size = CONTENT_SIZE,
-                                                      .sender = lit("a@example.com"),
-                                                      .recipient = lit("b@example.com")};
-    a->matched += a->n_rows;
-    a->next = a->filter.n_ids || to == MESSAGES + 1 ? 0 : to - 1;
+    a->next = (struct queue_place){0};
 }
 
 static inline void change_page(struct spooler *s, struct spooler_admin *a)
@@ -82,10 +95,13 @@ static inline void change_page(struct spooler *s, struct spooler_admin *a)
     snprintf(s->actor, sizeof s->actor, "%s", buf_str(&a->actor));
     snprintf(s->reason, sizeof s->reason, "%s", buf_str(&a->reason));
     pthread_mutex_unlock(&s->lock);
+    spooler_admin_reset(a);
     a->matched += 10;
     a->skipped += 1;
     a->changed += a->dry_run ? 0 : 9;
-    a->next = a->after < 4 ? a->after + 1 : 0; /* five pages */
+    for (uint32_t k = 0; k < 3 && a->dry_run; k++)
+        row(a, a->at.id + 1, k);
+    a->next.id = a->at.id < 4 ? a->at.id + 1 : 0; /* five pages */
 }
 
 static inline void site_page(const struct spooler *s, struct spooler_admin *a)

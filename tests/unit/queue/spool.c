@@ -467,6 +467,12 @@ static void test_listing(void **state)
     for (int i = 0; i < N; i++)
         ids[i] = kit_put(s, (struct wall){NOW.us + i * 500}, 1, 0, NULL);
     assert_int_equal(kit_commit(s, NULL, NULL, NULL), 0);
+    for (int i = 0; i < N; i++) {
+        assert_int_equal(spool_rank(s, ids[i]), i);
+        assert_int_equal(spool_rank(s, ids[i] + 1), i + 1);
+    }
+    assert_int_equal(spool_rank(s, 0), 0);
+    assert_int_equal(spool_rank(s, UINT64_MAX), N);
     /* While somebody goes through it with a cursor, others finish. */
     uint64_t cursor = 0;
     for (int i = 0; i < N; i++) {

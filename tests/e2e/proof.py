@@ -1,5 +1,6 @@
 """What the proofs share: a client that sends exact bytes, a receiver that misbehaves on purpose, load, and the laws of the delivery log."""
 import collections
+import functools
 import hashlib
 import json
 import os
@@ -221,14 +222,21 @@ class Hostile:
 
 # --- load
 
-Told = collections.namedtuple("Told", "xid digest id size recipients")
+Told = collections.namedtuple("Told", "xid digest id size recipients at")  # at: when its dot was sent
+
+
+def some_recipients(xid, chance):
+    return [f"r{n}.{xid}@rcpt.test" for n in range(3 if chance.random() < 0.1 else 1)]
 
 
 class Submitters:
-    """Threads that submit until stopped. told: what got a 250; unknown: sent whole, no answer came; refused: replies other than 250."""
+    """
+    Threads that submit until stopped. told: what got a 250; unknown: sent whole, no answer came; refused: replies other than 250.
+    recipients(xid, chance): the addresses of one message, all of them its own.
+    """
 
-    def __init__(self, port, chance, threads=4, large=0.04, pause=0.0):
-        self.port, self.pause, self.large = port, pause, large
+    def __init__(self, port, chance, threads=4, large=0.04, pause=0.0, recipients=some_recipients):
+        self.port, self.pause, self.large, self.recipients = port, pause, large, recipients
         self.told, self.unknown, self.refused, self.sent = [], {}, [], {}
         self.stopping, self.paused = threading.Event(), threading.Event()
         self.threads = [threading.Thread(target=self._run, args=(n, random.Random(chance.random())), daemon=True)
@@ -266,7 +274,7 @@ class Submitters:
         size = chance.choice((200_000, 300_000, 500_000)) if chance.random() < self.large else chance.randrange(10, 6000)
         line = chance.randbytes(36).hex().encode() + b"\r\n"
         body = b"." + line * (size // len(line)) + f"end of {xid}\r\n".encode()
-        recipients = [f"r{n}.{xid}@rcpt.test" for n in range(3 if chance.random() < 0.1 else 1)]
+        recipients = self.recipients(xid, chance)
         head = (f"From: <load@sender.test>\r\nTo: <{recipients[0]}>\r\nDate: Fri, 02 Jan 2026 03:04:05 +0000\r\n"
                 f"Message-ID: <{xid}@load.test>\r\nX-Id: {xid}\r\nSubject: {xid}\r\n\r\n").encode()
         for code, text in [session.mail("load@sender.test")] + [session.rcpt(r) for r in recipients] + [session.docmd("DATA")]:
@@ -278,11 +286,11 @@ class Submitters:
                 return
         self.sent[xid] = digest = hashlib.sha256(body).hexdigest()
         session.send(stuffed(head + body) + b".\r\n")
-        self.unknown[xid] = digest
+        self.unknown[xid], at = digest, time.time()
         code, text = session.getreply()
         del self.unknown[xid]
         if code == 250:
-            self.told.append(Told(xid, digest, queue_id(text.decode()), len(head + body), len(recipients)))
+            self.told.append(Told(xid, digest, queue_id(text.decode()), len(head + body), len(recipients), at))
         else:
             self.refused.append((xid, code, text))
             if code == 421:
@@ -295,16 +303,24 @@ def stuffed(content):
     return b"." + content if content.startswith(b".") else content
 
 
-Arrived = collections.namedtuple("Arrived", "xid digest at")
+# to: its recipients; at: when its last octet was written, before it was synced and answered
+Arrived = collections.namedtuple("Arrived", "xid digest to at")
 
 
-def arrivals(sink):
-    """What the sink has filed, by the X-Id of Submitters: {xid: [Arrived…]}, oldest first; at: when its last octet was written, before it was synced and answered."""
+@functools.lru_cache(maxsize=None)
+def arrival(path):
+    """One file of a sink; None: not of Submitters (a report)."""
+    head, body = path.read_bytes().split(b"\r\n\r\n", 1)
+    xid = re.search(rb"\r\nX-Id: (\S+)", head)
+    to = tuple(address.decode() for address in re.findall(rb"(?m)^(?:Delivered-To|X-Envelope-To): (\S+)\r$", head))
+    return xid and Arrived(xid.group(1).decode(), hashlib.sha256(body).hexdigest(), to, path.stat().st_mtime_ns / 1e9)
+
+
+def arrivals(*sinks):
+    """What the sinks have filed, by the X-Id of Submitters: {xid: [Arrived…]}, oldest first."""
     by = collections.defaultdict(list)
-    for path in sink.files():
-        head, body = path.read_bytes().split(b"\r\n\r\n", 1)
-        xid = re.search(rb"\r\nX-Id: (\S+)", head).group(1).decode()
-        by[xid].append(Arrived(xid, hashlib.sha256(body).hexdigest(), path.stat().st_mtime_ns / 1e9))
+    for a in filter(None, (arrival(path) for s in sinks for path in s.files())):
+        by[a.xid].append(a)
     for all in by.values():
         all.sort(key=lambda a: a.at)
     return by

@@ -61,7 +61,7 @@ def by_recipient(arrived):
 
 def explain_duplicates(arrived, ends, settled_at, most):
     """
-    How many messages each end of a life made arrive twice: every second copy needs an end between the first and itself, at which the
+    The first copies of what each end of a life made arrive twice: every second copy needs an end between the first and itself, at which the
     first's attempt was in flight: on the wire, or answered and its mark not yet synced. Marks are synced in order, so such attempts are the
     last before the end: at most `most` messages, and after the first of them at most `most` came only once.
     """
@@ -79,7 +79,7 @@ def explain_duplicates(arrived, ends, settled_at, most):
         for first in twice:
             later = [a for a in once if first.at < a < at]
             assert len(later) <= most, f"{first} arrived twice, and {len(later)} that came after it before the crash did not"
-    return [len(f) for f in firsts]
+    return firsts
 
 
 # --- the books

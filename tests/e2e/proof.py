@@ -222,7 +222,7 @@ class Hostile:
 
 # --- load
 
-Told = collections.namedtuple("Told", "xid digest id size recipients at")  # at: when its dot was sent
+Told = collections.namedtuple("Told", "xid digest id size recipients at answered")  # at: when its dot was sent
 
 
 def some_recipients(xid, chance):
@@ -290,7 +290,7 @@ class Submitters:
         code, text = session.getreply()
         del self.unknown[xid]
         if code == 250:
-            self.told.append(Told(xid, digest, queue_id(text.decode()), len(head + body), len(recipients), at))
+            self.told.append(Told(xid, digest, queue_id(text.decode()), len(head + body), len(recipients), at, time.time()))
         else:
             self.refused.append((xid, code, text))
             if code == 421:

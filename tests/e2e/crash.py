@@ -59,11 +59,14 @@ def by_recipient(arrived):
     return by
 
 
-def explain_duplicates(arrived, ends, settled_at, most):
+SYNCED_WITHIN = 5.0  # seconds; a mark waits for the batch that is under way and for its own, on a machine that does other things too
+
+
+def explain_duplicates(arrived, ends, settled_at, connections):
     """
     The first copies of what each end of a life made arrive twice: every second copy needs an end between the first and itself, at which the
     first's attempt was in flight: on the wire, or answered and its mark not yet synced. Marks are synced in order, so such attempts are the
-    last before the end: at most `most` messages, and after the first of them at most `most` came only once.
+    last before the end: what came after the first of them came twice too, but for what the other connections did at the same time.
     """
     firsts = [set() for _ in ends]
     by = by_recipient(arrived)
@@ -75,10 +78,10 @@ def explain_duplicates(arrived, ends, settled_at, most):
             firsts[between[0]].add(first)
     once = sorted(copies[0].at for copies in by.values() if len(copies) == 1)
     for at, twice in zip(ends, firsts):
-        assert len(twice) <= most, f"{len(twice)} duplicates of one crash"
         for first in twice:
+            assert first.at > at - SYNCED_WITHIN, f"{first} was not marked for {at - first.at} s"
             later = [a for a in once if first.at < a < at]
-            assert len(later) <= most, f"{first} arrived twice, and {len(later)} that came after it before the crash did not"
+            assert len(later) <= 2 * connections, f"{first} arrived twice, and {len(later)} that came after it before the crash did not"
     return firsts
 
 

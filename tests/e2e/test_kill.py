@@ -51,7 +51,7 @@ def test_kill_9_loses_nothing_that_was_answered_250(relay, sink):
     arrived = proof.arrivals(there)
     told = {t.xid: t for t in load.told}
     lost = [x for x in told if x not in arrived]
-    per_kill = [len(twice) for twice in crash.explain_duplicates(arrived, ends, settled_at, 2 * CONNECTIONS)]
+    per_kill = [len(twice) for twice in crash.explain_duplicates(arrived, ends, settled_at, CONNECTIONS)]
     for number, twice in enumerate(per_kill):
         began = told_by[number - 1] if number else 0
         gone = [t.xid for t in load.told[began:told_by[number]] if t.xid not in arrived]

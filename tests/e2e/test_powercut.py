@@ -27,8 +27,7 @@ import proof
 from kit.relay import ENVIRONMENT, POSTWAIN, smarthost
 
 CUTS = int(os.environ.get("PW_CUTS") or 6)
-CONNECTIONS = 5
-UNSYNCED = 200  # messages whose marks one sync, or the one after it, stands for
+CONNECTIONS = 5  # to each of two receivers
 VALIDATED = 10000  # log lines held against the schema
 KINDS = [("ext4", ""), ("xfs", ""), ("ext4", "data=writeback")]
 
@@ -209,7 +208,7 @@ def test_a_power_cut_loses_nothing_that_was_answered_250(disk, relay, sink, kind
     told = world.told()
     arrived, got = check_arrivals(world)
     lost = [t.xid for t in told if t.xid not in arrived]
-    twice = crash.explain_duplicates(arrived, world.ends, [s.settled for s in world.seen], UNSYNCED)
+    twice = crash.explain_duplicates(arrived, world.ends, [s.settled for s in world.seen], 2 * CONNECTIONS)
     for number in range(cuts):
         since = world.told_by[number - 1] if number else 0
         gone = [t for t in told[since:world.told_by[number]] if t.xid not in arrived]

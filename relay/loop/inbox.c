@@ -81,5 +81,5 @@ void port_send(const struct port *p, struct msg *m)
                                                   memory_order_relaxed));
     /* Whoever found it empty wakes; the others' messages go with that wake-up. `m` is gone here. */
     if (!before)
-        uv_async_send(&i->loop->wake);
+        loop_wake(i->loop);
 }

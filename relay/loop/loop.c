@@ -3,10 +3,16 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
-static void on_wake(uv_async_t *handle)
+static void on_wake(uv_poll_t *handle, int status, int events)
 {
     struct loop *l = handle->data;
+    eventfd_t wakes;
+    (void)status;
+    (void)events;
+    eventfd_read(l->wake_fd, &wakes); /* first: what is sent from here on wakes again */
     if (l->ended)
         return;
     if (l->on_wake)
@@ -25,8 +31,11 @@ struct loop *loop_new(const char *name, unsigned index)
     atomic_init(&l->stop, false);
     MUST(uv_loop_init(&l->uv) == 0);
     l->uv.data = l;
-    MUST(uv_async_init(&l->uv, &l->wake, on_wake) == 0);
+    l->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    MUST(l->wake_fd >= 0);
+    MUST(uv_poll_init(&l->uv, &l->wake, l->wake_fd) == 0);
     l->wake.data = l;
+    MUST(uv_poll_start(&l->wake, UV_READABLE, on_wake) == 0);
     return l;
 }
 
@@ -140,10 +149,16 @@ void loop_run_here(struct loop *l)
     run(l);
 }
 
+/* Full (EAGAIN) is awake. */
+void loop_wake(struct loop *l)
+{
+    eventfd_write(l->wake_fd, 1);
+}
+
 void loop_stop(struct loop *l)
 {
     atomic_store_explicit(&l->stop, true, memory_order_release);
-    uv_async_send(&l->wake);
+    loop_wake(l);
 }
 
 void loop_join(struct loop *l)
@@ -163,6 +178,7 @@ void loop_free(struct loop *l)
     uv_close((uv_handle_t *)&l->wake, NULL);
     uv_run(&l->uv, UV_RUN_DEFAULT);
     MUST(uv_loop_close(&l->uv) == 0);
+    close(l->wake_fd);
     while (l->parts) {
         struct loop_part *p = l->parts;
         l->parts = p->next;

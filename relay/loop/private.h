@@ -6,7 +6,11 @@
 
 struct loop {
     uv_loop_t uv;
-    uv_async_t wake; /* the only one: messages and the wish to stop come by it */
+    /* An eventfd, the only one: messages and the wish to stop come by it. Not uv_async_t:
+     * libuv 1.44 lets a loop that wakes before its sender has left uv_async_send spin until it has,
+     * which on a busy or single processor is a whole time slice. */
+    uv_poll_t wake;
+    int wake_fd;
     char name[16];
     unsigned index;
     pthread_t thread;
@@ -20,3 +24,6 @@ struct loop {
     struct deadline
         *closed_late; /* closed by their owners after the loop had closed their timers */
 };
+
+/* From any thread. */
+void loop_wake(struct loop *l);

@@ -8,7 +8,7 @@ void part_amplify(const struct options *o)
     struct house *h = house_new(o->dir, true);
     struct turn t = {.writers = o->writers, .size = o->size, .messages = o->messages / 10 + 1};
     struct turn_result warm = house_turn(h, &t); /* the first segment is made */
-    series_done(&warm.answers);
+    turn_result_done(&warm);
     struct io_count before = io_now();
     t.messages = o->messages;
     struct turn_result r = house_turn(h, &t);
@@ -23,5 +23,5 @@ void part_amplify(const struct options *o)
            (double)io.syncs / n, (double)io.bytes / body, (double)io.disk_bytes / body,
            (double)io.bytes / n, (double)io.disk_bytes / n, series_part(&r.answers, 0.5),
            series_part(&r.answers, 0.99));
-    series_done(&r.answers);
+    turn_result_done(&r);
 }

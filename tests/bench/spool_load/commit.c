@@ -61,7 +61,7 @@ static void append(struct series *to, struct series *from)
 struct sums {
     uint64_t stored, syncs, bytes;
     double seconds, raw_messages_s; /* the latter summed over rounds */
-    struct series answers, raw, ratios, p50_ratios;
+    struct series answers, before, after, raw, ratios, p50_ratios;
 };
 
 /* One turn of each. A batch is what lies between two syncs. */
@@ -82,6 +82,8 @@ static void one_round(struct house *h, struct raw *raw, const struct turn *t, st
     series_add(&sum->ratios, messages_s / raw_s);
     series_add(&sum->p50_ratios, series_part(&r.answers, 0.5) / series_part(&raw_ms, 0.5));
     append(&sum->answers, &r.answers);
+    append(&sum->before, &r.before);
+    append(&sum->after, &r.after);
     append(&sum->raw, &raw_ms);
 }
 
@@ -93,10 +95,12 @@ static void say(const struct options *o, struct sums *s)
            o->writers, o->rounds, n / s->seconds, s->raw_messages_s / o->rounds,
            series_part(&s->ratios, 0.5), series_part(&s->ratios, 0), series_part(&s->ratios, 1));
     printf("\"syncs_message\":%.4f,\"batch_bytes\":%.0f,\"p50_ms\":%.3f,\"p99_ms\":%.3f,"
-           "\"raw_p50_ms\":%.3f,\"raw_p99_ms\":%.3f,\"p50_ratio\":%.3f}\n",
+           "\"raw_p50_ms\":%.3f,\"raw_p99_ms\":%.3f,\"p50_ratio\":%.3f,"
+           "\"before_p50_ms\":%.3f,\"after_p50_ms\":%.3f}\n",
            (double)s->syncs / n, (double)s->bytes / syncs, series_part(&s->answers, 0.5),
            series_part(&s->answers, 0.99), series_part(&s->raw, 0.5), series_part(&s->raw, 0.99),
-           series_part(&s->p50_ratios, 0.5));
+           series_part(&s->p50_ratios, 0.5), series_part(&s->before, 0.5),
+           series_part(&s->after, 0.5));
 }
 
 void part_commit(const struct options *o)
@@ -112,7 +116,7 @@ void part_commit(const struct options *o)
     struct house *h = house_new(o->dir, false);
     struct turn t = {.writers = o->writers, .size = o->size, .seconds = o->seconds / 4};
     struct turn_result warm = house_turn(h, &t);
-    series_done(&warm.answers);
+    turn_result_done(&warm);
     t.seconds = o->seconds;
     for (unsigned i = 0; i < o->rounds; i++)
         one_round(h, &raw, &t, &sum);
@@ -123,6 +127,8 @@ void part_commit(const struct options *o)
     file_posix_free(raw.fs);
     free(raw.bytes);
     series_done(&sum.answers);
+    series_done(&sum.before);
+    series_done(&sum.after);
     series_done(&sum.raw);
     series_done(&sum.ratios);
     series_done(&sum.p50_ratios);

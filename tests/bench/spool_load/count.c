@@ -6,6 +6,7 @@
 #include <time.h>
 
 static _Atomic uint64_t writes, bytes, syncs;
+static _Atomic double write_begun, sync_ended;
 
 ssize_t __real_pwrite(int fd, const void *p, size_t n, off_t offset);
 int __real_fdatasync(int fd);
@@ -17,6 +18,7 @@ int __wrap_fsync(int fd);
 ssize_t __wrap_pwrite(int fd, const void *p, size_t n, off_t offset)
 {
     writes++;
+    write_begun = seconds_now();
     bytes += n;
     return __real_pwrite(fd, p, n, offset);
 }
@@ -24,7 +26,9 @@ ssize_t __wrap_pwrite(int fd, const void *p, size_t n, off_t offset)
 int __wrap_fdatasync(int fd)
 {
     syncs++;
-    return __real_fdatasync(fd);
+    int rc = __real_fdatasync(fd);
+    sync_ended = seconds_now();
+    return rc;
 }
 
 int __wrap_fsync(int fd)
@@ -45,6 +49,12 @@ static uint64_t proc_write_bytes(void)
     if (f)
         fclose(f);
     return n;
+}
+
+void last_commit(double *ret_begun, double *ret_ended)
+{
+    *ret_begun = write_begun;
+    *ret_ended = sync_ended;
 }
 
 struct io_count io_now(void)

@@ -27,7 +27,7 @@ struct house {
     sem_t done;
     /* Of the turn; the loop's thread only. */
     struct turn turn;
-    struct series answers;
+    struct series answers, before, after;
     uint64_t begun, stored, started;
     unsigned running;
     double end;
@@ -58,12 +58,23 @@ static bool more(const struct house *h)
     return h->turn.seconds > 0 ? seconds_now() < h->end : h->begun < h->turn.messages;
 }
 
+static void note_times(struct house *h, double sent)
+{
+    double now = seconds_now(), begun, ended;
+    series_add(&h->answers, (now - sent) * 1e3);
+    if (h->turn.writers > 1)
+        return;
+    last_commit(&begun, &ended);
+    series_add(&h->before, (begun - sent) * 1e3);
+    series_add(&h->after, (now - ended) * 1e3);
+}
+
 static void answered(struct house *h, struct spooler_store *q)
 {
     struct writer *w = q->cookie;
     if (q->error < 0)
         die("a message was refused: %s", strerror(-q->error));
-    series_add(&h->answers, (seconds_now() - w->sent) * 1e3);
+    note_times(h, w->sent);
     h->stored++;
     if (more(h))
         submit(w);
@@ -257,8 +268,17 @@ struct turn_result house_turn(struct house *h, const struct turn *t)
     struct turn_result r = {.stored = h->stored,
                             .seconds = seconds_now() - begun,
                             .io = io_since(before),
-                            .answers = h->answers};
-    h->answers = (struct series){0};
+                            .answers = h->answers,
+                            .before = h->before,
+                            .after = h->after};
+    h->answers = h->before = h->after = (struct series){0};
     writers_free(h);
     return r;
+}
+
+void turn_result_done(struct turn_result *r)
+{
+    series_done(&r->answers);
+    series_done(&r->before);
+    series_done(&r->after);
 }

@@ -29,6 +29,9 @@ struct io_count { /* through pwrite, fdatasync and fsync; and by /proc/self/io *
 struct io_count io_now(void);
 struct io_count io_since(struct io_count before);
 
+/* When the newest pwrite began and the newest fdatasync ended. */
+void last_commit(double *ret_begun, double *ret_ended);
+
 double seconds_now(void);
 
 struct series { /* of durations in ms; one thread adds */
@@ -89,9 +92,12 @@ struct turn_result {
     uint64_t stored;
     double seconds; /* until the last answer (and the last delivery) */
     struct io_count io;
-    struct series answers; /* ms; free with series_done */
+    struct series answers; /* ms; free with turn_result_done */
+    /* Of them, with one writer: until the write begins, and from the end of the sync. */
+    struct series before, after;
 };
 struct turn_result house_turn(struct house *h, const struct turn *t);
+void turn_result_done(struct turn_result *r);
 
 /* Prints to standard error, exits 1. */
 _Noreturn void die(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

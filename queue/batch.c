@@ -94,7 +94,19 @@ static void place(struct spool *s, struct spool_batch *b)
 /* What could not be freed goes along with records: alone it would be tried without a pause. */
 static bool has_work(const struct spool *s)
 {
-    return s->pending.first || (s->retired && !s->free_failed) || s->unlinks.n;
+    return s->pending.first || (s->retired && !s->free_failed) || s->unlinks.n || s->spare_again;
+}
+
+/* A spare is made while there is still room in the open segment, so that nobody waits for it. When
+ * that fails it is not tried with every batch. */
+static bool wants_spare(struct spool *s, const struct spool_batch *b)
+{
+    const struct chunk *last = b->n_chunks ? &b->chunks[b->n_chunks - 1] : NULL;
+    bool again = s->spare_again;
+    s->spare_again = false;
+    if (s->spare)
+        return false;
+    return again || (!s->no_spare && last && last->offset + last->n > last->segment->size / 2);
 }
 
 struct spool_batch *spool_batch_take(struct spool *s)
@@ -116,10 +128,7 @@ struct spool_batch *spool_batch_take(struct spool *s)
     s->unlinks.n -= b->n_unlinks;
     if (b->n_unlinks)
         memcpy(b->unlinks, s->unlinks.at + s->unlinks.n, b->n_unlinks * sizeof *b->unlinks);
-    /* A spare is made while there is still room in the open segment, so that nobody waits for it.
-     */
-    const struct chunk *last = b->n_chunks ? &b->chunks[b->n_chunks - 1] : NULL;
-    b->want_spare = !s->spare && last && last->offset + last->n > last->segment->size / 2;
+    b->want_spare = wants_spare(s, b);
     b->spare_number = b->want_spare ? ++s->last_segment : 0;
     b->bytes = s->batch_bytes;
     s->batch_bytes = BUF_MAX(b->bytes.max);
@@ -271,10 +280,17 @@ static void chunks_failed(struct spool *s, struct spool_batch *b,
     s->pending = again;
 }
 
+static bool is_full(int error)
+{
+    return error == -ENOSPC || error == -EDQUOT;
+}
+
 static void housekeeping_done(struct spool *s, struct spool_batch *b)
 {
     s->spare = b->spare;
     s->spare_bytes = b->spare_bytes;
+    if (b->spare || b->no_spare)
+        s->no_spare = !b->spare && is_full(b->no_spare) ? b->no_spare : 0;
     s->free_failed = b->n_freed < b->n_frees;
     for (size_t i = 0; i < b->n_freed; i++) {
         struct segment *g = b->frees[i];
@@ -308,4 +324,14 @@ int spool_batch_end(struct spool *s, struct spool_batch *b,
         err_set(e, error, "%s failed", b->what);
     free(b);
     return error;
+}
+
+int spool_room(const struct spool *s)
+{
+    return s->no_spare;
+}
+
+void spool_room_again(struct spool *s)
+{
+    s->spare_again = true;
 }

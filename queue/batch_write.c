@@ -56,20 +56,24 @@ static struct slice assemble(struct spool_batch *b, const struct chunk *c)
 }
 
 /* A file for a new segment under a free- name: the spare when there is one, else a new one. Returns
- * its fd. */
+ * its fd. A spare that cannot be opened now (descriptors have run out) stays one. */
 static int take_file(struct spool_batch *b, const struct chunk *c, char name[SEGMENT_NAME_SIZE])
 {
     const struct file_ops *fs = b->fs;
     uint32_t number = b->spare ? b->spare : c->segment->number;
     segment_name(name, "free", number);
     int fd = fs->open(fs->ctx, name, b->spare ? O_RDWR : O_RDWR | O_CREAT | O_EXCL, 0600);
+    if (fd < 0) {
+        b->no_spare = b->spare ? 0 : fd;
+        b->spare = fd == -ENOENT ? 0 : b->spare;
+        return fail(b, fd, "making a segment file");
+    }
     bool enough = b->spare && b->spare_bytes >= c->segment->size;
     b->spare = 0;
     b->spare_bytes = 0;
-    if (fd < 0)
-        return fail(b, fd, "making a segment file");
     int rc = enough ? 0 : fs->allocate(fs->ctx, fd, c->segment->size);
     if (rc < 0) {
+        b->no_spare = rc;
         fs->close(fs->ctx, fd);
         fs->unlink(fs->ctx, name);
         return fail(b, rc, "allocating a segment");
@@ -113,8 +117,8 @@ static int make_segment(struct spool_batch *b, struct chunk *c)
     return 0;
 }
 
-/* Not being able to make one now is no failure: the batch that needs it will try again and say so.
- */
+/* Not being able to make one now is no failure: the owner sees to it that what is left of the open
+ * segment is kept for done-marks, and that it is tried again. */
 static void make_spare(struct spool_batch *b)
 {
     const struct file_ops *fs = b->fs;
@@ -123,11 +127,13 @@ static void make_spare(struct spool_batch *b)
         return;
     segment_name(name, "free", b->spare_number);
     int fd = fs->open(fs->ctx, name, O_RDWR | O_CREAT | O_EXCL, 0600);
+    b->no_spare = fd < 0 ? fd : 0;
     if (fd < 0)
         return;
     int rc = fs->allocate(fs->ctx, fd, b->segment_bytes);
     fs->close(fs->ctx, fd);
     if (rc < 0) {
+        b->no_spare = rc;
         fs->unlink(fs->ctx, name);
         return;
     }

@@ -64,6 +64,16 @@ static struct segment *segment_to_evacuate(struct spool *s)
 }
 
 /* The segment whose messages are to be copied now, or NULL. */
+/* Without a spare segment, what is left of the open one is for done-marks: copies may have a little
+ * of it, for a whole segment in return. */
+static bool is_affordable(const struct spool *s, const struct segment *g)
+{
+    uint64_t left = s->tail ? s->tail->size - s->tail->end : 0, n = 0;
+    for (const struct held *h = s->no_spare ? g->homes : NULL; h && n <= left / 4; h = h->next)
+        n += h->record_bytes;
+    return n <= left / 4;
+}
+
 static struct segment *segment_to_copy(struct spool *s)
 {
     struct segment *g = segment_to_evacuate(s);
@@ -72,7 +82,7 @@ static struct segment *segment_to_copy(struct spool *s)
     g = s->segments;
     if (!g || g == s->tail || !g->next || g->keep || g->max_seq > s->kept_seq || !wants_space(s))
         return NULL;
-    return g;
+    return is_affordable(s, g) ? g : NULL;
 }
 
 /* A finished one goes by itself as soon as its last record is durable; of one with a record on its

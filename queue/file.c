@@ -178,6 +178,15 @@ static int64_t posix_free_bytes(void *ctx)
     return (int64_t)st.f_bavail * (int64_t)st.f_frsize;
 }
 
+static int64_t posix_free_files(void *ctx)
+{
+    struct statvfs st;
+    if (fstatvfs(root_of(ctx), &st) < 0)
+        return -errno;
+    /* A file system that makes inodes as they are needed counts none. */
+    return st.f_files == 0 ? INT64_MAX : (int64_t)st.f_favail;
+}
+
 struct file_ops *file_posix_new(const char *root, int *ret_errno)
 {
     int fd = -1;
@@ -204,7 +213,8 @@ struct file_ops *file_posix_new(const char *root, int *ret_errno)
                                .mkdir = posix_mkdir,
                                .list = posix_list,
                                .lock = posix_lock,
-                               .free_bytes = posix_free_bytes};
+                               .free_bytes = posix_free_bytes,
+                               .free_files = posix_free_files};
     return &p->ops;
 }
 

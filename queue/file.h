@@ -32,6 +32,7 @@ struct file_ops {
                 void *each_ctx);
     int (*lock)(void *ctx, const char *path); /* exclusive, non-blocking: fd, or -EWOULDBLOCK */
     int64_t (*free_bytes)(void *ctx);
+    int64_t (*free_files)(void *ctx); /* how many more can be made; INT64_MAX: no such limit */
 };
 
 /* The real file system below `root`, which is made when missing. NULL: *ret_errno (positive) says

@@ -105,6 +105,11 @@ int spool_batch_end(struct spool *s, struct spool_batch *b,
                     void (*each_event)(void *ctx, const struct event *e), void *ctx,
                     void (*each_failed)(void *ctx, uint64_t message_id), struct err *e);
 uint64_t spool_durable(const struct spool *s);
+/* Is there room for new mail, by the log's own needs? 0, or -ENOSPC, -EDQUOT: no spare segment
+ * could be made, and what is left of the open one is for done-marks. */
+int spool_room(const struct spool *s);
+/* The next batch tries for a spare again; there is one to take even when nothing else waits. */
+void spool_room_again(struct spool *s);
 
 /* --- housekeeping
  * ---------------------------------------------------------------------------------------------------

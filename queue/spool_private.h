@@ -53,6 +53,7 @@ struct spool_batch {
     uint32_t spare;   /* number of the spare segment file; 0 = none */
     uint64_t spare_bytes;
     bool want_spare;
+    int no_spare;          /* why none could be made */
     uint32_t spare_number; /* the number a new spare would get */
     uint64_t segment_bytes;
     struct segment *frees[BATCH_FREES]; /* oldest first */
@@ -85,6 +86,8 @@ struct spool {
     uint64_t retired_bytes;   /* part of it */
     uint32_t spare;
     uint64_t spare_bytes;
+    int no_spare;            /* the disk was full when one was wanted: -ENOSPC, -EDQUOT */
+    bool spare_again;        /* it is time for another */
     struct id_list unlinks;  /* body files that go with the next batch */
     struct id_list doubtful; /* those of refused messages whose record may lie behind the log's end,
                                 and those that could not be removed: they go when the next segment

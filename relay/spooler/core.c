@@ -35,7 +35,7 @@ struct core *core_new(struct spool *spool, const struct core_conf *conf, struct 
     c->spool = spool;
     c->retry = conf->retry;
     c->lifetime_s = conf->lifetime_s;
-    c->overdue_at = MONO_NEVER;
+    c->overdue_at = c->room_again = MONO_NEVER;
     rng_seed(&c->rng, conf->seed);
     core_set_loops(c, conf->loops);
     core_time(c, now, mono);
@@ -204,6 +204,7 @@ bool core_next(struct core *c, struct core_action *ret)
     do {
         end_pause(c);
         intake_overdue(c);
+        trouble_look(c);
         if (next_queued(c, ret) || next_batch(c, ret))
             return true;
     } while ((!trouble_is(c) && (bounce_step(c) || (!c->paused && work_step(c)))) || admin_step(c));
@@ -217,7 +218,7 @@ void core_deadline(const struct core *c, struct wall *ret_wall, struct mono *ret
     bool trouble = trouble_is(c);
     if (!c->paused && !trouble)
         sched_deadline(c->sched, ret_wall, ret_mono);
-    *ret_mono = mono_min(*ret_mono, c->overdue_at);
+    *ret_mono = mono_min(*ret_mono, mono_min(c->overdue_at, c->room_again));
     const struct heap_entry *bounce = heap_top(&c->bounce_times);
     if (bounce && !trouble)
         *ret_mono = mono_min(*ret_mono, (struct mono){bounce->key});

@@ -81,7 +81,7 @@ struct core {
     uint64_t n_active, n_held, fresh_bytes;
     const char *full; /* why new mail has no room; NULL: it has */
     bool paused, batch_out, task_out;
-    struct mono batch_not_before, task_not_before, overdue_at;
+    struct mono batch_not_before, task_not_before, overdue_at, room_again;
     struct wait *failed;          /* stores of the batch that is being ended */
     struct {                      /* see trouble.c */
         unsigned failures, notes; /* batches in a row; notes since the first */
@@ -169,6 +169,7 @@ void trouble_batch_taken(struct core *c);
 void trouble_batch_done(struct core *c, int rc, const struct err *e);
 bool trouble_is(const struct core *c); /* no attempt may begin */
 bool trouble_takes_note(struct core *c);
+void trouble_look(struct core *c);
 
 /* filter.c */
 void filter_prepare(struct queue_filter *f);                           /* sorts the ids */

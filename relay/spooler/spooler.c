@@ -18,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TICK_MS = 1000, SAY_DAMAGE_MAX = 20 };
+enum { TICK_MS = 1000, SAY_DAMAGE_MAX = 20, MIN_FREE_FILES = 100 };
 
 struct commit_job {
     struct worker_job job;
@@ -40,7 +40,7 @@ struct body_job {
 struct space_job {
     struct worker_job job;
     const struct file_ops *fs;
-    int64_t free_bytes;
+    int64_t free_bytes, free_files;
 };
 
 struct spooler {
@@ -60,7 +60,8 @@ struct spooler {
     int64_t sync_delay_ms; /* the test hook: at most one batch is out, so one may be delayed */
     struct deadline sync_delay;
     struct commit_job *delayed;
-    bool space_asked, full, failing;
+    bool space_asked, failing;
+    const char *full; /* as last told to the core */
     unsigned damage_said;
     atomic_int accepting; /* core_accepting, for other threads */
 };
@@ -111,6 +112,7 @@ static void space_run(struct worker_job *j)
 {
     struct space_job *job = (struct space_job *)(void *)j;
     job->free_bytes = job->fs->free_bytes(job->fs->ctx);
+    job->free_files = job->fs->free_files(job->fs->ctx);
 }
 
 static void push_commit(struct spooler *s, struct spool_batch *batch)
@@ -319,16 +321,21 @@ static void on_body(void *ctx, struct msg *m)
 static void on_space(void *ctx, struct msg *m)
 {
     struct spooler *s = ctx;
-    int64_t bytes = ((struct space_job *)(void *)m)->free_bytes;
+    int64_t bytes = ((struct space_job *)(void *)m)->free_bytes,
+            files = ((struct space_job *)(void *)m)->free_files;
     free(m);
     s->space_asked = false;
-    bool full = bytes >= 0 && (uint64_t)bytes < s->min_free_bytes;
-    if (full != s->full) {
-        s->full = full;
+    const char *full = NULL;
+    if (bytes >= 0 && (uint64_t)bytes < s->min_free_bytes)
+        full = "the spool's disk has less room than spool.min-free";
+    else if (files >= 0 && files < MIN_FREE_FILES)
+        full = "the spool's disk has hardly an inode left";
+    if (!full != !s->full)
         LOG(full ? LV_ERROR : LV_INFO, full ? "spool_full" : "spool_has_room",
-            LOG_N("free_bytes", bytes), LOG_N("min_free_bytes", s->min_free_bytes));
-        core_set_full(s->core, full ? "the spool's disk has less room than spool.min-free" : NULL);
-    }
+            LOG_N("free_bytes", bytes), LOG_N("min_free_bytes", s->min_free_bytes),
+            LOG_N("free_inodes", files));
+    s->full = full;
+    core_set_full(s->core, full);
 }
 
 int spooler_accepting(const struct spooler *s)

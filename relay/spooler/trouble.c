@@ -64,12 +64,27 @@ int core_accepting(const struct core *c)
 {
     if (c->disk.failures > 1)
         return c->disk.error;
-    return c->full ? -ENOSPC : 0;
+    return c->full ? -ENOSPC : spool_room(c->spool);
+}
+
+/* No spare segment: looked after once a second, until there is room. */
+void trouble_look(struct core *c)
+{
+    if (spool_room(c->spool) == 0) {
+        c->room_again = MONO_NEVER;
+    } else if (c->room_again.ms == MONO_NEVER.ms) {
+        c->room_again = mono_add(c->mono, CORE_WRITE_AGAIN_MS);
+    } else if (mono_reached(c->room_again, c->mono)) {
+        spool_room_again(c->spool);
+        c->room_again = mono_add(c->mono, CORE_WRITE_AGAIN_MS);
+    }
 }
 
 void core_disk(const struct core *c, struct spooler_disk *ret)
 {
     *ret = (struct spooler_disk){.full = c->full};
+    if (!c->full && spool_room(c->spool) < 0)
+        ret->full = "the spool's disk has no room for another segment";
     if (c->disk.failures > 0) {
         ret->since = c->disk.since;
         snprintf(ret->error, sizeof ret->error, "%s", c->disk.text);

@@ -5,7 +5,7 @@ struct fake_disk *fake_disk_new(uint64_t seed)
 {
     struct fake_disk *d = must_alloc(sizeof *d);
     rng_seed(&d->rng, seed);
-    d->room = -1;
+    d->room = d->files = -1;
     fake_ops_init(d);
     return d;
 }
@@ -65,6 +65,11 @@ void fake_disk_fail_from(struct fake_disk *d, uint64_t from, int error)
 void fake_disk_fail_only(struct fake_disk *d, unsigned ops)
 {
     d->fail_only = ops;
+}
+
+void fake_disk_set_files(struct fake_disk *d, int64_t files)
+{
+    d->files = files;
 }
 
 void fake_disk_set_room(struct fake_disk *d, int64_t bytes)

@@ -39,6 +39,8 @@ enum fake_op {
 void fake_disk_fail_only(struct fake_disk *d, unsigned ops);
 /* Bytes that may still be allocated or written; -1: no end. */
 void fake_disk_set_room(struct fake_disk *d, int64_t bytes);
+/* Files that may still be made; -1: no end. */
+void fake_disk_set_files(struct fake_disk *d, int64_t files);
 
 /* The power goes at operation `step`: it happens in memory at best, and every later one fails with
  * -EIO. 0: never. */

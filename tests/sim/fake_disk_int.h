@@ -48,7 +48,7 @@ struct fake_disk {
     uint64_t steps, fail_at, fail_from, cut_at;
     int fail_error, fail_from_error;
     unsigned fail_only;
-    int64_t room;
+    int64_t room, files;
     bool cut, count_reads;
     char last[400];
 };

@@ -73,6 +73,10 @@ static int fake_open(void *ctx, const char *path, int flags, mode_t mode)
         return -EEXIST;
     if (n && !n->inode)
         return -EISDIR;
+    if (makes && d->files == 0)
+        return -ENOSPC;
+    if (makes && d->files > 0)
+        d->files--;
     if (makes)
         names_do(d, OP_ADD, path, "", must_alloc(sizeof(struct inode)));
     if (rc > 0)
@@ -217,6 +221,8 @@ static int fake_unlink(void *ctx, const char *path)
     struct name *n = names_find(&d->now, path);
     if (!n)
         return -ENOENT;
+    if (d->files >= 0 && n->inode)
+        d->files++;
     if (d->room >= 0 && n->inode)
         d->room += (int64_t)n->inode->n_now;
     names_do(d, OP_REMOVE, path, "", n->inode);
@@ -270,6 +276,12 @@ static int64_t fake_free_bytes(void *ctx)
     return d->room < 0 ? INT64_MAX : d->room;
 }
 
+static int64_t fake_free_files(void *ctx)
+{
+    struct fake_disk *d = ctx;
+    return d->files < 0 ? INT64_MAX : d->files;
+}
+
 void fake_ops_init(struct fake_disk *d)
 {
     d->ops = (struct file_ops){.ctx = d,
@@ -287,5 +299,6 @@ void fake_ops_init(struct fake_disk *d)
                                .mkdir = fake_mkdir,
                                .list = fake_list,
                                .lock = fake_lock,
-                               .free_bytes = fake_free_bytes};
+                               .free_bytes = fake_free_bytes,
+                               .free_files = fake_free_files};
 }

@@ -387,6 +387,80 @@ static void notes_are_bounded(void **state)
     free(w);
 }
 
+/* --- promise 6 */
+
+/* The disk is filled from outside, to the last byte or inode: new mail is refused while there is
+ * still room for the done-marks of all that is queued, and taken again when there is room. */
+static void full_and_delivering(void **state)
+{
+    (void)state;
+    for (int inodes = 0; inodes < 2; inodes++) {
+        struct world *w = world_new(64 * 1024);
+        size_t k = store(w);
+        pump(w);
+        assert_int_equal(w->answers[k], 0); /* the open segment is there, and nothing else */
+        if (inodes)
+            fake_disk_set_files(w->disk, 0);
+        else
+            fake_disk_set_room(w->disk, 0);
+        while (w->answers[k] == 0) {
+            k = store(w);
+            pump(w);
+        }
+        assert_int_equal(w->answers[k], -ENOSPC);
+        assert_int_equal(core_accepting(w->core), -ENOSPC);
+        unsigned stored = w->accepted;
+        assert_true(stored >= 20);
+        for (unsigned i = 0; i < stored; i++) {
+            result(w, &delivered);
+            pass(w, 1000);
+            assert_int_equal(w->delivered, i + 1);
+            assert_false(in_trouble(w));
+            assert_int_equal(core_accepting(w->core), -ENOSPC);
+        }
+        fake_disk_set_files(w->disk, -1);
+        fake_disk_set_room(w->disk, -1);
+        pass(w, 1000);
+        assert_int_equal(core_accepting(w->core), 0);
+        k = store(w);
+        pump(w);
+        assert_int_equal(w->answers[k], 0);
+        check_all(w);
+        world_free(w);
+    }
+}
+
+/* A spare that cannot be opened because descriptors have run out is one still. */
+static void spare_survives(void **state)
+{
+    (void)state;
+    struct world *w = world_new(16 * 1024);
+    size_t files = 0;
+    while (files != 2) { /* the open segment and the spare */
+        store(w);
+        pump(w);
+        files = fake_disk_count(w->disk, ".") - 3; /* lock, body, quarantine */
+    }
+    fake_disk_set_room(w->disk, 0);
+    fake_disk_count_reads(w->disk, true);
+    fake_disk_fail_only(w->disk, FAKE_OPEN | FAKE_PREAD);
+    fake_disk_fail_from(w->disk, 1, -EMFILE);
+    size_t k = 0;
+    for (int i = 0; i < 30 && w->answers[k] == 0; i++) {
+        k = store(w);
+        pump(w);
+    }
+    assert_int_equal(w->answers[k], -EMFILE);
+    fake_disk_fail_from(w->disk, 0, 0);
+    pass(w, 1000);
+    k = store(w);
+    pass(w, 1000);
+    assert_int_equal(w->answers[k], 0); /* there was no room for another file */
+    fake_disk_set_room(w->disk, -1);
+    check_all(w);
+    world_free(w);
+}
+
 /* --- promise 33 */
 
 /* The batch comes back too late: each asker hears 451 by his own clock, the message is ended by its
@@ -462,6 +536,8 @@ int main(void)
         cmocka_unit_test(notes_are_bounded),
         cmocka_unit_test(told_in_time),
         cmocka_unit_test(told_in_time_and_killed),
+        cmocka_unit_test(full_and_delivering),
+        cmocka_unit_test(spare_survives),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -63,7 +63,6 @@ static struct segment *segment_to_evacuate(struct spool *s)
     return NULL;
 }
 
-/* The segment whose messages are to be copied now, or NULL. */
 /* Without a spare segment, what is left of the open one is for done-marks: copies may have a little
  * of it, for a whole segment in return. */
 static bool is_affordable(const struct spool *s, const struct segment *g)
@@ -74,6 +73,7 @@ static bool is_affordable(const struct spool *s, const struct segment *g)
     return n <= left / 4;
 }
 
+/* The segment whose messages are to be copied now, or NULL. */
 static struct segment *segment_to_copy(struct spool *s)
 {
     struct segment *g = segment_to_evacuate(s);

@@ -39,12 +39,20 @@ class Seen:
     """lines: {seq: octets}; settled: recipients whose delivered line is there: nothing may ever be sent to them again."""
 
     def __init__(self, folder):
+        until(lambda: self._read(folder), 10, "the log is put aside again and again", pause=0)
+
+    def _read(self, folder):
+        """False: a file was put aside under our hands."""
         self.lines, self.settled = {}, set()
-        for path in proof.log_files(folder):
-            at = path.stat()
-            lines, delivered = _lines_of(path, at.st_ino, at.st_size, at.st_mtime_ns)
-            self.lines.update(lines)
-            self.settled |= delivered
+        try:
+            for path in proof.log_files(folder):
+                at = path.stat()
+                lines, delivered = _lines_of(path, at.st_ino, at.st_size, at.st_mtime_ns)
+                self.lines.update(lines)
+                self.settled |= delivered
+        except FileNotFoundError:
+            return False
+        return True
 
 
 # --- what came twice

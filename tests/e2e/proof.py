@@ -410,5 +410,6 @@ def wait_finished(relay, timeout=60):
     def left():
         return unfinished([e for e in relay.log() if "seq" in e])
 
+    until(lambda: not relay.queue("--limit", "1"), timeout, "the queue becomes empty", pause=0.3)
     until(lambda: not left(), timeout, lambda: f"{len(left())} recipients, such as {sorted(left())[:3]}", pause=0.3)
     relay.wait_queue_empty(10)

@@ -46,7 +46,7 @@ def test_kill_9_loses_nothing_that_was_answered_250(relay, sink):
     r.start()
     time.sleep(0.5)
     load.stop()
-    proof.wait_finished(r, 120)
+    proof.wait_finished(r, 120 + KILLS)
 
     arrived = proof.arrivals(there)
     told = {t.xid: t for t in load.told}

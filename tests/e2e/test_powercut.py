@@ -147,7 +147,7 @@ class World:
         self.load.stop()
         self.slow.stop()
         self.slow.start(["--quiet"])
-        proof.wait_finished(self.relay, 120)
+        proof.wait_finished(self.relay, 120 + CUTS)
 
 
 def check_arrivals(world):

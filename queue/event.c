@@ -30,6 +30,7 @@ static const char *const names[] = {
     [EVENT_SERVICE_STARTED] = "service_started",
     [EVENT_SERVICE_STOPPED] = "service_stopped",
     [EVENT_CONFIG_RELOADED] = "config_reloaded",
+    [EVENT_SPOOL_DAMAGED] = "spool_damaged",
 };
 
 const char *event_name_text(enum event_name n)

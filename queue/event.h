@@ -25,7 +25,8 @@ enum event_name {
     EVENT_DSN_QUEUED,
     EVENT_SERVICE_STARTED,
     EVENT_SERVICE_STOPPED,
-    EVENT_CONFIG_RELOADED
+    EVENT_CONFIG_RELOADED,
+    EVENT_SPOOL_DAMAGED /* a service line: its reason says what */
 };
 
 enum event_field {

@@ -12,13 +12,14 @@
 #include "relay/loop/worker.h"
 #include "relay/spooler/bodies.h"
 #include "relay/spooler/core.h"
+#include "relay/spooler/damage.h"
 #include "relay/spooler/requests.h"
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { TICK_MS = 1000, SAY_DAMAGE_MAX = 20, MIN_FREE_FILES = 100 };
+enum { TICK_MS = 1000, MIN_FREE_FILES = 100 };
 
 struct commit_job {
     struct worker_job job;
@@ -62,7 +63,7 @@ struct spooler {
     struct commit_job *delayed;
     bool space_asked, failing;
     const char *full; /* as last told to the core */
-    unsigned damage_said;
+    struct damage damage;
     atomic_int accepting; /* core_accepting, for other threads */
 };
 
@@ -347,14 +348,6 @@ int spooler_accepting(const struct spooler *s)
  * ------------------------------------------------------------------------------------------------
  */
 
-/* A line each, but not a flood: the number of all is in the report, the rest in "spool check". */
-static void say_damage(void *ctx, const char *line)
-{
-    struct spooler *s = ctx;
-    if (++s->damage_said <= SAY_DAMAGE_MAX)
-        LOG(LV_ERROR, "spool_damaged", LOG_S("what", line));
-}
-
 static int open_spool(struct spooler *s, const struct spooler_conf *c, struct spool_report *report,
                       struct err *e)
 {
@@ -367,8 +360,8 @@ static int open_spool(struct spooler *s, const struct spooler_conf *c, struct sp
                               .lifetime_s = c->lifetime_s,
                               .node = c->node,
                               .seq_after = c->seq_after,
-                              .say = say_damage,
-                              .say_ctx = s};
+                              .say = damage_say,
+                              .say_ctx = &s->damage};
     return spool_open(&s->spool, s->fs, &o, report, e);
 }
 
@@ -390,8 +383,10 @@ int spooler_new(struct spooler **ret, const struct spooler_conf *c, struct spool
                 struct err *e)
 {
     struct spooler *s = must_alloc(sizeof *s);
-    int rc = open_spool(s, c, ret_report, e);
+    struct spool_report report = {0};
+    int rc = open_spool(s, c, &report, e);
     if (rc < 0) {
+        damage_drop(&s->damage);
         if (s->fs)
             file_posix_free(s->fs);
         free(s);
@@ -405,6 +400,8 @@ int spooler_new(struct spooler **ret, const struct spooler_conf *c, struct spool
     s->core = core_new(s->spool, &conf, wall_now(), loop_now(s->loop));
     s->bodies = bodies_new(s->fs);
     ids_start_above(spool_last_id(s->spool));
+    damage_opened(&s->damage, &s->port, report.damaged);
+    *ret_report = report;
     *ret = s;
     return 0;
 }

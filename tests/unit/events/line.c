@@ -141,7 +141,7 @@ static void test_final_only_where_true(void **state)
     (void)state;
     static const enum event_name finals[] = {EVENT_DELIVERED, EVENT_RELAYED,   EVENT_BOUNCED,
                                              EVENT_EXPIRED,   EVENT_CANCELLED, EVENT_SUPPRESSED};
-    for (int n = EVENT_ACCEPTED; n <= EVENT_CONFIG_RELOADED; n++) {
+    for (int n = EVENT_ACCEPTED; n <= EVENT_SPOOL_DAMAGED; n++) {
         DEFER(buf_done) struct buf f = BUF_MAX(64), out = BUF_MAX(65536);
         struct event e = event_of(1, (enum event_name)n, &f);
         bool is_final = false;
@@ -402,7 +402,7 @@ static void test_schema(void **state)
             buf_add_str(&want, "\"pattern\": \"^[0-9]{4}-");
         assert_true(has(&shipped, buf_str(&want)));
     }
-    for (int n = EVENT_ACCEPTED; n <= EVENT_CONFIG_RELOADED; n++) {
+    for (int n = EVENT_ACCEPTED; n <= EVENT_SPOOL_DAMAGED; n++) {
         DEFER(buf_done) struct buf want = BUF_MAX(256);
         buf_addf(&want, "\"%s\"", event_name_text((enum event_name)n));
         assert_true(has(&shipped, buf_str(&want)));

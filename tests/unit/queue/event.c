@@ -22,7 +22,7 @@ static void test_names(void **state)
     assert_null(event_name_text((enum event_name)0));
     assert_null(event_name_text((enum event_name)9999));
     unsigned n_final = 0;
-    for (int i = EVENT_ACCEPTED; i <= EVENT_CONFIG_RELOADED; i++) {
+    for (int i = EVENT_ACCEPTED; i <= EVENT_SPOOL_DAMAGED; i++) {
         assert_non_null(event_name_text((enum event_name)i));
         n_final += event_is_final((enum event_name)i);
     }

@@ -1,6 +1,7 @@
 /* The spooler's thread as its users meet it: by messages, with real files. */
 #include "queue/id.h"
 #include "relay/base/must.h"
+#include "relay/spooler/damage.h"
 #include "relay/spooler/requests.h"
 #include "relay/spooler/spooler.h"
 #include <errno.h>
@@ -22,17 +23,17 @@ struct house {
     struct port port;
     struct deadline too_long;
     unsigned wanted, n_wanted; /* so many of this type */
-    struct msg *seen[16];      /* answers and orders, in order */
-    struct mono at[16];
+    struct msg *seen[32];      /* answers and orders, in order */
+    struct mono at[32];
     size_t n;
     int64_t sync_delay_ms;
-    _Atomic unsigned events;
+    _Atomic unsigned events, damaged;
 };
 
 static void on_message(void *ctx, struct msg *m)
 {
     struct house *h = ctx;
-    assert_true(h->n < 16);
+    assert_true(h->n < 32);
     h->at[h->n] = mono_now();
     h->seen[h->n++] = m;
     if (m->type == h->wanted && --h->n_wanted == 0)
@@ -51,6 +52,7 @@ static void on_event(void *ctx, const struct event *e)
     struct house *h = ctx;
     assert_true(e->seq > 0);
     h->events++;
+    h->damaged += e->name == EVENT_SPOOL_DAMAGED;
 }
 
 static void begin(struct house *h)
@@ -301,6 +303,30 @@ static void damage_is_said_at_the_start(void **state)
     assert_non_null(strstr(text, "event=spool_damaged"));
     assert_non_null(strstr(text, "seg-00000001: damaged copy of the segment header"));
     finish(h);
+    assert_int_equal(h->damaged, 1); /* whoever reads the delivery log hears it, too */
+}
+
+/* Many findings are twenty lines and their number. */
+static void damage_is_no_flood(void **state)
+{
+    struct house *h = *state;
+    begin(h);
+    struct damage d = {0};
+    for (unsigned i = 0; i < DAMAGE_SAY_MAX + 5; i++)
+        damage_say(&d, "seg-00000001: damaged record at 8192, 100 bytes");
+    damage_opened(&d, &h->port, 77);
+    damage_say(&d, "one more, later");
+    run_until_n(h, SPOOLER_NOTE, DAMAGE_SAY_MAX + 1);
+    assert_int_equal(h->n, DAMAGE_SAY_MAX + 1);
+    for (size_t i = 0; i < h->n; i++) {
+        struct spooler_note *n = (struct spooler_note *)(void *)h->seen[i];
+        struct slice fields = buf_slice(&n->fields);
+        assert_int_equal(n->name, EVENT_SPOOL_DAMAGED);
+        assert_true(fields.n > 0 && i == DAMAGE_SAY_MAX
+                        ? memmem(fields.p, fields.n, "77 findings", 11) != NULL
+                        : memmem(fields.p, fields.n, "at 8192", 7) != NULL);
+    }
+    finish(h);
 }
 
 /* What was handed over before the end is not lost by stopping. */
@@ -335,10 +361,15 @@ int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(the_answer_waits_for_the_sync),     TEST(large_content_is_written_and_read_in_pieces),
-        TEST(an_unknown_message_cannot_be_read), TEST(a_spool_has_one_owner),
-        TEST(stopping_keeps_what_was_sent),      TEST(damage_is_said_at_the_start),
-        TEST(a_finished_file_is_given_up),       cmocka_unit_test(ids_grow),
+        TEST(the_answer_waits_for_the_sync),
+        TEST(large_content_is_written_and_read_in_pieces),
+        TEST(an_unknown_message_cannot_be_read),
+        TEST(a_spool_has_one_owner),
+        TEST(stopping_keeps_what_was_sent),
+        TEST(damage_is_said_at_the_start),
+        TEST(a_finished_file_is_given_up),
+        TEST(damage_is_no_flood),
+        cmocka_unit_test(ids_grow),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

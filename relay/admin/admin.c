@@ -5,14 +5,15 @@
 #include "relay/base/must.h"
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 #include <utlist.h>
 
-enum { MSG_RECONFIGURE = 1, MSG_STOP };
+enum { MSG_RECONFIGURE = 1, MSG_STOP, MSG_BEGIN };
 
-enum { BACKLOG = 64, SOCKET_MODE = 0660, FOLDER_MODE = 0755 };
+enum { BACKLOG = 64, SOCKET_MODE = 0660, FOLDER_MODE = 0755, NICE = 5 };
 
 struct order {
     struct msg msg;
@@ -129,12 +130,20 @@ static void stop(struct admin *a)
     stop_if_over(a);
 }
 
+/* When the processors have not time for all, mail goes before those who look at it. */
+static void give_way(void)
+{
+    setpriority(PRIO_PROCESS, 0, NICE); /* Linux: of this thread */
+}
+
 static void on_order(void *ctx, struct msg *m)
 {
     struct admin *a = ctx;
     struct order *o = (struct order *)(void *)m;
     if (m->type == MSG_STOP) {
         stop(a);
+    } else if (m->type == MSG_BEGIN) {
+        give_way();
     } else {
         conf_unref(a->conf);
         a->conf = TAKE_PTR(o->conf);
@@ -187,6 +196,8 @@ int admin_start(struct admin *a)
 {
     int rc = loop_start(a->loop);
     a->started = rc == 0;
+    if (a->started)
+        tell(a, MSG_BEGIN, NULL);
     return rc;
 }
 

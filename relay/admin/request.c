@@ -18,6 +18,7 @@ enum {
     ARG_ALL = 64,
     ARG_DRY_RUN = 128,
     ARG_REASON = 256,
+    ARG_SORT = 1 << 14,
     ARGS_CHANGE = ARG_FILTER | ARG_ALL | ARG_DRY_RUN | ARG_REASON
 };
 
@@ -27,7 +28,7 @@ static const struct {
 } verbs[] = {
     [VERB_STATUS] = {"status", 0},
     [VERB_SUMMARY] = {"queue.summary", 0},
-    [VERB_LIST] = {"queue.list", ARG_FILTER | ARG_LIMIT | ARG_AFTER | ARG_COUNT},
+    [VERB_LIST] = {"queue.list", ARG_FILTER | ARG_LIMIT | ARG_AFTER | ARG_COUNT | ARG_SORT},
     [VERB_SHOW] = {"queue.show", ARG_ID},
     [VERB_CAT] = {"queue.cat", ARG_ID | ARG_HEADERS},
     [VERB_RETRY] = {"queue.retry", ARGS_CHANGE},
@@ -101,6 +102,18 @@ static bool read_id(const json_t *v, void *at)
 static bool read_place(const json_t *v, void *at)
 {
     return json_is_string(v) && place_parse(text_of(v), at);
+}
+
+static bool read_sort(const json_t *v, void *at)
+{
+    static const char *const names[] = {
+        [SORT_DUE] = "due", [SORT_AGE] = "age", [SORT_SIZE] = "size"};
+    for (unsigned i = SORT_DUE; i < sizeof names / sizeof *names; i++)
+        if (slice_eq(text_of(v), slice_str(names[i]))) {
+            *(enum queue_sort *)at = (enum queue_sort)i;
+            return true;
+        }
+    return false;
 }
 
 static unsigned state_bit(struct slice s)
@@ -187,6 +200,7 @@ static const struct arg request_args[] = {
     {"filter", read_filter, "an object", IN_REQUEST(filter), ARG_FILTER},
     {"limit", read_u64, "a number", IN_REQUEST(limit), ARG_LIMIT},
     {"after", read_place, "what `next` said", IN_REQUEST(after), ARG_AFTER},
+    {"sort", read_sort, "due, age or size", IN_REQUEST(sort), ARG_SORT},
     {"count", read_bool, "true or false", IN_REQUEST(count), ARG_COUNT},
     {"id", read_id, "a queue id", IN_REQUEST(message), ARG_ID},
     {"headers", read_bool, "true or false", IN_REQUEST(headers), ARG_HEADERS},
@@ -263,6 +277,11 @@ static bool check(const struct request *r, struct problem *p)
         return say(p, "usage", "%s needs an id", verbs[r->verb].name);
     if ((args & ARG_ALL) && !r->all && is_empty(&r->filter))
         return say(p, "usage", "%s without a filter needs \"all\": true", verbs[r->verb].name);
+    if (r->sort && r->after.id)
+        return say(p, "usage",
+                   "a sorted listing has no cursor: sort and after contradict each other");
+    if (r->sort && r->limit > ADMIN_SORT_MAX)
+        return say(p, "usage", "a sorted listing has at most %d rows", ADMIN_SORT_MAX);
     return true;
 }
 

@@ -41,6 +41,7 @@ struct request {
     struct queue_filter filter; /* ids sorted */
     uint64_t limit;             /* rows; 0: all */
     struct place after;
+    enum queue_sort sort;
     uint64_t message; /* show, cat */
     bool count, all, dry_run, headers;
     struct buf reason;

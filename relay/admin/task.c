@@ -31,7 +31,9 @@ static uint64_t rows_wanted(const struct request *r)
 {
     if (r->dry_run)
         return SAMPLE_ROWS;
-    return r->count ? 0 : r->limit ? r->limit : UINT64_MAX;
+    if (r->count)
+        return 0;
+    return r->limit ? r->limit : r->sort ? ADMIN_SORT_MAX : UINT64_MAX;
 }
 
 static void ask(struct peer *p, enum admin_verb verb)
@@ -45,6 +47,7 @@ static void ask(struct peer *p, enum admin_verb verb)
     a->dry_run = t->request.dry_run;
     a->rows_max = rows_wanted(&t->request);
     a->count = t->request.count;
+    a->sort = a->count ? SORT_NONE : t->request.sort;
     a->filter = t->request.filter;
     t->request.filter = (struct queue_filter){0};
     buf_init(&a->actor, sizeof p->actor);
@@ -116,6 +119,10 @@ static bool give_rows(struct peer *p)
 static void list(struct peer *p)
 {
     struct task *t = &p->task;
+    if (t->page->sort && !t->request.limit && t->page->matched > ADMIN_SORT_MAX) {
+        peer_error(p, "usage", "more than 10,000 recipients match: sort them with a limit");
+        return;
+    }
     if (!give_rows(p))
         return;
     bool more = t->page->next.id != 0;
@@ -124,7 +131,8 @@ static void list(struct peer *p)
         return;
     }
     json_t *done = json_object();
-    rows_put_number(done, "matched", t->request.count ? t->page->matched : t->given);
+    rows_put_number(done, "matched",
+                    t->request.count || t->page->sort ? t->page->matched : t->given);
     if (more) {
         char place[PLACE_SIZE];
         place_write(t->request.after, place);

@@ -41,8 +41,7 @@ static struct queue_row row_of(const struct recipient *r)
     return row;
 }
 
-/* False: the page is full. */
-static bool row_add(struct spooler_admin *a, const struct recipient *r)
+bool admin_row(struct spooler_admin *a, const struct recipient *r)
 {
     struct queue_row row = row_of(r);
     if (!spooler_admin_row(a, &row))
@@ -147,7 +146,7 @@ static uint32_t change_message(struct step *s, struct message *m, uint32_t first
         const struct recipient *r = &m->rcpts[i];
         if (!filter_match(&a->filter, r))
             continue;
-        if (a->dry_run && a->rows_given < a->rows_max && !row_add(a, r))
+        if (a->dry_run && a->rows_given < a->rows_max && !admin_row(a, r))
             break;
         a->matched++;
         if (r->active || !decide(s->c, a->verb, r, &outcomes[n])) {
@@ -170,8 +169,10 @@ static uint32_t list_message(struct step *s, const struct message *m, uint32_t f
         const struct recipient *r = &m->rcpts[i];
         if (!filter_match(&a->filter, r))
             continue;
-        if (a->rows_given < a->rows_max) {
-            if (!row_add(a, r))
+        if (a->sort) {
+            sorted_offer(a, r);
+        } else if (a->rows_given < a->rows_max) {
+            if (!admin_row(a, r))
                 break;
             s->work -= COST_ROW;
         } else if (!a->count) {
@@ -228,6 +229,14 @@ static void walk(struct core *c, struct spooler_admin *a)
     a->next = (struct queue_place){0};
 }
 
+static void list(struct core *c, struct spooler_admin *a)
+{
+    if (!sorted_ready(a))
+        walk(c, a);
+    if (a->sort && a->next.id == 0)
+        sorted_page(c, a);
+}
+
 /* One message, whatever has become of its recipients. */
 static void show(struct core *c, struct spooler_admin *a)
 {
@@ -235,7 +244,7 @@ static void show(struct core *c, struct spooler_admin *a)
     if (!m || !m->durable || m->n_left == 0)
         return;
     for (uint32_t i = a->at.id == m->id ? a->at.rcpt : 0; i < m->n_rcpts; i++) {
-        if (!row_add(a, &m->rcpts[i])) {
+        if (!admin_row(a, &m->rcpts[i])) {
             a->next = (struct queue_place){m->id, i};
             return;
         }
@@ -254,6 +263,8 @@ static void run(struct core *c, struct spooler_admin *a)
         show(c, a);
         break;
     case ADMIN_LIST:
+        list(c, a);
+        break;
     case ADMIN_RETRY:
     case ADMIN_REMOVE:
     case ADMIN_HOLD:

@@ -182,5 +182,13 @@ void admin_ask(struct core *c, struct spooler_admin *a);
 bool admin_step(struct core *c); /* one request; false: none, or one had its turn */
 void admin_drop(struct core *c);
 
+/* False: the page is full. */
+bool admin_row(struct spooler_admin *a, const struct recipient *r);
+
+/* sorted.c */
+void sorted_offer(struct spooler_admin *a, const struct recipient *r);
+bool sorted_ready(const struct spooler_admin *a); /* all was offered */
+void sorted_page(struct core *c, struct spooler_admin *a);
+
 /* totals.c */
 void totals_run(struct core *c, struct spooler_admin *a);

@@ -84,6 +84,7 @@ void spooler_admin_free(struct spooler_admin *a)
     for (size_t i = 0; i < sizeof a->totals.errors / sizeof *a->totals.errors; i++)
         buf_done(&a->totals.errors[i].text);
     error_tally_free(a->tally);
+    sorted_free(a->sorted);
     free(a);
 }
 

@@ -21,3 +21,4 @@ void error_tally_add(struct error_tally **t, const struct spool_reply *reply);
 /* Adds up those whose first 200 bytes are equal, and gives the five largest. */
 void error_tally_top(struct error_tally *t, struct queue_totals *ret);
 void error_tally_free(struct error_tally *t);
+void sorted_free(struct sorted *s);

@@ -262,6 +262,12 @@ struct queue_totals {
 };
 
 struct error_tally;
+struct sorted;
+
+/* Another order of a listing: the next attempt that is soonest, the oldest message, the largest
+ * first. For at most ADMIN_SORT_MAX rows, without a cursor. */
+enum queue_sort { SORT_NONE, SORT_DUE, SORT_AGE, SORT_SIZE };
+#define ADMIN_SORT_MAX 10000
 
 /* One page or one bounded step of work: `at` is the first recipient to look at, `next` where to go
  * on (id 0: finished); the asker sends the same message again until then, so that no operation
@@ -279,6 +285,7 @@ struct spooler_admin {
     unsigned limit;    /* messages looked at in this step; 0: as many as a step has time for */
     uint64_t rows_max; /* LIST, dry_run: rows wanted over all steps */
     bool count; /* LIST: goes on counting without them; else it stops, `next` behind the last */
+    enum queue_sort sort; /* LIST: the first rows_max in this order */
     bool dry_run;
     struct buf actor, reason; /* for events */
     /* answer: this step's */
@@ -292,8 +299,9 @@ struct spooler_admin {
     struct queue_totals totals;                 /* QUEUE, STATUS */
     uint64_t matched, changed, skipped, failed; /* recipients */
     uint64_t rows_given;
-    struct error_tally *tally; /* the spooler's own, as is `record`; NULL at first */
-    uint64_t record;           /* the newest that it wrote */
+    struct error_tally *tally; /* these three are the spooler's own; NULL at first */
+    struct sorted *sorted;
+    uint64_t record; /* the newest that it wrote */
 };
 void spooler_admin_free(struct spooler_admin *a);
 

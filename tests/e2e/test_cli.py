@@ -114,6 +114,41 @@ def test_queue_list_in_pages(waiting):
     assert sorted(seen) == sorted(ids)
 
 
+def test_queue_list_sorted(waiting):
+    """Sorted, the wrong messages come first, or some are left out."""
+    r, _, ids = waiting
+    by_id = [q["queue_id"] for q in r.queue()]
+    assert [q["queue_id"] for q in r.cli("queue", "list", "--sort", "age", "--json").rows] == by_id
+    sizes = [q["size"] for q in r.cli("queue", "list", "--sort", "size", "--json").rows]
+    assert sizes == sorted(sizes, reverse=True) and sizes[0] > 50000 and len(sizes) == 6
+    due = [q["next_attempt"] for q in r.cli("queue", "list", "--sort", "due", "--limit", "4", "--json").rows]
+    assert due == sorted(q["next_attempt"] for q in r.queue())[:4]
+    r.cli("queue", "list", "--sort", "due", "--limit", "10001", code=2)
+    r.cli("queue", "list", "--sort", "due", "--after", by_id[0] + ".0", code=2)
+
+
+def test_queue_list_while_mail_moves(waiting):
+    """While mail comes and goes a listing loses rows, repeats them, or does not end."""
+    r, _, ids = waiting
+    stay = set(ids)
+    with r.smtp() as session:
+        more = [r.submit(session, mail.message(), "ann@a.test", ["late@x.test"]) for _ in range(60)]
+        until(lambda: len(r.queue("--state", "waiting")) == 66, 20)
+        for turn in range(12):
+            r.cli("queue", "remove", more[turn * 5], "--yes")
+            more.append(r.submit(session, mail.message(), "ann@a.test", ["late@x.test"]))
+            seen = [q["queue_id"] for q in r.cli("queue", "list", "--json").rows]
+            assert len(seen) == len(set(seen)) and stay <= set(seen)
+    until(lambda: r.rows("queue")[-1]["active"] == 0, 20)
+    listed = len(r.queue())
+    summary = r.rows("queue")[-1]
+    assert int(r.cli("queue", "list", "--count").out) == listed == summary["recipients"] == 6 + 60 + 12 - 12
+    assert sum(summary["age"].values()) == summary["messages"] == listed
+    assert sum(e["count"] for e in summary["errors"]) == listed
+    dry = r.cli("queue", "remove", "--all", "--dry-run", "--json").rows
+    assert dry[-1]["matched"] == listed and len(dry) == 11 and len(r.queue()) == listed
+
+
 def test_queue_summary_and_status(waiting):
     """The two screens that one looks at first say what is not so."""
     r, _, ids = waiting

@@ -86,6 +86,9 @@ static void test_whole_filter(void **state)
     assert_true(r.after.id == f->ids[0] && r.after.rcpt == 3);
     assert_true(r.count);
     request_done(&r);
+    r = parsed("{\"id\":7,\"verb\":\"queue.list\",\"args\":{\"limit\":10000,\"sort\":\"size\"}}");
+    assert_int_equal(r.sort, SORT_SIZE);
+    request_done(&r);
 }
 
 /* Each is refused with a word of what is wrong. hopeless: the peer does not speak the protocol and
@@ -164,6 +167,15 @@ static void test_refused(void **state)
         {"{\"id\":1,\"verb\":\"queue.list\",\"args\":{\"filter\":{\"attempts_ge\":4294967296}}}",
          "attempts_ge takes", false},
         {"{\"id\":1,\"verb\":\"queue.list\",\"args\":{\"limit\":-5}}", "limit takes", false},
+        {"{\"id\":1,\"verb\":\"queue.list\",\"args\":{\"sort\":\"name\"}}", "sort takes", false},
+        {"{\"id\":1,\"verb\":\"queue.list\",\"args\":{\"sort\":1}}", "sort takes", false},
+        {"{\"id\":1,\"verb\":\"queue.list\",\"args\":{\"sort\":\"due\",\"limit\":10001}}",
+         "at most 10000", false},
+        {"{\"id\":1,\"verb\":\"queue.list\",\"args\":{\"sort\":\"age\",\"after\":\"0123456789ABC."
+         "0\"}}",
+         "no cursor", false},
+        {"{\"id\":1,\"verb\":\"queue.hold\",\"args\":{\"all\":true,\"sort\":\"due\"}}",
+         "queue.hold has no sort", false},
         {"{\"id\":1,\"verb\":\"queue.list\",\"args\":{\"after\":\"0123456789ABC\"}}", "after takes",
          false},
         {"{\"id\":1,\"verb\":\"queue.list\",\"args\":{\"after\":\"0123456789ABC.-1\"}}",

@@ -132,6 +132,43 @@ static void test_changes(void **state)
     fclose(f);
 }
 
+/* Who waits hears that the relay is at work, well before he would give up. */
+static void test_progress(void **state)
+{
+    (void)state;
+    FILE *f = call();
+    say(f, "{\"id\":1,\"verb\":\"queue.hold\",\"args\":{\"all\":true,\"reason\":\"slowly\"}}");
+    struct answer a = hear(f);
+    assert_true(a.ok);
+    assert_in_range(a.progress, 1, 2); /* once a second, five pages of 0.4 s */
+    assert_int_equal(number(a.last, "changed"), 45);
+    answer_done(&a);
+    say(f, "{\"id\":1,\"verb\":\"queue.hold\",\"args\":{\"all\":true}}");
+    a = hear(f);
+    assert_int_equal(a.progress, 0); /* nothing to say about what is quick */
+    answer_done(&a);
+    fclose(f);
+}
+
+/* Sorting keeps what it sorts in memory: it is told what is too much. */
+static void test_sorted(void **state)
+{
+    (void)state;
+    FILE *f = call();
+    say(f, "{\"id\":1,\"verb\":\"queue.list\",\"args\":{\"sort\":\"due\"}}");
+    struct answer a = hear(f);
+    assert_false(a.ok);
+    assert_string_equal(string(a.last, "code"), "usage");
+    assert_non_null(strstr(string(a.last, "message"), "limit"));
+    answer_done(&a);
+    say(f, "{\"id\":1,\"verb\":\"queue.list\",\"args\":{\"sort\":\"due\",\"limit\":9}}");
+    a = hear(f);
+    assert_true(a.ok);
+    assert_int_equal(a.rows, 9);
+    answer_done(&a);
+    fclose(f);
+}
+
 static size_t decode(const struct buf *b64, uint8_t *out)
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -242,6 +279,8 @@ int main(void)
         cmocka_unit_test(test_slow_reader),
         cmocka_unit_test(test_status),
         cmocka_unit_test(test_changes),
+        cmocka_unit_test(test_progress),
+        cmocka_unit_test(test_sorted),
         cmocka_unit_test(test_content),
         cmocka_unit_test(test_show),
         cmocka_unit_test(test_orders),

@@ -82,7 +82,8 @@ static inline void list_page(struct spooler_admin *a)
             return;
         for (; k < 2; k++, a->matched++) {
             a->next = (struct queue_place){id, k};
-            if (!row(a, id, k) && !a->count)
+            bool sorting = a->sort && a->rows_max == ADMIN_SORT_MAX; /* rows come last */
+            if (!sorting && !row(a, id, k) && !a->count)
                 return;
         }
     }
@@ -99,6 +100,8 @@ static inline void change_page(struct spooler *s, struct spooler_admin *a)
     a->matched += 10;
     a->skipped += 1;
     a->changed += a->dry_run ? 0 : 9;
+    if (strcmp(buf_str(&a->reason), "slowly") == 0)
+        usleep(400000);
     for (uint32_t k = 0; k < 3 && a->dry_run; k++)
         row(a, a->at.id + 1, k);
     a->next.id = a->at.id < 4 ? a->at.id + 1 : 0; /* five pages */
@@ -304,7 +307,7 @@ static inline void say(FILE *f, const char *line)
 struct answer {
     json_t *last; /* done or error object */
     bool ok;
-    uint64_t rows;
+    uint64_t rows, progress;
     json_t *first_row, *last_row;
     struct buf data;
 };
@@ -316,6 +319,11 @@ static inline struct answer hear(FILE *f)
         json_t *o = read_object(f);
         assert_non_null(o);
         json_t *row = json_object_get(o, "row"), *done = json_object_get(o, "done");
+        if (json_object_get(o, "progress")) {
+            a.progress++;
+            json_decref(o);
+            continue;
+        }
         if (!row) {
             a.ok = done != NULL;
             a.last = json_incref(done ? done : json_object_get(o, "error"));

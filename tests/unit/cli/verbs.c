@@ -184,6 +184,20 @@ static void test_list_and_show(void **state)
     json_t *row = json_loads(out, 0, NULL);
     assert_string_equal(json_text(row, "recipient"), "a@b");
     json_decref(row);
+    assert_int_equal(
+        WITH("queue list --sort due --limit 9",
+             "{\"id\":1,\"progress\":{\"matched\":1,\"changed\":0}}\n" ROW
+             "{\"id\":1,\"progress\":{\"matched\":2,\"changed\":0}}\n" DONE(1, "{\"matched\":1}")),
+        0);
+    expect_asked("{\"id\":1,\"verb\":\"queue.list\",\"args\":{\"filter\":{},\"count\":false,"
+                 "\"limit\":9,\"sort\":\"due\"}}");
+    expect(out, "Q1");
+    assert_string_equal(err, ""); /* not at a terminal */
+    assert_int_equal(run("queue list --sort name"), CLI_USAGE);
+    expect(err, "due, age, size");
+    assert_int_equal(
+        WITH("queue list", "{\"id\":1,\"row\":{\"a\":{}}}\n" DONE(1, "{\"matched\":1}")),
+        CLI_PARTLY);
     assert_int_equal(WITH("queue list --count", DONE(1, "{\"matched\":12}")), 0);
     assert_string_equal(out, "12\n");
     assert_int_equal(WITH("queue list", DONE(1, "{\"matched\":0}")), CLI_NOTHING);

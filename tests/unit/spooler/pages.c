@@ -198,6 +198,66 @@ static void changes_are_bounded_by_the_disk(void **state)
     spooler_admin_free(a);
 }
 
+static int64_t sort_key(enum queue_sort sort, const struct queue_row *r)
+{
+    return sort == SORT_SIZE         ? -(int64_t)r->size
+           : sort == SORT_AGE        ? r->queued.us
+           : r->state == RCPT_QUEUED ? r->due.us
+                                     : INT64_MAX;
+}
+
+/* The first rows of a sorted listing are those that sorting all would give. */
+static void sorted_listings(void **state)
+{
+    struct world *w = *state;
+    core_set_events(w->core, NULL, NULL);
+    for (unsigned i = 0; i < 900; i++) {
+        w->now.us += i % 3 == 0 ? -1000 : 700000; /* now and then the clock is set */
+        store_to(w, 1 + i % 3);
+        pump(w);
+        forget(w);
+    }
+    struct spooler_admin *a = request(ADMIN_HOLD);
+    a->filter.to = buf_of(SLICE_LIT("u1@*"));
+    run_to_end(w, a);
+    spooler_admin_free(a);
+    static int64_t all[1800];
+    static const uint64_t limits[] = {1, 7, 600, ADMIN_SORT_MAX};
+    for (enum queue_sort sort = SORT_DUE; sort <= SORT_SIZE; sort++)
+        for (size_t l = 0; l < 4; l++) {
+            size_t n = 0, given = 0;
+            a = request(ADMIN_LIST);
+            do {
+                assert_non_null(step(w, a));
+                for (size_t i = 0; i < a->n_rows; i++)
+                    if (!a->rows[i].active || sort != SORT_DUE)
+                        all[n++] = sort_key(sort, &a->rows[i]);
+                    else
+                        all[n++] = INT64_MAX;
+            } while (a->next.id);
+            spooler_admin_free(a);
+            for (size_t i = 1; i < n; i++) /* insertion sort: stable and plain */
+                for (size_t k = i; k > 0 && all[k] < all[k - 1]; k--) {
+                    int64_t t = all[k];
+                    all[k] = all[k - 1];
+                    all[k - 1] = t;
+                }
+            a = request(ADMIN_LIST);
+            a->sort = sort;
+            a->rows_max = limits[l];
+            do {
+                assert_non_null(step(w, a));
+                for (size_t i = 0; i < a->n_rows; i++) {
+                    bool none = a->rows[i].active && sort == SORT_DUE;
+                    assert_int_equal(none ? INT64_MAX : sort_key(sort, &a->rows[i]), all[given++]);
+                }
+            } while (a->next.id);
+            assert_int_equal(given, n < limits[l] ? n : limits[l]);
+            assert_int_equal(a->matched, n);
+            spooler_admin_free(a);
+        }
+}
+
 /* While mail comes and goes, what is there throughout is listed once. */
 static void a_listing_while_mail_moves(void **state)
 {
@@ -304,6 +364,7 @@ int main(void)
         TEST(mail_goes_first),
         TEST(changes_are_bounded_by_the_disk),
         TEST(a_listing_while_mail_moves),
+        TEST(sorted_listings),
         TEST(summary),
         cmocka_unit_test(tally_keeps_the_most),
     };

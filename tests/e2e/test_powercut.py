@@ -29,6 +29,7 @@ from kit.relay import ENVIRONMENT, POSTWAIN, smarthost
 CUTS = int(os.environ.get("PW_CUTS") or 6)
 CONNECTIONS = 5  # to each of two receivers
 VALIDATED = 10000  # log lines held against the schema
+# data=writeback, in a third of the cuts: a file's size may be durable before its data, so that files end in what was never written to them
 KINDS = [("ext4", ""), ("xfs", ""), ("ext4", "data=writeback")]
 
 

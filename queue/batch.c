@@ -155,19 +155,22 @@ static void close_fd(struct spool *s, struct segment *g)
 
 static void message_stored(struct spool *s, struct pending *p)
 {
-    struct held *h = p->held;
-    struct message *m = &h->message;
+    struct message *m = p->message;
     uint64_t size = record_size(p->head_n + (p->body ? p->body->n : 0));
-    h->body_crc = get_u32(p->head + RECORD_BODY_CRC_AT);
-    fold_home(&s->fold, h, p->home, p->offset, size);
+    fold_home(&s->fold, m, p->home, p->offset, size);
     s->copies_bytes -= p->copy ? size : 0;
-    h->copying = false;
+    m->copying = false;
     m->durable = true;
-    m->place.lost = get_u32(p->head + RECORD_FLAGS_AT) & MESSAGE_BODY_LOST;
-    if (!m->place.in_file) {
-        m->place.segment = p->home->number;
-        m->place.offset = p->offset + RECORD_HEADER_SIZE + p->head_n;
-    }
+}
+
+/* One record less on its way that speaks of m. */
+static void record_landed(struct spool *s, struct message *m)
+{
+    if (!m)
+        return;
+    MUST(m->pending > 0);
+    m->pending--;
+    spool_reap(s, m);
 }
 
 static void record_stored(struct spool *s, struct pending *p, const struct each_event *each)
@@ -182,10 +185,8 @@ static void record_stored(struct spool *s, struct pending *p, const struct each_
         if (each->fn)
             events_read(slice_of(block, p->head_n - p->events_at), each->fn, each->ctx);
     }
-    if (p->told)
-        spool_reap(s, p->told);
-    if (p->held)
-        spool_reap(s, p->held);
+    record_landed(s, p->told);
+    record_landed(s, p->message);
     pending_free(p);
 }
 
@@ -207,13 +208,13 @@ static void chunk_stored(struct spool *s, struct chunk *c, const struct each_eve
 }
 
 /* A message that was not stored takes everything with it that spoke of it. */
-static void drop_followers(struct pending_list *l, const struct held *h)
+static void drop_followers(struct pending_list *l, const struct message *m)
 {
     struct pending_list kept = {0};
     for (struct pending *p; (p = pending_shift(l));) {
-        if (p->told == h)
+        if (p->told == m)
             p->told = NULL;
-        if (p->held == h)
+        if (p->message == m)
             pending_free(p);
         else
             pending_push(&kept, p);
@@ -225,18 +226,20 @@ static void message_failed(struct spool *s, struct pending *p, struct pending_li
                            bool may_return, void (*each_failed)(void *ctx, uint64_t message_id),
                            void *ctx)
 {
-    struct held *h = p->held;
-    uint64_t id = h->message.id;
-    if (h->message.place.in_file)
+    struct message *m = p->message;
+    uint64_t id = m->id;
+    if (m->in_file)
         id_list_add(may_return ? &s->doubtful : &s->unlinks, id);
     for (uint32_t i = 0; p->told && i < p->n_told; i++)
-        fold_dsn_due(&p->told->message.rcpts[p->told_rcpts[i]], true);
-    drop_followers(behind, h);
-    drop_followers(&s->pending, h);
+        fold_dsn_due(&p->told->rcpts[p->told_rcpts[i]], true);
+    if (p->told)
+        p->told->pending--;
+    drop_followers(behind, m);
+    drop_followers(&s->pending, m);
     pending_free(p);
     if (each_failed)
         each_failed(ctx, id);
-    fold_remove(&s->fold, h);
+    fold_remove(&s->fold, m);
 }
 
 /* Not when it only had no room, or was made read-only. */
@@ -297,6 +300,7 @@ static void housekeeping_done(struct spool *s, struct spool_batch *b)
         DL_DELETE(s->retired, g);
         s->disk_bytes -= g->size;
         s->retired_bytes -= g->size;
+        fold_segment_done(&s->fold, g);
         free(g);
     }
     for (size_t i = 0; i < b->n_unlinks; i++) /* later: not at once, again and again */

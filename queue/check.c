@@ -96,9 +96,8 @@ static const char *const doubt_words[] = {
 /* The message is there, and that record is the one it is read from. */
 static bool lives_there(const struct fold *f, const struct check_doubt *d)
 {
-    struct message *m = index_find(&f->index, d->id);
-    const struct held *h = m ? held_of(m) : NULL;
-    return h && h->home && h->home->number == d->segment && h->record_at == d->at;
+    const struct message *m = index_find(&f->index, d->id);
+    return m && m->home && m->home->number == d->segment && m->record_at == d->at;
 }
 
 void check_settle(struct spool_check *c, const struct fold *f)

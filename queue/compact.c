@@ -24,7 +24,7 @@ enum { LOOK_MAX = 256, EIO_TRIES = 5 };
 void spool_retire(struct spool *s)
 {
     /* The newest one stays, even empty: its header keeps the high-water marks. */
-    for (struct segment *g; (g = s->segments) && g->next && g != s->tail && !g->homes &&
+    for (struct segment *g; (g = s->segments) && g->next && g != s->tail && g->n_live == 0 &&
                             g->pins == 0 && !g->keep && g->max_seq <= s->kept_seq;) {
         DL_DELETE(s->segments, g);
         DL_APPEND(s->retired, g);
@@ -57,7 +57,7 @@ static bool wants_space(struct spool *s)
 static struct segment *segment_to_evacuate(struct spool *s)
 {
     for (struct segment *g = s->evacuating ? s->segments : NULL; g; g = g->next)
-        if (g->evacuate && g->homes)
+        if (g->evacuate && g->n_live > 0)
             return g;
     s->evacuating = false;
     return NULL;
@@ -87,19 +87,19 @@ static struct segment *segment_to_copy(struct spool *s)
 
 /* A finished one goes by itself as soon as its last record is durable; of one with a record on its
  * way it is not yet known what it will have been. */
-static bool may_copy(const struct spool *s, const struct held *h)
+static bool may_copy(const struct message *m)
 {
-    return !h->copying && h->message.n_left > 0 && h->last_append <= s->durable;
+    return !m->copying && m->n_left > 0 && m->pending == 0;
 }
 
-/* The next message of g behind `h` (NULL: from the first) that may be copied. */
-static struct held *next_to_copy(const struct spool *s, const struct segment *g, struct held *h)
+/* The next message of g from place *at on that may be copied. */
+static struct message *next_to_copy(struct spool *s, struct segment *g, size_t *at)
 {
     unsigned looks = 0;
-    h = h ? h->next : g->homes;
-    while (h && !may_copy(s, h))
-        h = ++looks < LOOK_MAX ? h->next : NULL;
-    return h;
+    struct message *m = fold_next_home(&s->fold, g, at);
+    while (m && !may_copy(m))
+        m = ++looks < LOOK_MAX ? fold_next_home(&s->fold, g, at) : NULL;
+    return m;
 }
 
 static uint64_t room_for_copies(const struct spool *s)
@@ -114,8 +114,9 @@ struct spool_task *copy_take(struct spool *s)
 {
     uint64_t room = room_for_copies(s), bytes = 0;
     struct segment *g = room ? segment_to_copy(s) : NULL;
-    struct held *h = g ? next_to_copy(s, g, NULL) : NULL;
-    if (!h)
+    size_t at = 0;
+    struct message *m = g ? next_to_copy(s, g, &at) : NULL;
+    if (!m)
         return NULL;
     struct copy_task *t = must_alloc(sizeof *t);
     t->fs = s->fs;
@@ -123,10 +124,10 @@ struct spool_task *copy_take(struct spool *s)
     t->segment = g;
     t->last_try = g->eio_tries >= EIO_TRIES;
     g->pins++;
-    for (; h && t->n < COPY_STEP_MESSAGES && bytes < room; h = next_to_copy(s, g, h)) {
+    for (; m && t->n < COPY_STEP_MESSAGES && bytes < room; m = next_to_copy(s, g, &at)) {
         t->items[t->n++] =
-            (struct copy_item){.id = h->message.id, .at = h->record_at, .n = h->record_bytes};
-        bytes += h->record_bytes;
+            (struct copy_item){.id = m->id, .at = m->record_at, .n = m->record_bytes};
+        bytes += m->record_bytes;
     }
     return &t->task;
 }
@@ -138,7 +139,7 @@ struct spool_task *copy_take(struct spool *s)
 static bool is_default(const struct recipient *r, struct wall queued)
 {
     return r->state == RCPT_QUEUED && r->attempts == 0 && r->due.us == queued.us &&
-           r->last_attempt.us == 0 && !r->dsn_due && !r->last && !r->last_host;
+           r->last_attempt.us == 0 && !r->dsn_due && !r->last;
 }
 
 static void write_states(struct buf *out, const struct message *m)
@@ -153,11 +154,10 @@ static void write_states(struct buf *out, const struct message *m)
                            .due = r->due,
                            .last_attempt = r->last_attempt,
                            .dsn_due = r->dsn_due,
-                           .has_verdict = r->last != NULL,
-                           .has_host = r->last_host != NULL,
-                           .host = slice_str(r->last_host)};
-        if (r->last)
-            c.verdict = intern_encoding(r->last);
+                           .verdict = intern_encoding(recipient_last(r)),
+                           .host = recipient_host(r)};
+        c.has_verdict = c.verdict.n > 0;
+        c.has_host = c.host.n > 0;
         change_write(out, &c);
     }
 }
@@ -175,33 +175,42 @@ static void encode_copy(struct spool *s, const struct message *m, const struct m
     buf_done(&states);
 }
 
-static void append_copy(struct spool *s, struct held *h, struct body *body)
+static void append_copy(struct spool *s, struct message *m, struct body *body)
 {
     struct pending *p = spool_append(s, RECORD_MESSAGE, s->encode.n, 0);
     p->copy = true;
     p->body = body;
-    p->held = h;
-    h->last_append = p->number;
-    h->copying = true;
+    p->message = m;
+    m->pending++;
+    m->copying = true;
     s->copies_bytes += record_size(p->head_n + (body ? body->n : 0));
 }
 
 /* What SMTP said is copied byte by byte. */
-static void copy_good(struct spool *s, struct held *h, struct copy_item *it)
+static void copy_good(struct spool *s, struct message *m, struct copy_item *it)
 {
     it->record.flags |= MESSAGE_IS_COPY;
-    encode_copy(s, &h->message, &it->record);
-    append_copy(s, h, TAKE_PTR(it->body));
+    encode_copy(s, m, &it->record);
+    append_copy(s, m, TAKE_PTR(it->body));
 }
 
+/* Who handed it in, the delivery log has. */
 static void write_envelope(struct buf *out, const struct message *m)
 {
-    struct envelope e = m->envelope;
     struct envelope_rcpt *rcpts = must_alloc(m->n_rcpts * sizeof *rcpts);
     for (uint32_t i = 0; i < m->n_rcpts; i++)
-        rcpts[i] = (struct envelope_rcpt){m->rcpts[i].address, m->rcpts[i].orcpt};
-    e.rcpts = rcpts;
-    e.n_rcpts = m->n_rcpts;
+        rcpts[i] =
+            (struct envelope_rcpt){recipient_address(&m->rcpts[i]), recipient_orcpt(&m->rcpts[i])};
+    struct envelope e = {.sender = message_sender(m),
+                         .user = message_user(m),
+                         .message_id = message_message_id(m),
+                         .envid = message_envid(m),
+                         .size = m->size,
+                         .eight_bit = m->eight_bit,
+                         .dsn_for = message_dsn_for(m),
+                         .expires_s = m->lifetime_s,
+                         .rcpts = rcpts,
+                         .n_rcpts = m->n_rcpts};
     envelope_write(out, &e);
     free(rcpts);
 }
@@ -210,17 +219,16 @@ static void write_envelope(struct buf *out, const struct message *m)
 static uint8_t flags_from_memory(const struct message *m)
 {
     uint8_t flags = MESSAGE_IS_COPY;
-    if (m->place.in_file)
+    if (m->in_file)
         flags |= MESSAGE_BODY_IN_FILE;
-    else if (!m->body && m->place.n > 0)
+    else if (!m->body && m->size > 0)
         flags |= MESSAGE_BODY_LOST;
     return flags;
 }
 
 /* Its record cannot be read any more: the message is written again as memory has it. */
-static void copy_from_memory(struct spool *s, struct held *h)
+static void copy_from_memory(struct spool *s, struct message *m)
 {
-    struct message *m = &h->message;
     struct buf envelope = BUF_MAX(ENCODE_MAX);
     write_envelope(&envelope, m);
     MUST(!envelope.overflow);
@@ -228,12 +236,12 @@ static void copy_from_memory(struct spool *s, struct held *h)
                                .body_crc = m->body ? crc32c(0, m->body->bytes, m->body->n) : 0,
                                .id = m->id,
                                .queued = m->queued,
-                               .expires = m->expires,
-                               .body_bytes = m->place.n,
+                               .expires = message_expires(m),
+                               .body_bytes = m->size,
                                .envelope = buf_slice(&envelope)};
     encode_copy(s, m, &r);
     buf_done(&envelope);
-    append_copy(s, h, m->body ? body_ref(m->body) : NULL);
+    append_copy(s, m, m->body ? body_ref(m->body) : NULL);
 }
 
 static void say_damage(struct spool *s, const struct copy_task *t, const struct copy_item *it)
@@ -248,12 +256,11 @@ static void say_damage(struct spool *s, const struct copy_task *t, const struct 
 }
 
 /* The message as it is now, when its record is still the one that was read. */
-static struct held *still_there(struct spool *s, const struct copy_task *t,
-                                const struct copy_item *it)
+static struct message *still_there(struct spool *s, const struct copy_task *t,
+                                   const struct copy_item *it)
 {
     struct message *m = index_find(&s->fold.index, it->id);
-    struct held *h = m ? held_of(m) : NULL;
-    return h && h->home == t->segment && h->record_at == it->at && may_copy(s, h) ? h : NULL;
+    return m && m->home == t->segment && m->record_at == it->at && may_copy(m) ? m : NULL;
 }
 
 /* False: trouble. */
@@ -263,11 +270,11 @@ static bool item_end(struct spool *s, struct copy_task *t, struct copy_item *it)
         return false;
     if (it->found != COPY_GOOD)
         say_damage(s, t, it);
-    struct held *h = still_there(s, t, it);
-    if (h && it->found == COPY_LOST)
-        copy_from_memory(s, h);
-    else if (h)
-        copy_good(s, h, it);
+    struct message *m = still_there(s, t, it);
+    if (m && it->found == COPY_LOST)
+        copy_from_memory(s, m);
+    else if (m)
+        copy_good(s, m, it);
     return true;
 }
 

@@ -31,27 +31,31 @@ struct spool_read {
     const struct file_ops *fs;
     struct segment *pinned; /* inline content: its segment is not freed meanwhile */
     struct body *body;      /* in memory still */
-    struct body_place place;
-    uint32_t crc;
-    uint64_t id, offset;
+    uint32_t salt, record_at, record_bytes;
+    uint64_t id, size, offset; /* size: of the whole content */
     size_t n;
-    bool nowhere;
+    bool in_file, nowhere;
 };
 
 struct spool_read *spool_read_new(struct spool *s, const struct message *m, uint64_t offset,
                                   size_t n)
 {
-    const struct held *h = (const struct held *)(const void *)m;
     struct spool_read *r = must_alloc(sizeof *r);
-    *r = (struct spool_read){.fs = s->fs, .place = m->place, .crc = h->body_crc, .id = m->id};
-    r->offset = offset < m->place.n ? offset : m->place.n;
-    r->n = n < m->place.n - r->offset ? n : (size_t)(m->place.n - r->offset);
+    *r = (struct spool_read){.fs = s->fs,
+                             .salt = s->salt,
+                             .record_at = m->record_at,
+                             .record_bytes = m->record_bytes,
+                             .id = m->id,
+                             .size = m->size,
+                             .in_file = m->in_file};
+    r->offset = offset < m->size ? offset : m->size;
+    r->n = n < m->size - r->offset ? n : (size_t)(m->size - r->offset);
     if (m->body) {
         r->body = body_ref(m->body);
-    } else if (!m->place.in_file && h->home) {
-        r->pinned = h->home;
+    } else if (!m->in_file && m->home) {
+        r->pinned = m->home;
         r->pinned->pins++;
-    } else if (!m->place.in_file) {
+    } else if (!m->in_file) {
         r->nowhere = true;
     }
     return r;
@@ -76,18 +80,41 @@ static struct body *body_part(const uint8_t *p, size_t n)
     return b;
 }
 
+/* Memory says only where the record is: that it is this message's and whole, its own sums say. One
+ * whose body is lost has none behind it. */
+static bool is_record_of(const struct spool_read *r, const uint8_t *p, const uint8_t **ret_body)
+{
+    struct record_header h;
+    struct message_record m;
+    if (!record_header_read(p, r->salt, &h) || h.type != RECORD_MESSAGE ||
+        h.segment != r->pinned->number || record_size(h.length) != r->record_bytes ||
+        h.length - h.head != r->size)
+        return false;
+    const uint8_t *head = p + RECORD_HEADER_SIZE, *body = head + h.head;
+    if (crc32c(r->salt, head, h.head) != h.head_crc ||
+        !message_record_read(slice_of(head, h.head), &m) || m.id != r->id ||
+        crc32c(0, body, (size_t)r->size) != m.body_crc)
+        return false;
+    *ret_body = body;
+    return true;
+}
+
+/* The whole record in one go; the content is moved to its beginning. */
 static int read_inline(const struct spool_read *r, struct body **ret)
 {
-    if (r->place.lost)
-        return -EBADMSG;
-    struct body *whole = body_new((size_t)r->place.n);
-    int rc = spool_segment_pread(r->fs, r->place.segment, r->place.offset, whole->n, whole->bytes);
-    if (rc >= 0 && crc32c(0, whole->bytes, whole->n) != r->crc)
+    struct body *b = body_new(r->record_bytes);
+    const uint8_t *content;
+    int rc = spool_segment_pread(r->fs, r->pinned->number, r->record_at, b->n, b->bytes);
+    if (rc >= 0 && !is_record_of(r, b->bytes, &content))
         rc = -EBADMSG;
-    if (rc >= 0)
-        *ret = r->n == whole->n ? body_ref(whole) : body_part(whole->bytes + r->offset, r->n);
-    body_unref(whole);
-    return rc;
+    if (rc < 0) {
+        body_unref(b);
+        return rc;
+    }
+    b->n = r->n;
+    memmove(b->bytes, content + r->offset, r->n);
+    *ret = b;
+    return 0;
 }
 
 static uint64_t pieces_of(uint64_t n)
@@ -108,15 +135,15 @@ static int read_pieces(const struct spool_read *r, int fd, struct body **ret)
 {
     uint64_t first = r->offset / PIECE, from = first * PIECE,
              to = pieces_of(r->offset + r->n) * PIECE;
-    if (to > r->place.n)
-        to = r->place.n;
+    if (to > r->size)
+        to = r->size;
     size_t n = (size_t)(to - from), n_sums = (size_t)pieces_of(n);
     uint8_t *bytes = malloc(n + n_sums * 4 + 1);
     MUST(bytes);
     uint8_t *sums = bytes + n;
     int rc = pread_whole(r->fs, fd, bytes, n, from);
     if (rc >= 0)
-        rc = pread_whole(r->fs, fd, sums, n_sums * 4, r->place.n + first * 4);
+        rc = pread_whole(r->fs, fd, sums, n_sums * 4, r->size + first * 4);
     for (size_t i = 0; i < n_sums && rc >= 0; i++) {
         size_t part = n - i * PIECE < PIECE ? n - i * PIECE : PIECE;
         if (crc32c(0, bytes + i * PIECE, part) != get_u32(sums + i * 4))
@@ -137,7 +164,7 @@ static int read_file(const struct spool_read *r, struct body **ret)
         return fd;
     int64_t size = r->fs->size(r->fs->ctx, fd);
     int rc = size < 0 ? (int)size : 0;
-    if (rc >= 0 && (uint64_t)size != r->place.n + 4 * pieces_of(r->place.n))
+    if (rc >= 0 && (uint64_t)size != r->size + 4 * pieces_of(r->size))
         rc = -EBADMSG;
     if (rc >= 0)
         rc = r->n ? read_pieces(r, fd, ret) : (*ret = body_new(0), 0);
@@ -153,13 +180,13 @@ int spool_read_run(struct spool_read *r, struct body **ret)
         *ret = r->n == r->body->n ? body_ref(r->body) : body_part(r->body->bytes + r->offset, r->n);
         return 0;
     }
-    return r->place.in_file ? read_file(r, ret) : read_inline(r, ret);
+    return r->in_file ? read_file(r, ret) : read_inline(r, ret);
 }
 
 int spool_body_check(const struct file_ops *fs, uint64_t id, uint64_t n)
 {
     enum { STEP = 1 << 20 };
-    struct spool_read r = {.fs = fs, .place = {.in_file = true, .n = n}, .id = id};
+    struct spool_read r = {.fs = fs, .in_file = true, .size = n, .id = id};
     int rc = 0;
     for (r.offset = 0; (r.offset < n || n == 0) && rc >= 0; r.offset += STEP) {
         struct body *b = NULL;

@@ -1,15 +1,15 @@
 #include "queue/fold.h"
 #include "relay/base/must.h"
 #include <stdlib.h>
-#include <utlist.h>
 
 void fold_done(struct fold *f)
 {
     for (struct message *m; (m = index_after(&f->index, 0));)
-        fold_remove(f, held_of(m));
+        fold_remove(f, m);
     index_done(&f->index);
     intern_done(&f->strings);
     intern_done(&f->verdicts);
+    intern_done(&f->replies);
 }
 
 static bool is_left(const struct recipient *r)
@@ -19,7 +19,7 @@ static bool is_left(const struct recipient *r)
 
 static void recount(struct recipient *r, bool was_left)
 {
-    struct message *m = r->message;
+    struct message *m = recipient_message(r);
     if (was_left && !is_left(r))
         m->n_left--;
     else if (!was_left && is_left(r))
@@ -33,6 +33,25 @@ void fold_dsn_due(struct recipient *r, bool due)
     recount(r, was);
 }
 
+static const struct last_reply *reply_get(struct fold *f, struct slice verdict, struct slice host)
+{
+    struct last_reply r = {intern_get_verdict(&f->verdicts, verdict),
+                           intern_get(&f->strings, host)};
+    if (!r.verdict && !r.host)
+        return NULL;
+    return (const void *)intern_text(intern_get(&f->replies, slice_of(&r, sizeof r))).p;
+}
+
+static void reply_put(struct fold *f, const struct last_reply *r)
+{
+    if (!r)
+        return;
+    struct last_reply parts = *r;
+    intern_put(&f->replies, intern_of(r));
+    intern_put_verdict(&f->verdicts, parts.verdict);
+    intern_put(&f->strings, parts.host);
+}
+
 static void apply_change(struct fold *f, struct message *m, const struct change *c)
 {
     if (c->rcpt >= m->n_rcpts)
@@ -44,16 +63,11 @@ static void apply_change(struct fold *f, struct message *m, const struct change 
     r->due = c->due;
     r->last_attempt = c->last_attempt;
     r->dsn_due = c->dsn_due;
-    if (c->has_verdict) {
-        const struct verdict *old = r->last;
-        r->last = intern_get_verdict(&f->verdicts, c->verdict);
-        intern_put_verdict(&f->verdicts, old);
-    }
-    if (c->has_host) {
-        struct slice old = slice_str(r->last_host);
-        struct slice host = intern_get(&f->strings, c->host);
-        r->last_host = host.n ? (const char *)host.p : NULL;
-        intern_put(&f->strings, old);
+    if (c->has_verdict || c->has_host) {
+        const struct last_reply *old = r->last;
+        r->last = reply_get(f, c->has_verdict ? c->verdict : intern_encoding(recipient_last(r)),
+                            c->has_host ? c->host : recipient_host(r));
+        reply_put(f, old);
     }
     recount(r, was);
 }
@@ -67,75 +81,32 @@ static bool apply_changes(struct fold *f, struct message *m, struct slice change
     return !c.bad;
 }
 
-/* Strings that repeat from message to message are shared, the others live behind the recipients. */
-static struct slice copy_to(uint8_t **at, struct slice s)
+/* Whole seconds, rounded up: an old record may have others. */
+static uint32_t lifetime_s(struct wall queued, struct wall expires)
 {
-    if (s.n == 0)
-        return SLICE_LIT("");
-    memcpy(*at, s.p, s.n);
-    *at += s.n;
-    return slice_of(*at - s.n, s.n);
+    if (expires.us <= queued.us)
+        return 0;
+    uint64_t us = (uint64_t)expires.us - (uint64_t)queued.us, second = (uint64_t)WALL_SECOND;
+    uint64_t s = us / second + (us % second != 0);
+    if (s > UINT32_MAX)
+        return UINT32_MAX;
+    /* The end of time is not passed by rounding. */
+    return (uint32_t)(s * second > (uint64_t)INT64_MAX - (uint64_t)queued.us ? s - 1 : s);
 }
 
-static size_t own_bytes(const struct envelope *e)
+static struct message *take(struct fold *f, const struct message_record *r, struct envelope *e)
 {
-    size_t n = e->session_id.n + e->message_id.n + e->envid.n;
-    for (size_t i = 0; i < e->n_rcpts; i++)
-        n += e->rcpts[i].address.n + e->rcpts[i].orcpt.n;
-    return n;
-}
-
-static struct envelope keep_envelope(struct fold *f, const struct envelope *e, uint8_t **at)
-{
-    struct envelope k = *e;
-    k.rcpts = NULL;
-    k.sender = intern_get(&f->strings, e->sender);
-    k.user = intern_get(&f->strings, e->user);
-    k.client_ip = intern_get(&f->strings, e->client_ip);
-    k.client_helo = intern_get(&f->strings, e->client_helo);
-    k.listener = intern_get(&f->strings, e->listener);
-    k.auth_mech = intern_get(&f->strings, e->auth_mech);
-    k.session_id = copy_to(at, e->session_id);
-    k.message_id = copy_to(at, e->message_id);
-    k.envid = copy_to(at, e->envid);
-    return k;
-}
-
-static void drop_envelope(struct fold *f, struct envelope *e)
-{
-    intern_put(&f->strings, e->sender);
-    intern_put(&f->strings, e->user);
-    intern_put(&f->strings, e->client_ip);
-    intern_put(&f->strings, e->client_helo);
-    intern_put(&f->strings, e->listener);
-    intern_put(&f->strings, e->auth_mech);
-}
-
-static struct held *held_new(struct fold *f, const struct message_record *r,
-                             const struct envelope *e)
-{
-    size_t n_rcpts = e->n_rcpts;
-    struct held *h = must_alloc(sizeof *h + n_rcpts * sizeof(struct recipient) + own_bytes(e));
-    struct message *m = &h->message;
-    m->rcpts = (struct recipient *)(h + 1);
-    uint8_t *at = (uint8_t *)(m->rcpts + n_rcpts);
-    m->envelope = keep_envelope(f, e, &at);
-    m->id = r->id;
-    m->queued = r->queued;
-    m->expires = r->expires;
-    m->n_rcpts = m->n_left = (uint32_t)n_rcpts;
-    m->place = (struct body_place){.in_file = r->flags & MESSAGE_BODY_IN_FILE,
-                                   .n = r->body_bytes,
-                                   .lost = r->flags & MESSAGE_BODY_LOST};
-    m->spool_private = h;
-    h->body_crc = r->body_crc;
-    for (size_t i = 0; i < n_rcpts; i++)
-        m->rcpts[i] = (struct recipient){.message = m,
-                                         .address = copy_to(&at, e->rcpts[i].address),
-                                         .orcpt = copy_to(&at, e->rcpts[i].orcpt),
-                                         .due = r->queued,
-                                         .state = RCPT_QUEUED};
-    return h;
+    e->size = r->body_bytes;
+    struct message *m = message_new(r->id, e, r->queued, intern_get(&f->strings, e->sender),
+                                    intern_get(&f->strings, e->user));
+    m->lifetime_s = lifetime_s(r->queued, r->expires);
+    m->in_file = r->flags & MESSAGE_BODY_IN_FILE;
+    index_add(&f->index, m);
+    f->recipients += m->n_rcpts;
+    f->message_memory += must_bytes(message_bytes(m));
+    if (m->in_file)
+        f->file_bytes += m->size;
+    return m;
 }
 
 void fold_told(struct fold *f, uint64_t about)
@@ -145,71 +116,135 @@ void fold_told(struct fold *f, uint64_t about)
         fold_dsn_due(&m->rcpts[i], false);
 }
 
-struct held *fold_message(struct fold *f, const struct message_record *r)
+struct message *fold_message(struct fold *f, const struct message_record *r)
 {
     struct envelope e;
     if (!envelope_read(r->envelope, &e))
         return NULL;
     struct message *old = index_find(&f->index, r->id);
     if (old)
-        fold_remove(f, held_of(old));
-    struct held *h = held_new(f, r, &e);
+        fold_remove(f, old);
+    struct message *m = take(f, r, &e);
     envelope_done(&e);
-    struct message *m = &h->message;
-    index_add(&f->index, m);
-    f->recipients += m->n_rcpts;
-    if (m->place.in_file)
-        f->file_bytes += m->place.n;
     if (r->id > f->last_id)
         f->last_id = r->id;
     if (!apply_changes(f, m, r->changes)) {
-        fold_remove(f, h);
+        fold_remove(f, m);
         return NULL;
     }
     if (!(r->flags & MESSAGE_IS_COPY))
-        fold_told(f, m->envelope.dsn_for);
-    return h;
+        fold_told(f, message_dsn_for(m));
+    return m;
 }
 
-struct held *fold_state(struct fold *f, const struct state_record *r, bool *ret_bad)
+struct message *fold_state(struct fold *f, const struct state_record *r, bool *ret_bad)
 {
     struct message *m = index_find(&f->index, r->id);
     *ret_bad = m && !apply_changes(f, m, r->changes);
-    return m ? held_of(m) : NULL;
+    return m;
 }
 
-static void leave_home(struct fold *f, struct held *h)
-{
-    if (!h->home)
-        return;
-    DL_DELETE(h->home->homes, h);
-    f->live_bytes -= h->record_bytes;
-    h->home = NULL;
-}
+/* --- homes ---------------------------------------------------------------------------------------
+ */
 
-void fold_home(struct fold *f, struct held *h, struct segment *s, uint64_t at, uint64_t bytes)
-{
-    leave_home(f, h);
-    h->home = s;
-    h->record_at = (uint32_t)at; /* a segment is smaller than 4 GiB */
-    h->record_bytes = (uint32_t)bytes;
-    DL_APPEND(s->homes, h);
-    f->live_bytes += bytes;
-}
+enum { IDS_FIRST = 64 }; /* kept also when nobody is left: in a short queue all come and go */
 
-void fold_remove(struct fold *f, struct held *h)
+static void homes_resize(struct fold *f, struct segment *s, size_t cap)
 {
-    struct message *m = &h->message;
-    leave_home(f, h);
-    index_remove(&f->index, m->id);
-    f->recipients -= m->n_rcpts;
-    if (m->place.in_file)
-        f->file_bytes -= m->place.n;
-    for (uint32_t i = 0; i < m->n_rcpts; i++) {
-        intern_put_verdict(&f->verdicts, m->rcpts[i].last);
-        intern_put(&f->strings, slice_str(m->rcpts[i].last_host));
+    f->home_memory -= s->cap_ids ? must_bytes(s->cap_ids * sizeof *s->ids) : 0;
+    f->home_memory += cap ? must_bytes(cap * sizeof *s->ids) : 0;
+    if (cap == 0) {
+        free(s->ids);
+        s->ids = NULL;
+    } else {
+        s->ids = must_realloc(s->ids, cap * sizeof *s->ids);
     }
-    drop_envelope(f, &m->envelope);
+    s->cap_ids = cap;
+}
+
+/* At least as many have left as stay, so leaving stays cheap. */
+static void homes_filter(struct fold *f, struct segment *s)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < s->n_ids && s->n_live; i++) {
+        const struct message *m = index_find(&f->index, s->ids[i]);
+        if (m && m->home == s)
+            s->ids[n++] = s->ids[i];
+    }
+    s->n_ids = n;
+    s->n_gone = 0;
+    if (s->cap_ids > IDS_FIRST)
+        homes_resize(f, s, n > IDS_FIRST ? n : IDS_FIRST);
+}
+
+static void leave_home(struct fold *f, struct message *m)
+{
+    struct segment *s = m->home;
+    if (!s)
+        return;
+    m->home = NULL;
+    s->n_live--;
+    f->live_bytes -= m->record_bytes;
+    if (s->n_live < s->n_ids / 2 || s->n_live == 0)
+        homes_filter(f, s);
+}
+
+void fold_home(struct fold *f, struct message *m, struct segment *s, uint64_t at,
+               uint64_t record_bytes)
+{
+    MUST(at <= UINT32_MAX && record_bytes <= UINT32_MAX);
+    leave_home(f, m);
+    m->home = s;
+    m->record_at = (uint32_t)at;
+    m->record_bytes = (uint32_t)record_bytes;
+    if (s->n_ids == s->cap_ids)
+        homes_resize(f, s, s->cap_ids ? s->cap_ids + s->cap_ids / 4 : IDS_FIRST);
+    s->ids[s->n_ids++] = m->id;
+    s->n_live++;
+    f->live_bytes += record_bytes;
+}
+
+struct message *fold_next_home(struct fold *f, struct segment *s, size_t *at)
+{
+    if (*at < s->n_gone)
+        *at = s->n_gone;
+    for (; *at < s->n_ids; s->n_gone += *at == s->n_gone, ++*at) {
+        struct message *m = index_find(&f->index, s->ids[*at]);
+        if (m && m->home == s) {
+            ++*at;
+            return m;
+        }
+    }
+    return NULL;
+}
+
+void fold_segment_done(struct fold *f, struct segment *s)
+{
+    s->n_ids = s->n_gone = 0;
+    homes_resize(f, s, 0);
+}
+
+/* --- leaving -------------------------------------------------------------------------------------
+ */
+
+void fold_remove(struct fold *f, struct message *m)
+{
+    index_remove(&f->index, m->id);
+    leave_home(f, m);
+    f->recipients -= m->n_rcpts;
+    f->message_memory -= must_bytes(message_bytes(m));
+    if (m->in_file)
+        f->file_bytes -= m->size;
+    for (uint32_t i = 0; i < m->n_rcpts; i++)
+        reply_put(f, m->rcpts[i].last);
+    intern_put(&f->strings, m->sender);
+    intern_put(&f->strings, m->user);
     body_unref(m->body);
-    free(h);
+    free(m);
+}
+
+uint64_t fold_memory(const struct fold *f)
+{
+    return f->message_memory + f->home_memory + index_memory(&f->index) +
+           intern_memory(&f->strings) + intern_memory(&f->verdicts) + intern_memory(&f->replies);
 }

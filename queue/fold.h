@@ -11,7 +11,12 @@
 /* A segment as the index knows it. */
 struct segment {
     struct segment *prev, *next; /* oldest first */
-    struct held *homes;          /* live messages whose MESSAGE record (or youngest copy) is here */
+    /* Ids of the messages whose MESSAGE record (or youngest copy) is here, n_live of them; the
+     * others have left (their `home` is not this), and are taken out when they are more than half.
+     */
+    uint64_t *ids;
+    size_t n_ids, cap_ids, n_live;
+    size_t n_gone;               /* the first so many are known to have left */
     uint64_t size, end, max_seq; /* of the file; of its log; highest event seq in it, 0 = none */
     uint32_t number, pins;       /* pins: reads under way */
     int fd;                      /* open for writing, or -1 */
@@ -22,38 +27,33 @@ struct segment {
     bool no_footer;              /* it gets none now */
 };
 
-/* A message with the spool's bookkeeping. */
-struct held {
-    struct message message; /* first: users hold this pointer */
-    struct segment *home;   /* NULL: not durable yet */
-    struct held *prev, *next;
-    uint64_t last_append;                       /* number of the last append that speaks of it */
-    uint32_t body_crc, record_at, record_bytes; /* where its record lies in home */
-    bool copying;                               /* a copy is on its way to the log */
-};
-static inline struct held *held_of(struct message *m)
-{
-    return (struct held *)(void *)m;
-}
-
 struct fold {
     struct index index;
     struct intern strings, verdicts;
-    uint64_t recipients; /* of all messages */
-    uint64_t live_bytes; /* of the live messages' records */
-    uint64_t file_bytes; /* of their body files */
+    struct intern replies; /* struct last_reply of these: a verdict with the host it came from */
+    uint64_t recipients;   /* of all messages */
+    uint64_t live_bytes;   /* of the live messages' records */
+    uint64_t file_bytes;   /* of their body files */
     uint64_t last_id, last_seq;
+    uint64_t message_memory, home_memory; /* bytes: of the messages; of the segments' lists */
 };
 
 void fold_done(struct fold *f);
+/* Bytes of memory that all this takes. */
+uint64_t fold_memory(const struct fold *f);
 /* Each returns the message, or NULL: malformed, or (state) no such message, which is ordinary:
  * *ret_bad tells. The message is not removed here when nothing is left of it: see fold_remove. */
-struct held *fold_message(struct fold *f, const struct message_record *r);
-struct held *fold_state(struct fold *f, const struct state_record *r, bool *ret_bad);
-/* Its MESSAGE record lies in s now. */
-void fold_home(struct fold *f, struct held *h, struct segment *s, uint64_t at, uint64_t bytes);
-void fold_remove(struct fold *f, struct held *h);
+struct message *fold_message(struct fold *f, const struct message_record *r);
+struct message *fold_state(struct fold *f, const struct state_record *r, bool *ret_bad);
+/* Its MESSAGE record lies in s now, from `at` on. */
+void fold_home(struct fold *f, struct message *m, struct segment *s, uint64_t at,
+               uint64_t record_bytes);
+/* The next of s's messages from place *at on (0: the first), which moves on; NULL at the end. */
+struct message *fold_next_home(struct fold *f, struct segment *s, size_t *at);
+void fold_remove(struct fold *f, struct message *m);
 /* A DSN is stored that reports the failures of message `about`. */
 void fold_told(struct fold *f, uint64_t about);
 /* Sets or clears dsn_due of one recipient (a DSN was stored, or its storing failed). */
 void fold_dsn_due(struct recipient *r, bool due);
+/* The segment is forgotten: what it has in memory goes. */
+void fold_segment_done(struct fold *f, struct segment *s);

@@ -41,6 +41,7 @@ void footer_builder_free(struct footer_builder *b)
     if (!b)
         return;
     fold_done(&b->fold);
+    fold_segment_done(&b->fold, &b->segment);
     buf_done(&b->heads);
     free(b->list);
     free(b->ids);

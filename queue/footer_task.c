@@ -27,7 +27,7 @@ struct segment_found segment_as_found(const struct segment *g)
 static bool is_about_to_go(const struct segment *g, const struct spool *s)
 {
     for (const struct segment *older = s->segments; older; older = older->next) {
-        if (older->homes || older->keep)
+        if (older->n_live > 0 || older->keep)
             return false;
         if (older == g)
             break;

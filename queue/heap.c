@@ -13,7 +13,7 @@ void heap_done(struct heap *h)
 static void put(struct heap *h, size_t at, struct heap_entry e)
 {
     h->entries[at] = e;
-    *e.index = at + 1;
+    *e.index = (uint32_t)(at + 1);
 }
 
 static size_t rise(struct heap *h, size_t at, struct heap_entry e)
@@ -46,20 +46,21 @@ static void settle(struct heap *h, size_t at, struct heap_entry e)
     put(h, sink(h, at, e), e);
 }
 
-void heap_set(struct heap *h, size_t *index, int64_t key)
+void heap_set(struct heap *h, uint32_t *index, int64_t key)
 {
     if (*index == 0) {
         if (h->n == h->cap) {
-            h->cap = h->cap ? h->cap * 2 : CAP_FIRST;
+            h->cap = h->cap ? h->cap + h->cap / 4 : CAP_FIRST;
             h->entries = must_realloc(h->entries, h->cap * sizeof *h->entries);
         }
-        *index = ++h->n;
+        MUST(h->n < UINT32_MAX);
+        *index = (uint32_t)++h->n;
     }
     MUST(*index <= h->n);
     settle(h, *index - 1, (struct heap_entry){key, index});
 }
 
-void heap_drop(struct heap *h, size_t *index)
+void heap_drop(struct heap *h, uint32_t *index)
 {
     if (*index == 0)
         return;
@@ -69,4 +70,9 @@ void heap_drop(struct heap *h, size_t *index)
     struct heap_entry last = h->entries[--h->n];
     if (at < h->n)
         settle(h, at, last);
+}
+
+size_t heap_memory(const struct heap *h)
+{
+    return h->cap ? must_bytes(h->cap * sizeof *h->entries) : 0;
 }

@@ -79,6 +79,12 @@ uint64_t index_rank(const struct index *x, uint64_t id)
     return n;
 }
 
+size_t index_memory(const struct index *x)
+{
+    return x->n_chunks * must_bytes(sizeof(struct index_chunk)) +
+           (x->cap ? must_bytes(x->cap * sizeof(struct index_chunk *)) : 0);
+}
+
 static struct index_chunk *chunk_insert(struct index *x, size_t at)
 {
     if (x->n_chunks == x->cap) {

@@ -19,5 +19,7 @@ struct message *index_find(const struct index *x, uint64_t id);
 struct message *index_after(const struct index *x, uint64_t after);
 /* How many have an id below this one. */
 uint64_t index_rank(const struct index *x, uint64_t id);
+/* Bytes of memory that it takes. */
+size_t index_memory(const struct index *x);
 void index_add(struct index *x, struct message *m); /* its id must not be there */
 void index_remove(struct index *x, uint64_t id);    /* it must be there */

@@ -1,37 +1,72 @@
 #include "queue/intern.h"
 #include "queue/record.h"
 #include "relay/base/must.h"
+#include <assert.h>
 #include <stdlib.h>
 
-struct shared_verdict {
-    struct verdict verdict; /* first: users hold this pointer */
-    struct interned *owner;
-};
-
+/* A struct verdict stands before the entry of its encoding, in the same allocation. */
 struct interned {
     uint64_t hash;
     uint32_t refs, n;
-    struct shared_verdict *verdict; /* NULL: a string */
     uint8_t bytes[];
 };
+static_assert(sizeof(struct verdict) % _Alignof(struct interned) == 0, "one behind the other");
+static_assert(offsetof(struct interned, bytes) % 8 == 0, "structs may be interned");
 
 enum { CAP_FIRST = 64 };
 
-static void entry_free(struct interned *e)
+static struct verdict *verdict_of(const struct interned *e)
 {
-    if (e->verdict)
-        verdict_done(&e->verdict->verdict);
-    free(e->verdict);
-    free(e);
+    return (struct verdict *)((uintptr_t)e - sizeof(struct verdict));
+}
+
+static struct interned *entry_of(const struct verdict *v)
+{
+    return (struct interned *)(uintptr_t)(v + 1);
+}
+
+static size_t before_entry(const struct intern *t)
+{
+    return t->verdicts ? sizeof(struct verdict) : 0;
+}
+
+static size_t entry_size(const struct intern *t, size_t n)
+{
+    return before_entry(t) + sizeof(struct interned) + n + 1;
+}
+
+static bool is_inside(const struct interned *e, const char *text)
+{
+    return (uintptr_t)text >= (uintptr_t)e->bytes &&
+           (uintptr_t)text <= (uintptr_t)(e->bytes + e->n);
+}
+
+static void entry_free(struct intern *t, struct interned *e)
+{
+    t->entry_bytes -= must_bytes(entry_size(t, e->n));
+    if (!t->verdicts) {
+        free(e);
+        return;
+    }
+    struct verdict *v = verdict_of(e);
+    if (is_inside(e, v->text))
+        v->text = NULL;
+    verdict_done(v);
+    free(v);
 }
 
 void intern_done(struct intern *t)
 {
     for (size_t i = 0; i < t->cap; i++)
         if (t->slots[i])
-            entry_free(t->slots[i]);
+            entry_free(t, t->slots[i]);
     free(t->slots);
     *t = (struct intern){0};
+}
+
+size_t intern_memory(const struct intern *t)
+{
+    return t->entry_bytes + (t->cap ? must_bytes(t->cap * sizeof(struct interned *)) : 0);
 }
 
 /* Where s is, or the empty slot where it would go. Strings and verdicts never meet: each has a
@@ -47,7 +82,8 @@ static size_t slot_of(const struct intern *t, struct slice s, uint64_t hash)
 
 static void grow(struct intern *t)
 {
-    struct intern bigger = {.cap = t->cap ? t->cap * 2 : CAP_FIRST, .n = t->n};
+    struct intern bigger = *t;
+    bigger.cap = t->cap ? t->cap * 2 : CAP_FIRST;
     bigger.slots = must_alloc(bigger.cap * sizeof *bigger.slots);
     for (size_t i = 0; i < t->cap; i++) {
         struct interned *e = t->slots[i];
@@ -62,6 +98,18 @@ static void grow(struct intern *t)
     *t = bigger;
 }
 
+static struct interned *entry_new(struct intern *t, struct slice s, uint64_t hash)
+{
+    char *block = must_alloc(entry_size(t, s.n));
+    struct interned *e = (struct interned *)(void *)(block + before_entry(t));
+    e->hash = hash;
+    e->n = (uint32_t)s.n;
+    if (s.n)
+        memcpy(e->bytes, s.p, s.n);
+    t->entry_bytes += must_bytes(entry_size(t, s.n));
+    return e;
+}
+
 static struct interned *entry_get(struct intern *t, struct slice s)
 {
     MUST(s.n <= UINT32_MAX);
@@ -71,11 +119,7 @@ static struct interned *entry_get(struct intern *t, struct slice s)
     size_t at = slot_of(t, s, hash);
     struct interned *e = t->slots[at];
     if (!e) {
-        e = must_alloc(sizeof *e + s.n + 1);
-        e->hash = hash;
-        e->n = (uint32_t)s.n;
-        memcpy(e->bytes, s.p, s.n);
-        t->slots[at] = e;
+        e = t->slots[at] = entry_new(t, s, hash);
         t->n++;
     }
     e->refs++;
@@ -103,67 +147,83 @@ static void entry_put(struct intern *t, struct interned *e)
     MUST(e->refs > 0);
     if (--e->refs > 0)
         return;
-    size_t at = slot_of(t, slice_of(e->bytes, e->n), e->hash);
-    MUST(t->slots[at] == e);
+    size_t at = e->hash & (t->cap - 1);
+    while (t->slots[at] != e) {
+        MUST(t->slots[at]);
+        at = (at + 1) & (t->cap - 1);
+    }
     slot_clear(t, at);
-    entry_free(e);
+    entry_free(t, e);
 }
 
-struct slice intern_get(struct intern *t, struct slice s)
+const struct interned *intern_get(struct intern *t, struct slice s)
 {
-    if (s.n == 0)
-        return SLICE_LIT("");
-    struct interned *e = entry_get(t, s);
-    return slice_of(e->bytes, e->n);
+    return s.n ? entry_get(t, s) : NULL;
 }
 
-void intern_put(struct intern *t, struct slice s)
+void intern_put(struct intern *t, const struct interned *e)
 {
-    if (s.n == 0)
+    if (e)
+        entry_put(t, (struct interned *)(uintptr_t)e);
+}
+
+struct slice intern_text(const struct interned *e)
+{
+    return e ? slice_of(e->bytes, e->n) : SLICE_LIT("");
+}
+
+const struct interned *intern_of(const void *bytes)
+{
+    return (const struct interned *)((uintptr_t)bytes - offsetof(struct interned, bytes));
+}
+
+/* The text ends the encoding, and a NUL follows that: it need not be kept a second time. (What a
+ * later version may have added behind it stays unread, and then the text stays apart.) */
+static void share_text(const struct interned *e, struct verdict *v)
+{
+    size_t n = v->text ? strlen(v->text) : 0;
+    const uint8_t *end = e->bytes + e->n - n;
+    if (n == 0 || memcmp(end, v->text, n) != 0)
         return;
-    entry_put(t, (struct interned *)((uintptr_t)s.p - offsetof(struct interned, bytes)));
+    free(v->text);
+    v->text = (char *)(uintptr_t)end;
 }
 
 const struct verdict *intern_get_verdict(struct intern *t, struct slice encoded)
 {
     if (encoded.n == 0)
         return NULL;
+    t->verdicts = true;
     struct interned *e = entry_get(t, encoded);
-    if (e->verdict)
-        return &e->verdict->verdict;
-    struct verdict v;
-    if (!verdict_read(encoded, &v)) {
+    struct verdict *v = verdict_of(e);
+    if (e->refs > 1)
+        return v;
+    if (!verdict_read(encoded, v)) {
         entry_put(t, e);
         return NULL;
     }
-    e->verdict = must_alloc(sizeof *e->verdict);
-    *e->verdict = (struct shared_verdict){.verdict = v, .owner = e};
-    return &e->verdict->verdict;
-}
-
-static const struct shared_verdict *shared(const struct verdict *v)
-{
-    return (const struct shared_verdict *)(const void *)v;
+    share_text(e, v);
+    return v;
 }
 
 void intern_put_verdict(struct intern *t, const struct verdict *v)
 {
     if (v)
-        entry_put(t, shared(v)->owner);
+        entry_put(t, entry_of(v));
 }
 
 struct slice intern_encoding(const struct verdict *v)
 {
-    return slice_of(shared(v)->owner->bytes, shared(v)->owner->n);
+    return v ? intern_text(entry_of(v)) : SLICE_LIT("");
 }
 
 const struct verdict *intern_verdict_at(const struct intern *t, size_t i, uint64_t *ret_hash,
                                         uint32_t *ret_refs)
 {
     const struct interned *e = t->slots[i];
-    if (!e || !e->verdict)
+    if (!e || !t->verdicts)
         return NULL;
     *ret_hash = e->hash;
     *ret_refs = e->refs;
-    return &e->verdict->verdict;
+    return verdict_of(e);
 }

@@ -1,12 +1,15 @@
 /*
- * A queued message as the spooler's thread holds it: the fold of its records. One allocation each
- * plus its recipients; the content is on disk (or, while fresh, in memory through `body`). Owner:
- * struct spool; every other holder borrows on the spooler's thread.
+ * A queued message as the spooler's thread holds it: the fold of its records, as small as it can
+ * be, because a million of them wait in memory. One allocation each: the message, its recipients,
+ * their strings behind. The content is on disk (or, while fresh, in memory through `body`), and so
+ * is what only the delivery log asked for (client, session). Owner: struct spool; every other
+ * holder borrows on the spooler's thread.
  */
 #pragma once
 #include "queue/envelope.h"
 #include "relay/base/frozen.h"
 #include "relay/base/verdict.h"
+#include <assert.h>
 
 enum rcpt_state { /* on disk: never renumber */
                   RCPT_QUEUED =
@@ -24,20 +27,19 @@ static inline bool rcpt_state_final(enum rcpt_state s)
 
 struct sched_domain;
 struct sched_site;
-struct message;
+struct segment;
+struct interned;
+
+/* How the last attempt ended: shared by all that ended so, and so are its parts. */
+struct last_reply {
+    const struct verdict *verdict; /* NULL = not known */
+    const struct interned *host;   /* the receiver; NULL = not known */
+};
 
 struct recipient {
-    struct message *message;
-    struct slice address, orcpt; /* live with the message */
-    struct wall due;             /* first or next attempt */
-    struct wall last_attempt;    /* 0 = none yet */
-    const struct verdict *last;  /* of the last attempt; shared, owned by the spool; NULL = none */
-    const char
-        *last_host; /* receiver of the last attempt; shared, owned by the spool; NULL = none */
-    uint32_t attempts;
-    uint8_t state; /* enum rcpt_state */
-    bool active;   /* with a connection now */
-    bool dsn_due;  /* failed for good, the sender not told yet */
+    struct wall due;               /* first or next attempt */
+    struct wall last_attempt;      /* 0 = none yet */
+    const struct last_reply *last; /* NULL = none; see recipient_last and recipient_host */
     /* The scheduler's (queue/sched.c); nobody else touches these. */
     struct sched_domain *domain;
     struct recipient *prev;
@@ -45,8 +47,16 @@ struct recipient {
         struct recipient *next;
         const struct sched_site *carrier; /* active: where its connection leads */
     };
-    size_t heap_index;
+    uint32_t heap_index;
+    uint32_t attempts;
+    uint32_t strings; /* where its address is, from the message on */
+    uint16_t number;  /* in m->rcpts */
+    uint8_t state;    /* enum rcpt_state */
+    bool active : 1;  /* with a connection now */
+    bool dsn_due : 1; /* failed for good, the sender not told yet */
+    bool has_orcpt : 1;
 };
+static_assert(sizeof(struct recipient) == 64, "every queued recipient costs this");
 
 /* Content in memory: frozen, shared by intake and deliveries. */
 struct body {
@@ -65,29 +75,62 @@ static inline struct body *body_ref(struct body *b)
     return b;
 }
 
-/* Where content lies on disk. */
-struct body_place {
-    bool in_file;     /* body file ID.body (large content); else inline in a segment */
-    uint32_t segment; /* inline */
-    uint64_t offset, n;
-    bool lost; /* its record could not be read when it was to be copied: reading says -EBADMSG */
-};
-
 struct message {
     uint64_t id;
     struct wall queued;
-    struct wall expires;      /* when it is given up; fixed at intake */
-    struct envelope envelope; /* its slices live with the message; rcpts = NULL (see below) */
-    struct recipient *rcpts;
-    uint32_t n_rcpts, n_left; /* n_left: not final, or final with dsn_due */
-    struct body_place place;
+    uint64_t size;     /* of the content */
     struct body *body; /* while fresh; NULL: read it. Once `durable`, the owner's thread may drop it
                           (unref, NULL) */
-    bool durable;      /* its MESSAGE record is synced */
-    void *spool_private; /* the spool's bookkeeping */
+    const struct interned *sender, *user; /* see message_sender, message_user */
+    /* The spool's: where its MESSAGE record is (NULL: not durable yet), and how many records that
+     * speak of it are on their way. */
+    struct segment *home;
+    uint32_t record_at, record_bytes;
+    uint32_t pending;
+    uint32_t lifetime_s;      /* see message_expires */
+    uint16_t n_rcpts, n_left; /* n_left: not final, or final with dsn_due */
+    bool durable : 1;         /* its MESSAGE record is synced */
+    bool in_file : 1;         /* content in the body file ID.body (large); else in its record */
+    bool eight_bit : 1;
+    bool copying : 1; /* the spool's: a copy is on its way to the log */
+    bool has_envid : 1, has_dsn_for : 1;
+    struct recipient rcpts[];
 };
+static_assert(sizeof(struct message) == 80, "every queued message costs this");
 
+/* A message of this envelope: its strings are copied, but for sender and user, whose shared copies
+ * are handed over. Recipients are queued and due when it was queued. Freed by free. */
+struct message *message_new(uint64_t id, const struct envelope *e, struct wall queued,
+                            const struct interned *sender, const struct interned *user);
+/* What message_new has asked malloc for. */
+size_t message_bytes(const struct message *m);
+
+/* Each "" or 0 when there is none; slices live with the message. */
+struct slice message_sender(const struct message *m); /* "" = null reverse-path */
+struct slice message_user(const struct message *m);
+struct slice message_message_id(const struct message *m); /* with <> */
+struct slice message_envid(const struct message *m);
+uint64_t message_dsn_for(const struct message *m); /* as in struct envelope */
+/* When it is given up; fixed at intake, whole seconds after `queued`. */
+static inline struct wall message_expires(const struct message *m)
+{
+    return wall_add_s(m->queued, m->lifetime_s);
+}
 /* "dsn due now": some recipient has dsn_due and none is active or ready for its first attempt. */
 bool message_dsn_ready(const struct message *m);
-/* Lower-case domain of a recipient, as the scheduler uses it. */
-void recipient_domain(const struct recipient *r, struct buf *out);
+
+static inline struct message *recipient_message(const struct recipient *r)
+{
+    return (struct message *)((uintptr_t)(r - r->number) - offsetof(struct message, rcpts));
+}
+struct slice recipient_address(const struct recipient *r);
+struct slice recipient_orcpt(const struct recipient *r); /* "" = none */
+/* Verdict of the last attempt; NULL = none. Shared, owned by the spool. */
+static inline const struct verdict *recipient_last(const struct recipient *r)
+{
+    return r->last ? r->last->verdict : NULL;
+}
+/* Its receiver; "" = none. */
+struct slice recipient_host(const struct recipient *r);
+/* Lower-case domain of a recipient's address, as the scheduler uses it. */
+void address_domain(struct slice address, struct buf *out);

@@ -18,7 +18,6 @@ enum record_type {
 #define RECORD_HEADER_SIZE 40u
 #define RECORD_LENGTH_MAX (256u * 1024 * 1024)
 #define RECORD_BODY_CRC_AT 0u /* in the head of a MESSAGE */
-#define RECORD_FLAGS_AT 4u
 
 struct record_header {
     uint32_t length, head; /* of head and body; of the head */

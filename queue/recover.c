@@ -177,7 +177,7 @@ static void each_body(void *ctx, const char *name)
     if (!queue_id_parse(id_text, &id) || !slice_eq(rest, SLICE_LIT("body")))
         return;
     const struct message *m = index_find(&o->s->fold.index, id);
-    if (m && m->place.in_file)
+    if (m && m->in_file)
         return;
     o->names = must_realloc(o->names, (o->n + 1) * sizeof *o->names);
     queue_id_write(id, o->names[o->n++]);
@@ -236,6 +236,7 @@ static void spool_free(struct spool *s)
             next = g->next;
             if (g->fd >= 0)
                 s->fs->close(s->fs->ctx, g->fd);
+            fold_segment_done(&s->fold, g);
             free(g);
         }
     }

@@ -44,7 +44,7 @@ static void count_event(void *ctx, const struct event *e)
 static void remove_if_done(struct fold *f, struct message *m)
 {
     if (m && m->n_left == 0)
-        fold_remove(f, held_of(m));
+        fold_remove(f, m);
 }
 
 /* A MESSAGE as it lies in a segment; its head may be the one that a footer keeps of it. */
@@ -62,17 +62,12 @@ static bool take_message(struct run *run, const struct lying *l)
     if (!message_record_read(l->head, &r) ||
         inline_bytes != (r.flags & (MESSAGE_BODY_IN_FILE | MESSAGE_BODY_LOST) ? 0 : r.body_bytes))
         return false;
-    struct held *h = fold_message(f, &r);
-    if (!h)
+    struct message *m = fold_message(f, &r);
+    if (!m)
         return false;
-    struct message *m = &h->message;
-    fold_home(f, h, run->g, l->offset, record_size(l->length));
+    fold_home(f, m, run->g, l->offset, record_size(l->length));
     m->durable = true;
-    if (!m->place.in_file) {
-        m->place.segment = run->g->number;
-        m->place.offset = l->offset + RECORD_HEADER_SIZE + l->head_n;
-    }
-    uint64_t about = r.flags & MESSAGE_IS_COPY ? 0 : m->envelope.dsn_for;
+    uint64_t about = r.flags & MESSAGE_IS_COPY ? 0 : message_dsn_for(m);
     events_read(r.events, count_event, run);
     remove_if_done(f, m);
     remove_if_done(f, about ? index_find(&f->index, about) : NULL);
@@ -85,9 +80,7 @@ static bool take_state(struct run *run, struct slice head)
     bool bad = false;
     if (!state_record_read(head, &r))
         return false;
-    struct held *h = fold_state(run->rp->fold, &r, &bad);
-    if (h)
-        remove_if_done(run->rp->fold, &h->message);
+    remove_if_done(run->rp->fold, fold_state(run->rp->fold, &r, &bad));
     return events_read(r.events, count_event, run) >= 0 && !bad;
 }
 
@@ -145,7 +138,7 @@ static bool take_entry(struct run *run, const struct footer_entry *e)
     case FOOTER_GONE:
         m = index_find(&f->index, e->id);
         if (m)
-            fold_remove(f, held_of(m));
+            fold_remove(f, m);
         return true;
     }
     return false;
@@ -227,9 +220,8 @@ void replay_end(struct replay *rp)
 {
     for (size_t i = 0; i < rp->n_bad_bodies; i++) {
         const struct bad_body *b = &rp->bad_bodies[i];
-        struct message *m = index_find(&rp->fold->index, b->id);
-        const struct held *h = m ? held_of(m) : NULL;
-        if (h && h->home == b->segment && h->record_at == b->from)
+        const struct message *m = index_find(&rp->fold->index, b->id);
+        if (m && m->home == b->segment && m->record_at == b->from)
             tell(&(struct run){rp, b->segment}, b->from, b->to, "message with a damaged body");
     }
     free(rp->bad_bodies);

@@ -32,7 +32,7 @@ void replay_line(char ret[REPLAY_LINE_SIZE], const struct segment *g, uint64_t f
                  const char *what);
 /* One record of g. False: it cannot be read. */
 bool replay_record(struct replay *rp, struct segment *g, const struct record *rec);
-/* Folds f into the index, by its footer when it has a good one, and fills g (end, max_seq, homes,
+/* Folds f into the index, by its footer when it has a good one, and fills g (end, max_seq, ids,
  * has_footer). Negative errno: trouble that is not damage. */
 int replay_segment(struct replay *rp, const struct segment_found *f, struct segment *g);
 /* Behind the last segment: tells of the damaged bodies of messages that are still there. */

@@ -200,7 +200,7 @@ void sched_add(struct sched *s, struct recipient *r)
 {
     MUST(!r->domain && !r->active && r->heap_index == 0);
     DEFER(buf_done) struct buf name = BUF_MAX(512);
-    recipient_domain(r, &name);
+    address_domain(recipient_address(r), &name);
     struct sched_domain *d = domain_get(s, buf_slice(&name));
     if (d->list == LIST_EMPTY)
         domain_list(s, d, LIST_NONE);
@@ -322,7 +322,7 @@ void sched_plan_failed(struct sched *s, struct slice domain,
 static void becomes_ready(struct sched *s, struct recipient *r, struct wall now, struct mono mono)
 {
     struct sched_domain *d = r->domain;
-    int64_t turn = wall_add_s(now, LAST_TURN_S).us, end = r->message->expires.us;
+    int64_t turn = wall_add_s(now, LAST_TURN_S).us, end = message_expires(recipient_message(r)).us;
     count_waiting(s, d, false);
     enlist(s, r);
     heap_set(&s->moments, &r->heap_index, end > turn ? end : turn);
@@ -347,7 +347,7 @@ static bool expires_in_line(struct sched *s, struct recipient *r, struct wall no
     }
     leave(s, r);
     *ret = (struct sched_action){.act = SCHED_EXPIRE,
-                                 .job = {.message = r->message, .rcpts = {r}, .n = 1}};
+                                 .job = {.message = recipient_message(r), .rcpts = {r}, .n = 1}};
     return true;
 }
 
@@ -397,6 +397,11 @@ void sched_deadline(const struct sched *s, struct wall *ret_wall, struct mono *r
 
 /* --- views ---------------------------------------------------------------------------------------
  */
+
+uint64_t sched_memory(const struct sched *s)
+{
+    return heap_memory(&s->moments);
+}
 
 void sched_count(const struct sched *s, uint64_t *ret_ready, uint64_t *ret_waiting)
 {

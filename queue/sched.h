@@ -95,6 +95,8 @@ void sched_feedback(struct sched *s, uint64_t conn, enum sched_outcome o, struct
 /* When sched_next should be asked again though nothing happened; both clocks. */
 void sched_deadline(const struct sched *s, struct wall *ret_wall, struct mono *ret_mono);
 
+/* Bytes of memory that waiting takes: the heap of moments. (A recipient brings the rest itself.) */
+uint64_t sched_memory(const struct sched *s);
 /* Recipients that are due and await a plan or a turn; and those whose time has not come. */
 void sched_count(const struct sched *s, uint64_t *ret_ready, uint64_t *ret_waiting);
 /* Where a connection leads; false: no such one. Borrowed until the next call. */

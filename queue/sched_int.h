@@ -45,7 +45,7 @@ struct sched_lane {
     struct sched_site *site;
     struct recipient *rcpts;
     int64_t turn; /* recipients served so far, on the site's scale: the lowest is next */
-    size_t heap_index;
+    uint32_t heap_index;
     size_t user_n;
     char user[];
 };
@@ -75,7 +75,7 @@ struct sched_site {
     bool dead;
     struct mono next_probe;
     int64_t probe_pause_ms;
-    size_t probe_index;
+    uint32_t probe_index;
     struct sched_conn *idle;
     struct sched_lane *lanes;
     struct heap turns;

@@ -118,7 +118,7 @@ static struct sched_lane *lane_get(struct sched_site *t, struct slice user)
 
 void site_push(struct sched *s, struct sched_site *t, struct recipient *r)
 {
-    struct sched_lane *lane = lane_get(t, r->message->envelope.user);
+    struct sched_lane *lane = lane_get(t, message_user(recipient_message(r)));
     DL_APPEND(lane->rcpts, r);
     t->ready++;
     site_kick(s, t);
@@ -126,7 +126,7 @@ void site_push(struct sched *s, struct sched_site *t, struct recipient *r)
 
 void site_unlink(struct sched_site *t, struct recipient *r)
 {
-    struct sched_lane *lane = lane_find(t, r->message->envelope.user);
+    struct sched_lane *lane = lane_find(t, message_user(recipient_message(r)));
     MUST(lane && t->ready > 0);
     DL_DELETE(lane->rcpts, r);
     r->prev = r->next = NULL;
@@ -153,8 +153,8 @@ static void job_fill(struct sched *s, struct sched_site *t, struct recipient *fi
                      struct sched_job *job)
 {
     enum { LOOK_AT = 512 };
-    struct message *m = job->message = first->message;
-    size_t max = sizeof job->rcpts / sizeof *job->rcpts, start = (size_t)(first - m->rcpts);
+    struct message *m = job->message = recipient_message(first);
+    size_t max = sizeof job->rcpts / sizeof *job->rcpts, start = first->number;
     if (t->limits.recipients_per_message && t->limits.recipients_per_message < max)
         max = t->limits.recipients_per_message;
     job->n = 0;
@@ -171,7 +171,7 @@ static void job_next(struct sched *s, struct sched_site *t, struct sched_job *jo
     const struct heap_entry *top = heap_top(&t->turns);
     MUST(top);
     struct sched_lane *lane = HEAP_ITEM(top, struct sched_lane, heap_index);
-    struct slice user = lane->rcpts->message->envelope.user;
+    struct slice user = message_user(recipient_message(lane->rcpts));
     t->turn = lane->turn;
     job_fill(s, t, lane->rcpts, job);
     /* The lane is gone when that was its last one. */

@@ -77,14 +77,13 @@ void spool_body_forget(struct spool *s, uint64_t id)
     id_list_add(&s->unlinks, id);
 }
 
-void spool_reap(struct spool *s, struct held *h)
+void spool_reap(struct spool *s, struct message *m)
 {
-    struct message *m = &h->message;
-    if (m->n_left > 0 || h->last_append > s->durable)
+    if (m->n_left > 0 || m->pending > 0)
         return;
-    if (m->place.in_file)
+    if (m->in_file)
         id_list_add(&s->unlinks, m->id);
-    fold_remove(&s->fold, h);
+    fold_remove(&s->fold, m);
 }
 
 /* --- changing
@@ -114,8 +113,8 @@ static void remember_told(struct spool *s, struct pending *p, uint64_t about)
             p->told_rcpts[p->n_told++] = i;
     if (p->n_told == 0)
         return;
-    p->told = held_of(m);
-    p->told->last_append = p->number;
+    p->told = m;
+    m->pending++;
 }
 
 uint64_t spool_put(struct spool *s, uint64_t id, const struct envelope *e, struct body *body,
@@ -144,13 +143,13 @@ uint64_t spool_put(struct spool *s, uint64_t id, const struct envelope *e, struc
     p->body = body_ref(body);
     remember_told(s, p, e->dsn_for);
     MUST(message_record_read(slice_of(p->head, p->head_n), &r));
-    struct held *h = fold_message(&s->fold, &r);
-    MUST(h);
-    p->held = h;
-    h->last_append = p->number;
-    h->message.body = body;
+    struct message *m = fold_message(&s->fold, &r);
+    MUST(m);
+    p->message = m;
+    m->pending++;
+    m->body = body;
     if (ret)
-        *ret = &h->message;
+        *ret = m;
     return p->number;
 }
 
@@ -199,12 +198,12 @@ uint64_t spool_change(struct spool *s, struct message *m, const struct rcpt_chan
     size_t events_at = add_events(s, now, events, n_events);
 
     struct pending *p = spool_append(s, RECORD_STATE, events_at, n_events);
-    p->held = held_of(m);
-    p->held->last_append = p->number;
+    p->message = m;
+    m->pending++;
     struct state_record r;
     bool bad = false;
     MUST(state_record_read(slice_of(p->head, p->head_n), &r));
-    MUST(fold_state(&s->fold, &r, &bad) == p->held && !bad);
+    MUST(fold_state(&s->fold, &r, &bad) == m && !bad);
     return p->number;
 }
 
@@ -274,4 +273,9 @@ void spool_count(const struct spool *s, struct spool_counts *ret)
                                  .disk_bytes = s->disk_bytes + s->spare_bytes + s->fold.file_bytes};
     for (const struct segment *g = s->segments; g; g = g->next)
         ret->segments++;
+}
+
+uint64_t spool_memory(const struct spool *s)
+{
+    return fold_memory(&s->fold);
 }

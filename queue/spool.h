@@ -137,6 +137,8 @@ struct spool_counts {
     uint64_t messages, recipients, live_bytes, disk_bytes, segments;
 };
 void spool_count(const struct spool *s, struct spool_counts *ret);
+/* Bytes of memory that the index takes (malloc's rounding counted), fresh bodies aside. */
+uint64_t spool_memory(const struct spool *s);
 
 /* How many messages have an id below this one. */
 uint64_t spool_rank(const struct spool *s, uint64_t id);

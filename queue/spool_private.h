@@ -12,9 +12,9 @@ struct pending {
     enum record_type type;
     bool copy; /* MESSAGE made by compaction */
     uint32_t n_events, events_at, head_n;
-    struct held *held;            /* MESSAGE, STATE; NULL otherwise */
+    struct message *message;      /* MESSAGE, STATE; NULL otherwise */
     struct body *body;            /* inline content, a reference of our own */
-    struct held *told;            /* DSN: the message whose failures it marked … */
+    struct message *told;         /* DSN: the message whose failures it marked … */
     uint32_t *told_rcpts, n_told; /* … these, to be unmarked when it fails */
     struct segment *home;         /* placed: where */
     uint64_t offset, record_number;
@@ -120,8 +120,8 @@ struct pending *spool_append(struct spool *s, enum record_type type, size_t even
                              size_t n_events);
 /* Oldest segments that nothing needs any more are to be freed with the next batch. */
 void spool_retire(struct spool *s);
-/* Removes the message when nothing is left of it and its last record is durable. */
-void spool_reap(struct spool *s, struct held *h);
+/* Removes the message when nothing is left of it and its records are durable. */
+void spool_reap(struct spool *s, struct message *m);
 void id_list_add(struct id_list *l, uint64_t id);
 void spool_body_name(char ret[SEGMENT_NAME_SIZE], uint64_t id);
 /* Copies a stretch of a segment to quarantine/, durably. */

@@ -80,6 +80,8 @@ static int verify(struct spool_check *c, struct err *e)
         c->report.bytes_lost_at_tail = folded.bytes_lost_at_tail;
     }
     fold_done(&fold);
+    for (size_t i = 0; segments && i < l.n; i++)
+        fold_segment_done(&fold, &segments[i]);
     free(segments);
     log_found_done(&l);
     return rc;

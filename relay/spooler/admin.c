@@ -18,20 +18,21 @@ enum { STEP_WORK = 2500, COST_LOOK = 1, COST_ROW = 4, COST_CHANGE = 20 };
 
 static struct queue_row row_of(const struct recipient *r)
 {
-    const struct message *m = r->message;
+    const struct message *m = recipient_message(r);
+    const struct verdict *last = recipient_last(r);
     struct queue_row row = {
         .id = m->id,
         .queued = m->queued,
         .due = r->due,
-        .expires = m->expires,
+        .expires = message_expires(m),
         .last_attempt = r->last_attempt,
-        .size = m->envelope.size,
-        .sender = m->envelope.sender,
-        .recipient = r->address,
-        .user = m->envelope.user,
-        .last_reply = slice_str(r->last ? r->last->text : NULL),
-        .last_host = slice_str(r->last_host),
-        .rcpt = (uint32_t)(r - m->rcpts),
+        .size = m->size,
+        .sender = message_sender(m),
+        .recipient = recipient_address(r),
+        .user = message_user(m),
+        .last_reply = slice_str(last ? last->text : NULL),
+        .last_host = recipient_host(r),
+        .rcpt = r->number,
         .n_rcpts = m->n_rcpts,
         .attempts = r->attempts,
         .state = (enum rcpt_state)r->state,
@@ -57,7 +58,7 @@ bool admin_row(struct spooler_admin *a, const struct recipient *r)
 static bool decide(const struct core *c, enum admin_verb verb, const struct recipient *r,
                    struct outcome *o)
 {
-    *o = (struct outcome){.change = {.rcpt = (uint32_t)(r - r->message->rcpts),
+    *o = (struct outcome){.change = {.rcpt = r->number,
                                      .state = (enum rcpt_state)r->state,
                                      .attempts = r->attempts,
                                      .due = r->due,

@@ -90,22 +90,23 @@ static struct out_dsn *dsn_new(const struct message *m, size_t n)
     struct out_dsn *d = must_alloc(sizeof *d);
     d->msg.type = OUT_DSN;
     d->message_id = m->id;
-    d->to = buf_of(m->envelope.sender);
-    d->envid = buf_of(m->envelope.envid);
+    d->to = buf_of(message_sender(m));
+    d->envid = buf_of(message_envid(m));
     d->queued = m->queued;
-    d->original_whole = !m->place.in_file;
+    d->original_whole = !m->in_file;
     d->rcpts = must_alloc(n * sizeof *d->rcpts);
     for (uint32_t i = 0; i < m->n_rcpts; i++) {
         const struct recipient *r = &m->rcpts[i];
         if (!r->dsn_due)
             continue;
         struct out_dsn_rcpt *to = &d->rcpts[d->n++];
-        to->address = buf_of(r->address);
-        to->orcpt = buf_of(r->orcpt);
-        to->host = buf_of(slice_str(r->last_host));
+        to->address = buf_of(recipient_address(r));
+        to->orcpt = buf_of(recipient_orcpt(r));
+        to->host = buf_of(recipient_host(r));
         to->last_attempt = r->last_attempt;
-        to->verdict = r->last ? verdict_copy(r->last)
-                              : verdict_of_fault(FAULT_EXPIRED, PHASE_NONE, SLICE_NONE);
+        const struct verdict *last = recipient_last(r);
+        to->verdict =
+            last ? verdict_copy(last) : verdict_of_fault(FAULT_EXPIRED, PHASE_NONE, SLICE_NONE);
     }
     MUST(d->n == n);
     return d;
@@ -114,7 +115,7 @@ static struct out_dsn *dsn_new(const struct message *m, size_t n)
 static void begin(struct core *c, struct bounce *b, const struct message *m)
 {
     b->n = count_due(m);
-    size_t bytes = m->place.in_file ? SPOOL_INLINE_MAX : SIZE_MAX;
+    size_t bytes = m->in_file ? SPOOL_INLINE_MAX : SIZE_MAX;
     struct core_read *r = core_read_new(c, READ_BOUNCE, m, 0, bytes);
     r->dsn = dsn_new(m, b->n);
     r->dsn->serial = b->serial = ++c->last_serial;

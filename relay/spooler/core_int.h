@@ -49,9 +49,9 @@ struct bounce {
     uint64_t id;
     enum bounce_state state;
     struct mono since;
-    size_t heap_index; /* in c->bounce_times, by the next look */
-    size_t n;          /* recipients told of in the DSN that is out */
-    uint64_t serial;   /* of that one; grows */
+    uint32_t heap_index; /* in c->bounce_times, by the next look */
+    size_t n;            /* recipients told of in the DSN that is out */
+    uint64_t serial;     /* of that one; grows */
 };
 
 enum read_kind { READ_ASKED, READ_WORK, READ_BOUNCE };

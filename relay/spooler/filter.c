@@ -43,8 +43,8 @@ static bool glob_or_any(const struct buf *pattern, struct slice have)
 bool filter_match_message(const struct queue_filter *f, const struct message *m, struct wall now)
 {
     int64_t age_s = (now.us - m->queued.us) / WALL_SECOND;
-    return glob_or_any(&f->from, m->envelope.sender) && equal_or_any(&f->user, m->envelope.user) &&
-           m->envelope.size >= f->size_ge && (f->older_than_s == 0 || age_s > f->older_than_s) &&
+    return glob_or_any(&f->from, message_sender(m)) && equal_or_any(&f->user, message_user(m)) &&
+           m->size >= f->size_ge && (f->older_than_s == 0 || age_s > f->older_than_s) &&
            (f->newer_than_s == 0 || age_s < f->newer_than_s);
 }
 
@@ -71,16 +71,17 @@ bool filter_match(const struct queue_filter *f, const struct recipient *r)
 {
     struct slice site, destination;
     sched_where(r, &site, &destination);
-    if (rcpt_state_final((enum rcpt_state)r->state) || !glob_or_any(&f->to, r->address) ||
+    if (rcpt_state_final((enum rcpt_state)r->state) || !glob_or_any(&f->to, recipient_address(r)) ||
         !equal_or_any(&f->site, site) || !equal_or_any(&f->destination, destination) ||
         r->attempts < f->attempts_ge)
         return false;
     if (f->states && !(f->states & state_bit(r)))
         return false;
-    if (f->code && !code_matches(f->code, r->last))
+    if (f->code && !code_matches(f->code, recipient_last(r)))
         return false;
     if (f->reply.n == 0)
         return true;
-    struct slice said = slice_str(r->last ? r->last->text : NULL);
+    const struct verdict *last = recipient_last(r);
+    struct slice said = slice_str(last ? last->text : NULL);
     return slice_find_slice(said, buf_slice(&f->reply)) < said.n;
 }

@@ -65,8 +65,8 @@ static void add_dsn_queued(struct core *c, struct event_set *set, const struct s
     queue_id_write(s->id, report);
     event_add_str(&set->bytes, EV_QUEUE_ID, slice_str(of));
     if (m) {
-        event_add_str(&set->bytes, EV_MESSAGE_ID, m->envelope.message_id);
-        event_add_str(&set->bytes, EV_SENDER, m->envelope.sender);
+        event_add_str(&set->bytes, EV_MESSAGE_ID, message_message_id(m));
+        event_add_str(&set->bytes, EV_SENDER, message_sender(m));
     }
     event_add_str(&set->bytes, EV_DSN_ID, slice_str(report));
     event_set_next(set, EVENT_DSN_QUEUED);

@@ -13,14 +13,15 @@ static struct wall earlier(struct wall a, struct wall b)
 static struct wall next_due(const struct recipient *r, uint32_t attempts,
                             const struct retry_policy *retry, struct wall now, struct rng *rng)
 {
-    struct wall next = retry_next(retry, attempts, now, rng), last = r->message->expires;
+    struct wall next = retry_next(retry, attempts, now, rng),
+                last = message_expires(recipient_message(r));
     return last.us > now.us ? earlier(next, last) : next;
 }
 
 static void decide_deferred(struct outcome *o, const struct recipient *r, const struct verdict *v,
                             const struct retry_policy *retry, struct wall now, struct rng *rng)
 {
-    if (now.us >= r->message->expires.us && v->fault != FAULT_LOCAL) {
+    if (now.us >= message_expires(recipient_message(r)).us && v->fault != FAULT_LOCAL) {
         o->change.state = RCPT_EXPIRED;
         o->event = EVENT_EXPIRED;
         return;
@@ -33,7 +34,7 @@ static void decide_deferred(struct outcome *o, const struct recipient *r, const 
 struct outcome outcome_decide(const struct recipient *r, const struct verdict *v, const char *host,
                               const struct retry_policy *retry, struct wall now, struct rng *rng)
 {
-    struct outcome o = {.change = {.rcpt = (uint32_t)(r - r->message->rcpts),
+    struct outcome o = {.change = {.rcpt = r->number,
                                    .attempts = r->attempts + 1,
                                    .due = r->due,
                                    .last_attempt = now,
@@ -54,7 +55,8 @@ struct outcome outcome_decide(const struct recipient *r, const struct verdict *v
     case VERDICT_NONE:
         UNREACHABLE();
     }
-    o.change.dsn_due = rcpt_state_final(o.change.state) && r->message->envelope.sender.n > 0;
+    o.change.dsn_due =
+        rcpt_state_final(o.change.state) && message_sender(recipient_message(r)).n > 0;
     return o;
 }
 
@@ -84,8 +86,7 @@ static void add_who(struct buf *out, uint64_t id, const struct envelope *e, size
                     struct slice address, struct slice orcpt)
 {
     DEFER(buf_done) struct buf domain = BUF_MAX(512);
-    struct recipient only_address = {.address = address};
-    recipient_domain(&only_address, &domain);
+    address_domain(address, &domain);
     add_queue_id(out, EV_QUEUE_ID, id);
     event_add_int(out, EV_RCPT, (int64_t)rcpt);
     event_add_str(out, EV_MESSAGE_ID, e->message_id);
@@ -185,11 +186,11 @@ static void add_attempt(struct buf *out, const struct attempt *a)
 static void add_when(struct buf *out, const struct recipient *r, const struct outcome *o,
                      struct wall now)
 {
-    const struct message *m = r->message;
+    const struct message *m = recipient_message(r);
     int64_t age_us = now.us - m->queued.us;
     bool goes_on =
         o->event == EVENT_DEFERRED || o->event == EVENT_RESCHEDULED || o->event == EVENT_RELEASED;
-    event_add_int(out, EV_SIZE, (int64_t)m->envelope.size);
+    event_add_int(out, EV_SIZE, (int64_t)m->size);
     event_add_time(out, EV_QUEUED_TIME, m->queued);
     /* The clock may have been set back; nothing is in the queue for less than no time. */
     event_add_int(out, EV_QUEUE_SECONDS, age_us > 0 ? age_us / 1000 : 0);
@@ -197,15 +198,19 @@ static void add_when(struct buf *out, const struct recipient *r, const struct ou
         event_add_int(out, EV_ATTEMPT, o->change.attempts);
     if (goes_on) {
         event_add_time(out, EV_NEXT_ATTEMPT, o->change.due);
-        event_add_time(out, EV_EXPIRES, m->expires);
+        event_add_time(out, EV_EXPIRES, message_expires(m));
     }
 }
 
 void outcome_event(struct buf *out, const struct recipient *r, const struct outcome *o,
                    const struct verdict *v, const struct outcome_facts *f, struct wall now)
 {
-    const struct message *m = r->message;
-    add_who(out, m->id, &m->envelope, o->change.rcpt, r->address, r->orcpt);
+    const struct message *m = recipient_message(r);
+    struct envelope e = {.sender = message_sender(m),
+                         .user = message_user(m),
+                         .message_id = message_message_id(m),
+                         .envid = message_envid(m)};
+    add_who(out, m->id, &e, o->change.rcpt, recipient_address(r), recipient_orcpt(r));
     add_when(out, r, o, now);
     add_way(out, f);
     if (v)

@@ -25,7 +25,7 @@ static void job_note(struct core *c, uint64_t conn, const struct sched_job *job)
     j->conn = conn;
     j->id = job->message->id;
     for (size_t i = 0; i < job->n; i++)
-        j->rcpts[j->n++] = (uint32_t)(job->rcpts[i] - job->message->rcpts);
+        j->rcpts[j->n++] = job->rcpts[i]->number;
     HASH_ADD(hh, c->jobs, conn, sizeof j->conn, j);
     c->n_active += job->n;
 }
@@ -95,16 +95,16 @@ static void order_fill(struct out_work *w, const struct sched_job *job)
 {
     const struct message *m = job->message;
     w->message_id = m->id;
-    w->sender = buf_of(m->envelope.sender);
-    w->size = m->envelope.size;
-    w->eight_bit = m->envelope.eight_bit;
+    w->sender = buf_of(message_sender(m));
+    w->size = m->size;
+    w->eight_bit = m->eight_bit;
     w->n = job->n;
     w->rcpts = must_alloc(job->n * sizeof *w->rcpts);
     w->addresses = must_alloc(job->n * sizeof *w->addresses);
     for (size_t i = 0; i < job->n; i++) {
         const struct recipient *r = job->rcpts[i];
-        w->rcpts[i] = (uint32_t)(r - m->rcpts);
-        w->addresses[i] = buf_of(r->address);
+        w->rcpts[i] = r->number;
+        w->addresses[i] = buf_of(recipient_address(r));
         w->attempt = r->attempts + 1 > w->attempt ? r->attempts + 1 : w->attempt;
     }
 }
@@ -115,7 +115,7 @@ static void send_work(struct core *c, const struct sched_action *a)
     struct out_work *w = order_new(a);
     order_fill(w, &a->job);
     job_note(c, a->conn, &a->job);
-    if (m->body || m->place.in_file) {
+    if (m->body || m->in_file) {
         w->body = body_ref(m->body);
         send_order(c, w->loop, &w->msg, OUT_WORK);
         return;
@@ -362,10 +362,10 @@ static void plan_failed(struct core *c, const struct spooler_plan *p)
         verdicts[i] = &p->failed;
     sched_plan_failed(c->sched, buf_slice(&p->domain), pluck, &due);
     for (size_t i = 0, n; i < due.n; i += n) {
-        for (n = 1; n < CHANGES_MAX && i + n < due.n &&
-                    due.rcpts[i + n]->message == due.rcpts[i]->message;)
+        struct message *m = recipient_message(due.rcpts[i]);
+        for (n = 1; n < CHANGES_MAX && i + n < due.n && recipient_message(due.rcpts[i + n]) == m;)
             n++;
-        apply(c, due.rcpts[i]->message, &due.rcpts[i], verdicts, n, &facts);
+        apply(c, m, &due.rcpts[i], verdicts, n, &facts);
     }
     free(due.rcpts);
 }
@@ -388,8 +388,9 @@ static void expire(struct core *c, const struct sched_job *job)
 {
     struct recipient *r = job->rcpts[0];
     struct outcome_facts facts = {.no_attempt = true};
-    struct verdict v = r->last && r->last->kind == VERDICT_DEFERRED && r->last->fault != FAULT_LOCAL
-                           ? verdict_copy(r->last)
+    const struct verdict *last = recipient_last(r);
+    struct verdict v = last && last->kind == VERDICT_DEFERRED && last->fault != FAULT_LOCAL
+                           ? verdict_copy(last)
                            : verdict_of_fault(FAULT_EXPIRED, PHASE_NONE, SLICE_NONE);
     v.kind = VERDICT_DEFERRED; /* and the lifetime is over */
     const struct verdict *one = &v;

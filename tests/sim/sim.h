@@ -66,7 +66,7 @@ enum timer_kind {
     T_LOOK
 };
 struct timer {
-    size_t heap_index;
+    uint32_t heap_index;
     enum timer_kind kind;
     void *p;
 };

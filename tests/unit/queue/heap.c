@@ -12,7 +12,7 @@ static void heap_gives_the_smallest(void **state)
     (void)state;
     enum { N = 300 };
     struct {
-        size_t index;
+        uint32_t index;
         int64_t key;
     } things[N] = {0};
     struct heap h = {0};

@@ -106,12 +106,12 @@ static inline void kit_dump_slice(struct buf *out, const char *key, struct slice
 
 static inline void kit_dump_rcpt(struct buf *out, const struct recipient *r)
 {
-    kit_dump_slice(out, "\n  to", r->address);
-    kit_dump_slice(out, "orcpt", r->orcpt);
+    kit_dump_slice(out, "\n  to", recipient_address(r));
+    kit_dump_slice(out, "orcpt", recipient_orcpt(r));
     buf_addf(out, " state=%u attempts=%u due=%lld last=%lld dsn=%d", r->state, r->attempts,
              (long long)r->due.us, (long long)r->last_attempt.us, r->dsn_due);
-    buf_addf(out, " host=%s", r->last_host ? r->last_host : "-");
-    const struct verdict *v = r->last;
+    kit_dump_slice(out, "host", recipient_host(r));
+    const struct verdict *v = recipient_last(r);
     if (v)
         buf_addf(out, " verdict=%d/%d/%d/%d/%d/%u/%u.%u.%u/%d/%s", v->kind, v->scope, v->class,
                  v->phase, v->fault, v->code, v->enhanced.class, v->enhanced.subject,
@@ -121,20 +121,18 @@ static inline void kit_dump_rcpt(struct buf *out, const struct recipient *r)
 /* Everything that must survive in the index; who handed it in is in its record and its event. */
 static inline void kit_dump(struct buf *out, const struct message *m)
 {
-    const struct envelope *e = &m->envelope;
     buf_addf(out,
-             "%llu queued=%lld expires=%lld n=%u left=%u size=%llu eight=%d dsn_for=%llu exp=%llu "
-             "file=%d body=%llu",
-             (unsigned long long)m->id, (long long)m->queued.us, (long long)m->expires.us,
-             m->n_rcpts, m->n_left, (unsigned long long)e->size, e->eight_bit,
-             (unsigned long long)e->dsn_for, (unsigned long long)e->expires_s, m->place.in_file,
-             (unsigned long long)m->place.n);
-    kit_dump_slice(out, "from", e->sender);
-    kit_dump_slice(out, "user", e->user);
-    kit_dump_slice(out, "mid", e->message_id);
-    kit_dump_slice(out, "envid", e->envid);
+             "%llu queued=%lld expires=%lld n=%u left=%u size=%llu eight=%d dsn_for=%llu file=%d",
+             (unsigned long long)m->id, (long long)m->queued.us, (long long)message_expires(m).us,
+             m->n_rcpts, m->n_left, (unsigned long long)m->size, m->eight_bit,
+             (unsigned long long)message_dsn_for(m), m->in_file);
+    kit_dump_slice(out, "from", message_sender(m));
+    kit_dump_slice(out, "user", message_user(m));
+    kit_dump_slice(out, "mid", message_message_id(m));
+    kit_dump_slice(out, "envid", message_envid(m));
     for (uint32_t i = 0; i < m->n_rcpts; i++) {
-        assert_ptr_equal(m->rcpts[i].message, m);
+        assert_ptr_equal(recipient_message(&m->rcpts[i]), m);
+        assert_int_equal(m->rcpts[i].number, i);
         kit_dump_rcpt(out, &m->rcpts[i]);
     }
 }

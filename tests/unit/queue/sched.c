@@ -56,7 +56,7 @@ static void waits_until_due(void **state)
     struct mono mono;
     uint64_t ready, waiting;
     world_init(&w, 10);
-    struct message *m = message_new(&w, "u", "x.test", 1, 60);
+    struct message *m = mail(&w, "u", "x.test", 1, 60);
     sched_add(w.s, &m->rcpts[0]);
     expect_nothing(&w);
     sched_deadline(w.s, &wall, &mono);
@@ -73,7 +73,7 @@ static void waits_until_due(void **state)
     assert_int_equal(waiting, 0);
 
     /* An operator does not wait. */
-    m = message_new(&w, "u", "y.test", 1, 3600);
+    m = mail(&w, "u", "y.test", 1, 3600);
     sched_add(w.s, &m->rcpts[0]);
     expect_nothing(&w);
     sched_hurry(w.s, &m->rcpts[0], w.now);
@@ -129,7 +129,7 @@ static void no_plan_hands_out_the_due(void **state)
     struct handed h = {0};
     world_init(&w, 1);
     struct message *m = add(&w, "u", "gone.test", 2);
-    struct message *later = message_new(&w, "u", "gone.test", 1, 60);
+    struct message *later = mail(&w, "u", "gone.test", 1, 60);
     sched_add(w.s, &later->rcpts[0]);
     expect(&w, SCHED_RESOLVE, &a);
     sched_plan_failed(w.s, SLICE_LIT("gone.test"), hand, &h);
@@ -429,7 +429,7 @@ static void turns_count_recipients(void **state)
     expect(&w, SCHED_OPEN, &a);
     size_t lists = 0, single = 0;
     for (int i = 0; i < 510; i++) {
-        bool is_list = slice_eq(a.job.message->envelope.user, SLICE_LIT("lists"));
+        bool is_list = slice_eq(message_user(a.job.message), SLICE_LIT("lists"));
         lists += is_list ? a.job.n : 0;
         single += is_list ? 0 : a.job.n;
         finish(&a);

@@ -31,7 +31,7 @@ static void take_job(struct model *m, const struct sched_action *a)
     c->busy = true;
     c->job = *a;
     for (size_t i = 0; i < a->job.n; i++) {
-        assert_ptr_equal(a->job.rcpts[i]->message, a->job.message);
+        assert_ptr_equal(recipient_message(a->job.rcpts[i]), a->job.message);
         assert_true(a->job.rcpts[i]->active && a->job.rcpts[i]->due.us <= m->w.now.us);
         assert_int_equal(a->job.rcpts[i]->state, RCPT_QUEUED);
     }

@@ -1,6 +1,7 @@
 /* A small world around the scheduler, for its tests: clocks, a plan, and the messages made for it.
  */
 #pragma once
+#include "queue/intern.h"
 #include "queue/sched.h"
 #include "relay/base/must.h"
 #include <setjmp.h>
@@ -15,6 +16,7 @@ struct world {
     struct wall now;
     struct mono mono;
     struct frozen plan;
+    struct intern users;
     struct message *messages[4096];
     size_t n_messages;
     struct sched_limits limits;
@@ -38,12 +40,10 @@ static inline void world_done(struct world *w)
     sched_free(w->s);
     assert_int_equal(atomic_load(&w->plan.refs), 1);
     for (size_t i = 0; i < w->n_messages; i++) {
-        struct message *m = w->messages[i];
-        for (uint32_t r = 0; r < m->n_rcpts; r++)
-            free((void *)(uintptr_t)m->rcpts[r].address.p);
-        free(m->rcpts);
-        free(m);
+        intern_put(&w->users, w->messages[i]->user);
+        free(w->messages[i]);
     }
+    intern_done(&w->users);
 }
 
 static inline void pass(struct world *w, int64_t ms)
@@ -53,23 +53,23 @@ static inline void pass(struct world *w, int64_t ms)
 }
 
 /* n recipients rN@domain, due in `in_s` seconds; not added yet. */
-static inline struct message *message_new(struct world *w, const char *user, const char *domain,
-                                          unsigned n, int64_t in_s)
+static inline struct message *mail(struct world *w, const char *user, const char *domain,
+                                   unsigned n, int64_t in_s)
 {
-    struct message *m = must_alloc(sizeof *m);
-    m->id = w->n_messages + 1;
-    m->queued = w->now;
-    m->expires = wall_add_s(w->now, 5 * 86400);
-    m->envelope.user = slice_str(user);
-    m->rcpts = must_alloc(n * sizeof *m->rcpts);
-    m->n_rcpts = m->n_left = n;
+    struct envelope_rcpt *rcpts = must_alloc(n * sizeof *rcpts);
+    char(*texts)[100] = must_alloc(n * sizeof *texts);
     for (unsigned i = 0; i < n; i++) {
-        char text[100];
-        snprintf(text, sizeof text, "r%u@%s", i, domain);
-        char *copy = slice_dup(slice_str(text));
-        m->rcpts[i] = (struct recipient){
-            .message = m, .address = slice_str(copy), .due = wall_add_s(w->now, in_s)};
+        snprintf(texts[i], sizeof texts[i], "r%u@%s", i, domain);
+        rcpts[i].address = slice_str(texts[i]);
     }
+    struct envelope e = {.rcpts = rcpts, .n_rcpts = n};
+    struct message *m =
+        message_new(w->n_messages + 1, &e, w->now, NULL, intern_get(&w->users, slice_str(user)));
+    m->lifetime_s = 5 * 86400;
+    for (unsigned i = 0; i < n; i++)
+        m->rcpts[i].due = wall_add_s(w->now, in_s);
+    free(texts);
+    free(rcpts);
     assert_true(w->n_messages < sizeof w->messages / sizeof *w->messages);
     w->messages[w->n_messages++] = m;
     return m;
@@ -77,7 +77,7 @@ static inline struct message *message_new(struct world *w, const char *user, con
 
 static inline struct message *add(struct world *w, const char *user, const char *domain, unsigned n)
 {
-    struct message *m = message_new(w, user, domain, n, 0);
+    struct message *m = mail(w, user, domain, n, 0);
     for (unsigned i = 0; i < n; i++)
         sched_add(w->s, &m->rcpts[i]);
     return m;

@@ -55,7 +55,8 @@ static void test_everything_comes_back(void **state)
     struct message *m;
     uint64_t id = spool_new_id(s, NOW);
     uint64_t promise = spool_put(s, id, &e, kit_body(id, 10), false, NOW, NULL, 0, &m);
-    assert_true(m->expires.us == NOW.us + 3600 * WALL_SECOND && m->rcpts[0].due.us == NOW.us);
+    assert_true(message_expires(m).us == NOW.us + 3600 * WALL_SECOND &&
+                m->rcpts[0].due.us == NOW.us);
     assert_false(m->durable);
     assert_true(spool_durable(s) < promise);
     struct verdict v = verdict_of_fault(FAULT_SMTP_TIMEOUT, PHASE_RCPT, SLICE_NONE);
@@ -217,7 +218,7 @@ static void test_compaction(void **state)
     body_unref(first->body);
     first->body = NULL;
     struct spool_read *r = spool_read_new(s, first, 10, 100);
-    uint32_t segment = first->place.segment;
+    uint32_t segment = first->home->number;
     for (int i = 0; i < 100; i++) {
         kit_put(s, NOW, 1, 3000, &m);
         c = delivered(0);
@@ -226,7 +227,7 @@ static void test_compaction(void **state)
         spool_events_kept(s, spool_last_seq(s));
         kit_settle(s);
     }
-    assert_true(first->place.segment > segment);
+    assert_true(first->home->number > segment);
     struct body *b = NULL;
     assert_int_equal(spool_read_run(r, &b), 0);
     struct body *want = kit_body(id, 5000);
@@ -242,7 +243,8 @@ static void test_compaction(void **state)
     s = again(d, s, FAKE_LOSE_ALL);
     m = spool_find(s, id);
     assert_non_null(m);
-    assert_true(m->rcpts[1].attempts == 4 && strcmp(m->rcpts[1].last_host, "mx") == 0);
+    assert_true(m->rcpts[1].attempts == 4 &&
+                slice_eq(recipient_host(&m->rcpts[1]), SLICE_LIT("mx")));
     assert_int_equal(kit_read(s, m, &b), 0);
     assert_true(kit_body_is(b, id, 5000));
     body_unref(b);

@@ -1,6 +1,7 @@
 /* From verdict to fate and to a line of the log: a wrong row here bounces mail that should wait, or
  * tells a consumer a wrong story. */
 #include "relay/spooler/outcome.h"
+#include "queue/intern.h"
 #include "relay/base/must.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,23 +13,31 @@ static const struct wall now = {INT64_C(1800000000) * WALL_SECOND};
 static const struct retry_policy retry = {.pause_s = {60, 600}, .n = 2, .jitter_percent = 0};
 
 struct world {
-    struct message m;
-    struct recipient r[2];
+    struct intern strings;
+    struct message *m;
+    struct recipient *r; /* two */
     struct rng rng;
 };
 
 static void world_init(struct world *w, const char *sender, int64_t lifetime_left_s)
 {
-    *w = (struct world){.m = {.id = 77, .rcpts = w->r, .n_rcpts = 2, .n_left = 2}};
-    w->m.queued = wall_add_s(now, -100);
-    w->m.expires = wall_add_s(now, lifetime_left_s);
-    w->m.envelope = (struct envelope){.sender = slice_str(sender),
-                                      .user = SLICE_LIT("app"),
-                                      .message_id = SLICE_LIT("<1@x.test>"),
-                                      .size = 1234};
-    for (int i = 0; i < 2; i++)
-        w->r[i] = (struct recipient){.message = &w->m, .address = SLICE_LIT("Bob@Example.COM")};
+    *w = (struct world){0};
+    struct envelope_rcpt bob[] = {{.address = SLICE_LIT("Bob@Example.COM")},
+                                  {.address = SLICE_LIT("Bob@Example.COM")}};
+    struct envelope e = {
+        .message_id = SLICE_LIT("<1@x.test>"), .size = 1234, .rcpts = bob, .n_rcpts = 2};
+    struct wall queued = wall_add_s(now, lifetime_left_s < -100 ? lifetime_left_s : -100);
+    w->m = message_new(77, &e, queued, intern_get(&w->strings, slice_str(sender)),
+                       intern_get(&w->strings, SLICE_LIT("app")));
+    w->m->lifetime_s = (uint32_t)((wall_add_s(now, lifetime_left_s).us - queued.us) / WALL_SECOND);
+    w->r = w->m->rcpts;
     rng_seed(&w->rng, 1);
+}
+
+static void world_done(struct world *w)
+{
+    intern_done(&w->strings);
+    free(w->m);
 }
 
 static const struct {
@@ -72,6 +81,7 @@ static void each_verdict_has_its_fate(void **state)
         assert_int_equal(o.change.last_attempt.us, now.us);
         if (fates[i].due_in_s >= 0)
             assert_int_equal(o.change.due.us, wall_add_s(now, fates[i].due_in_s).us);
+        world_done(&w);
     }
 }
 
@@ -160,6 +170,7 @@ static void a_line_tells_what_happened(void **state)
     verdict_done(&v);
 
     /* Without a reply there is a cause, and no response. */
+    world_done(&w);
     world_init(&w, "a@x", -1);
     v = verdict_of_fault(FAULT_CONNECT_REFUSED, PHASE_CONNECT, SLICE_NONE);
     e = event_of(&w, &v, &f);
@@ -169,6 +180,7 @@ static void a_line_tells_what_happened(void **state)
     buf_done(&e);
     verdict_done(&v);
     attempt_done(&a);
+    world_done(&w);
 }
 
 static void ids_of_receivers_are_found(void **state)

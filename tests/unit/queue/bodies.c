@@ -2,6 +2,7 @@
  * Body files that no message has. What would break for a user: a disk filled by content that was
  * refused, or a message that comes back after a crash without its content.
  */
+#include "queue/spool_private.h" /* where a record lies */
 #include "tests/unit/queue/kit.h"
 
 enum { SEGMENT = 64 * 1024, SIZE = 100000 };
@@ -142,12 +143,12 @@ static void test_flipped_while_open(void **state)
     segment_name(name, "seg", m->home->number);
     for (uint32_t at = 0; at < m->record_bytes; at++) {
         struct body *b = NULL;
-        assert_true(fake_disk_flip(d, name, m->record_at + at, 1 + at % 255));
+        assert_true(fake_disk_flip(d, name, m->record_at + at, (uint8_t)(1 + at % 255)));
         int rc = kit_read(s, m, &b);
         assert_true(rc == -EBADMSG || (rc == 0 && at > m->record_bytes - 8));
         assert_true(rc < 0 || kit_body_is(b, id, BODY));
         body_unref(b);
-        assert_true(fake_disk_flip(d, name, m->record_at + at, 1 + at % 255));
+        assert_true(fake_disk_flip(d, name, m->record_at + at, (uint8_t)(1 + at % 255)));
     }
     struct body *b = NULL;
     assert_int_equal(kit_read(s, m, &b), 0);

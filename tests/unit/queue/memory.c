@@ -263,34 +263,54 @@ static void test_lifetimes(void **state)
 /* --- the list of a segment's messages ------------------------------------------------------------
  */
 
-enum { SEGMENTS = 3, IDS = 500 };
+enum { SEGMENTS = 3, PLACES = 500 };
 
 struct homes {
     struct fold f;
     struct segment g[SEGMENTS];
-    int home[IDS + 1]; /* by id; -1: none */
+    int home[PLACES];    /* of the message that is at this place; -1: none. Its id is … */
+    uint64_t id[PLACES]; /* … a multiple of PLACES and the place: never used again */
 };
 
 static void check_homes(struct homes *h)
 {
     for (int g = 0; g < SEGMENTS; g++) {
         size_t n = 0, at = 0, want = 0;
-        bool seen[IDS + 1] = {false};
+        bool seen[PLACES] = {false};
         for (struct message *m; (m = fold_next_home(&h->f, &h->g[g], &at)); n++) {
-            assert_int_equal(h->home[m->id], g);
-            assert_false(seen[m->id]);
-            seen[m->id] = true;
+            size_t i = m->id % PLACES;
+            assert_true(h->home[i] == g && h->id[i] == m->id && !seen[i]);
+            seen[i] = true;
         }
-        for (int id = 1; id <= IDS; id++)
-            want += h->home[id] == g;
+        for (int i = 0; i < PLACES; i++)
+            want += h->home[i] == g;
         assert_int_equal(n, want);
         assert_int_equal(h->g[g].n_live, want);
         assert_true(h->g[g].n_ids <= 2 * want + 1);
     }
 }
 
-/* Messages come, move forward and go; each segment's list has exactly its own, each once, and does
- * not grow by those that have left. */
+/* One message, at random: it comes, moves forward, or goes. */
+static void move_one(struct homes *h, struct rng *r, struct slice envelope, bool filling)
+{
+    size_t i = rng_below(r, PLACES);
+    int at = h->home[i];
+    struct message *m = index_find(&h->f.index, h->id[i]);
+    if (at < 0 && filling) {
+        struct message_record rec = {.id = h->id[i] += PLACES, .envelope = envelope};
+        h->home[i] = 0;
+        fold_home(&h->f, fold_message(&h->f, &rec), &h->g[0], 8192, 100);
+    } else if (at >= 0 && at < SEGMENTS - 1 && rng_below(r, 2)) {
+        h->home[i]++;
+        fold_home(&h->f, m, &h->g[at + 1], 8192, 100);
+    } else if (at == SEGMENTS - 1 || (at >= 0 && !filling)) {
+        h->home[i] = -1;
+        fold_remove(&h->f, m);
+    }
+}
+
+/* Each segment's list has exactly its own messages, each once, and does not grow by those that have
+ * left. */
 static void test_homes(void **state)
 {
     (void)state;
@@ -301,23 +321,12 @@ static void test_homes(void **state)
     envelope_write(&envelope, &e);
     struct rng r;
     rng_seed(&r, 5);
-    for (int id = 0; id <= IDS; id++)
-        h.home[id] = -1;
+    for (size_t i = 0; i < PLACES; i++) {
+        h.home[i] = -1;
+        h.id[i] = i;
+    }
     for (int round = 0; round < 20000; round++) {
-        uint64_t id = 1 + rng_below(&r, IDS);
-        int at = h.home[id];
-        bool filling = round / 2500 % 2 == 0;
-        if (at < 0 && filling) {
-            struct message_record rec = {.id = id, .envelope = buf_slice(&envelope)};
-            h.home[id] = 0;
-            fold_home(&h.f, fold_message(&h.f, &rec), &h.g[0], 8192, 100);
-        } else if (at >= 0 && at < SEGMENTS - 1 && rng_below(&r, 2)) {
-            h.home[id]++;
-            fold_home(&h.f, index_find(&h.f.index, id), &h.g[at + 1], 8192, 100);
-        } else if (at == SEGMENTS - 1 || (at >= 0 && !filling)) {
-            h.home[id] = -1;
-            fold_remove(&h.f, index_find(&h.f.index, id));
-        }
+        move_one(&h, &r, buf_slice(&envelope), round / 2500 % 2 == 0);
         if (round % 50 == 0)
             check_homes(&h);
     }

@@ -55,7 +55,7 @@ static void test_strings_are_kept_while_used(void **state)
     intern_done(&t);
 }
 
-/* --- replies -------------------------------------------------------------------------------------
+/* --- verdicts ------------------------------------------------------------------------------------
  */
 
 static struct buf encoded(const char *text)
@@ -67,121 +67,74 @@ static struct buf encoded(const char *text)
     return out;
 }
 
-static void test_replies_are_verdict_and_host(void **state)
+static void test_verdicts_are_shared(void **state)
 {
     (void)state;
     struct intern t = {0};
-    struct buf busy = encoded("busy"), full = encoded("full"), silent = encoded(NULL);
-    struct slice a = SLICE_LIT("mx.a"), b = SLICE_LIT("mx.b");
-    const struct last_reply *r = intern_get_reply(&t, buf_slice(&busy), a);
-    assert_true(slice_eq(r->host, a) && r->verdict.code == 450);
-    assert_string_equal(r->verdict.text, "busy");
-    assert_true(slice_eq(intern_verdict(r), buf_slice(&busy)));
-    assert_ptr_equal(intern_get_reply(&t, buf_slice(&busy), a), r);
-    const struct last_reply *others[] = {
-        intern_get_reply(&t, buf_slice(&busy), b),
-        intern_get_reply(&t, buf_slice(&full), a),
-        intern_get_reply(&t, buf_slice(&busy), SLICE_NONE),
-        intern_get_reply(&t, SLICE_NONE, a),
-        intern_get_reply(&t, buf_slice(&silent), a),
-    };
-    size_t n = sizeof others / sizeof *others;
-    for (size_t i = 0; i < n; i++)
-        for (size_t k = 0; k < i; k++)
-            assert_true(others[i] != r && others[i] != others[k]);
-    assert_true(others[3]->verdict.kind == VERDICT_NONE && slice_eq(others[3]->host, a));
-    assert_true(others[4]->verdict.kind == VERDICT_DEFERRED && !others[4]->verdict.text);
-    intern_put_reply(&t, r);
-    assert_string_equal(r->verdict.text, "busy"); /* the other one still has it */
-    intern_put_reply(&t, r);
-    for (size_t i = 0; i < n; i++)
-        intern_put_reply(&t, others[i]);
+    struct buf busy = encoded("busy"), silent = encoded(NULL);
+    const struct verdict *v = intern_get_verdict(&t, buf_slice(&busy));
+    assert_int_equal(v->code, 450);
+    assert_string_equal(v->text, "busy");
+    assert_true(slice_eq(intern_encoding(v), buf_slice(&busy)));
+    assert_ptr_equal(intern_get_verdict(&t, buf_slice(&busy)), v);
+    const struct verdict *other = intern_get_verdict(&t, buf_slice(&silent));
+    assert_true(other != v && other->kind == VERDICT_DEFERRED && !other->text);
+    intern_put_verdict(&t, v);
+    assert_string_equal(v->text, "busy"); /* the other one still has it */
+    intern_put_verdict(&t, v);
+    intern_put_verdict(&t, other);
     assert_true(t.n == 0 && t.entry_bytes == 0);
-    assert_null(intern_get_reply(&t, SLICE_NONE, SLICE_NONE));
-    intern_put_reply(&t, NULL);
+    assert_null(intern_get_verdict(&t, SLICE_NONE));
+    intern_put_verdict(&t, NULL);
+    assert_int_equal(intern_encoding(NULL).n, 0);
     intern_done(&t);
     buf_done(&busy);
-    buf_done(&full);
     buf_done(&silent);
 }
 
-/* Where the host ends and the verdict begins makes a difference. */
-static void test_parts_do_not_run_together(void **state)
-{
-    (void)state;
-    struct intern t = {0};
-    struct buf v = encoded("x"), longer = BUF_MAX(2000);
-    buf_add_str(&longer, "mx");
-    buf_add(&longer, buf_slice(&v));
-    const struct last_reply *one = intern_get_reply(&t, buf_slice(&v), SLICE_LIT("mx"));
-    const struct last_reply *other = intern_get_reply(&t, SLICE_NONE, buf_slice(&longer));
-    assert_true(one != other && one->verdict.code == 450);
-    assert_true(other->verdict.kind == VERDICT_NONE && other->host.n == longer.n);
-    intern_done(&t);
-    buf_done(&v);
-    buf_done(&longer);
-}
-
-/* A damaged verdict is none, its host stays; what a later version puts behind the text does no
- * harm. */
+/* A damaged verdict is none; what a later version puts behind the text does no harm. */
 static void test_strange_verdicts(void **state)
 {
     (void)state;
     struct intern t = {0};
     struct buf v = encoded("later versions say more");
-    for (size_t cut = 1; cut < v.n; cut++) {
-        struct slice half = slice_head(buf_slice(&v), cut);
-        const struct last_reply *r = intern_get_reply(&t, half, SLICE_LIT("mx"));
-        assert_true(r->verdict.kind == VERDICT_NONE && slice_eq(r->host, SLICE_LIT("mx")));
-        intern_put_reply(&t, r);
-        assert_null(intern_get_reply(&t, half, SLICE_NONE));
-    }
+    for (size_t cut = 0; cut < v.n; cut++)
+        assert_null(intern_get_verdict(&t, slice_head(buf_slice(&v), cut)));
+    assert_true(t.n == 0 && t.entry_bytes == 0);
     buf_add_str(&v, "and more");
-    const struct last_reply *r = intern_get_reply(&t, buf_slice(&v), SLICE_LIT("mx"));
-    assert_string_equal(r->verdict.text, "later versions say more");
-    assert_ptr_equal(intern_get_reply(&t, buf_slice(&v), SLICE_LIT("mx")), r);
-    intern_put_reply(&t, r);
-    intern_put_reply(&t, r);
+    const struct verdict *got = intern_get_verdict(&t, buf_slice(&v));
+    assert_string_equal(got->text, "later versions say more");
+    assert_ptr_equal(intern_get_verdict(&t, buf_slice(&v)), got);
+    intern_put_verdict(&t, got);
+    intern_put_verdict(&t, got);
     assert_true(t.n == 0 && t.entry_bytes == 0);
     intern_done(&t);
     buf_done(&v);
 }
 
-struct census {
-    uint64_t replies, users;
-};
-
-static void count(void *ctx, const struct last_reply *r, uint32_t users)
-{
-    struct census *c = ctx;
-    assert_int_equal(strtoul(r->verdict.text, NULL, 10), users);
-    c->replies++;
-    c->users += users;
-}
-
-/* In steps of any size each reply comes once, with its users. */
+/* An operator's count of the common replies is the count of references. */
 static void test_census(void **state)
 {
     (void)state;
     enum { REPLIES = 200 };
     struct intern t = {0};
-    assert_int_equal(intern_each(&t, 0, 10, count, NULL), 0);
     for (unsigned i = 1; i <= REPLIES; i++) {
         char text[20];
         snprintf(text, sizeof text, "%u users", i);
         struct buf v = encoded(text);
         for (unsigned k = 0; k < i; k++)
-            intern_get_reply(&t, buf_slice(&v), SLICE_LIT("mx"));
+            intern_get_verdict(&t, buf_slice(&v));
         buf_done(&v);
     }
-    static const size_t steps[] = {1, 7, 64, 1000, SIZE_MAX};
-    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
-        struct census c = {0};
-        size_t at = 0;
-        while ((at = intern_each(&t, at, steps[i], count, &c)))
-            ;
-        assert_true(c.replies == REPLIES && c.users == REPLIES * (REPLIES + 1) / 2);
+    size_t n = 0;
+    for (size_t i = 0; i < t.cap; i++) {
+        uint64_t hash;
+        uint32_t users;
+        const struct verdict *v = intern_verdict_at(&t, i, &hash, &users);
+        assert_true(!v || strtoul(v->text, NULL, 10) == users);
+        n += v != NULL;
     }
+    assert_int_equal(n, REPLIES);
     intern_done(&t);
 }
 
@@ -189,8 +142,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_strings_are_kept_while_used),
-        cmocka_unit_test(test_replies_are_verdict_and_host),
-        cmocka_unit_test(test_parts_do_not_run_together),
+        cmocka_unit_test(test_verdicts_are_shared),
         cmocka_unit_test(test_strange_verdicts),
         cmocka_unit_test(test_census),
     };

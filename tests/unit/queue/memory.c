@@ -260,6 +260,76 @@ static void test_lifetimes(void **state)
     buf_done(&envelope);
 }
 
+/* --- last replies --------------------------------------------------------------------------------
+ */
+
+static void say(struct spool *s, struct message *m, const char *words, const char *host)
+{
+    struct verdict v = {.kind = VERDICT_DEFERRED, .code = 450, .enhanced = {4, 2, 1}};
+    if (words)
+        verdict_set_text(&v, slice_str(words));
+    struct rcpt_change c = {.attempts = 1, .verdict = words ? &v : NULL, .host = host};
+    spool_change(s, m, &c, 1, NOW, NULL, 0);
+    verdict_done(&v);
+}
+
+static void is_said(const struct message *m, const char *words, const char *host)
+{
+    const struct verdict *v = recipient_last(&m->rcpts[0]);
+    assert_true(slice_eq(slice_str(v ? v->text : NULL), slice_str(words)));
+    assert_true(slice_eq(recipient_host(&m->rcpts[0]), slice_str(host)));
+}
+
+static void sum_replies(void *ctx, const struct spool_reply *r)
+{
+    if (slice_eq(r->text, SLICE_LIT("busy")))
+        *(uint64_t *)ctx += r->recipients;
+}
+
+static uint64_t how_many_busy(const struct spool *s)
+{
+    uint64_t n = 0;
+    assert_int_equal(spool_each_reply(s, 0, SIZE_MAX / 2, sum_replies, &n), 0);
+    return n;
+}
+
+/* Verdict and host are shared together, and still change one without the other. */
+static void test_replies(void **state)
+{
+    (void)state;
+    struct fake_disk *d = fake_disk_new(1);
+    struct spool *s = kit_open(d, 0, NULL);
+    struct message *m[3];
+    for (unsigned i = 0; i < 3; i++)
+        kit_put(s, NOW, 1, 10, &m[i]);
+    is_said(m[0], NULL, NULL);
+    say(s, m[0], "busy", "mx.a");
+    say(s, m[1], "busy", "mx.a");
+    say(s, m[2], "busy", "mx.b");
+    assert_ptr_equal(m[0]->rcpts[0].last, m[1]->rcpts[0].last);
+    assert_ptr_not_equal(m[0]->rcpts[0].last, m[2]->rcpts[0].last);
+    assert_int_equal(how_many_busy(s), 3);
+    say(s, m[0], "full", NULL);
+    is_said(m[0], "full", "mx.a");
+    is_said(m[1], "busy", "mx.a");
+    say(s, m[2], NULL, "mx.a");
+    is_said(m[2], "busy", "mx.a");
+    assert_ptr_equal(m[1]->rcpts[0].last, m[2]->rcpts[0].last);
+    assert_int_equal(how_many_busy(s), 2);
+    assert_int_equal(kit_commit(s, NULL, NULL, NULL), 0);
+    char *before = kit_dump_all(s);
+    spool_close(s);
+    fake_disk_power_on(d, FAKE_LOSE_ALL);
+    s = kit_open(d, 0, NULL);
+    char *after = kit_dump_all(s);
+    assert_string_equal(before, after);
+    assert_int_equal(how_many_busy(s), 2);
+    free(before);
+    free(after);
+    spool_close(s);
+    fake_disk_free(d);
+}
+
 /* --- the list of a segment's messages ------------------------------------------------------------
  */
 
@@ -343,7 +413,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bytes_a_message), cmocka_unit_test(test_counted_is_true),
         cmocka_unit_test(test_most_recipients), cmocka_unit_test(test_lifetimes),
-        cmocka_unit_test(test_homes),
+        cmocka_unit_test(test_replies),         cmocka_unit_test(test_homes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -67,10 +67,8 @@ static struct segment *segment_to_evacuate(struct spool *s)
  * of it, for a whole segment in return. */
 static bool is_affordable(const struct spool *s, const struct segment *g)
 {
-    uint64_t left = s->tail ? s->tail->size - s->tail->end : 0, n = 0;
-    for (const struct held *h = s->no_spare ? g->homes : NULL; h && n <= left / 4; h = h->next)
-        n += h->record_bytes;
-    return n <= left / 4;
+    uint64_t left = s->tail ? s->tail->size - s->tail->end : 0;
+    return !s->no_spare || g->live_bytes <= left / 4;
 }
 
 /* The segment whose messages are to be copied now, or NULL. */

@@ -184,6 +184,7 @@ static void leave_home(struct fold *f, struct message *m)
         return;
     m->home = NULL;
     s->n_live--;
+    s->live_bytes -= m->record_bytes;
     f->live_bytes -= m->record_bytes;
     if (s->n_live < s->n_ids / 2 || s->n_live == 0)
         homes_filter(f, s);
@@ -201,6 +202,7 @@ void fold_home(struct fold *f, struct message *m, struct segment *s, uint64_t at
         homes_resize(f, s, s->cap_ids ? s->cap_ids + s->cap_ids / 4 : IDS_FIRST);
     s->ids[s->n_ids++] = m->id;
     s->n_live++;
+    s->live_bytes += record_bytes;
     f->live_bytes += record_bytes;
 }
 

@@ -17,6 +17,7 @@ struct segment {
     uint64_t *ids;
     size_t n_ids, cap_ids, n_live;
     size_t n_gone;               /* the first so many are known to have left */
+    uint64_t live_bytes;         /* of the records of those that are here */
     uint64_t size, end, max_seq; /* of the file; of its log; highest event seq in it, 0 = none */
     uint32_t number, pins;       /* pins: reads under way */
     int fd;                      /* open for writing, or -1 */

@@ -356,6 +356,7 @@ static void check_homes(struct homes *h)
             want += h->home[i] == g;
         assert_int_equal(n, want);
         assert_int_equal(h->g[g].n_live, want);
+        assert_int_equal(h->g[g].live_bytes, 100 * want);
         assert_true(h->g[g].n_ids <= 2 * want + 1);
     }
 }

@@ -12,7 +12,7 @@ struct pick {
     int64_t key; /* the smallest first */
     uint64_t id;
     uint32_t rcpt;
-    size_t heap_index;
+    uint32_t heap_index;
 };
 
 struct sorted {
@@ -37,14 +37,14 @@ bool sorted_ready(const struct spooler_admin *a)
 /* What is held or with a connection has no next attempt and stands last. */
 static int64_t key_of(enum queue_sort sort, const struct recipient *r)
 {
-    const struct message *m = r->message;
+    const struct message *m = recipient_message(r);
     switch (sort) {
     case SORT_DUE:
         return r->state == RCPT_QUEUED && !r->active ? r->due.us : INT64_MAX;
     case SORT_AGE:
         return m->queued.us;
     case SORT_SIZE:
-        return -(int64_t)m->envelope.size;
+        return -(int64_t)m->size;
     case SORT_NONE:
         break;
     }
@@ -76,8 +76,8 @@ void sorted_offer(struct spooler_admin *a, const struct recipient *r)
     else
         return;
     p->key = key;
-    p->id = r->message->id;
-    p->rcpt = (uint32_t)(r - r->message->rcpts);
+    p->id = recipient_message(r)->id;
+    p->rcpt = r->number;
     heap_set(&s->heap, &p->heap_index, -key);
 }
 

@@ -89,6 +89,7 @@ static void place(struct spool *s, struct spool_batch *b)
     }
     if (total)
         s->last_batch_bytes = fresh;
+    s->fresh_bytes += fresh;
 }
 
 /* What could not be freed goes along with records: alone it would be tried without a pause. */

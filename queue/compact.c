@@ -45,11 +45,13 @@ static bool wants_space(struct spool *s)
     /* All that was there has been copied once, and it has not helped: records so large that they
      * leave half of each segment empty. Not again before something has changed. */
     if (s->round.end && disk >= s->round.disk && disk < s->round.disk + s->segment_bytes &&
-        s->fold.live_bytes + s->segment_bytes / 2 > s->round.live)
+        s->fold.live_bytes + s->segment_bytes / 2 > s->round.live &&
+        s->fresh_bytes < s->round.fresh + s->segment_bytes)
         return false;
     s->round.end = s->segments->prev->number; /* utlist: the head's prev is the last */
     s->round.disk = disk;
     s->round.live = s->fold.live_bytes;
+    s->round.fresh = s->fresh_bytes;
     return true;
 }
 
@@ -77,6 +79,7 @@ static struct segment *segment_to_copy(struct spool *s)
     struct segment *g = segment_to_evacuate(s);
     if (g)
         return g;
+    spool_retire(s); /* so that the oldest one is not empty */
     g = s->segments;
     if (!g || g == s->tail || !g->next || g->keep || g->max_seq > s->kept_seq || !wants_space(s))
         return NULL;

@@ -95,14 +95,15 @@ struct spool {
     struct pending_list pending;
     uint64_t last_append, durable;
     uint64_t next_record, next_seq, durable_seq, kept_seq;
-    uint64_t copies_bytes;     /* copies on their way to the log */
-    uint64_t last_batch_bytes; /* of what was not a copy in the last batch that had records */
-    struct {                   /* of compaction through the log */
-        uint32_t end;          /* the newest segment when it began; 0: none */
-        uint64_t disk, live;   /* bytes, when it began */
+    uint64_t copies_bytes;          /* copies on their way to the log */
+    uint64_t last_batch_bytes;      /* of what was not a copy in the last batch that had records */
+    struct {                        /* of compaction through the log */
+        uint32_t end;               /* the newest segment when it began; 0: none */
+        uint64_t disk, live, fresh; /* bytes, when it began */
     } round;
-    bool evacuating;  /* some segment may be left to evacuate */
-    bool free_failed; /* the last batch could not free what is retired */
+    uint64_t fresh_bytes; /* written since opening that were not copies */
+    bool evacuating;      /* some segment may be left to evacuate */
+    bool free_failed;     /* the last batch could not free what is retired */
     bool task_out;
     uint32_t footers_from; /* older segments have been seen to: they have their footer, or get none
                               now */

@@ -116,6 +116,7 @@ void fake_disk_power_on(struct fake_disk *d, enum fake_loss loss)
         lose(d, loss);
     d->cut = false;
     d->cut_at = d->fail_at = d->fail_from = 0;
+    d->unreadable.to = 0;
 }
 
 bool fake_disk_flip(struct fake_disk *d, const char *path, uint64_t offset, uint8_t mask)
@@ -135,6 +136,13 @@ bool fake_disk_truncate(struct fake_disk *d, const char *path, uint64_t size)
         return false;
     n->inode->n_now = n->inode->n_synced = (size_t)size;
     return true;
+}
+
+void fake_disk_unreadable(struct fake_disk *d, const char *path, uint64_t from, uint64_t to)
+{
+    name_set(d->unreadable.path, path);
+    d->unreadable.from = from;
+    d->unreadable.to = to;
 }
 
 int64_t fake_disk_file_size(const struct fake_disk *d, const char *path)

@@ -59,6 +59,8 @@ void fake_disk_power_on(struct fake_disk *d, enum fake_loss loss);
 /* For tests: changes bytes behind everybody's back. */
 bool fake_disk_flip(struct fake_disk *d, const char *path, uint64_t offset, uint8_t mask);
 bool fake_disk_truncate(struct fake_disk *d, const char *path, uint64_t size);
+/* Reading any of these bytes says -EIO, until the power comes back; one stretch at a time. */
+void fake_disk_unreadable(struct fake_disk *d, const char *path, uint64_t from, uint64_t to);
 int64_t fake_disk_file_size(const struct fake_disk *d, const char *path); /* -1: no such file */
 size_t fake_disk_count(const struct fake_disk *d, const char *folder);    /* names directly in it */
 size_t fake_disk_open_fds(const struct fake_disk *d);

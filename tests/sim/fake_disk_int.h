@@ -49,6 +49,10 @@ struct fake_disk {
     int fail_error, fail_from_error;
     unsigned fail_only;
     int64_t room, files;
+    struct {
+        char path[NAME_MAX_BYTES];
+        uint64_t from, to;
+    } unreadable;
     bool cut, count_reads;
     char last[400];
 };

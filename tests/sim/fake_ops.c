@@ -103,6 +103,9 @@ static ssize_t fake_pread(void *ctx, int fd, void *p, size_t n, uint64_t offset)
         step(d, FAKE_PREAD, "pread %s %llu+%zu", d->fds[fd].path, (unsigned long long)offset, n);
     if (rc != 0)
         return rc < 0 ? rc : -EIO;
+    if (offset < d->unreadable.to && offset + n > d->unreadable.from &&
+        strcmp(d->fds[fd].path, d->unreadable.path) == 0)
+        return -EIO;
     if (offset >= i->n_now)
         return 0;
     size_t got = i->n_now - (size_t)offset < n ? i->n_now - (size_t)offset : n;

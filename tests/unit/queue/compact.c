@@ -1,0 +1,660 @@
+/*
+ * Giving disk space back. What would break for a user: the disk fills up although the mail has left
+ * it; a message is lost, changed or sent again because it was being copied; damage met on the way
+ * stops the spool. (Cuts and faults everywhere: compact_crash.c.)
+ */
+#include "queue/spool_private.h"
+#include "tests/unit/queue/kit.h"
+
+enum { SEGMENT = 32 * 1024, SAID_MAX = 20 };
+
+static struct {
+    char lines[SAID_MAX][200];
+    size_t n;
+} said;
+
+static void remember(void *ctx, const char *line)
+{
+    (void)ctx;
+    assert_true(said.n < SAID_MAX);
+    snprintf(said.lines[said.n++], sizeof said.lines[0], "%s", line);
+}
+
+static struct spool *open_sized(struct fake_disk *d, uint64_t segment_bytes)
+{
+    struct spool_options o = {.segment_bytes = segment_bytes, .lifetime_s = 86400, .say = remember};
+    struct spool *s = NULL;
+    struct err e = {0};
+    said.n = 0;
+    assert_int_equal(spool_open(&s, fake_disk_ops(d), &o, NULL, &e), 0);
+    return s;
+}
+
+static struct spool *open_spool(struct fake_disk *d)
+{
+    return open_sized(d, SEGMENT);
+}
+
+static void commit(struct spool *s)
+{
+    assert_int_equal(kit_commit(s, NULL, NULL, NULL), 0);
+    spool_events_kept(s, spool_last_seq(s));
+}
+
+static struct rcpt_change delivered(uint32_t rcpt)
+{
+    return (struct rcpt_change){
+        .rcpt = rcpt, .state = RCPT_DELIVERED, .attempts = 1, .last_attempt = NOW};
+}
+
+static void deliver(struct spool *s, struct message *m)
+{
+    struct rcpt_change c = delivered(0);
+    spool_change(s, m, &c, 1, NOW, NULL, 0);
+}
+
+static void let_go(struct message *m)
+{
+    body_unref(m->body);
+    m->body = NULL;
+}
+
+static struct segment *home_of(const struct message *m)
+{
+    return ((const struct held *)(const void *)m)->home;
+}
+
+/* Mail comes and goes until there is something to be copied. */
+static struct spool_task *until_task(struct spool *s)
+{
+    struct spool_task *t = NULL;
+    for (int i = 0; i < 200 && !t; i++) {
+        struct message *m;
+        kit_put(s, NOW, 1, 3000, &m);
+        deliver(s, m);
+        commit(s);
+        t = spool_task_take(s);
+    }
+    assert_non_null(t);
+    return t;
+}
+
+static bool is_bounded(struct spool *s)
+{
+    struct spool_counts n;
+    spool_count(s, &n);
+    return n.disk_bytes <= 2 * n.live_bytes + 2 * SEGMENT;
+}
+
+static void check_reopened(struct fake_disk *d, struct spool **s)
+{
+    char *before = kit_dump_all(*s);
+    spool_close(*s);
+    fake_disk_power_on(d, FAKE_LOSE_ALL);
+    *s = open_spool(d);
+    char *after = kit_dump_all(*s);
+    assert_string_equal(before, after);
+    free(before);
+    free(after);
+}
+
+static void check_read(struct spool *s, uint64_t id, size_t n)
+{
+    struct body *b = NULL;
+    assert_int_equal(kit_read(s, spool_find(s, id), &b), 0);
+    assert_true(kit_body_is(b, id, n));
+    body_unref(b);
+}
+
+/* --- the bound
+ * --------------------------------------------------------------------------------------- */
+
+enum { PUTS = 100000, LIVE_MAX = 3000 };
+
+struct crowd {
+    struct rng rng;
+    struct alive {
+        uint64_t id;
+        size_t n;
+    } live[LIVE_MAX];
+    size_t n;
+};
+
+static void put_one(struct spool *s, struct crowd *c)
+{
+    struct message *m;
+    size_t n = rng_below(&c->rng, 10) ? rng_below(&c->rng, 400) : rng_below(&c->rng, 8000);
+    uint64_t id = kit_put(s, NOW, 1, n, &m);
+    assert_true(c->n < LIVE_MAX);
+    c->live[c->n++] = (struct alive){id, n};
+}
+
+static void deliver_one(struct spool *s, struct crowd *c, size_t keep)
+{
+    size_t at = keep + rng_below(&c->rng, c->n - keep);
+    struct message *m = spool_find(s, c->live[at].id);
+    assert_non_null(m);
+    deliver(s, m);
+    c->live[at] = c->live[--c->n];
+}
+
+/* One step of housekeeping a commit, as a busy spooler has it. */
+static void busy_step(struct spool *s)
+{
+    commit(s);
+    struct spool_task *t = spool_task_take(s);
+    if (!t)
+        return;
+    spool_task_run(t);
+    assert_true(spool_task_end(s, t));
+}
+
+static void test_bound(void **state)
+{
+    (void)state;
+    struct fake_disk *d = fake_disk_new(3);
+    struct spool *s = open_spool(d);
+    struct crowd *c = must_alloc(sizeof *c);
+    size_t keep = 0;
+    uint64_t most_over = 0;
+    rng_seed(&c->rng, 3);
+    for (int i = 0; i < PUTS; i++) {
+        put_one(s, c);
+        if (i % 200 == 0) { /* stays to the end */
+            struct alive last = c->live[c->n - 1];
+            c->live[c->n - 1] = c->live[keep];
+            c->live[keep++] = last;
+        }
+        int swing = i % 20000 < 10000 ? i % 20000 : 20000 - i % 20000; /* slowly up and down */
+        size_t wanted = keep + 200 + (size_t)swing / 16;
+        for (int n = 0; n < 2 && c->n > wanted; n++)
+            deliver_one(s, c, keep);
+        if (rng_below(&c->rng, 12) == 0)
+            busy_step(s);
+        struct spool_counts n;
+        spool_count(s, &n);
+        if (n.disk_bytes > 2 * n.live_bytes + 2 * SEGMENT + most_over)
+            most_over = n.disk_bytes - 2 * n.live_bytes - 2 * SEGMENT;
+        if (i % 2500 == 0) {
+            commit(s);
+            kit_settle(s);
+            assert_true(is_bounded(s));
+        }
+    }
+    /* With one step a commit, what comes while a round copies is on top of it. */
+    print_message("[          ] at most %llu KiB over the bound under load\n",
+                  (unsigned long long)most_over / 1024);
+    assert_true(most_over <= 16 * SEGMENT);
+    while (c->n > keep)
+        deliver_one(s, c, keep);
+    commit(s);
+    kit_settle(s);
+    assert_true(is_bounded(s));
+    check_reopened(d, &s);
+    for (size_t i = 0; i < c->n; i++)
+        check_read(s, c->live[i].id, c->live[i].n);
+    struct spool_counts n;
+    spool_count(s, &n);
+    assert_int_equal(n.messages, PUTS / 200);
+    free(c);
+    spool_close(s);
+    fake_disk_free(d);
+}
+
+/* Records that leave more than half of a segment empty: the bound cannot be met, and nobody tries
+ * for ever. When mail goes, space comes back. */
+static void test_hopeless(void **state)
+{
+    (void)state;
+    enum { N = 30, BODY = 13000 };
+    struct fake_disk *d = fake_disk_new(1);
+    struct spool *s = open_spool(d);
+    struct message *m[N];
+    for (int i = 0; i < N; i++) {
+        kit_put(s, NOW, 1, BODY, &m[i]);
+        let_go(m[i]);
+        commit(s);
+    }
+    uint64_t steps = fake_disk_steps(d);
+    kit_settle(s);
+    assert_false(is_bounded(s));
+    assert_true(fake_disk_steps(d) - steps < N * 20);
+    steps = fake_disk_steps(d);
+    kit_settle(s);
+    assert_int_equal(fake_disk_steps(d), steps);
+    for (int i = 0; i < N; i++) {
+        check_read(s, m[i]->id, BODY);
+        deliver(s, m[i]);
+    }
+    commit(s);
+    kit_settle(s);
+    assert_true(is_bounded(s));
+    spool_close(s);
+    fake_disk_free(d);
+}
+
+/* A message larger than a segment leaves no large file behind. */
+static void test_larger_than_a_segment(void **state)
+{
+    (void)state;
+    struct fake_disk *d = fake_disk_new(1);
+    struct spool *s = open_spool(d);
+    for (int i = 0; i < 5; i++) {
+        struct message *m;
+        kit_put(s, NOW, 1, 200000, &m);
+        commit(s);
+        deliver(s, m);
+        commit(s);
+    }
+    kit_settle(s);
+    assert_true(is_bounded(s));
+    check_reopened(d, &s);
+    assert_true(is_bounded(s));
+    spool_close(s);
+    fake_disk_free(d);
+}
+
+/* --- meanwhile
+ * --------------------------------------------------------------------------------------- */
+
+enum moment { TAKEN, RAN, ENDED };
+enum deed { DEFER, DELIVER, DEFER_AND_COMMIT, DELIVER_AND_COMMIT, BOUNCE };
+
+static void act(struct spool *s, struct message *m, enum deed deed)
+{
+    struct rcpt_change c = {
+        .attempts = 7, .due = {NOW.us + 77}, .last_attempt = NOW, .host = "mx.example"};
+    if (deed == DELIVER || deed == DELIVER_AND_COMMIT)
+        c = delivered(0);
+    if (deed == BOUNCE)
+        c = (struct rcpt_change){.state = RCPT_BOUNCED, .attempts = 1, .dsn_due = true};
+    spool_change(s, m, &c, 1, NOW, NULL, 0);
+    if (deed == DEFER_AND_COMMIT || deed == DELIVER_AND_COMMIT)
+        commit(s);
+}
+
+static void meanwhile(enum moment moment, enum deed deed)
+{
+    struct fake_disk *d = fake_disk_new(1);
+    struct spool *s = open_spool(d);
+    struct message *m, *other;
+    uint64_t id = kit_put(s, NOW, 1, 3000, &m), other_id = kit_put(s, NOW, 3, 2000, &other);
+    commit(s);
+    let_go(m);
+    let_go(other);
+    uint32_t first = m->place.segment;
+    struct spool_task *t = until_task(s);
+    if (moment == TAKEN)
+        act(s, m, deed);
+    spool_task_run(t);
+    if (moment == RAN)
+        act(s, m, deed);
+    assert_true(spool_task_end(s, t));
+    if (moment == ENDED)
+        act(s, m, deed);
+    commit(s);
+    kit_settle(s);
+    m = spool_find(s, id);
+    assert_int_equal(m == NULL, deed == DELIVER || deed == DELIVER_AND_COMMIT);
+    if (m) {
+        assert_true(m->place.segment > first);
+        assert_int_equal(m->rcpts[0].attempts, deed == BOUNCE ? 1 : 7);
+        assert_int_equal(m->rcpts[0].dsn_due, deed == BOUNCE);
+    }
+    check_reopened(d, &s);
+    if (spool_find(s, id))
+        check_read(s, id, 3000);
+    check_read(s, other_id, 2000);
+    spool_close(s);
+    fake_disk_free(d);
+}
+
+static void test_meanwhile(void **state)
+{
+    (void)state;
+    for (enum moment moment = TAKEN; moment <= ENDED; moment++)
+        for (enum deed deed = DEFER; deed <= BOUNCE; deed++)
+            meanwhile(moment, deed);
+}
+
+/* The DSN is refused: its failures are due again, and no copy made meanwhile says otherwise. */
+static void test_refused_dsn(void **state)
+{
+    (void)state;
+    struct fake_disk *d = fake_disk_new(1);
+    struct spool *s = open_spool(d);
+    struct message *m;
+    uint64_t id = kit_put(s, NOW, 1, 1000, &m);
+    act(s, m, BOUNCE);
+    commit(s);
+    struct spool_task *t = until_task(s);
+    spool_task_run(t);
+    struct envelope_rcpt rcpt = {SLICE_LIT("sender@example.net"), SLICE_NONE};
+    struct envelope e = {.rcpts = &rcpt, .n_rcpts = 1, .dsn_for = id};
+    spool_put(s, spool_new_id(s, NOW), &e, kit_body(1, 5), false, NOW, NULL, 0, NULL);
+    assert_int_equal(m->n_left, 0);
+    spool_task_end(s, t);
+    fake_disk_fail_at(d, fake_disk_steps(d) + 1, -EIO);
+    assert_int_equal(kit_commit(s, NULL, NULL, NULL), -EIO);
+    assert_true(m->rcpts[0].dsn_due);
+    kit_settle(s);
+    assert_true(home_of(m) != NULL);
+    check_reopened(d, &s);
+    assert_true(spool_find(s, id)->rcpts[0].dsn_due);
+    spool_close(s);
+    fake_disk_free(d);
+}
+
+/* A read that began before the copying ends well, however late. */
+static void test_pinned(void **state)
+{
+    (void)state;
+    struct fake_disk *d = fake_disk_new(1);
+    struct spool *s = open_spool(d);
+    struct message *m;
+    uint64_t id = kit_put(s, NOW, 1, 3000, &m);
+    commit(s);
+    let_go(m);
+    struct segment *first = home_of(m);
+    struct spool_read *r = spool_read_new(s, m, 0, SIZE_MAX);
+    struct spool_task *t = until_task(s);
+    spool_task_run(t);
+    spool_task_end(s, t);
+    commit(s);
+    kit_settle(s);
+    assert_ptr_equal(s->segments, first);
+    assert_true(!first->homes && home_of(m) != first);
+    struct body *b = NULL;
+    assert_int_equal(spool_read_run(r, &b), 0);
+    assert_true(kit_body_is(b, id, 3000));
+    body_unref(b);
+    spool_read_free(s, r);
+    kit_settle(s);
+    assert_true(is_bounded(s));
+    assert_int_equal(fake_disk_file_size(d, "seg-00000001"), -1);
+    spool_close(s);
+    fake_disk_free(d);
+}
+
+/* --- damage
+ * ------------------------------------------------------------------------------------------ */
+
+static const struct harm {
+    const char *name;
+    enum { BODY, HEAD, HEADER, FILE_HEAD, FRESH, REMOVED, CUT_SHORT } what;
+    int read; /* what reading the content says afterwards */
+    size_t in_quarantine;
+} faults[] = {
+    {"a flipped bit in the body", BODY, -EBADMSG, 0},
+    {"a flipped bit in the head", HEAD, -EBADMSG, 1},
+    {"a flipped bit in the header", HEADER, -EBADMSG, 1},
+    {"the head of a large message: its file is whole", FILE_HEAD, 0, 1},
+    {"the head of one whose content is in memory", FRESH, 0, 1},
+    {"the segment file is gone", REMOVED, -EBADMSG, 0},
+    {"the segment file is cut short", CUT_SHORT, -EBADMSG, 1},
+};
+
+static uint64_t put_large(struct fake_disk *d, struct spool *s, size_t n, struct message **ret)
+{
+    struct envelope_rcpt rcpt = {SLICE_LIT("a@example.com"), SLICE_NONE};
+    struct envelope e = {.sender = SLICE_LIT("s@x"), .size = n, .rcpts = &rcpt, .n_rcpts = 1};
+    struct spool_body_file *f;
+    uint64_t id = spool_new_id(s, NOW);
+    struct body *b = kit_body(id, n);
+    assert_int_equal(spool_body_create(fake_disk_ops(d), id, &f), 0);
+    assert_int_equal(spool_body_write(f, slice_of(b->bytes, b->n)), 0);
+    assert_int_equal(spool_body_finish(f), 0);
+    body_unref(b);
+    spool_put(s, id, &e, NULL, true, NOW, NULL, 0, ret);
+    return id;
+}
+
+static void break_it(struct fake_disk *d, const struct harm *f, const struct message *m)
+{
+    static const char name[] = "seg-00000001";
+    const struct held *h = (const struct held *)(const void *)m;
+    switch (f->what) {
+    case BODY:
+        assert_true(fake_disk_flip(d, name, h->record_at + h->record_bytes - 20, 4));
+        return;
+    case HEADER:
+        assert_true(fake_disk_flip(d, name, h->record_at + 17, 4));
+        return;
+    case HEAD:
+    case FILE_HEAD:
+    case FRESH:
+        assert_true(fake_disk_flip(d, name, h->record_at + RECORD_HEADER_SIZE + 30, 4));
+        return;
+    case REMOVED:
+        assert_int_equal(fake_disk_ops(d)->unlink(d, name), 0);
+        return;
+    case CUT_SHORT:
+        assert_true(fake_disk_truncate(d, name, h->record_at + 20));
+        return;
+    }
+}
+
+static void one_damage(const struct harm *f)
+{
+    enum { N = 3000 };
+    struct fake_disk *d = fake_disk_new(1);
+    struct spool *s = open_spool(d);
+    struct message *m;
+    uint64_t id = f->what == FILE_HEAD ? put_large(d, s, N, &m) : kit_put(s, NOW, 1, N, &m);
+    struct rcpt_change c = {.attempts = 7, .due = {NOW.us + 77}, .host = "mx.example"};
+    spool_change(s, m, &c, 1, NOW, NULL, 0);
+    commit(s);
+    if (f->what != FRESH)
+        let_go(m);
+    break_it(d, f, m);
+    struct spool_task *t = until_task(s);
+    spool_task_run(t);
+    assert_true(spool_task_end(s, t));
+    assert_int_equal(said.n, 1);
+    assert_true(strncmp(said.lines[0], "seg-00000001: damaged ", 22) == 0);
+    commit(s);
+    let_go(m);
+    kit_settle(s);
+    assert_true(is_bounded(s));
+    assert_int_equal(fake_disk_count(d, "quarantine"), f->in_quarantine);
+    assert_int_equal(fake_disk_file_size(d, "seg-00000001"), -1);
+    for (int opened = 0; opened < 3; opened++) {
+        struct body *b = NULL;
+        m = spool_find(s, id);
+        assert_non_null(m);
+        assert_int_equal(m->rcpts[0].attempts, 7);
+        assert_int_equal(kit_read(s, m, &b), f->read);
+        assert_true(!b || kit_body_is(b, id, N));
+        body_unref(b);
+        /* It may be copied again, as it is. */
+        t = until_task(s);
+        spool_task_run(t);
+        assert_true(spool_task_end(s, t));
+        commit(s);
+        kit_settle(s);
+        check_reopened(d, &s);
+        assert_true(said.n == 0 || f->what == BODY);
+    }
+    spool_close(s);
+    fake_disk_free(d);
+}
+
+static void test_damage(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
+        print_message("[          ] %s\n", faults[i].name);
+        one_damage(&faults[i]);
+    }
+}
+
+/* Blocks that cannot be read: a disk that comes back costs nothing, one that does not costs the
+ * message in them, and only when it can still be written to. */
+static void unreadable(int back_after, bool no_quarantine)
+{
+    struct fake_disk *d = fake_disk_new(1);
+    struct spool *s = open_spool(d);
+    struct message *m, *other;
+    uint64_t id = kit_put(s, NOW, 1, 3000, &m), other_id = kit_put(s, NOW, 1, 3000, &other);
+    commit(s);
+    let_go(m);
+    let_go(other);
+    fake_disk_unreadable(d, "seg-00000001", SEGMENT_DATA, SEGMENT_DATA + 1);
+    struct spool_task *t = until_task(s);
+    fake_disk_fail_only(d, FAKE_OPEN);
+    if (no_quarantine)
+        fake_disk_fail_from(d, 1, -ENOSPC);
+    int tries = 0;
+    for (bool ok = false; !ok && tries < 20; tries++) {
+        if (tries == back_after)
+            fake_disk_unreadable(d, "", 0, 0);
+        spool_task_run(t);
+        ok = spool_task_end(s, t);
+        commit(s);
+        t = ok ? NULL : spool_task_take(s);
+        assert_true(ok || t);
+    }
+    fake_disk_fail_from(d, 0, 0);
+    if (t) {
+        spool_task_run(t);
+        assert_true(spool_task_end(s, t));
+    }
+    assert_int_equal(tries, back_after < 6 ? back_after + 1 : no_quarantine ? 20 : 6);
+    commit(s);
+    kit_settle(s);
+    check_reopened(d, &s);
+    check_read(s, other_id, 3000);
+    struct body *b = NULL;
+    assert_int_equal(kit_read(s, spool_find(s, id), &b), back_after < 6 ? 0 : -EBADMSG);
+    body_unref(b);
+    spool_close(s);
+    fake_disk_free(d);
+}
+
+static void test_unreadable(void **state)
+{
+    (void)state;
+    unreadable(0, false);
+    unreadable(3, true);
+    unreadable(5, false);
+    unreadable(99, false);
+    unreadable(99, true);
+}
+
+/* --- pace, evacuation
+ * -------------------------------------------------------------------------------- */
+
+/* After a failed sync nothing that was durable depends on that segment's pages any more. */
+static void evacuation(int error, bool wanted)
+{
+    enum { N = 40 };
+    struct fake_disk *d = fake_disk_new(1);
+    struct spool *s = open_spool(d);
+    struct message *m, *lost;
+    uint64_t ids[N], n_in = 0;
+    for (int i = 0; i < N; i++) {
+        ids[i] = kit_put(s, NOW, 1, 300, &m);
+        commit(s);
+        let_go(m);
+    }
+    const struct segment *g = s->tail;
+    uint32_t number = g->number;
+    for (const struct held *h = g->homes; h; h = h->next)
+        n_in++;
+    assert_true(n_in > 5);
+    kit_put(s, NOW, 1, 300, &lost);
+    fake_disk_fail_at(d, fake_disk_steps(d) + 2, error);
+    assert_int_equal(kit_commit(s, NULL, NULL, NULL), error);
+    struct spool_task *t = spool_task_take(s);
+    assert_int_equal(t != NULL, wanted);
+    if (t) {
+        spool_task_run(t);
+        assert_true(spool_task_end(s, t));
+    }
+    kit_settle(s);
+    assert_int_equal(home_of(m)->number != number, wanted);
+    if (wanted) {
+        char name[SEGMENT_NAME_SIZE];
+        segment_name(name, "seg", number);
+        fake_disk_unreadable(d, name, 0, SEGMENT);
+    }
+    for (int i = 0; i < N; i++)
+        check_read(s, ids[i], 300);
+    fake_disk_unreadable(d, "", 0, 0);
+    check_reopened(d, &s);
+    spool_close(s);
+    fake_disk_free(d);
+}
+
+static void test_evacuation(void **state)
+{
+    (void)state;
+    evacuation(-EIO, true);
+    evacuation(-ENOSPC, false);
+    evacuation(-EDQUOT, false);
+    evacuation(-EROFS, false);
+}
+
+/* However much there is to copy, and however long the disk fails: what waits stays small. */
+static void test_in_proportion(void **state)
+{
+    (void)state;
+    enum { N = 3000, SMALL = 2000, LARGE = 1024 * 1024, LIMIT = 128 * 1024 + 3000 };
+    struct fake_disk *d = fake_disk_new(1);
+    struct spool *s = open_sized(d, LARGE);
+    struct message *m[N];
+    for (int i = 0; i < N; i++) {
+        kit_put(s, NOW, 1, SMALL, &m[i]);
+        if (i % 64 == 63)
+            commit(s);
+        if (i % 64 == 63)
+            for (int j = i - 63; j <= i; j++)
+                let_go(m[j]);
+    }
+    commit(s);
+    for (int i = 0; i < N; i++)
+        if (i % 3)
+            deliver(s, m[i]);
+    commit(s);
+    spool_note(s, NOW, &(struct spool_event_in){EVENT_SERVICE_STARTED, SLICE_NONE}, 1);
+    commit(s); /* not much is stored any more */
+    fake_disk_fail_from(d, 1, -EIO);
+    fake_disk_fail_only(d, FAKE_PWRITE);
+    uint64_t most = 0;
+    for (int i = 0; i < 50; i++) {
+        if (i == 20)
+            fake_disk_fail_from(d, 0, 0);
+        kit_tasks(s);
+        uint64_t copies = 0;
+        for (const struct pending *p = s->pending.first; p; p = p->next)
+            copies += p->copy ? record_size(p->head_n + (p->body ? p->body->n : 0)) : 0;
+        most = copies > most ? copies : most;
+        kit_commit(s, NULL, NULL, NULL);
+    }
+    assert_true(most > 64 * 1024 && most <= LIMIT);
+    kit_settle(s);
+    struct spool_counts n;
+    spool_count(s, &n);
+    assert_true(n.disk_bytes <= 2 * n.live_bytes + 2 * LARGE);
+    for (int i = 0; i < N; i += 3)
+        check_read(s, m[i]->id, SMALL);
+    spool_close(s);
+    fake_disk_free(d);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_bound),
+        cmocka_unit_test(test_hopeless),
+        cmocka_unit_test(test_larger_than_a_segment),
+        cmocka_unit_test(test_meanwhile),
+        cmocka_unit_test(test_refused_dsn),
+        cmocka_unit_test(test_pinned),
+        cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_unreadable),
+        cmocka_unit_test(test_evacuation),
+        cmocka_unit_test(test_in_proportion),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -346,6 +346,62 @@ static void stopping_keeps_what_was_sent(void **state)
     assert_int_equal(h->events, 50);
 }
 
+/* Segments of mail, most of it delivered: more than twice what lives. */
+static void fill(struct house *h, uint64_t *ids, size_t n)
+{
+    int error = 0;
+    struct file_ops *fs = file_posix_new(h->folder, &error);
+    struct spool_options o = {.segment_bytes = 1 << 20, .lifetime_s = 86400};
+    struct spool *s;
+    struct err e = {0};
+    assert_non_null(fs);
+    assert_int_equal(spool_open(&s, fs, &o, NULL, &e), 0);
+    struct envelope envelope = {.size = 8000, .rcpts = &rcpt, .n_rcpts = 1};
+    for (size_t i = 0; i < 10 * n; i++) {
+        struct message *m;
+        struct body *b = body_new(8000);
+        memset(b->bytes, 'x', b->n);
+        uint64_t id = spool_new_id(s, wall_now());
+        spool_put(s, id, &envelope, b, false, wall_now(), NULL, 0, &m);
+        struct rcpt_change c = {.state = i % 10 ? RCPT_DELIVERED : RCPT_HELD, .attempts = 1};
+        spool_change(s, m, &c, 1, wall_now(), NULL, 0);
+        if (i % 10 == 0)
+            ids[i / 10] = id;
+    }
+    spool_close(s);
+    file_posix_free(fs);
+}
+
+/* Space is being given back from the first moment; stopping waits for the task that is out. */
+static void stopping_in_the_middle_of_housekeeping(void **state)
+{
+    struct house *h = *state;
+    enum { N = 100 };
+    uint64_t ids[N];
+    char command[160];
+    fill(h, ids, N);
+    for (unsigned round = 0; round < 6; round++) {
+        begin(h);
+        if (round < 5)
+            usleep(1000 * round);
+        else
+            read_back(h, ids[N - 1], 0, SIZE_MAX);
+        if (round == 5)
+            run_until(h, SPOOLER_READ);
+        finish(h);
+    }
+    /* The oldest one has gone, and all that was held is there. */
+    snprintf(command, sizeof command, "test ! -e %s/seg-00000001", h->folder);
+    assert_int_equal(system(command), 0);
+    int error = 0;
+    struct file_ops *fs = file_posix_new(h->folder, &error);
+    struct spool_report report;
+    struct err e = {0};
+    assert_int_equal(spool_verify(fs, false, NULL, NULL, &report, &e), 0);
+    assert_int_equal(report.messages, N);
+    file_posix_free(fs);
+}
+
 static void ids_grow(void **state)
 {
     (void)state;
@@ -369,6 +425,7 @@ int main(void)
         TEST(damage_is_said_at_the_start),
         TEST(a_finished_file_is_given_up),
         TEST(damage_is_no_flood),
+        TEST(stopping_in_the_middle_of_housekeeping),
         cmocka_unit_test(ids_grow),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

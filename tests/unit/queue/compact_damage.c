@@ -1,0 +1,235 @@
+/*
+ * Damage met while copying, blocks that cannot be read, segments that are not to be trusted. What
+ * would break for a user: the spool stops giving space back; more is lost than what was damaged; a
+ * disk that was away for a moment costs mail.
+ */
+#include "tests/unit/queue/compact_kit.h"
+
+/* --- damage
+ * ------------------------------------------------------------------------------------------ */
+
+static const struct harm {
+    const char *name;
+    enum { BODY, HEAD, HEADER, FILE_HEAD, FRESH, REMOVED, CUT_SHORT } what;
+    int read; /* what reading the content says afterwards */
+    size_t in_quarantine;
+} faults[] = {
+    {"a flipped bit in the body", BODY, -EBADMSG, 0},
+    {"a flipped bit in the head", HEAD, -EBADMSG, 1},
+    {"a flipped bit in the header", HEADER, -EBADMSG, 1},
+    {"the head of a large message: its file is whole", FILE_HEAD, 0, 1},
+    {"the head of one whose content is in memory", FRESH, 0, 1},
+    {"the segment file is gone", REMOVED, -EBADMSG, 0},
+    {"the segment file is cut short", CUT_SHORT, -EBADMSG, 1},
+};
+
+static uint64_t put_large(struct fake_disk *d, struct spool *s, size_t n, struct message **ret)
+{
+    struct envelope_rcpt rcpt = {SLICE_LIT("a@example.com"), SLICE_NONE};
+    struct envelope e = {.sender = SLICE_LIT("s@x"), .size = n, .rcpts = &rcpt, .n_rcpts = 1};
+    struct spool_body_file *f;
+    uint64_t id = spool_new_id(s, NOW);
+    struct body *b = kit_body(id, n);
+    assert_int_equal(spool_body_create(fake_disk_ops(d), id, &f), 0);
+    assert_int_equal(spool_body_write(f, slice_of(b->bytes, b->n)), 0);
+    assert_int_equal(spool_body_finish(f), 0);
+    body_unref(b);
+    spool_put(s, id, &e, NULL, true, NOW, NULL, 0, ret);
+    return id;
+}
+
+static void break_it(struct fake_disk *d, const struct harm *f, const struct message *m)
+{
+    static const char name[] = "seg-00000001";
+    const struct held *h = (const struct held *)(const void *)m;
+    switch (f->what) {
+    case BODY:
+        assert_true(fake_disk_flip(d, name, h->record_at + h->record_bytes - 20, 4));
+        return;
+    case HEADER:
+        assert_true(fake_disk_flip(d, name, h->record_at + 17, 4));
+        return;
+    case HEAD:
+    case FILE_HEAD:
+    case FRESH:
+        assert_true(fake_disk_flip(d, name, h->record_at + RECORD_HEADER_SIZE + 30, 4));
+        return;
+    case REMOVED:
+        assert_int_equal(fake_disk_ops(d)->unlink(d, name), 0);
+        return;
+    case CUT_SHORT:
+        assert_true(fake_disk_truncate(d, name, h->record_at + 20));
+        return;
+    }
+}
+
+static void one_damage(const struct harm *f)
+{
+    enum { N = 3000 };
+    struct fake_disk *d = fake_disk_new(1);
+    struct spool *s = open_spool(d);
+    struct message *m;
+    uint64_t id = f->what == FILE_HEAD ? put_large(d, s, N, &m) : kit_put(s, NOW, 1, N, &m);
+    struct rcpt_change c = {.attempts = 7, .due = {NOW.us + 77}, .host = "mx.example"};
+    spool_change(s, m, &c, 1, NOW, NULL, 0);
+    commit(s);
+    if (f->what != FRESH)
+        let_go(m);
+    break_it(d, f, m);
+    struct spool_task *t = until_task(s);
+    spool_task_run(t);
+    assert_true(spool_task_end(s, t));
+    assert_int_equal(said.n, 1);
+    assert_true(strncmp(said.lines[0], "seg-00000001: damaged ", 22) == 0);
+    commit(s);
+    let_go(m);
+    kit_settle(s);
+    assert_true(is_bounded(s));
+    assert_int_equal(fake_disk_count(d, "quarantine"), f->in_quarantine);
+    assert_int_equal(fake_disk_file_size(d, "seg-00000001"), -1);
+    for (int opened = 0; opened < 3; opened++) {
+        struct body *b = NULL;
+        m = spool_find(s, id);
+        assert_non_null(m);
+        assert_int_equal(m->rcpts[0].attempts, 7);
+        assert_int_equal(kit_read(s, m, &b), f->read);
+        assert_true(!b || kit_body_is(b, id, N));
+        body_unref(b);
+        /* It may be copied again, as it is. */
+        t = until_task(s);
+        spool_task_run(t);
+        assert_true(spool_task_end(s, t));
+        commit(s);
+        kit_settle(s);
+        check_reopened(d, &s);
+        assert_true(said.n == 0 || f->what == BODY);
+    }
+    spool_close(s);
+    fake_disk_free(d);
+}
+
+static void test_damage(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
+        print_message("[          ] %s\n", faults[i].name);
+        one_damage(&faults[i]);
+    }
+}
+
+/* Blocks that cannot be read: a disk that comes back costs nothing, one that does not costs the
+ * message in them, and only when it can still be written to. */
+static void unreadable(int back_after, bool no_quarantine)
+{
+    struct fake_disk *d = fake_disk_new(1);
+    struct spool *s = open_spool(d);
+    struct message *m, *other;
+    uint64_t id = kit_put(s, NOW, 1, 3000, &m), other_id = kit_put(s, NOW, 1, 3000, &other);
+    commit(s);
+    let_go(m);
+    let_go(other);
+    fake_disk_unreadable(d, "seg-00000001", SEGMENT_DATA, SEGMENT_DATA + 1);
+    struct spool_task *t = until_task(s);
+    fake_disk_fail_only(d, FAKE_OPEN);
+    if (no_quarantine)
+        fake_disk_fail_from(d, 1, -ENOSPC);
+    int tries = 0;
+    for (bool ok = false; !ok && tries < 20; tries++) {
+        if (tries == back_after)
+            fake_disk_unreadable(d, "", 0, 0);
+        spool_task_run(t);
+        ok = spool_task_end(s, t);
+        commit(s);
+        t = ok ? NULL : take_copy(s);
+        assert_true(ok || t);
+    }
+    fake_disk_fail_from(d, 0, 0);
+    if (t) {
+        spool_task_run(t);
+        assert_true(spool_task_end(s, t));
+    }
+    assert_int_equal(tries, back_after < 6 ? back_after + 1 : no_quarantine ? 20 : 6);
+    commit(s);
+    kit_settle(s);
+    check_reopened(d, &s);
+    check_read(s, other_id, 3000);
+    struct body *b = NULL;
+    assert_int_equal(kit_read(s, spool_find(s, id), &b), back_after < 6 ? 0 : -EBADMSG);
+    body_unref(b);
+    spool_close(s);
+    fake_disk_free(d);
+}
+
+static void test_unreadable(void **state)
+{
+    (void)state;
+    unreadable(0, false);
+    unreadable(3, true);
+    unreadable(5, false);
+    unreadable(99, false);
+    unreadable(99, true);
+}
+
+/* --- evacuation
+ * -------------------------------------------------------------------------------- */
+
+/* After a failed sync nothing that was durable depends on that segment's pages any more. */
+static void evacuation(int error, bool wanted)
+{
+    enum { N = 40 };
+    struct fake_disk *d = fake_disk_new(1);
+    struct spool *s = open_spool(d);
+    struct message *m, *lost;
+    uint64_t ids[N], n_in = 0;
+    for (int i = 0; i < N; i++) {
+        ids[i] = kit_put(s, NOW, 1, 300, &m);
+        commit(s);
+        let_go(m);
+    }
+    const struct segment *g = s->tail;
+    uint32_t number = g->number;
+    for (const struct held *h = g->homes; h; h = h->next)
+        n_in++;
+    assert_true(n_in > 5);
+    kit_put(s, NOW, 1, 300, &lost);
+    fake_disk_fail_at(d, fake_disk_steps(d) + 2, error);
+    assert_int_equal(kit_commit(s, NULL, NULL, NULL), error);
+    struct spool_task *t = take_copy(s);
+    assert_int_equal(t != NULL, wanted);
+    if (t) {
+        spool_task_run(t);
+        assert_true(spool_task_end(s, t));
+    }
+    kit_settle(s);
+    assert_int_equal(home_of(m)->number != number, wanted);
+    if (wanted) {
+        char name[SEGMENT_NAME_SIZE];
+        segment_name(name, "seg", number);
+        fake_disk_unreadable(d, name, 0, SEGMENT);
+    }
+    for (int i = 0; i < N; i++)
+        check_read(s, ids[i], 300);
+    fake_disk_unreadable(d, "", 0, 0);
+    check_reopened(d, &s);
+    spool_close(s);
+    fake_disk_free(d);
+}
+
+static void test_evacuation(void **state)
+{
+    (void)state;
+    evacuation(-EIO, true);
+    evacuation(-ENOSPC, false);
+    evacuation(-EDQUOT, false);
+    evacuation(-EROFS, false);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_unreadable),
+        cmocka_unit_test(test_evacuation),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

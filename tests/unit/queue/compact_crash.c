@@ -25,10 +25,10 @@ static void test_faults(void **state)
         uint64_t steps = steps_of_life(&busy, seed);
         for (uint64_t at = 1; at <= steps; at++) {
             one_fault(&busy, seed, at, -EIO, false);
-            if (at % 2 == 0)
+            if (at % 4 == 0)
                 one_fault(&busy, seed, at, -ENOSPC, false);
-            if (at % 8 == 0)
-                one_fault(&busy, seed, at, at % 16 ? -EIO : -ENOSPC, true);
+            if (at % 16 == 0)
+                one_fault(&busy, seed, at, at % 32 ? -EIO : -ENOSPC, true);
         }
     }
 }

@@ -17,6 +17,8 @@ struct options {
 
 void part_commit(const struct options *o);
 void part_fill(const struct options *o);
+/* What the keeper would have done meanwhile. */
+void part_keep(const struct options *o);
 void part_open(const struct options *o);
 void part_drain(const struct options *o);
 void part_amplify(const struct options *o);

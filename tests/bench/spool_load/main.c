@@ -2,7 +2,7 @@
  *   bench_spool PART --dir DIR [--messages N] [--size BYTES] [--writers N]
  *                    [--seconds S] [--rounds N]
  *
- * Parts: commit fill open drain amplify. DIR should be new for all but open.
+ * Parts: commit fill keep open drain amplify. DIR should be new for all but keep and open.
  */
 #include "tests/bench/spool_load/load.h"
 #include <getopt.h>
@@ -24,11 +24,8 @@ void die(const char *fmt, ...)
 static const struct {
     const char *name;
     void (*run)(const struct options *o);
-} parts[] = {{"commit", part_commit},
-             {"fill", part_fill},
-             {"open", part_open},
-             {"drain", part_drain},
-             {"amplify", part_amplify}};
+} parts[] = {{"commit", part_commit}, {"fill", part_fill},   {"keep", part_keep},
+             {"open", part_open},     {"drain", part_drain}, {"amplify", part_amplify}};
 
 static void read_options(int argc, char **argv, struct options *o)
 {

@@ -205,7 +205,8 @@ bool core_next(struct core *c, struct core_action *ret)
         end_pause(c);
         intake_overdue(c);
         trouble_look(c);
-        if (next_queued(c, ret) || next_batch(c, ret))
+        /* The disk first: it works while the answers are handed out. */
+        if (next_batch(c, ret) || next_queued(c, ret))
             return true;
     } while ((!trouble_is(c) && (bounce_step(c) || (!c->paused && work_step(c)))) || admin_step(c));
     return next_queued(c, ret) || next_task(c, ret);

@@ -186,8 +186,12 @@ void intake_durable(struct core *c, struct spooler_store *s)
     struct message *m = spool_find(c->spool, s->id);
     MUST(m && m->durable);
     keep_fresh(c, m);
-    for (uint32_t i = 0; i < m->n_rcpts; i++)
+    for (uint32_t i = 0; i < m->n_rcpts; i++) {
+        /* The clock may have been set back since it was put: the walk passes over what waits for
+         * the disk. */
+        m->rcpts[i].due = skew_due(c, &m->rcpts[i]);
         sched_add(c->sched, &m->rcpts[i]);
+    }
     metric_add(M_QUEUED, m->n_rcpts);
     if (s->envelope.dsn_for) {
         metric_add(M_DSN_QUEUED, 1);

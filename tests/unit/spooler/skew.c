@@ -181,12 +181,50 @@ static void set_back_while_with_a_connection(void **state)
     world_done(&w);
 }
 
+/* Stored, but not durable yet when the clock is set back: the walk over the queue finds it outside
+ * of the scheduler. */
+static void set_back_while_on_its_way_to_the_disk(void **state)
+{
+    (void)state;
+    struct world w = {.disk = fake_disk_new(1), .now = NOW, .mono = {1000}};
+    static const struct envelope_rcpt rcpt = {.address = {(const uint8_t *)"r@a.test", 8}};
+    struct core_action a;
+    struct err e = {0};
+    w.spool = kit_open(w.disk, 4 << 20, NULL);
+    open_world(&w);
+    core_time(w.core, w.now, w.mono);
+    struct spooler_store *q = must_alloc(sizeof *q);
+    q->msg.type = SPOOLER_STORE;
+    q->id = 1 << 20;
+    q->body = kit_body(1, 10);
+    q->envelope = (struct envelope){.sender = SLICE_LIT("a@x"), .rcpts = &rcpt, .n_rcpts = 1};
+    core_message(w.core, &q->msg);
+    assert_true(core_next(w.core, &a) && a.act == CORE_BATCH);
+    w.now.us -= 86400 * WALL_SECOND;
+    w.mono.ms += 5;
+    core_time(w.core, w.now, w.mono);
+    spool_batch_run(a.batch);
+    assert_int_equal(core_batch_done(w.core, a.batch, &e), 0);
+    assert_int_equal(longest_wait_s(&w), 0);
+    bool asked = false;
+    while (core_next(w.core, &a)) {
+        asked = asked || (a.act == CORE_SEND && a.msg->type == OUT_RESOLVE);
+        if (a.act == CORE_SEND)
+            spooler_order_free(a.msg);
+        else if (a.act == CORE_ANSWER)
+            spooler_request_free(a.msg);
+    }
+    assert_true(asked);
+    world_done(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(set_back_while_running),
         cmocka_unit_test(set_back_in_small_steps),
         cmocka_unit_test(set_back_while_with_a_connection),
+        cmocka_unit_test(set_back_while_on_its_way_to_the_disk),
         cmocka_unit_test(ordinary_time_changes_nothing),
         cmocka_unit_test(set_back_while_stopped),
     };

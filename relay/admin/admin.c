@@ -151,12 +151,27 @@ static void on_order(void *ctx, struct msg *m)
     free(o);
 }
 
+static struct peer *asker(struct msg *m)
+{
+    void *v = m;
+    switch (m->type) {
+    case SPOOLER_READ:
+        return ((struct spooler_read *)v)->cookie;
+    case SPOOLER_EXPORT:
+        return ((struct spooler_export *)v)->cookie;
+    case SPOOLER_BODY:
+        return ((struct spooler_body *)v)->cookie;
+    case SPOOLER_STORE:
+        return ((struct spooler_store *)v)->cookie;
+    default:
+        return ((struct spooler_admin *)v)->cookie;
+    }
+}
+
 static void on_answer(void *ctx, struct msg *m)
 {
     struct admin *a = ctx;
-    void *cookie = m->type == SPOOLER_READ ? ((struct spooler_read *)(void *)m)->cookie
-                                           : ((struct spooler_admin *)(void *)m)->cookie;
-    task_answered(cookie, m);
+    task_answered(asker(m), m);
     stop_if_over(a);
 }
 

@@ -1,4 +1,4 @@
-/* queue.cat: content in pieces, or only its header. */
+/* Content in pieces: queue.cat, which may want only the header, and queue.export. */
 #include "relay/admin/private.h"
 #include "relay/base/defer.h"
 #include "relay/base/must.h"
@@ -20,16 +20,20 @@ static void ask_piece(struct peer *p)
     port_send(spooler_port(p->admin->spooler), &r->msg);
 }
 
-void content_begin(struct peer *p, const struct queue_row *row)
+void content_begin(struct peer *p, uint64_t size)
 {
     struct task *t = &p->task;
-    t->size = row->size;
-    spooler_admin_free(TAKE_PTR(t->page));
+    t->size = size;
+    t->offset = t->sent = 0;
     content_go_on(p);
 }
 
 static void end(struct peer *p)
 {
+    if (p->task.request.verb == VERB_EXPORT) {
+        export_content_over(p, "whole");
+        return;
+    }
     json_t *done = json_object();
     rows_put_number(done, "size", p->task.sent);
     peer_done(p, done);
@@ -46,7 +50,11 @@ void content_go_on(struct peer *p)
 
 static void failed(struct peer *p, int error)
 {
-    if (error == -ENOENT)
+    if (p->task.request.verb == VERB_EXPORT)
+        export_content_over(p, error == -ENOENT    ? "gone"
+                               : error == -EBADMSG ? "damaged"
+                                                   : strerror(-error));
+    else if (error == -ENOENT)
         peer_error(p, "not-found", "the message has left the queue meanwhile");
     else if (error == -EBADMSG)
         peer_error(p, "failed", "the stored message is damaged");

@@ -202,6 +202,7 @@ void peer_free_if_over(struct peer *p)
     if (!p->closed || p->task.asked)
         return;
     task_end(&p->task);
+    import_drop(p);
     buf_done(&p->in);
     buf_done(&p->out);
     buf_done(&p->flying);

@@ -21,6 +21,8 @@ struct task {
     struct buf head;             /* of each row's line: {"id":…,"row": */
     uint64_t size, offset, sent; /* content */
     struct header_end header;
+    struct spooler_export *exported; /* answered, not all given: first rows, then content */
+    bool giving_content;
 };
 
 struct peer {
@@ -31,6 +33,7 @@ struct peer {
     struct buf in, out, flying; /* flying: with libuv */
     bool reading, writing, taking, closing, closed;
     struct task task;
+    struct import *import; /* begun and not ended; NULL: none */
     struct peer *prev, *next;
 };
 
@@ -76,7 +79,20 @@ void task_end(struct task *t);
 json_t *status_done(const struct admin *a, const struct spooler_admin *page);
 void status_disk(json_t *list, const struct spooler_disk *disk);
 
-/* content.c: queue.cat, once the message was found */
-void content_begin(struct peer *p, const struct queue_row *row);
+/* content.c: queue.cat, once the message was found, and the contents of queue.export */
+void content_begin(struct peer *p, uint64_t size);
 void content_answered(struct peer *p, struct spooler_read *r);
 void content_go_on(struct peer *p);
+
+/* export.c */
+void export_begin(struct peer *p);
+void export_answered(struct peer *p, struct spooler_export *x);
+void export_go_on(struct peer *p);
+/* One message's content ended: "whole", or why not. */
+void export_content_over(struct peer *p, const char *how);
+
+/* import.c: each verb of it is answered at once, or when the spooler has answered */
+void import_step(struct peer *p);
+void import_body_answered(struct peer *p, struct spooler_body *b);
+void import_store_answered(struct peer *p, struct spooler_store *s);
+void import_drop(struct peer *p);

@@ -19,6 +19,9 @@ enum {
     ARG_DRY_RUN = 128,
     ARG_REASON = 256,
     ARG_SORT = 1 << 14,
+    ARG_IMPORT = 512,
+    ARG_RECIPIENTS = 1024,
+    ARG_DATA = 2048,
     ARGS_CHANGE = ARG_FILTER | ARG_ALL | ARG_DRY_RUN | ARG_REASON
 };
 
@@ -31,6 +34,11 @@ static const struct {
     [VERB_LIST] = {"queue.list", ARG_FILTER | ARG_LIMIT | ARG_AFTER | ARG_COUNT | ARG_SORT},
     [VERB_SHOW] = {"queue.show", ARG_ID},
     [VERB_CAT] = {"queue.cat", ARG_ID | ARG_HEADERS},
+    [VERB_EXPORT] = {"queue.export", ARG_FILTER},
+    [VERB_IMPORT_BEGIN] = {"import.begin", ARG_IMPORT},
+    [VERB_IMPORT_RECIPIENTS] = {"import.recipients", ARG_RECIPIENTS},
+    [VERB_IMPORT_DATA] = {"import.data", ARG_DATA},
+    [VERB_IMPORT_END] = {"import.end", 0},
     [VERB_RETRY] = {"queue.retry", ARGS_CHANGE},
     [VERB_REMOVE] = {"queue.remove", ARGS_CHANGE},
     [VERB_HOLD] = {"queue.hold", ARGS_CHANGE},
@@ -92,6 +100,32 @@ static bool read_text(const json_t *v, void *at)
     buf_done(b);
     buf_init(b, TEXT_MAX);
     return buf_add(b, text_of(v)) && b->n > 0;
+}
+
+/* "" is the null reverse-path, and so is something else than nothing. */
+static bool read_sender(const json_t *v, void *at)
+{
+    struct import_args *a = at;
+    a->has_sender = true;
+    return json_is_string(v) && (json_string_length(v) == 0 || read_text(v, &a->sender));
+}
+
+/* Kept beyond the line; the count of its owners is what changes in it. */
+static bool keep(const json_t *v, bool right_type, json_t **to)
+{
+    json_decref(*to);
+    *to = right_type ? json_incref((json_t *)(uintptr_t)v) : NULL;
+    return right_type;
+}
+
+static bool read_array(const json_t *v, void *at)
+{
+    return keep(v, json_is_array(v), at);
+}
+
+static bool read_data(const json_t *v, void *at)
+{
+    return keep(v, json_is_string(v), at);
 }
 
 static bool read_id(const json_t *v, void *at)
@@ -207,6 +241,15 @@ static const struct arg request_args[] = {
     {"all", read_bool, "true or false", IN_REQUEST(all), ARG_ALL},
     {"dry_run", read_bool, "true or false", IN_REQUEST(dry_run), ARG_DRY_RUN},
     {"reason", read_text, "a text of at most 1,024 bytes", IN_REQUEST(reason), ARG_REASON},
+    {"sender", read_sender, "an address, or \"\"", IN_REQUEST(import), ARG_IMPORT},
+    {"user", read_text, "a name", IN_REQUEST(import.user), ARG_IMPORT},
+    {"envid", read_text, "a text", IN_REQUEST(import.envid), ARG_IMPORT},
+    {"was", read_text, "a queue id", IN_REQUEST(import.was), ARG_IMPORT},
+    {"size", read_u64, "octets", IN_REQUEST(import.size), ARG_IMPORT},
+    {"expires_s", read_seconds, "seconds", IN_REQUEST(import.expires_s), ARG_IMPORT},
+    {"hold", read_bool, "true or false", IN_REQUEST(import.hold), ARG_IMPORT},
+    {"recipients", read_array, "a list", IN_REQUEST(recipients), ARG_RECIPIENTS},
+    {"data_base64", read_data, "base 64", IN_REQUEST(data), ARG_DATA},
 };
 
 /* ---- reading by table ---- */
@@ -275,6 +318,11 @@ static bool check(const struct request *r, struct problem *p)
     unsigned args = verbs[r->verb].args;
     if ((args & ARG_ID) && r->message == 0)
         return say(p, "usage", "%s needs an id", verbs[r->verb].name);
+    if ((args & ARG_IMPORT) && (!r->import.has_sender || !r->import.size || !r->import.expires_s))
+        return say(p, "usage", "%s needs sender, size and expires_s", verbs[r->verb].name);
+    if (((args & ARG_RECIPIENTS) && !r->recipients) || ((args & ARG_DATA) && !r->data))
+        return say(p, "usage", "%s without %s", verbs[r->verb].name,
+                   args & ARG_DATA ? "data_base64" : "recipients");
     if ((args & ARG_ALL) && !r->all && is_empty(&r->filter))
         return say(p, "usage", "%s without a filter needs \"all\": true", verbs[r->verb].name);
     if (r->sort && r->after.id)
@@ -330,6 +378,12 @@ void request_done(struct request *r)
 {
     json_decref(r->id);
     buf_done(&r->reason);
+    buf_done(&r->import.sender);
+    buf_done(&r->import.user);
+    buf_done(&r->import.envid);
+    buf_done(&r->import.was);
+    json_decref(r->recipients);
+    json_decref(r->data);
     queue_filter_done(&r->filter);
     *r = (struct request){0};
 }

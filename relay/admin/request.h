@@ -16,6 +16,11 @@ enum verb {
     VERB_LIST,
     VERB_SHOW,
     VERB_CAT,
+    VERB_EXPORT,
+    VERB_IMPORT_BEGIN,
+    VERB_IMPORT_RECIPIENTS,
+    VERB_IMPORT_DATA,
+    VERB_IMPORT_END,
     VERB_RETRY,
     VERB_REMOVE,
     VERB_HOLD,
@@ -35,6 +40,14 @@ struct place {
 void place_write(struct place p, char ret_text[PLACE_SIZE]);
 bool place_parse(struct slice s, struct place *ret);
 
+/* import.begin. Texts as they were given: whether they are addresses is import.c's to say. */
+struct import_args {
+    struct buf sender, user, envid, was; /* was: the queue id that it had */
+    uint64_t size;
+    int64_t expires_s;
+    bool has_sender, hold;
+};
+
 struct request {
     json_t *id; /* as given, an integer or a string; NULL: unknown */
     enum verb verb;
@@ -45,6 +58,8 @@ struct request {
     uint64_t message; /* show, cat */
     bool count, all, dry_run, headers;
     struct buf reason;
+    struct import_args import;
+    json_t *recipients, *data; /* import: an array, a string; NULL: not given */
 };
 
 struct problem {

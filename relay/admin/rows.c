@@ -1,4 +1,5 @@
 #include "relay/admin/rows.h"
+#include "relay/base/base64.h"
 #include "relay/base/defer.h"
 #include "relay/base/jtext.h"
 #include "relay/base/must.h"
@@ -218,22 +219,10 @@ void rows_put_errors(json_t *object, const struct queue_totals *t)
 
 /* ---- content ---- */
 
-/* RFC 4648 section 4. */
 json_t *rows_data(struct slice s)
 {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     DEFER(buf_done) struct buf b = BUF_MAX(s.n / 3 * 4 + 8);
-    for (size_t i = 0; i < s.n; i += 3) {
-        uint32_t v = (uint32_t)s.p[i] << 16;
-        if (i + 1 < s.n)
-            v |= (uint32_t)s.p[i + 1] << 8;
-        if (i + 2 < s.n)
-            v |= s.p[i + 2];
-        const char four[] = {digits[v >> 18], digits[v >> 12 & 63],
-                             i + 1 < s.n ? digits[v >> 6 & 63] : '=',
-                             i + 2 < s.n ? digits[v & 63] : '='};
-        buf_add(&b, slice_of(four, sizeof four));
-    }
+    base64_encode(&b, s);
     json_t *o = json_object();
     rows_put(o, "data_base64", json_stringn(buf_str(&b), b.n));
     return o;

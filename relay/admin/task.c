@@ -93,6 +93,8 @@ static void next_page(struct peer *p)
 void task_end(struct task *t)
 {
     drop_page(t);
+    if (t->exported)
+        spooler_export_free(t->exported);
     request_done(&t->request);
     buf_done(&t->head);
     *t = (struct task){.asked = t->asked};
@@ -150,7 +152,9 @@ static void show(struct peer *p)
         return;
     }
     if (t->request.verb == VERB_CAT) {
-        content_begin(p, &t->page->rows[0]);
+        uint64_t size = t->page->rows[0].size;
+        drop_page(t);
+        content_begin(p, size);
         return;
     }
     if (!give_rows(p))
@@ -255,6 +259,11 @@ static void go_on_with_page(struct peer *p)
         change(p);
         break;
     case VERB_NONE:
+    case VERB_EXPORT:
+    case VERB_IMPORT_BEGIN:
+    case VERB_IMPORT_RECIPIENTS:
+    case VERB_IMPORT_DATA:
+    case VERB_IMPORT_END:
     case VERB_RELOAD:
     case VERB_DRAIN:
     case VERB_STOP:
@@ -270,6 +279,8 @@ void task_go_on(struct peer *p)
         return;
     if (t->page)
         go_on_with_page(p);
+    else if (t->exported && !t->giving_content)
+        export_go_on(p);
     else
         content_go_on(p);
     peer_flush(p);
@@ -277,12 +288,24 @@ void task_go_on(struct peer *p)
 
 void task_answered(struct peer *p, struct msg *m)
 {
+    void *v = m;
     p->task.asked = false;
     p->admin->outstanding--;
-    if (m->type == SPOOLER_READ) {
-        content_answered(p, (struct spooler_read *)(void *)m);
-    } else {
-        p->task.page = (struct spooler_admin *)(void *)m;
+    switch (m->type) {
+    case SPOOLER_READ:
+        content_answered(p, v);
+        break;
+    case SPOOLER_EXPORT:
+        export_answered(p, v);
+        break;
+    case SPOOLER_BODY:
+        import_body_answered(p, v);
+        break;
+    case SPOOLER_STORE:
+        import_store_answered(p, v);
+        break;
+    default:
+        p->task.page = v;
         if (uv_is_closing((uv_handle_t *)&p->pipe))
             drop_page(&p->task);
     }
@@ -341,6 +364,15 @@ void task_begin(struct peer *p, struct request *r)
     case VERB_SHOW:
     case VERB_CAT:
         ask_one(p);
+        break;
+    case VERB_EXPORT:
+        export_begin(p);
+        break;
+    case VERB_IMPORT_BEGIN:
+    case VERB_IMPORT_RECIPIENTS:
+    case VERB_IMPORT_DATA:
+    case VERB_IMPORT_END:
+        import_step(p);
         break;
     case VERB_RETRY:
     case VERB_REMOVE:

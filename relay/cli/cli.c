@@ -47,8 +47,8 @@ static const struct cli_verb verbs[] = {
      "  postwain status\n"
      "  watch -n 2 postwain status\n"
      "  postwain status --json | tail -n 1 | jq .waiting\n"},
-    {"queue", "the mail that waits: list, show, cat, retry, remove, hold, release", verb_queue,
-     NULL, ""},
+    {"queue", "the mail that waits: list, show, cat, retry, remove, hold, release, export, import",
+     verb_queue, NULL, ""},
     {"log", "the delivery log for a person", verb_log, log_options,
      "usage: postwain log [-f] [FILTER]... [--since-seq N] [--event NAME] [--json] [--schema]\n"
      "\n"
@@ -105,7 +105,8 @@ static const char overview[] =
     "  serve          run the relay in the foreground\n"
     "  user           credentials: add, list, remove, password\n"
     "  status         one screen: what the relay is doing\n"
-    "  queue          the mail that waits: list, show, cat, retry, remove, hold, release\n"
+    "  queue          the mail that waits: list, show, cat, retry, remove, hold, release,\n"
+    "                 export, import\n"
     "  log            the delivery log for a person\n"
     "  reload         read the configuration again\n"
     "  drain, stop    stop accepting; stop\n"

@@ -17,6 +17,7 @@ struct client {
     char *line;
     size_t line_size;
     int next_id;
+    bool hushed;      /* that it went away has been said */
     bool said;        /* a line of progress stands on the terminal */
     const char *path; /* lives with conf */
     struct conf *conf;
@@ -77,7 +78,9 @@ static size_t read_line(struct client *c, int *ret_exit)
     const char *why = errno == EAGAIN ? "no answer within a minute"
                       : errno         ? strerror(errno)
                                       : "it closed the connection";
-    *ret_exit = cli_fail(CLI_UNREACHABLE, "%s: the daemon went away: %s", c->path, why);
+    *ret_exit = CLI_UNREACHABLE;
+    if (!c->hushed)
+        cli_fail(CLI_UNREACHABLE, "%s: the daemon went away: %s", c->path, why);
     return 0;
 }
 
@@ -115,6 +118,23 @@ static int greet(struct client *c)
                       c->path, json_text(hello, "postwain"), (long long)protocol, PROTOCOL);
     json_decref(hello);
     return rc;
+}
+
+void client_hush(struct client *c)
+{
+    c->hushed = true;
+}
+
+struct client *client_again(const struct client *first, int *ret_exit)
+{
+    struct client *c = must_alloc(sizeof *c);
+    c->conf = conf_ref(first->conf);
+    c->path = c->conf->control_socket;
+    *ret_exit = greet(c);
+    if (*ret_exit == CLI_DONE)
+        return c;
+    client_free(c);
+    return NULL;
 }
 
 struct client *client_open(const struct cli_args *a, int *ret_exit)
@@ -156,7 +176,7 @@ static bool send_all(int fd, struct slice text)
     return true;
 }
 
-static int send_request(struct client *c, const char *verb, json_t *args)
+int client_send(struct client *c, const char *verb, json_t *args)
 {
     json_t *request = json_pack("{s:i, s:s, s:o}", "id", ++c->next_id, "verb", verb, "args", args);
     MUST(request);
@@ -169,6 +189,28 @@ static int send_request(struct client *c, const char *verb, json_t *args)
     if (!sent)
         return cli_fail(CLI_UNREACHABLE, "%s: the daemon went away: %s", c->path, strerror(errno));
     return CLI_DONE;
+}
+
+int client_hear(struct client *c, bool (*row)(void *ctx, const json_t *row), void *ctx,
+                json_t **ret_done, json_t **ret_error)
+{
+    int rc = CLI_DONE;
+    for (;;) {
+        json_t *answer = read_object(c, &rc);
+        if (!answer)
+            return rc;
+        const json_t *one = json_object_get(answer, "row");
+        json_t *error = json_object_get(answer, "error"), *done = json_object_get(answer, "done");
+        const bool go_on =
+            one ? !row || row(ctx, one) : json_object_get(answer, "progress") != NULL;
+        if (error)
+            *ret_error = json_incref(error);
+        else if (done && ret_done)
+            *ret_done = json_incref(done);
+        json_decref(answer);
+        if (!go_on)
+            return CLI_DONE;
+    }
 }
 
 /* Who takes the rows: parsed, or as text. */
@@ -245,7 +287,7 @@ static bool take_answer(struct client *c, const struct taker *t, const json_t *a
 
 static int ask(struct client *c, const char *verb, json_t *args, struct taker *t, json_t **ret_done)
 {
-    int rc = send_request(c, verb, args);
+    int rc = client_send(c, verb, args);
     t->head_n = (size_t)snprintf(t->head, sizeof t->head, "{\"id\":%d,\"row\":", c->next_id);
     for (bool more = true; more && rc == CLI_DONE;) {
         size_t n = read_line(c, &rc);

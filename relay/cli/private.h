@@ -64,6 +64,16 @@ void client_free(struct client *c);
  * (json_decref). An exit code. */
 int client_ask(struct client *c, const char *verb, json_t *args,
                void (*row)(void *ctx, const json_t *row), void *ctx, json_t **ret_done);
+/* Its two halves, for those who have several questions on their way, or judge the refusal
+ * themselves: it is *ret_error (json_decref), and CLI_DONE then. A row that returns false ends the
+ * hearing; the client can only be freed then. */
+int client_send(struct client *c, const char *verb, json_t *args);
+int client_hear(struct client *c, bool (*row)(void *ctx, const json_t *row), void *ctx,
+                json_t **ret_done, json_t **ret_error);
+/* Says no more that the daemon went away. */
+void client_hush(struct client *c);
+/* One more connection to the same daemon. */
+struct client *client_again(const struct client *first, int *ret_exit);
 
 /* The same with rows as the daemon wrote them: one object each, the callee's to change. */
 int client_ask_text(struct client *c, const char *verb, json_t *args,
@@ -149,6 +159,8 @@ int verb_user(const struct cli_verb *v, int argc, char **argv);
 int verb_status(const struct cli_verb *v, int argc, char **argv);
 int verb_queue(const struct cli_verb *v, int argc, char **argv);
 int verb_queue_act(const struct cli_verb *v, int argc, char **argv);
+int verb_export(const struct cli_verb *v, int argc, char **argv);
+int verb_import(const struct cli_verb *v, int argc, char **argv);
 int verb_log(const struct cli_verb *v, int argc, char **argv);
 int verb_plain(const struct cli_verb *v, int argc, char **argv);
 /* The table of sites, for status and queue. */

@@ -16,6 +16,8 @@ static const struct cli_option list_options[] = {FILTER_OPTIONS,     {"limit", 0
                                                  {"after", 0, true}, {"count", 0, false},
                                                  {"sort", 0, true},  {0}};
 static const struct cli_option cat_options[] = {{"headers", 0, false}, {0}};
+static const struct cli_option export_options[] = {FILTER_OPTIONS, {0}};
+static const struct cli_option import_options[] = {{"hold", 0, false}, {0}};
 static const struct cli_option act_options[] = {FILTER_OPTIONS,
                                                 {"all", 0, false},
                                                 {"dry-run", 0, false},
@@ -31,7 +33,7 @@ static int queue_cat(const struct cli_verb *v, int argc, char **argv);
 
 static const struct cli_verb summary = {
     "queue", "", queue_summary, NULL,
-    "usage: postwain queue [list|show|cat|retry|hold|release|remove] …\n"
+    "usage: postwain queue [list|show|cat|retry|hold|release|remove|export|import] …\n"
     "\n"
     "Alone: counts by state, what holds each destination back, ages, the most common errors.\n"
     "\n"
@@ -39,6 +41,7 @@ static const struct cli_verb summary = {
     "  cat ID             the message itself       retry     try again now\n"
     "  hold, release      do not try until released\n"
     "  remove             forget it; nobody is told\n"
+    "  export, import     move a queue to another host, or keep a copy\n"
     "\n"
     "examples:\n"
     "  postwain queue\n"
@@ -100,6 +103,37 @@ static const struct cli_verb verbs[] = {
      ACT_HELP("release", "Ends a hold: tried again now.")},
     {"queue remove", "", verb_queue_act, act_options,
      ACT_HELP("remove", "Forgets it for good. Nobody is told; the delivery log says `cancelled`.")},
+    {"queue export", "", verb_export, export_options,
+     "usage: postwain queue export DIR [FILTER]... [--json]\n"
+     "\n"
+     "Writes what waits to DIR, two files a message: ID.eml, as it would be sent, and ID.json, "
+     "its\n"
+     "envelope with the recipients that are left. The queue is not changed. DIR is made when it\n"
+     "is missing. What is there already and equal is kept, so that an interrupted export goes on.\n"
+     "\n" FILTER_HELP "\n"
+     "To move a queue to another host:\n"
+     "  postwain drain; postwain queue hold --all --yes       here: it stands still\n"
+     "  postwain queue export /tmp/queue                      again while some are in flight\n"
+     "  rsync -a /tmp/queue/ there:/tmp/queue/\n"
+     "  postwain queue import /tmp/queue                      there; compare the counts, then "
+     "here:\n"
+     "  postwain queue remove --all --expect N --reason 'moved to there'\n"},
+    {"queue import", "", verb_import, import_options,
+     "usage: postwain queue import DIR [--hold] [--json]\n"
+     "\n"
+     "Takes what `queue export` wrote into this daemon's queue, as new mail: each message gets a "
+     "new\n"
+     "id, keeps the rest of its lifetime, and is due at once. Its files go to DIR/imported when "
+     "it\n"
+     "is safe here, so that an interrupted import goes on with the same command. What is damaged "
+     "or\n"
+     "would not be accepted from a client is told and stays in DIR.\n"
+     "\n"
+     "  --hold          not tried until `queue release`\n"
+     "\n"
+     "examples:\n"
+     "  postwain queue import /tmp/queue\n"
+     "  postwain queue import /tmp/queue --hold && postwain queue list --state held\n"},
 };
 
 int verb_queue(const struct cli_verb *v, int argc, char **argv)

@@ -291,6 +291,8 @@ static void answer_failed(struct core *c, int error)
         DL_DELETE(c->failed, w);
         free(w);
         s->error = error;
+        if (s->held)
+            c->n_held -= s->envelope.n_rcpts;
         if (s->envelope.dsn_for) /* not told after all */
             bounce_wanted(c, s->envelope.dsn_for);
         core_answer(c, &s->msg, s->reply);
@@ -496,6 +498,9 @@ void core_message(struct core *c, struct msg *m)
         return;
     case SPOOLER_CONTROL:
         control(c, v);
+        return;
+    case SPOOLER_EXPORT:
+        export_run(c, v);
         return;
     case SPOOLER_BODY:
         UNREACHABLE(); /* the rim's */

@@ -177,6 +177,9 @@ uint64_t filter_next_id(const struct queue_filter *f, uint64_t after); /* 0: no 
 bool filter_match(const struct queue_filter *f, const struct recipient *r);
 bool filter_match_message(const struct queue_filter *f, const struct message *m, struct wall now);
 
+/* export.c */
+void export_run(struct core *c, struct spooler_export *x);
+
 /* admin.c */
 void admin_ask(struct core *c, struct spooler_admin *a);
 bool admin_step(struct core *c); /* one request; false: none, or one had its turn */

@@ -72,6 +72,21 @@ static void add_dsn_queued(struct core *c, struct event_set *set, const struct s
     event_set_next(set, EVENT_DSN_QUEUED);
 }
 
+/* Held from the beginning: the change stands right behind its message, most often in the same
+ * batch. A message that is not stored takes it along. */
+static void hold(struct core *c, const struct spooler_store *s, struct message *m)
+{
+    struct outcome_facts facts = {.actor = s->actor, .reason = s->reason};
+    for (uint32_t i = 0; i < m->n_rcpts; i++) {
+        DEFER(buf_done) struct buf fields = BUF_MAX(EVENT_MAX);
+        struct outcome o = {.change = {.rcpt = i, .state = RCPT_HELD, .due = m->rcpts[i].due},
+                            .event = EVENT_HELD};
+        outcome_event(&fields, &m->rcpts[i], &o, NULL, &facts, c->now);
+        struct spool_event_in event = {o.event, buf_slice(&fields)};
+        core_change(c, m, &o.change, 1, &event);
+    }
+}
+
 void intake_store(struct core *c, struct spooler_store *s)
 {
     struct envelope *e = &s->envelope;
@@ -88,6 +103,8 @@ void intake_store(struct core *c, struct spooler_store *s)
     DEFER(event_set_done) struct event_set set = event_set_new(e->n_rcpts + 1);
     for (size_t i = 0; i < e->n_rcpts; i++) {
         outcome_accepted(&set.bytes, s->id, e, i, c->now, expires);
+        event_add_str(&set.bytes, EV_ACTOR, s->actor);
+        event_add_str(&set.bytes, EV_REASON, s->reason);
         event_set_next(&set, EVENT_ACCEPTED);
     }
     if (e->dsn_for)
@@ -97,6 +114,8 @@ void intake_store(struct core *c, struct spooler_store *s)
     bool body_file = !s->body;
     c->last_number =
         spool_put(c->spool, s->id, e, TAKE_PTR(s->body), body_file, c->now, set.in, set.n, &m);
+    if (s->held)
+        hold(c, s, m);
     core_wait(c, (struct wait){.number = c->last_number,
                                .kind = WAIT_STORE,
                                .msg = &s->msg,
@@ -158,6 +177,10 @@ void intake_overdue(struct core *c)
         struct spooler_store *s = (struct spooler_store *)(void *)w->msg;
         if (w->kind != WAIT_STORE || s->patience_ms == 0)
             continue;
+        /* Held, and its hold is on its way: it cannot be taken back, nor does it go anywhere. */
+        const struct message *m = spool_find(c->spool, s->id);
+        if (m && m->durable)
+            continue;
         struct mono until = mono_add(s->asked, s->patience_ms);
         if (!mono_reached(until, c->mono)) {
             c->overdue_at = mono_min(c->overdue_at, until);
@@ -186,7 +209,9 @@ void intake_durable(struct core *c, struct spooler_store *s)
     struct message *m = spool_find(c->spool, s->id);
     MUST(m && m->durable);
     keep_fresh(c, m);
-    for (uint32_t i = 0; i < m->n_rcpts; i++) {
+    if (s->held) /* an operator may have released it already, which schedules it */
+        core_fresh_drop(c, m);
+    for (uint32_t i = 0; i < m->n_rcpts && !s->held; i++) {
         /* The clock may have been set back since it was put: the walk passes over what waits for
          * the disk. */
         m->rcpts[i].due = skew_due(c, &m->rcpts[i]);

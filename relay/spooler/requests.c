@@ -88,6 +88,35 @@ void spooler_admin_free(struct spooler_admin *a)
     free(a);
 }
 
+static void export_rcpt_done(struct export_rcpt *r)
+{
+    buf_done(&r->address);
+    buf_done(&r->orcpt);
+    buf_done(&r->last_reply);
+    buf_done(&r->last_host);
+}
+
+void spooler_export_reset(struct spooler_export *x)
+{
+    for (size_t i = 0; i < x->n_rcpts; i++)
+        export_rcpt_done(&x->rcpts[i]);
+    free(x->rcpts);
+    x->rcpts = NULL;
+    x->n_rcpts = 0;
+    x->id = 0;
+    buf_done(&x->sender);
+    buf_done(&x->user);
+    buf_done(&x->message_id);
+    buf_done(&x->envid);
+}
+
+void spooler_export_free(struct spooler_export *x)
+{
+    spooler_export_reset(x);
+    queue_filter_done(&x->filter);
+    free(x);
+}
+
 static void plan_free(struct spooler_plan *p)
 {
     buf_done(&p->domain);
@@ -122,6 +151,9 @@ void spooler_request_free(struct msg *m)
         return;
     case SPOOLER_ADMIN:
         spooler_admin_free(v);
+        return;
+    case SPOOLER_EXPORT:
+        spooler_export_free(v);
         return;
     case SPOOLER_CONN_GONE:
     case SPOOLER_KEPT:

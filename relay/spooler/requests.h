@@ -7,6 +7,8 @@ void spooler_request_free(struct msg *m);
 void spooler_order_free(struct msg *m);
 /* Rows of the last step go; filter, totals and cursor stay. */
 void spooler_admin_reset(struct spooler_admin *a);
+/* What the last step found goes; filter and place stay. */
+void spooler_export_reset(struct spooler_export *x);
 /* Copies a row with its text into the page; false: the page is full. The first one always fits. */
 #define PAGE_ROWS 500
 #define PAGE_TEXT (128u * 1024)

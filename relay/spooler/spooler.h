@@ -27,7 +27,8 @@ enum spooler_type {
     SPOOLER_CONN_GONE, /* struct spooler_conn_gone; not answered, freed */
     SPOOLER_KEPT,      /* struct spooler_kept; not answered, freed (from events) */
     SPOOLER_ADMIN,     /* struct spooler_admin */
-    SPOOLER_CONTROL    /* struct spooler_control */
+    SPOOLER_CONTROL,   /* struct spooler_control */
+    SPOOLER_EXPORT     /* struct spooler_export */
 };
 
 /* Make a message durable. Answered when its sync is done. Also takes bounces. */
@@ -43,6 +44,8 @@ struct spooler_store {
                             for a newer one; 0: not told */
     struct mono asked;   /* when the asker's clock began … */
     int64_t patience_ms; /* … and how long he waits; 0: for ever */
+    struct slice actor, reason; /* for its events; "" when it came by SMTP */
+    bool held;                  /* not to be tried until an operator releases it */
     /* answer */
     int error; /* 0: durable; else the disk's own errno. -ETIMEDOUT: patience is over; the message
                   is withdrawn, even if its record becomes durable yet. -ESTALE (dsn_for only): the
@@ -304,6 +307,35 @@ struct spooler_admin {
     uint64_t record; /* the newest that it wrote */
 };
 void spooler_admin_free(struct spooler_admin *a);
+
+/* A message with all that another host needs of it: the first behind `after`, in id order, that is
+ * durable and has recipients which the filter lets pass and which are not final. One step looks at
+ * 256 messages. */
+struct export_rcpt {
+    struct buf address, orcpt, last_reply, last_host;
+    struct wall due, last_attempt; /* last_attempt 0: none yet */
+    uint32_t rcpt, attempts;
+    uint16_t code; /* of the last reply; 0: none */
+    struct enhanced enhanced;
+    bool held, active, ready; /* none: waiting */
+};
+struct spooler_export {
+    struct msg msg;
+    const struct port *reply;
+    void *cookie;
+    struct queue_filter filter;
+    uint64_t after;
+    /* answer */
+    uint64_t next; /* where to go on; 0: there are no more */
+    uint64_t id;   /* 0: none was found in this step, and the rest is empty */
+    struct buf sender, user, message_id, envid;
+    uint64_t size;
+    bool eight_bit;
+    struct wall queued, expires;
+    struct export_rcpt *rcpts;
+    size_t n_rcpts;
+};
+void spooler_export_free(struct spooler_export *x);
 
 struct spooler_control {
     struct msg msg;

@@ -43,6 +43,12 @@ int spooler_accepting(const struct spooler *s)
     return atomic_load(&s->full) ? -ENOSPC : 0;
 }
 
+uint64_t spooler_new_id(struct wall now)
+{
+    static _Atomic uint64_t last;
+    return queue_id_draw(&last, now);
+}
+
 static inline struct buf lit(const char *s)
 {
     struct buf b = BUF_MAX(1024);
@@ -176,10 +182,17 @@ static inline void answer_read(struct spooler *s, struct spooler_read *r)
         r->body->bytes[i] = content_at(r->offset + i);
 }
 
+/* What a test plays itself: where the answer goes, or NULL: it has been freed. */
+static const struct port *(*play)(struct spooler *s, struct msg *m);
+
 static inline void on_request(void *ctx, struct msg *m)
 {
     const struct port *reply;
-    if (m->type == SPOOLER_READ) {
+    if (m->type == SPOOLER_EXPORT || m->type == SPOOLER_STORE || m->type == SPOOLER_BODY) {
+        reply = play(ctx, m);
+        if (!reply)
+            return;
+    } else if (m->type == SPOOLER_READ) {
         answer_read(ctx, (struct spooler_read *)(void *)m);
         reply = ((struct spooler_read *)(void *)m)->reply;
     } else {
@@ -249,7 +262,12 @@ static inline int start(void **state)
     spooler = (struct spooler){.loop = loop_new("spooler", 0), .lock = PTHREAD_MUTEX_INITIALIZER};
     spooler.inbox = inbox_new(spooler.loop, NULL, NULL);
     spooler.port = (struct port){.inbox = spooler.inbox, .fn = on_request, .ctx = &spooler};
-    conf = (struct conf){.control_socket = path, .hostname = "relay.example"};
+    static struct conf_listener listener = {.max_message_size = 2 << 20, .max_recipients = 1000};
+    conf = (struct conf){.control_socket = path,
+                         .hostname = "relay.example",
+                         .postmaster = "pm@relay.example",
+                         .listeners = &listener,
+                         .n_listeners = 1};
     return loop_start(spooler.loop) < 0 ||
            admin_new(&admin, &conf, &spooler, events, &hooks, &e) < 0 || admin_start(admin) < 0;
 }

@@ -1,0 +1,370 @@
+/*
+ * import.begin, import.recipients, import.data, import.end: a message that comes from another
+ * host's queue, in steps, each of them answered. It is judged as at the front door: addresses by
+ * mail/address, lines by smtp/dot, limits by the listeners' configuration, and nothing is told
+ * before it is durable. Its content is taken as it stands: the trace fields are in it.
+ *
+ * A refusal forgets the message that was under way; the peer goes on with another one.
+ */
+#include "relay/admin/import.h"
+#include "relay/admin/private.h"
+#include "relay/base/arena.h"
+#include "relay/base/base64.h"
+#include "relay/base/defer.h"
+#include "relay/base/metrics.h"
+#include "relay/base/must.h"
+#include "relay/mail/header.h"
+#include "relay/smtp/dot.h"
+#include <stdlib.h>
+
+enum {
+    ARENA_MAX = 1 << 20,
+    CONTENT_MAX = SPOOL_INLINE_MAX + REQUEST_LINE_MAX,
+    PATIENCE_MS = 30000 /* less than a client of the socket waits */
+};
+
+struct import {
+    struct arena arena; /* texts of the envelope */
+    struct slice sender, user, envid, actor, reason;
+    uint64_t expires_s, size, came; /* octets told, and come */
+    bool hold;
+    struct import_rcpts rcpts;
+    struct dot_reader dot;
+    struct header_scan scan;
+    struct buf content; /* not yet handed on */
+    uint64_t id, stored;
+    bool to_file, ending, storing; /* storing: the file's fate is the spooler's */
+};
+
+/* ---- life ---- */
+
+static void send_body(struct peer *p, enum spooler_body_step step, bool answered)
+{
+    struct import *i = p->import;
+    struct spooler_body *b = must_alloc(sizeof *b);
+    b->msg.type = SPOOLER_BODY;
+    b->id = i->id;
+    b->step = step;
+    if (answered) {
+        b->reply = &p->admin->from_spool;
+        b->cookie = p;
+        p->task.asked = true;
+        p->admin->outstanding++;
+    }
+    if (step == SPOOLER_BODY_WRITE) {
+        i->to_file = true;
+        i->stored += i->content.n;
+        b->bytes = i->content;
+        buf_init(&i->content, CONTENT_MAX);
+    }
+    port_send(spooler_port(p->admin->spooler), &b->msg);
+}
+
+void import_drop(struct peer *p)
+{
+    struct import *i = p->import;
+    if (!i)
+        return;
+    if (i->to_file && !i->storing)
+        send_body(p, SPOOLER_BODY_ABANDON, false);
+    import_rcpts_done(&i->rcpts);
+    header_scan_done(&i->scan);
+    buf_done(&i->content);
+    arena_done(&i->arena);
+    free(i);
+    p->import = NULL;
+}
+
+static void refuse(struct peer *p, const char *code, const char *message)
+{
+    import_drop(p);
+    peer_error(p, code, message);
+}
+
+/* The storage's trouble, which is not the message's fault. */
+static void refuse_disk(struct peer *p, int error)
+{
+    char text[200];
+    import_disk_text(text, sizeof text, error);
+    refuse(p, "unavailable", text);
+}
+
+/* ---- begin ---- */
+
+static bool takes_mail(struct peer *p)
+{
+    const struct admin *a = p->admin;
+    const int disk = spooler_accepting(a->spooler);
+    if (a->hooks.draining(a->hooks.ctx))
+        refuse(p, "unavailable", "the daemon takes no new mail: it drains or stops");
+    else if (disk < 0)
+        refuse_disk(p, disk);
+    else
+        return true;
+    return false;
+}
+
+static const char *wrong_envelope(const struct peer *p, const struct import_args *a)
+{
+    uint64_t id;
+    if (!import_sender_ok(buf_slice(&a->sender)))
+        return "the sender is no address";
+    if (a->user.n && !import_text_ok(buf_slice(&a->user), IMPORT_USER_MAX))
+        return "the user is no name";
+    if (a->envid.n && !import_text_ok(buf_slice(&a->envid), IMPORT_ENVID_MAX))
+        return "envid is not printable ASCII, or too long";
+    if (a->was.n && !queue_id_parse(buf_slice(&a->was), &id))
+        return "was is no queue id";
+    if (a->size > import_limits(p->admin->conf).max_message_size)
+        return "the message is larger than max-message-size of every listener";
+    return NULL;
+}
+
+static void begin(struct peer *p)
+{
+    const struct import_args *a = &p->task.request.import;
+    import_drop(p);
+    if (!takes_mail(p))
+        return;
+    const char *why = wrong_envelope(p, a);
+    if (why) {
+        peer_error(p, "refused", why);
+        return;
+    }
+    DEFER(buf_done) struct buf reason = BUF_MAX(100);
+    if (a->was.n)
+        buf_addf(&reason, "imported, was %.*s", SLICE_ARG(buf_slice(&a->was)));
+    struct import *i = p->import = must_alloc(sizeof *i);
+    arena_init(&i->arena, ARENA_MAX);
+    i->sender = arena_dup(&i->arena, buf_slice(&a->sender));
+    i->user = arena_dup(&i->arena, buf_slice(&a->user));
+    i->envid = arena_dup(&i->arena, buf_slice(&a->envid));
+    i->actor = arena_dup(&i->arena, slice_str(p->actor));
+    i->reason = arena_dup(&i->arena, buf_slice(&reason));
+    i->size = a->size;
+    i->expires_s = a->expires_s < UINT32_MAX ? (uint64_t)a->expires_s : UINT32_MAX;
+    i->hold = a->hold;
+    i->dot.chunked = true;
+    i->id = spooler_new_id(wall_now());
+    header_scan_init(&i->scan);
+    buf_init(&i->content, CONTENT_MAX);
+    peer_done(p, json_object());
+}
+
+/* ---- recipients ---- */
+
+/* NULL, or why not. */
+static const char *add_recipient(struct peer *p, const json_t *row)
+{
+    struct import *i = p->import;
+    const json_t *address = json_object_get(row, "recipient"),
+                 *orcpt = json_object_get(row, "orcpt");
+    if (!json_is_string(address) || (orcpt && !json_is_string(orcpt)))
+        return "a recipient is an object with the texts recipient and, perhaps, orcpt";
+    struct envelope_rcpt r = {
+        .address = slice_of(json_string_value(address), json_string_length(address)),
+        .orcpt =
+            orcpt ? slice_of(json_string_value(orcpt), json_string_length(orcpt)) : SLICE_NONE};
+    const char *why = import_rcpt_wrong(&r);
+    if (why)
+        return why;
+    if (slice_find(r.address, '@') == r.address.n) /* "postmaster" alone is ours */
+        r.address = slice_str(p->admin->conf->postmaster);
+    if (import_rcpts_has(&i->rcpts, r.address))
+        return NULL;
+    if (i->rcpts.n >= import_limits(p->admin->conf).max_recipients)
+        return "there are more recipients than max-recipients of every listener";
+    r.address = arena_dup(&i->arena, r.address);
+    r.orcpt = r.orcpt.n ? arena_dup(&i->arena, r.orcpt) : SLICE_NONE;
+    if (!r.address.p || (orcpt && json_string_length(orcpt) && !r.orcpt.p))
+        return "the addresses of one message take more than 1 MiB";
+    import_rcpts_add(&i->rcpts, &r);
+    return NULL;
+}
+
+static void recipients(struct peer *p)
+{
+    const json_t *list = p->task.request.recipients, *row;
+    const char *why = NULL;
+    size_t at;
+    json_array_foreach(list, at, row)
+    {
+        why = add_recipient(p, row);
+        if (why)
+            break;
+    }
+    if (why)
+        refuse(p, "refused", why);
+    else
+        peer_done(p, json_object());
+}
+
+/* ---- content ---- */
+
+static const char *fault_text(enum dot_fault f)
+{
+    switch (f) {
+    case DOT_FINE:
+        return NULL;
+    case DOT_BARE_CR:
+        return "the content has a CR without LF: lines end with CR LF";
+    case DOT_BARE_LF:
+        return "the content has a LF without CR: lines end with CR LF";
+    case DOT_LONG_LINE:
+        return "the content has a line of more than 998 octets";
+    }
+    UNREACHABLE();
+}
+
+static void take(struct import *i, struct slice bytes)
+{
+    i->came += bytes.n;
+    while (bytes.n && i->dot.fault == DOT_FINE) {
+        struct slice piece;
+        bytes = slice_skip(bytes, dot_read(&i->dot, bytes, &piece));
+        header_scan_bytes(&i->scan, piece);
+        MUST(buf_add(&i->content, piece));
+    }
+}
+
+static void data(struct peer *p)
+{
+    struct import *i = p->import;
+    const json_t *text = p->task.request.data;
+    DEFER(buf_done) struct buf bytes = BUF_MAX(REQUEST_LINE_MAX);
+    if (!base64_decode(&bytes, slice_of(json_string_value(text), json_string_length(text)))) {
+        refuse(p, "refused", "data_base64 is no base 64");
+        return;
+    }
+    if (bytes.n > i->size - i->came) {
+        refuse(p, "refused", "the content is longer than its size says");
+        return;
+    }
+    take(i, buf_slice(&bytes));
+    if (i->dot.fault != DOT_FINE)
+        refuse(p, "refused", fault_text(i->dot.fault));
+    else if (i->content.n > SPOOL_INLINE_MAX)
+        send_body(p, SPOOLER_BODY_WRITE, true);
+    else
+        peer_done(p, json_object());
+}
+
+/* ---- the end ---- */
+
+static void send_store(struct peer *p)
+{
+    struct import *i = p->import;
+    struct spooler_store *s = must_alloc(sizeof *s);
+    s->msg.type = SPOOLER_STORE;
+    s->reply = &p->admin->from_spool;
+    s->cookie = p;
+    s->id = i->id;
+    s->actor = i->actor;
+    s->reason = i->reason;
+    s->held = i->hold;
+    if (!i->to_file) {
+        i->stored = i->content.n;
+        s->body = body_new(i->content.n);
+        memcpy(s->body->bytes, i->content.p, i->content.n);
+    }
+    s->envelope = (struct envelope){.sender = i->sender,
+                                    .user = i->user,
+                                    .listener = SLICE_LIT("import"),
+                                    .message_id = buf_slice(&i->scan.message_id),
+                                    .envid = i->envid,
+                                    .size = i->stored,
+                                    .eight_bit = i->scan.facts.eight_bit,
+                                    .expires_s = i->expires_s,
+                                    .rcpts = i->rcpts.at,
+                                    .n_rcpts = i->rcpts.n};
+    s->asked = loop_now(p->admin->loop);
+    s->patience_ms = PATIENCE_MS;
+    i->storing = true;
+    p->task.asked = true;
+    p->admin->outstanding++;
+    port_send(spooler_port(p->admin->spooler), &s->msg);
+}
+
+/* One thing after the other: the rest of the file, its sync, then the record that names it. */
+static void advance(struct peer *p)
+{
+    struct import *i = p->import;
+    if (!i->to_file)
+        send_store(p);
+    else
+        send_body(p, i->content.n ? SPOOLER_BODY_WRITE : SPOOLER_BODY_FINISH, true);
+}
+
+static void end(struct peer *p)
+{
+    struct import *i = p->import;
+    if (i->rcpts.n == 0 || i->came < i->size) {
+        refuse(p, "refused",
+               i->rcpts.n ? "the content is shorter than its size says" : "there is no recipient");
+        return;
+    }
+    MUST(buf_add(&i->content, dot_read_last(&i->dot)));
+    header_scan_end(&i->scan);
+    i->ending = true;
+    if (i->dot.fault != DOT_FINE)
+        refuse(p, "refused", fault_text(i->dot.fault));
+    else
+        advance(p);
+}
+
+void import_body_answered(struct peer *p, struct spooler_body *b)
+{
+    const int error = b->error;
+    const bool finished = b->step == SPOOLER_BODY_FINISH;
+    buf_done(&b->bytes);
+    free(b);
+    if (error)
+        p->import->to_file = false; /* it is gone */
+    if (uv_is_closing((uv_handle_t *)&p->pipe))
+        return;
+    if (error)
+        refuse_disk(p, error);
+    else if (finished)
+        send_store(p);
+    else if (p->import->ending)
+        advance(p);
+    else
+        peer_done(p, json_object());
+}
+
+void import_store_answered(struct peer *p, struct spooler_store *s)
+{
+    const int error = s->error;
+    char id[QUEUE_ID_SIZE];
+    queue_id_write(s->id, id);
+    free(s);
+    if (error == 0) {
+        metric_add(M_MESSAGES_ACCEPTED, 1);
+        metric_add(M_RECIPIENTS_ACCEPTED, (int64_t)p->import->rcpts.n);
+    }
+    if (uv_is_closing((uv_handle_t *)&p->pipe))
+        return;
+    if (error) {
+        refuse_disk(p, error);
+        return;
+    }
+    import_drop(p);
+    json_t *done = json_object();
+    rows_put(done, "queue_id", json_string(id));
+    peer_done(p, done);
+}
+
+void import_step(struct peer *p)
+{
+    const enum verb v = p->task.request.verb;
+    if (v == VERB_IMPORT_BEGIN)
+        begin(p);
+    else if (!p->import)
+        peer_error(p, "usage", "no message is being imported: import.begin comes first");
+    else if (v == VERB_IMPORT_RECIPIENTS)
+        recipients(p);
+    else if (v == VERB_IMPORT_DATA)
+        data(p);
+    else
+        end(p);
+}

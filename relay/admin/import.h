@@ -1,0 +1,36 @@
+/* What may be imported: pure judgement of an envelope's parts, and the list of its recipients. */
+#pragma once
+#include "relay/conf/conf.h"
+#include "relay/spooler/spooler.h"
+
+/* RFC 3461: ENVID at most 100 characters, ORCPT 500. */
+enum { IMPORT_ENVID_MAX = 100, IMPORT_ORCPT_MAX = 500, IMPORT_USER_MAX = 64 };
+
+/* An address, or "" (the null reverse-path). */
+bool import_sender_ok(struct slice s);
+/* Printable ASCII, not empty. */
+bool import_text_ok(struct slice s, size_t max);
+/* NULL, or what is wrong with it. */
+const char *import_rcpt_wrong(const struct envelope_rcpt *r);
+
+/* Why a message could not be stored now, by the spooler's error. */
+void import_disk_text(char *ret, size_t size, int error);
+
+/* The most that any listener would take. */
+struct import_limits {
+    uint64_t max_message_size;
+    size_t max_recipients;
+};
+struct import_limits import_limits(const struct conf *c);
+
+/* In order, none twice; found by a table of their places, open addressing, at most half full. The
+ * texts are borrowed. Zeroed: empty. */
+struct import_rcpts {
+    struct envelope_rcpt *at;
+    size_t n, cap;
+    uint32_t *slots; /* place + 1; 0: free */
+    size_t n_slots;  /* a power of two */
+};
+bool import_rcpts_has(const struct import_rcpts *l, struct slice address);
+void import_rcpts_add(struct import_rcpts *l, const struct envelope_rcpt *r);
+void import_rcpts_done(struct import_rcpts *l);

@@ -1,0 +1,99 @@
+#include "relay/admin/import.h"
+#include "relay/base/must.h"
+#include "relay/mail/address.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+bool import_sender_ok(struct slice s)
+{
+    struct address a;
+    return s.n == 0 || address_parse(s, &a);
+}
+
+bool import_text_ok(struct slice s, size_t max)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if (s.p[i] < 0x20 || s.p[i] > 0x7e)
+            return false;
+    return s.n > 0 && s.n <= max;
+}
+
+const char *import_rcpt_wrong(const struct envelope_rcpt *r)
+{
+    struct address a;
+    if (!address_parse(r->address, &a))
+        return "a recipient is no address";
+    if (r->orcpt.n == 0)
+        return NULL;
+    const size_t type = slice_find(r->orcpt, ';');
+    if (!import_text_ok(r->orcpt, IMPORT_ORCPT_MAX) || type == 0 || type == r->orcpt.n)
+        return "an orcpt is not of the form type;address, or too long";
+    return NULL;
+}
+
+void import_disk_text(char *ret, size_t size, int error)
+{
+    if (error == -ENOSPC)
+        snprintf(ret, size,
+                 "the spool's disk is full, or has less room than spool.min-free: make room");
+    else if (error == -ETIMEDOUT)
+        snprintf(ret, size, "the spool's disk is too slow: the message was not taken");
+    else
+        snprintf(ret, size, "the message could not be stored: %s", strerror(-error));
+}
+
+struct import_limits import_limits(const struct conf *c)
+{
+    struct import_limits l = {0};
+    for (size_t i = 0; i < c->n_listeners; i++) {
+        const struct conf_listener *from = &c->listeners[i];
+        if (from->max_message_size > l.max_message_size)
+            l.max_message_size = from->max_message_size;
+        if (from->max_recipients > l.max_recipients)
+            l.max_recipients = from->max_recipients;
+    }
+    return l;
+}
+
+/* The slot of this address, or the free one where it would go. */
+static uint32_t *slot_of(const struct import_rcpts *l, struct slice address)
+{
+    for (uint64_t i = slice_hash(address);; i++) {
+        uint32_t *slot = &l->slots[i & (l->n_slots - 1)];
+        if (*slot == 0 || slice_eq(l->at[*slot - 1].address, address))
+            return slot;
+    }
+}
+
+bool import_rcpts_has(const struct import_rcpts *l, struct slice address)
+{
+    return l->n_slots && *slot_of(l, address);
+}
+
+static void grow(struct import_rcpts *l)
+{
+    l->cap = l->cap ? 2 * l->cap : 16;
+    l->at = must_realloc(l->at, l->cap * sizeof *l->at);
+    free(l->slots);
+    l->n_slots = 2 * l->cap;
+    l->slots = must_alloc(l->n_slots * sizeof *l->slots);
+    for (size_t i = 0; i < l->n; i++)
+        *slot_of(l, l->at[i].address) = (uint32_t)(i + 1);
+}
+
+void import_rcpts_add(struct import_rcpts *l, const struct envelope_rcpt *r)
+{
+    if (l->n == l->cap)
+        grow(l);
+    uint32_t *slot = slot_of(l, r->address);
+    l->at[l->n] = *r;
+    *slot = (uint32_t)++l->n;
+}
+
+void import_rcpts_done(struct import_rcpts *l)
+{
+    free(l->at);
+    free(l->slots);
+    *l = (struct import_rcpts){0};
+}

@@ -1,0 +1,470 @@
+/* A message that comes in, or goes out, whole over the control socket. If this breaks, an import
+ * lets in what the front door refuses, or loses mail; an export mixes messages up. */
+#include "relay/base/base64.h"
+#include "tests/unit/admin/world.h"
+
+/* ---- what the spooler was given ---- */
+
+static struct {
+    pthread_mutex_t lock;
+    struct buf content; /* of body file or body */
+    char sender[300], user[100], message_id[100], listener[20], actor[64], reason[100], rcpts[2000];
+    uint64_t size, expires_s;
+    bool eight_bit, held, in_file;
+    unsigned stores, finished, abandoned;
+    int error, body_error;
+} given = {.lock = PTHREAD_MUTEX_INITIALIZER, .content = {.max = 8 << 20}};
+
+static void copy(char *to, size_t size, struct slice s)
+{
+    snprintf(to, size, "%.*s", SLICE_ARG(s));
+}
+
+static void see_store(struct spooler_store *s)
+{
+    const struct envelope *e = &s->envelope;
+    given.stores++;
+    copy(given.sender, sizeof given.sender, e->sender);
+    copy(given.user, sizeof given.user, e->user);
+    copy(given.message_id, sizeof given.message_id, e->message_id);
+    copy(given.listener, sizeof given.listener, e->listener);
+    copy(given.actor, sizeof given.actor, s->actor);
+    copy(given.reason, sizeof given.reason, s->reason);
+    given.rcpts[0] = 0;
+    for (size_t i = 0; i < e->n_rcpts && i < 10; i++) {
+        size_t at = strlen(given.rcpts);
+        snprintf(given.rcpts + at, sizeof given.rcpts - at, "%.*s|%.*s ",
+                 SLICE_ARG(e->rcpts[i].address), SLICE_ARG(e->rcpts[i].orcpt));
+    }
+    given.size = e->size;
+    given.expires_s = e->expires_s;
+    given.eight_bit = e->eight_bit;
+    given.held = s->held;
+    given.in_file = !s->body;
+    if (s->body)
+        buf_add(&given.content, slice_of(s->body->bytes, s->body->n));
+    body_unref(s->body);
+    s->body = NULL;
+    s->error = given.error;
+}
+
+static void see_body(struct spooler_body *b)
+{
+    given.finished += b->step == SPOOLER_BODY_FINISH;
+    given.abandoned += b->step == SPOOLER_BODY_ABANDON;
+    if (b->step == SPOOLER_BODY_WRITE)
+        buf_add(&given.content, buf_slice(&b->bytes));
+    buf_done(&b->bytes);
+    b->error = b->step == SPOOLER_BODY_ABANDON ? 0 : given.body_error;
+}
+
+/* Three messages, the second one damaged behind its first piece. */
+static void see_export(struct spooler_export *x)
+{
+    static const uint64_t ids[] = {5, 666, 700};
+    free(x->rcpts);
+    x->rcpts = NULL;
+    x->n_rcpts = 0;
+    x->id = x->next = 0;
+    for (size_t i = 0; i < 3 && !x->id; i++)
+        if (ids[i] > x->after)
+            x->id = x->next = ids[i];
+    x->size = CONTENT_SIZE;
+    if (x->id == 0)
+        return;
+    x->rcpts = calloc(2, sizeof *x->rcpts);
+    x->n_rcpts = 2;
+    x->rcpts[1].held = true;
+    x->rcpts[0].code = 450;
+}
+
+static const struct port *my_part(struct spooler *s, struct msg *m)
+{
+    void *v = m;
+    const struct port *reply;
+    (void)s;
+    pthread_mutex_lock(&given.lock);
+    if (m->type == SPOOLER_STORE) {
+        see_store(v);
+        reply = ((struct spooler_store *)v)->reply;
+    } else if (m->type == SPOOLER_BODY) {
+        see_body(v);
+        reply = ((struct spooler_body *)v)->reply;
+    } else {
+        see_export(v);
+        reply = ((struct spooler_export *)v)->reply;
+    }
+    pthread_mutex_unlock(&given.lock);
+    if (!reply)
+        free(m);
+    return reply;
+}
+
+/* ---- the client's part ---- */
+
+static void reset(void)
+{
+    play = my_part;
+    pthread_mutex_lock(&given.lock);
+    buf_reset(&given.content);
+    given.stores = given.finished = given.abandoned = 0;
+    given.error = given.body_error = 0;
+    pthread_mutex_unlock(&given.lock);
+}
+
+#define BEGIN(size)                                                                                \
+    "{\"id\":1,\"verb\":\"import.begin\",\"args\":{\"sender\":\"a@x.test\",\"expires_s\":3600,"    \
+    "\"size\":" #size "}}"
+#define RCPT                                                                                       \
+    "{\"id\":2,\"verb\":\"import.recipients\",\"args\":{\"recipients\":[{\"recipient\":"           \
+    "\"r@y.test\"}]}}"
+#define DATA(text) "{\"id\":3,\"verb\":\"import.data\",\"args\":{\"data_base64\":\"" text "\"}}"
+#define END "{\"id\":4,\"verb\":\"import.end\"}"
+
+static void fine(FILE *f, const char *line)
+{
+    say(f, line);
+    struct answer a = hear(f);
+    if (!a.ok)
+        fail_msg("%.200s: %s", line, string(a.last, "message"));
+    answer_done(&a);
+}
+
+static void bad(FILE *f, const char *line, const char *code, const char *words)
+{
+    say(f, line);
+    struct answer a = hear(f);
+    assert_false(a.ok);
+    assert_string_equal(string(a.last, "code"), code);
+    if (!strstr(string(a.last, "message"), words))
+        fail_msg("%.200s: %s", line, string(a.last, "message"));
+    answer_done(&a);
+}
+
+static void send_data(FILE *f, struct slice piece)
+{
+    DEFER(buf_done) struct buf line = BUF_MAX(2 << 20);
+    buf_add_str(&line, "{\"id\":3,\"verb\":\"import.data\",\"args\":{\"data_base64\":\"");
+    base64_encode(&line, piece);
+    buf_add_str(&line, "\"}}");
+    fine(f, buf_str(&line));
+}
+
+static uint64_t end_fine(FILE *f)
+{
+    uint64_t id = 0;
+    say(f, END);
+    struct answer a = hear(f);
+    assert_true(a.ok);
+    assert_true(queue_id_parse(slice_str(string(a.last, "queue_id")), &id));
+    answer_done(&a);
+    return id;
+}
+
+static void begin(FILE *f, size_t size)
+{
+    char line[300];
+    snprintf(line, sizeof line,
+             "{\"id\":1,\"verb\":\"import.begin\",\"args\":{\"sender\":\"\",\"expires_s\":77,"
+             "\"size\":%zu,\"user\":\"shop\",\"was\":\"0123456789ABC\",\"hold\":true}}",
+             size);
+    fine(f, line);
+}
+
+/* ---- import ---- */
+
+static void test_whole_message(void **state)
+{
+    (void)state;
+    static const char text[] = "Message-ID: <m@x.test>\r\nSubject: \xc3\xbc\r\n\r\n.dot\r\nend\r\n";
+    const struct slice message = slice_str(text);
+    FILE *f = call();
+    uint64_t last = 0;
+    for (size_t step = 1; step <= message.n; step++) { /* any split */
+        reset();
+        begin(f, message.n);
+        fine(f, "{\"id\":2,\"verb\":\"import.recipients\",\"args\":{\"recipients\":["
+                "{\"recipient\":\"r@y.test\",\"orcpt\":\"rfc822;o@y.test\"},"
+                "{\"recipient\":\"R@y.test\"},{\"recipient\":\"r@y.test\"}]}}");
+        for (struct slice rest = message; rest.n; rest = slice_skip(rest, step))
+            send_data(f, slice_head(rest, step));
+        fine(f, "{\"id\":2,\"verb\":\"import.recipients\",\"args\":{\"recipients\":["
+                "{\"recipient\":\"postmaster\"}]}}");
+        uint64_t id = end_fine(f);
+        assert_true(id > last);
+        last = id;
+        assert_true(slice_eq(buf_slice(&given.content), message));
+    }
+    assert_int_equal(given.stores, 1);
+    assert_string_equal(given.sender, "");
+    assert_string_equal(given.user, "shop");
+    assert_string_equal(given.message_id, "<m@x.test>");
+    assert_string_equal(given.listener, "import");
+    assert_string_equal(given.reason, "imported, was 0123456789ABC");
+    assert_true(given.actor[0]);
+    assert_string_equal(given.rcpts, "r@y.test|rfc822;o@y.test R@y.test| pm@relay.example| ");
+    assert_int_equal(given.expires_s, 77);
+    assert_int_equal(given.size, message.n);
+    assert_true(given.eight_bit && given.held && !given.in_file);
+    fclose(f);
+}
+
+/* A megabyte of lines, a dot at the start of some. */
+static struct buf large(void)
+{
+    struct buf b = BUF_MAX(2 << 20);
+    buf_add_str(&b, "Subject: large\r\n\r\n");
+    for (unsigned i = 0; b.n < 1000000; i++)
+        buf_addf(&b, "%sline %u of many\r\n", i % 7 ? "" : ".", i);
+    return b;
+}
+
+static void test_large(void **state)
+{
+    (void)state;
+    DEFER(buf_done) struct buf message = large();
+    static const size_t steps[] = {100000, 262144, 700000, 1};
+    FILE *f = call();
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        reset();
+        begin(f, message.n);
+        fine(f, RCPT);
+        size_t step = steps[i];
+        for (struct slice rest = buf_slice(&message); rest.n; rest = slice_skip(rest, step)) {
+            if (steps[i] == 1 && rest.n < message.n)
+                step = 600000; /* one byte, then the rest */
+            send_data(f, slice_head(rest, step));
+        }
+        end_fine(f);
+        assert_true(slice_eq(buf_slice(&given.content), buf_slice(&message)));
+        assert_true(given.in_file && given.finished == 1 && given.stores == 1 &&
+                    given.abandoned == 0);
+        assert_int_equal(given.size, message.n);
+    }
+    fclose(f);
+}
+
+static unsigned wait_abandoned(void)
+{
+    unsigned n = 0;
+    for (int i = 0; i < 500 && n == 0; i++) {
+        usleep(10000);
+        pthread_mutex_lock(&given.lock);
+        n = given.abandoned;
+        pthread_mutex_unlock(&given.lock);
+    }
+    return n;
+}
+
+/* What was begun and not ended leaves no file behind. */
+static void test_given_up(void **state)
+{
+    (void)state;
+    DEFER(buf_done) struct buf message = large();
+    for (int way = 0; way < 3; way++) {
+        FILE *f = call();
+        reset();
+        begin(f, message.n);
+        fine(f, RCPT);
+        send_data(f, slice_head(buf_slice(&message), 500000));
+        if (way == 0) { /* another one is begun */
+            fine(f, BEGIN(9));
+        } else if (way == 1) { /* refused */
+            bad(f, DATA("YQpi"), "refused", "LF without CR");
+            bad(f, END, "usage", "import.begin comes first");
+        }
+        fclose(f); /* gone */
+        assert_int_equal(wait_abandoned(), 1);
+        assert_int_equal(given.stores, 0);
+    }
+}
+
+/* One refusal costs one message: the next one is taken on the same connection. */
+static void test_refused(void **state)
+{
+    (void)state;
+#define RCPTS(list) "{\"id\":2,\"verb\":\"import.recipients\",\"args\":{\"recipients\":" list "}}"
+    static const struct {
+        const char *lines[3], *words;
+    } rows[] = {
+        {{END}, ""},
+        {{BEGIN(6), END}, "no recipient"},
+        {{BEGIN(6), RCPT, END}, "shorter"},
+        {{BEGIN(2), RCPT, DATA("YWJj")}, "longer"},
+        {{BEGIN(6), DATA("YWI"), NULL}, "base 64"},
+        {{BEGIN(6), DATA("YQ0KDQ=="), NULL}, ""}, /* fine so far */
+        {{BEGIN(6), DATA("YQpi"), NULL}, "LF without CR"},
+        {{BEGIN(6), DATA("YQ1i"), NULL}, "CR without LF"},
+        {{BEGIN(9999999)}, "max-message-size"},
+        {{BEGIN(6), RCPTS("[{\"recipient\":\"\"}]")}, "no address"},
+        {{BEGIN(6), RCPTS("[{\"recipient\":\"a@b.test\"},{\"recipient\":\"x y@b.test\"}]")},
+         "no address"},
+        {{BEGIN(6), RCPTS("[{\"recipient\":\"<a@b.test>\"}]")}, "no address"},
+        {{BEGIN(6), RCPTS("[{\"recipient\":\"a@b.test\\r\\n\"}]")}, "no address"},
+        {{BEGIN(6), RCPTS("[7]")}, "is an object"},
+        {{BEGIN(6), RCPTS("[{\"orcpt\":\"rfc822;x\"}]")}, "is an object"},
+        {{BEGIN(6), RCPTS("[{\"recipient\":\"a@b.test\",\"orcpt\":\"x\\u0001;y\"}]")}, "orcpt"},
+        {{BEGIN(6), RCPTS("[{\"recipient\":\"a@b.test\",\"orcpt\":\";y\"}]")}, "orcpt"},
+        {{"{\"id\":1,\"verb\":\"import.begin\",\"args\":{\"sender\":\"a b@x\",\"expires_s\":1,"
+          "\"size\":1}}"},
+         "sender"},
+        {{"{\"id\":1,\"verb\":\"import.begin\",\"args\":{\"sender\":\"\",\"expires_s\":1,"
+          "\"size\":1,\"was\":\"../x\"}}"},
+         "queue id"},
+        {{"{\"id\":1,\"verb\":\"import.begin\",\"args\":{\"sender\":\"\",\"expires_s\":1,"
+          "\"size\":1,\"user\":\"a\\u0007\"}}"},
+         "user"},
+    };
+    FILE *f = call();
+    reset();
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct answer a = {0};
+        for (size_t k = 0; k < 3 && rows[i].lines[k]; k++) {
+            answer_done(&a);
+            say(f, rows[i].lines[k]);
+            a = hear(f);
+            if (!a.ok)
+                break;
+        }
+        if (rows[i].words[0]) {
+            assert_false(a.ok);
+            assert_string_equal(string(a.last, "code"), "refused");
+            if (!strstr(string(a.last, "message"), rows[i].words))
+                fail_msg("%zu: %s", i, string(a.last, "message"));
+            bad(f, RCPT, "usage", "import.begin comes first");
+        }
+        answer_done(&a);
+    }
+    assert_int_equal(given.stores, 0);
+    begin(f, 3);
+    fine(f, RCPT);
+    fine(f, DATA("YQ0K"));
+    end_fine(f);
+    assert_int_equal(given.stores, 1);
+    fclose(f);
+}
+
+static void test_limit_of_recipients(void **state)
+{
+    (void)state;
+    FILE *f = call();
+    reset();
+    begin(f, 3);
+    for (unsigned i = 0; i <= 10; i++) {
+        DEFER(buf_done) struct buf line = BUF_MAX(1 << 20);
+        buf_add_str(&line, "{\"id\":2,\"verb\":\"import.recipients\",\"args\":{\"recipients\":[");
+        for (unsigned k = 0; k < 100; k++)
+            buf_addf(&line, "%s{\"recipient\":\"u%u.%u@y.test\"}", k ? "," : "", i, k);
+        buf_add_str(&line, "]}}");
+        if (i < 10)
+            fine(f, buf_str(&line));
+        else
+            bad(f, buf_str(&line), "refused", "max-recipients");
+    }
+    fclose(f);
+}
+
+/* The disk's trouble is not the message's fault: a client must know that it can come again. */
+static void test_not_now(void **state)
+{
+    (void)state;
+    static const struct {
+        int error;
+        const char *words;
+    } rows[] = {{-ENOSPC, "full"}, {-ETIMEDOUT, "too slow"}, {-EIO, "could not be stored"}};
+    DEFER(buf_done) struct buf message = large();
+    FILE *f = call();
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        reset();
+        given.error = rows[i].error;
+        begin(f, 3);
+        fine(f, RCPT);
+        fine(f, DATA("YQ0K"));
+        bad(f, END, "unavailable", rows[i].words);
+        reset();
+        given.body_error = rows[i].error;
+        begin(f, message.n);
+        fine(f, RCPT);
+        DEFER(buf_done) struct buf line = BUF_MAX(2 << 20);
+        buf_add_str(&line, "{\"id\":3,\"verb\":\"import.data\",\"args\":{\"data_base64\":\"");
+        base64_encode(&line, slice_head(buf_slice(&message), 600000));
+        buf_add_str(&line, "\"}}");
+        bad(f, buf_str(&line), "unavailable", rows[i].words);
+        assert_int_equal(given.abandoned, 0); /* after an error the file is gone */
+    }
+    atomic_store(&spooler.full, true);
+    bad(f, BEGIN(6), "unavailable", "min-free");
+    atomic_store(&spooler.full, false);
+    atomic_store(&drains, 1);
+    bad(f, BEGIN(6), "unavailable", "drains");
+    atomic_store(&drains, 0);
+    fclose(f);
+}
+
+/* ---- export ---- */
+
+static void test_export(void **state)
+{
+    (void)state;
+    FILE *f = call();
+    reset();
+    say(f, "{\"id\":1,\"verb\":\"queue.export\",\"args\":{}}");
+    static const char *const how[] = {"whole", "damaged", "whole"};
+    unsigned messages = 0, rcpts = 0;
+    uint64_t bytes = 0;
+    for (json_t *o; (o = read_object(f)); json_decref(o)) {
+        const json_t *row = json_object_get(o, "row");
+        const char *data = json_string_value(json_object_get(row, "data_base64"));
+        if (!row) {
+            assert_int_equal(number(json_object_get(o, "done"), "messages"), 3);
+            json_decref(o);
+            break;
+        }
+        if (json_object_get(row, "queue_id")) {
+            assert_int_equal(number(row, "size"), CONTENT_SIZE);
+            rcpts = 0;
+            bytes = 0;
+        } else if (json_object_get(row, "recipient")) {
+            assert_string_equal(string(row, "state"), rcpts ? "held" : "waiting");
+            assert_int_equal(json_object_get(row, "smtp_code") != NULL, rcpts == 0);
+            rcpts++;
+        } else if (data) {
+            DEFER(buf_done) struct buf piece = BUF_MAX(1 << 20);
+            assert_true(base64_decode(&piece, slice_str(data)));
+            for (size_t i = 0; i < piece.n; i++)
+                if (piece.p[i] != content_at(bytes + i))
+                    fail_msg("byte %zu", (size_t)bytes + i);
+            bytes += piece.n;
+        } else {
+            assert_string_equal(string(row, "content"), how[messages]);
+            assert_int_equal(bytes, messages == 1 ? PIECE_BYTES : CONTENT_SIZE);
+            assert_int_equal(rcpts, 2);
+            messages++;
+        }
+    }
+    assert_int_equal(messages, 3);
+    say(f, "{\"id\":2,\"verb\":\"queue.export\",\"args\":{\"all\":true}}");
+    struct answer a = hear(f);
+    assert_false(a.ok);
+    answer_done(&a);
+    /* A client that goes away in the middle. */
+    say(f, "{\"id\":3,\"verb\":\"queue.export\"}");
+    json_decref(read_object(f));
+    fclose(f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_whole_message),
+        cmocka_unit_test(test_large),
+        cmocka_unit_test(test_given_up),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_limit_of_recipients),
+        cmocka_unit_test(test_not_now),
+        cmocka_unit_test(test_export),
+    };
+    int rc = run_with_admin(tests, sizeof tests / sizeof *tests);
+    buf_done(&given.content);
+    return rc;
+}

@@ -84,7 +84,7 @@ struct core {
     struct mono batch_not_before, task_not_before, overdue_at, room_again;
     struct wait *failed;          /* stores of the batch that is being ended */
     struct {                      /* see trouble.c */
-        unsigned failures, notes; /* batches in a row; notes since the first */
+        unsigned failures, notes; /* batches in a row; notes since then */
         int error;
         char text[200];
         struct wall since, taken_wall;

@@ -40,8 +40,6 @@ void trouble_batch_done(struct core *c, int rc, const struct err *e)
     /* An empty record, so that the end of the trouble is noticed when nothing else waits. */
     if (spool_durable(c->spool) >= c->last_number)
         c->last_number = spool_note(c->spool, c->now, NULL, 0);
-    if (c->disk.failures == 1)
-        c->disk.notes = 0;
 }
 
 static bool is_stuck(const struct core *c)
@@ -54,10 +52,15 @@ bool trouble_is(const struct core *c)
     return c->disk.failures > 0 || is_stuck(c);
 }
 
-/* Notes (refusals above all) are wanted, but not without end in memory. */
+/* Notes (refusals above all) are wanted, but not without end: in memory, or where only room for
+ * done-marks is left. */
 bool trouble_takes_note(struct core *c)
 {
-    return !trouble_is(c) || c->disk.notes++ < CORE_TROUBLE_NOTES_MAX;
+    if (!trouble_is(c) && core_accepting(c) == 0) {
+        c->disk.notes = 0;
+        return true;
+    }
+    return c->disk.notes++ < CORE_TROUBLE_NOTES_MAX;
 }
 
 int core_accepting(const struct core *c)

@@ -22,9 +22,10 @@
 #define CORE_PAUSE_MS (INT64_C(10) * 1000)
 #define CORE_WRITE_AGAIN_MS 1000           /* between tries when the disk keeps failing */
 #define CORE_STUCK_MS (INT64_C(30) * 1000) /* a batch out for longer is trouble, too */
-#define CORE_TROUBLE_NOTES_MAX 1000 /* refusals kept for the log while the disk fails or is full   \
-                                     */
-#define CORE_TASK_AGAIN_MS 1000     /* between housekeeping tasks when one had trouble */
+#define CORE_TROUBLE_NOTES_MAX                                                                     \
+    1000                        /* refusals kept for the log while the disk fails or is full       \
+                                 */
+#define CORE_TASK_AGAIN_MS 1000 /* between housekeeping tasks when one had trouble */
 /* Nobody waits for a done-mark as a client waits for its 250: few of them, alone, wait so long for
  * a message to share its sync with. A crash meanwhile costs what a crash just before the peer's 250
  * costs: the attempt again. */

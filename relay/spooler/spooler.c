@@ -16,6 +16,7 @@
 #include "relay/spooler/requests.h"
 #include <errno.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -348,6 +349,32 @@ int spooler_accepting(const struct spooler *s)
  * ------------------------------------------------------------------------------------------------
  */
 
+/* What a person can do about it. */
+static const struct {
+    int error;
+    const char *advice;
+} advices[] = {
+    {EROFS, "mount that file system for writing and start again"},
+    {ENOSPC, "make room on that file system and start again"},
+    {EDQUOT, "raise the quota or make room and start again"},
+    {EACCES, "the folder and all in it must belong to the account that postwain runs as"},
+    {EPERM, "the folder and all in it must belong to the account that postwain runs as"},
+    {EMFILE, "raise the limit of open files (ulimit -n, LimitNOFILE=)"},
+    {ENFILE, "the system has no more open files to give"},
+    {EIO, "look at the disk (dmesg); a copy on another disk can be used as the spool"},
+};
+
+static int explain(struct err *e, int code, const char *path)
+{
+    char what[300];
+    snprintf(what, sizeof what, "%.299s", e->text);
+    for (size_t i = 0; i < sizeof advices / sizeof *advices; i++)
+        if (advices[i].error == -code)
+            return err_set(e, code, "spool %s: %s: %s; %s", path, what, strerror(-code),
+                           advices[i].advice);
+    return code;
+}
+
 static int open_spool(struct spooler *s, const struct spooler_conf *c, struct spool_report *report,
                       struct err *e)
 {
@@ -362,7 +389,8 @@ static int open_spool(struct spooler *s, const struct spooler_conf *c, struct sp
                               .seq_after = c->seq_after,
                               .say = damage_say,
                               .say_ctx = &s->damage};
-    return spool_open(&s->spool, s->fs, &o, report, e);
+    int rc = spool_open(&s->spool, s->fs, &o, report, e);
+    return rc < 0 ? explain(e, rc, c->path) : rc;
 }
 
 static void listen_all(struct spooler *s)

@@ -120,7 +120,7 @@ def test_out_of_inodes(disk, relay, sink):
     large = s.getreply()
     s.close()
     assert large[0] == 452 and large[1].startswith(b"4.3.1"), large
-    until(lambda: any(text.startswith("452 4.3.1") for text in told_line("out of inodes", load.refused)), 10)
+    until(lambda: load.refused, 10)
     until(lambda: "inode" in "".join(warnings(r)), 5)
     only(told_line("out of inodes", load.refused), "452 4.3.1")
     before = len(load.told)
@@ -284,12 +284,12 @@ def test_slow_but_in_time(relay, sink):
 @pytest.mark.parametrize("how", ["delay", "freeze"])
 def test_too_slow(disk, relay, sink, how):
     """
-    The client gives up, sends it again, and it arrives twice; or one session waits behind another's clock. Here within 2 s instead of 30,
+    The client gives up, sends it again, and it arrives twice; or one session waits behind another's clock. Here within 1 s instead of 30,
     each of three sessions by its own clock; what was told 451 ends as cancelled and is never sent. (Promise 33.)
     """
-    there, slow = sink("--quiet"), 'debug-sync-delay = "6s"' if how == "delay" else ""
+    there, slow = sink("--quiet"), 'debug-sync-delay = "3s"' if how == "delay" else ""
     d = disk("ext4") if how == "freeze" else None
-    top = f'debug-reply-within = "2s"\n{slow}'
+    top = f'debug-reply-within = "1s"\n{slow}'
     r = (relay_on(d, relay, there.port, top=top) if d else
          relay(listener=proof.TRUSTED, top=top, destinations=proof.to_port(there.port)))
     if d:
@@ -299,7 +299,7 @@ def test_too_slow(disk, relay, sink, how):
     if d:
         subprocess.run(["fsfreeze", "-f", str(d.path)], check=True)
     try:
-        sessions = [threading.Thread(target=reply_after, args=(r, 0.7 * n, out)) for n in range(3)]
+        sessions = [threading.Thread(target=reply_after, args=(r, 0.4 * n, out)) for n in range(3)]
         for s in sessions:
             s.start()
         for s in sessions:
@@ -309,11 +309,11 @@ def test_too_slow(disk, relay, sink, how):
             subprocess.run(["fsfreeze", "-u", str(d.path)], check=True)
     for code, text, seconds, _ in out:
         print(f"{how}: {code} {text} after {seconds:.2f} s")
-        assert code == 451 and text.startswith("4.3.0") and 1.9 < seconds < 4, out
+        assert code == 451 and text.startswith("4.3.0") and 0.9 < seconds < 3, out
     assert len(out) == 3
     for _, _, _, id in out:
         e = r.wait_event("cancelled", message_id=id, timeout=40)
-        assert e["reason"] == "the client was told 451 after 2 s"
+        assert e["reason"] == "the client was told 451 after 1 s"
         assert len(r.events("accepted", message_id=id)) == 1 and not r.events("delivered", message_id=id)
     r.wait_queue_empty()
     assert len(there.files()) == (1 if d else 0)

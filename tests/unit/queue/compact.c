@@ -181,7 +181,7 @@ static void meanwhile(enum moment moment, enum deed deed)
     commit(s);
     let_go(m);
     let_go(other);
-    uint32_t first = m->place.segment;
+    uint32_t first = m->home->number;
     struct spool_task *t = until_task(s);
     if (moment == TAKEN)
         act(s, m, deed);
@@ -196,7 +196,7 @@ static void meanwhile(enum moment moment, enum deed deed)
     m = spool_find(s, id);
     assert_int_equal(m == NULL, deed == DELIVER || deed == DELIVER_AND_COMMIT);
     if (m) {
-        assert_true(m->place.segment > first);
+        assert_true(m->home->number > first);
         assert_int_equal(m->rcpts[0].attempts, deed == BOUNCE ? 1 : 7);
         assert_int_equal(m->rcpts[0].dsn_due, deed == BOUNCE);
     }
@@ -237,7 +237,7 @@ static void test_refused_dsn(void **state)
     assert_int_equal(kit_commit(s, NULL, NULL, NULL), -EIO);
     assert_true(m->rcpts[0].dsn_due);
     kit_settle(s);
-    assert_true(home_of(m) != NULL);
+    assert_true(m->home != NULL);
     check_reopened(d, &s);
     assert_true(spool_find(s, id)->rcpts[0].dsn_due);
     spool_close(s);
@@ -254,7 +254,7 @@ static void test_pinned(void **state)
     uint64_t id = kit_put(s, NOW, 1, 3000, &m);
     commit(s);
     let_go(m);
-    struct segment *first = home_of(m);
+    struct segment *first = m->home;
     struct spool_read *r = spool_read_new(s, m, 0, SIZE_MAX);
     struct spool_task *t = until_task(s);
     spool_task_run(t);
@@ -262,7 +262,7 @@ static void test_pinned(void **state)
     commit(s);
     kit_settle(s);
     assert_ptr_equal(s->segments, first);
-    assert_true(!first->homes && home_of(m) != first);
+    assert_true(first->n_live == 0 && m->home != first);
     struct body *b = NULL;
     assert_int_equal(spool_read_run(r, &b), 0);
     assert_true(kit_body_is(b, id, 3000));

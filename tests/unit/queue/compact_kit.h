@@ -56,11 +56,6 @@ static inline void let_go(struct message *m)
     m->body = NULL;
 }
 
-static inline struct segment *home_of(const struct message *m)
-{
-    return ((const struct held *)(const void *)m)->home;
-}
-
 /* The next step of compaction; whatever else there is to do is done. */
 static inline struct spool_task *take_copy(struct spool *s)
 {

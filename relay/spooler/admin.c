@@ -11,6 +11,7 @@
 enum { CHANGES_MAX = 100, EVENT_MAX = 15 * 1024 };
 /* What a step may do, about a quarter of a millisecond; looking at a recipient is the unit. */
 enum { STEP_WORK = 2500, COST_LOOK = 1, COST_ROW = 4, COST_CHANGE = 20 };
+enum { PACE_MS = 3, QUIET_MS = 20 };
 
 /* --- rows
  * -------------------------------------------------------------------------------------------------
@@ -284,12 +285,25 @@ static uint64_t answer_at(const struct spooler_admin *a)
     return a->record > ADMIN_UNSYNCED ? a->record - ADMIN_UNSYNCED : 0;
 }
 
+/* A store passes this thread twice; a step in its way each time would halve what one connection can
+ * hand in. So while mail comes a step waits for a moment without any, or PACE_MS. */
+void admin_mail(struct core *c)
+{
+    c->asked.quiet_at = mono_add(c->mono, QUIET_MS);
+}
+
+struct mono admin_deadline(const struct core *c)
+{
+    return c->asked.first ? mono_min(c->asked.quiet_at, c->asked.step_at) : MONO_NEVER;
+}
+
 bool admin_step(struct core *c)
 {
     struct spooler_admin *a = (struct spooler_admin *)(void *)c->asked.first;
-    if (!a || c->asked.had_turn)
+    if (!a || c->asked.had_turn || !mono_reached(admin_deadline(c), c->mono))
         return false;
     c->asked.had_turn = true;
+    c->asked.step_at = mono_add(c->mono, PACE_MS);
     c->asked.first = a->msg.next;
     a->msg.next = NULL;
     spooler_admin_reset(a);

@@ -225,8 +225,9 @@ void core_deadline(const struct core *c, struct wall *ret_wall, struct mono *ret
         *ret_mono = mono_min(*ret_mono, (struct mono){bounce->key});
     if (c->pause.msg)
         *ret_mono = mono_min(*ret_mono, c->pause.until);
-    if (c->skew.walking || c->asked.first)
+    if (c->skew.walking)
         *ret_mono = c->mono;
+    *ret_mono = mono_min(*ret_mono, admin_deadline(c));
     if (!c->task_out && !mono_reached(c->task_not_before, c->mono))
         *ret_mono = mono_min(*ret_mono, c->task_not_before);
     if (!c->batch_out && !mono_reached(c->batch_not_before, c->mono))
@@ -473,6 +474,7 @@ void core_message(struct core *c, struct msg *m)
     void *v = m;
     switch ((enum spooler_type)m->type) {
     case SPOOLER_STORE:
+        admin_mail(c);
         intake_store(c, v);
         return;
     case SPOOLER_NOTE:
@@ -485,6 +487,7 @@ void core_message(struct core *c, struct msg *m)
         work_plan(c, v);
         break;
     case SPOOLER_RESULT:
+        admin_mail(c);
         work_result(c, v);
         break;
     case SPOOLER_CONN_GONE:

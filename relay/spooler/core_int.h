@@ -106,7 +106,9 @@ struct core {
     } skew;
     struct { /* operators, first come first served */
         struct msg *first, *last;
-        bool had_turn; /* since the time was set */
+        bool had_turn;                 /* since the time was set */
+        struct mono quiet_at, step_at; /* the next step: when no mail has come for a moment, or at
+                                          the latest */
     } asked;
     unsigned bounces_out;
     struct {
@@ -182,7 +184,9 @@ void export_run(struct core *c, struct spooler_export *x);
 
 /* admin.c */
 void admin_ask(struct core *c, struct spooler_admin *a);
-bool admin_step(struct core *c); /* one request; false: none, or one had its turn */
+bool admin_step(struct core *c); /* one request; false: none, or not yet */
+struct mono admin_deadline(const struct core *c);
+void admin_mail(struct core *c); /* mail has come: operators give way */
 void admin_drop(struct core *c);
 
 /* False: the page is full. */

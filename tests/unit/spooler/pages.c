@@ -166,8 +166,15 @@ static void mail_goes_first(void **state)
     struct wall wall;
     struct mono mono;
     core_deadline(w->core, &wall, &mono);
-    assert_true(mono.ms <= w->mono.ms); /* the other one at once, when what came is done */
-    pump(w);
+    assert_true(mono.ms <= w->mono.ms + 3); /* the other one soon */
+    /* Mail without a pause holds nobody up for ever. */
+    for (int i = 0; !seen(w, CORE_ANSWER, SPOOLER_ADMIN); i++) {
+        assert_true(i < 5);
+        forget(w);
+        store(w, "a@x.test", 1, 0, 0);
+        pump_now(w);
+        pass(w, 1);
+    }
     assert_ptr_equal(seen(w, CORE_ANSWER, SPOOLER_ADMIN)->msg, b);
     forget(w);
 }

@@ -266,9 +266,11 @@ static void chunks_failed(struct spool *s, struct spool_batch *b,
             free(c->segment);
     }
     /* When the making of a segment failed, nothing was done to the open one: small records may
-     * still find room there. */
-    if (s->tail && !b->chunks[b->n_done].make) {
-        s->tail->evacuate = is_bad_disk(b->error);
+     * still find room there. Not when the new one may have its name after a crash: what its header
+     * says about the end of the open one is to stay true until a later header says it. */
+    bool made_nothing = b->chunks[b->n_done].make && !b->named;
+    if (s->tail && !made_nothing) {
+        s->tail->evacuate = !b->chunks[b->n_done].make && is_bad_disk(b->error);
         s->evacuating = s->evacuating || s->tail->evacuate;
         close_fd(s, s->tail);
         s->tail = NULL;

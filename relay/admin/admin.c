@@ -159,6 +159,8 @@ static struct peer *asker(struct msg *m)
         return ((struct spooler_read *)v)->cookie;
     case SPOOLER_EXPORT:
         return ((struct spooler_export *)v)->cookie;
+    case SPOOLER_CHECK:
+        return ((struct spooler_check *)v)->cookie;
     case SPOOLER_BODY:
         return ((struct spooler_body *)v)->cookie;
     case SPOOLER_STORE:

@@ -201,6 +201,7 @@ void peer_free_if_over(struct peer *p)
 {
     if (!p->closed || p->task.asked)
         return;
+    check_drop(p);
     task_end(&p->task);
     import_drop(p);
     buf_done(&p->in);

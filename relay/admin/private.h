@@ -23,6 +23,8 @@ struct task {
     struct header_end header;
     struct spooler_export *exported; /* answered, not all given: first rows, then content */
     bool giving_content;
+    struct spooler_check *checked; /* a step of it answered, its lines not all given */
+    uint64_t steps;
 };
 
 struct peer {
@@ -90,6 +92,13 @@ void export_answered(struct peer *p, struct spooler_export *x);
 void export_go_on(struct peer *p);
 /* One message's content ended: "whole", or why not. */
 void export_content_over(struct peer *p, const char *how);
+
+/* check.c */
+void check_begin(struct peer *p);
+void check_answered(struct peer *p, struct spooler_check *q);
+void check_go_on(struct peer *p);
+/* The check goes no further: the spooler is told. */
+void check_drop(struct peer *p);
 
 /* import.c: each verb of it is answered at once, or when the spooler has answered */
 void import_step(struct peer *p);

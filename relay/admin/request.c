@@ -22,6 +22,7 @@ enum {
     ARG_IMPORT = 512,
     ARG_RECIPIENTS = 1024,
     ARG_DATA = 2048,
+    ARG_REPAIR = 4096,
     ARGS_CHANGE = ARG_FILTER | ARG_ALL | ARG_DRY_RUN | ARG_REASON
 };
 
@@ -39,6 +40,7 @@ static const struct {
     [VERB_IMPORT_RECIPIENTS] = {"import.recipients", ARG_RECIPIENTS},
     [VERB_IMPORT_DATA] = {"import.data", ARG_DATA},
     [VERB_IMPORT_END] = {"import.end", 0},
+    [VERB_SPOOL_CHECK] = {"spool.check", ARG_REPAIR},
     [VERB_RETRY] = {"queue.retry", ARGS_CHANGE},
     [VERB_REMOVE] = {"queue.remove", ARGS_CHANGE},
     [VERB_HOLD] = {"queue.hold", ARGS_CHANGE},
@@ -248,6 +250,7 @@ static const struct arg request_args[] = {
     {"size", read_u64, "octets", IN_REQUEST(import.size), ARG_IMPORT},
     {"expires_s", read_seconds, "seconds", IN_REQUEST(import.expires_s), ARG_IMPORT},
     {"hold", read_bool, "true or false", IN_REQUEST(import.hold), ARG_IMPORT},
+    {"repair", read_bool, "true or false", IN_REQUEST(repair), ARG_REPAIR},
     {"recipients", read_array, "a list", IN_REQUEST(recipients), ARG_RECIPIENTS},
     {"data_base64", read_data, "base 64", IN_REQUEST(data), ARG_DATA},
 };

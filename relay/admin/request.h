@@ -21,6 +21,7 @@ enum verb {
     VERB_IMPORT_RECIPIENTS,
     VERB_IMPORT_DATA,
     VERB_IMPORT_END,
+    VERB_SPOOL_CHECK,
     VERB_RETRY,
     VERB_REMOVE,
     VERB_HOLD,
@@ -56,7 +57,7 @@ struct request {
     struct place after;
     enum queue_sort sort;
     uint64_t message; /* show, cat */
-    bool count, all, dry_run, headers;
+    bool count, all, dry_run, headers, repair;
     struct buf reason;
     struct import_args import;
     json_t *recipients, *data; /* import: an array, a string; NULL: not given */

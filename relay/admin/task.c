@@ -264,6 +264,7 @@ static void go_on_with_page(struct peer *p)
     case VERB_IMPORT_RECIPIENTS:
     case VERB_IMPORT_DATA:
     case VERB_IMPORT_END:
+    case VERB_SPOOL_CHECK:
     case VERB_RELOAD:
     case VERB_DRAIN:
     case VERB_STOP:
@@ -279,6 +280,8 @@ void task_go_on(struct peer *p)
         return;
     if (t->page)
         go_on_with_page(p);
+    else if (t->checked)
+        check_go_on(p);
     else if (t->exported && !t->giving_content)
         export_go_on(p);
     else
@@ -297,6 +300,9 @@ void task_answered(struct peer *p, struct msg *m)
         break;
     case SPOOLER_EXPORT:
         export_answered(p, v);
+        break;
+    case SPOOLER_CHECK:
+        check_answered(p, v);
         break;
     case SPOOLER_BODY:
         import_body_answered(p, v);
@@ -373,6 +379,9 @@ void task_begin(struct peer *p, struct request *r)
     case VERB_IMPORT_DATA:
     case VERB_IMPORT_END:
         import_step(p);
+        break;
+    case VERB_SPOOL_CHECK:
+        check_begin(p);
         break;
     case VERB_RETRY:
     case VERB_REMOVE:

@@ -36,6 +36,8 @@ void client_free(struct client *c)
 
 static int unreachable(const struct client *c, int code)
 {
+    if (c->hushed && (code == ENOENT || code == ECONNREFUSED))
+        return CLI_UNREACHABLE;
     if (code == EACCES || code == EPERM)
         return cli_fail(CLI_DENIED,
                         "%s: you may not control this daemon: run as root, or as a member of the "
@@ -131,6 +133,20 @@ struct client *client_again(const struct client *first, int *ret_exit)
     c->conf = conf_ref(first->conf);
     c->path = c->conf->control_socket;
     *ret_exit = greet(c);
+    if (*ret_exit == CLI_DONE)
+        return c;
+    client_free(c);
+    return NULL;
+}
+
+struct client *client_try(struct conf *conf, int *ret_exit)
+{
+    struct client *c = must_alloc(sizeof *c);
+    c->conf = conf_ref(conf);
+    c->path = conf->control_socket;
+    c->hushed = true;
+    *ret_exit = greet(c);
+    c->hushed = false;
     if (*ret_exit == CLI_DONE)
         return c;
     client_free(c);
@@ -236,11 +252,15 @@ static void say_progress(struct client *c, const json_t *p)
     if (!isatty(STDERR_FILENO))
         return;
     clear_progress(c);
+    c->said = true;
+    if (json_object_get(p, "steps")) {
+        fprintf(stderr, "step %lld", (long long)json_number(p, "steps"));
+        return;
+    }
     fprintf(stderr, "%lld matched", (long long)json_number(p, "matched"));
     if (json_number(p, "changed"))
         fprintf(stderr, ", %lld changed", (long long)json_number(p, "changed"));
     fputs(" so far", stderr);
-    c->said = true;
 }
 
 /* A row that need not be parsed; false: look closer. */

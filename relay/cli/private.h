@@ -70,6 +70,8 @@ int client_ask(struct client *c, const char *verb, json_t *args,
 int client_send(struct client *c, const char *verb, json_t *args);
 int client_hear(struct client *c, bool (*row)(void *ctx, const json_t *row), void *ctx,
                 json_t **ret_done, json_t **ret_error);
+/* The same when there may be no daemon: NULL and CLI_UNREACHABLE, untold, when nobody listens. */
+struct client *client_try(struct conf *conf, int *ret_exit);
 /* Says no more that the daemon went away. */
 void client_hush(struct client *c);
 /* One more connection to the same daemon. */
@@ -161,6 +163,7 @@ int verb_queue(const struct cli_verb *v, int argc, char **argv);
 int verb_queue_act(const struct cli_verb *v, int argc, char **argv);
 int verb_export(const struct cli_verb *v, int argc, char **argv);
 int verb_import(const struct cli_verb *v, int argc, char **argv);
+int verb_spool(const struct cli_verb *v, int argc, char **argv);
 int verb_log(const struct cli_verb *v, int argc, char **argv);
 int verb_plain(const struct cli_verb *v, int argc, char **argv);
 /* The table of sites, for status and queue. */

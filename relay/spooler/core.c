@@ -506,6 +506,7 @@ void core_message(struct core *c, struct msg *m)
         export_run(c, v);
         return;
     case SPOOLER_BODY:
+    case SPOOLER_CHECK:
         UNREACHABLE(); /* the rim's */
     }
     spooler_request_free(m);

@@ -69,7 +69,7 @@ void core_free(struct core *c);
 
 /* The time of all that follows, until it is set again. */
 void core_time(struct core *c, struct wall now, struct mono mono);
-/* One of enum spooler_type except SPOOLER_BODY; owned from now on. */
+/* One of enum spooler_type except SPOOLER_BODY and SPOOLER_CHECK; owned from now on. */
 void core_message(struct core *c, struct msg *m);
 bool core_next(struct core *c, struct core_action *ret);
 /* The batch has run. 0, or the disk's error, with e filled: said once by the caller; what can be

@@ -152,6 +152,10 @@ void spooler_request_free(struct msg *m)
     case SPOOLER_ADMIN:
         spooler_admin_free(v);
         return;
+    case SPOOLER_CHECK:
+        MUST(!((struct spooler_check *)v)->check);
+        buf_done(&((struct spooler_check *)v)->lines);
+        break;
     case SPOOLER_EXPORT:
         spooler_export_free(v);
         return;

@@ -11,6 +11,7 @@
 #include "relay/base/rand.h"
 #include "relay/loop/worker.h"
 #include "relay/spooler/bodies.h"
+#include "relay/spooler/check.h"
 #include "relay/spooler/core.h"
 #include "relay/spooler/damage.h"
 #include "relay/spooler/requests.h"
@@ -48,7 +49,7 @@ struct space_job {
 struct spooler {
     struct loop *loop;
     struct inbox *inbox;
-    struct port port, commit_port, read_port, task_port, body_port, space_port;
+    struct port port, commit_port, read_port, task_port, body_port, space_port, check_port;
     struct worker *commit, *bodies_worker, *reads, *keeper;
     struct deadline wake;
     struct mono next_tick;
@@ -56,6 +57,7 @@ struct spooler {
     struct spool *spool;
     struct core *core;
     struct bodies *bodies;
+    struct checker checker;
     const struct port **outbound;
     unsigned n_outbound;
     uint64_t min_free_bytes;
@@ -272,6 +274,10 @@ static void on_request(void *ctx, struct msg *m)
         push_body(s, (struct spooler_body *)(void *)m);
         return;
     }
+    if (m->type == SPOOLER_CHECK) {
+        checker_request(&s->checker, (struct spooler_check *)(void *)m);
+        return;
+    }
     set_time(s);
     core_message(s->core, m);
 }
@@ -294,6 +300,12 @@ static void on_read(void *ctx, struct msg *m)
     set_time(s);
     core_read_done(s->core, job->read);
     free(job);
+}
+
+static void on_check(void *ctx, struct msg *m)
+{
+    struct spooler *s = ctx;
+    checker_back(&s->checker, m);
 }
 
 static void on_task(void *ctx, struct msg *m)
@@ -401,6 +413,7 @@ static void listen_all(struct spooler *s)
     s->commit_port = (struct port){s->inbox, on_commit, s};
     s->read_port = (struct port){s->inbox, on_read, s};
     s->task_port = (struct port){s->inbox, on_task, s};
+    s->check_port = (struct port){s->inbox, on_check, s};
     s->body_port = (struct port){s->inbox, on_body, s};
     s->space_port = (struct port){s->inbox, on_space, s};
     deadline_init(s->loop, &s->wake, on_wake, s);
@@ -427,6 +440,7 @@ int spooler_new(struct spooler **ret, const struct spooler_conf *c, struct spool
     rand_bytes(&conf.seed, sizeof conf.seed);
     s->core = core_new(s->spool, &conf, wall_now(), loop_now(s->loop));
     s->bodies = bodies_new(s->fs);
+    s->checker = (struct checker){.spool = s->spool, .back = &s->check_port};
     ids_start_above(spool_last_id(s->spool));
     damage_opened(&s->damage, &s->port, report.damaged);
     *ret_report = report;
@@ -506,6 +520,7 @@ void spooler_free(struct spooler *s)
     worker_free(s->bodies_worker);
     worker_free(s->reads);
     worker_free(s->keeper);
+    checker_stop(&s->checker);
     inbox_free(s->inbox, handle_late);
     last_flush(s);
     bodies_free(s->bodies);

@@ -28,7 +28,8 @@ enum spooler_type {
     SPOOLER_KEPT,      /* struct spooler_kept; not answered, freed (from events) */
     SPOOLER_ADMIN,     /* struct spooler_admin */
     SPOOLER_CONTROL,   /* struct spooler_control */
-    SPOOLER_EXPORT     /* struct spooler_export */
+    SPOOLER_EXPORT,    /* struct spooler_export */
+    SPOOLER_CHECK      /* struct spooler_check */
 };
 
 /* Make a message durable. Answered when its sync is done. Also takes bounces. */
@@ -336,6 +337,23 @@ struct spooler_export {
     size_t n_rcpts;
 };
 void spooler_export_free(struct spooler_export *x);
+
+/* `spool check` of the running spool, a step (a segment, or some body files) a message: what the
+ * step found comes back as lines, and the asker sends the same message again until `over`. Only one
+ * check at a time: -EBUSY. */
+struct spooler_check {
+    struct msg msg;
+    const struct port *reply;
+    void *cookie;
+    bool repair;
+    bool give_up;              /* the last word, when it is not over; not answered, freed */
+    struct spool_check *check; /* the spooler's own, between steps; NULL at first */
+    /* answer */
+    struct buf lines; /* a finding each, ended by LF */
+    int error;
+    bool over; /* and report is filled */
+    struct spool_report report;
+};
 
 struct spooler_control {
     struct msg msg;

@@ -52,6 +52,7 @@ static void test_every_verb(void **state)
          VERB_IMPORT_RECIPIENTS},
         {"{\"id\":1,\"verb\":\"import.data\",\"args\":{\"data_base64\":\"\"}}", VERB_IMPORT_DATA},
         {"{\"id\":1,\"verb\":\"import.end\"}", VERB_IMPORT_END},
+        {"{\"id\":1,\"verb\":\"spool.check\",\"args\":{\"repair\":true}}", VERB_SPOOL_CHECK},
         {"{\"id\":1,\"verb\":\"reload\",\"args\":{}}", VERB_RELOAD},
         {"{\"id\":1,\"verb\":\"drain\"}", VERB_DRAIN},
         {"{\"id\":1,\"verb\":\"stop\"}", VERB_STOP},

@@ -188,7 +188,8 @@ static const struct port *(*play)(struct spooler *s, struct msg *m);
 static inline void on_request(void *ctx, struct msg *m)
 {
     const struct port *reply;
-    if (m->type == SPOOLER_EXPORT || m->type == SPOOLER_STORE || m->type == SPOOLER_BODY) {
+    if (m->type == SPOOLER_EXPORT || m->type == SPOOLER_STORE || m->type == SPOOLER_BODY ||
+        m->type == SPOOLER_CHECK) {
         reply = play(ctx, m);
         if (!reply)
             return;

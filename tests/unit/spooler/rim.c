@@ -402,6 +402,40 @@ static void stopping_in_the_middle_of_housekeeping(void **state)
     file_posix_free(fs);
 }
 
+static void ask_check(struct house *h)
+{
+    struct spooler_check *q = must_alloc(sizeof *q);
+    q->msg.type = SPOOLER_CHECK;
+    q->reply = &h->port;
+    port_send(spooler_port(h->spooler), &q->msg);
+}
+
+/* The second one is refused, and the first one, given up when all stops, holds the spool no more.
+ */
+static void one_check_at_a_time(void **state)
+{
+    struct house *h = *state;
+    begin(h);
+    store(h, 1000, 0);
+    ask_check(h);
+    ask_check(h);
+    run_until_n(h, SPOOLER_CHECK, 2);
+    unsigned busy = 0;
+    for (size_t i = 0; i < h->n; i++) {
+        struct spooler_check *q = (struct spooler_check *)(void *)h->seen[i];
+        if (h->seen[i]->type != SPOOLER_CHECK)
+            continue;
+        busy += q->error == -EBUSY;
+        if (q->over)
+            continue;
+        q->give_up = true;
+        h->seen[i] = h->seen[--h->n];
+        port_send(spooler_port(h->spooler), &q->msg);
+    }
+    assert_int_equal(busy, 1);
+    finish(h);
+}
+
 static void ids_grow(void **state)
 {
     (void)state;
@@ -426,6 +460,7 @@ int main(void)
         TEST(a_finished_file_is_given_up),
         TEST(damage_is_no_flood),
         TEST(stopping_in_the_middle_of_housekeeping),
+        TEST(one_check_at_a_time),
         cmocka_unit_test(ids_grow),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

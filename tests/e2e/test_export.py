@@ -305,7 +305,7 @@ def test_killed_in_the_middle(relay, sink, tmp_path):
     """A daemon killed in the middle of an import: a message is lost, or one that was reported comes twice."""
     folder = tmp_path / "queue"
     folder.mkdir()
-    total = 400
+    total = 800
     for i in range(total):
         raw = mail.message(b"y\r\n" * (120000 if i % 50 == 7 else 10), "ann@a.test", f"n{i}@y.test")
         write_pair(folder, f"0D3S80XJ9{i:04d}", raw, [f"n{i}@y.test"])
@@ -313,6 +313,8 @@ def test_killed_in_the_middle(relay, sink, tmp_path):
     reported = {}
     kills = 0
     for wait in (0.15, 0.3, 0.5, 0.2, 0.4):
+        if os.listdir(folder) == ["imported"]:
+            break
         p = subprocess.Popen([POSTWAIN, "queue", "import", str(folder), "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                              env={**os.environ, **ENVIRONMENT, "POSTWAIN_CONFIG": str(new.conf)})
         time.sleep(wait)

@@ -93,10 +93,13 @@ static const char *const doubt_words[] = {
     [DOUBT_FILE_MISSING] = "body file missing",
 };
 
-/* The message is there, and that record is the one it is read from. */
+/* The message is there, and that record is the one it is read from. A body file is its own,
+ * wherever the record is by now. */
 static bool lives_there(const struct fold *f, const struct check_doubt *d)
 {
     const struct message *m = index_find(&f->index, d->id);
+    if (d->kind == DOUBT_FILE || d->kind == DOUBT_FILE_MISSING)
+        return m && m->in_file;
     return m && m->home && m->home->number == d->segment && m->record_at == d->at;
 }
 
@@ -139,7 +142,7 @@ struct spool_check *spool_check_new(struct spool *s, bool repair)
     for (struct segment *g = s->segments; g; g = g->next) {
         g->pins++;
         c->segments[c->n_segments++] = (struct check_segment){
-            .found = segment_as_found(g), .pinned = g, .may_repair = g->next != NULL};
+            .found = segment_as_found(g), .pinned = g, .may_repair = g->next && !g->end_unsure};
     }
     return c;
 }

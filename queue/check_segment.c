@@ -134,25 +134,57 @@ static void check_headers(struct spool_check *c, const struct check_segment *cs)
     }
 }
 
+/* The last one of a file that was cut is mended with what is missing behind it. */
+static bool is_at_cut(const struct segment_found *f, const struct check_stretch *st)
+{
+    return f->cut_short && st->to >= f->size;
+}
+
+static bool is_found(const struct check_scan *sc, const struct check_stretch *st)
+{
+    for (size_t i = 0; i < sc->n; i++)
+        if (!sc->stretches[i].is_void && sc->stretches[i].from == st->from &&
+            sc->stretches[i].to == st->to)
+            return true;
+    return false;
+}
+
+/* A disk that did not answer for a moment has damaged nothing. When the copies in quarantine are
+ * synced, it is there; what is found once more then is mended. */
+static void mend_stretches(struct spool_check *c, const struct check_segment *cs,
+                           const struct check_scan *sc)
+{
+    const struct segment_found *f = &cs->found;
+    struct check_scan again;
+    for (size_t i = 0; i < sc->n; i++)
+        if (!sc->stretches[i].is_void)
+            spool_quarantine(c->fs, f->named, sc->stretches[i].from, sc->stretches[i].to);
+    check_scan(c, cs, true, &again);
+    for (size_t i = 0; i < sc->n && again.error >= 0; i++) {
+        const struct check_stretch *st = &sc->stretches[i];
+        if (!st->is_void && !is_at_cut(f, st) && is_found(&again, st))
+            c->report.mended += repair_stretch(c, f, st);
+    }
+    check_scan_done(&again);
+}
+
 static void check_stretches(struct spool_check *c, const struct check_segment *cs,
                             struct check_scan *sc)
 {
     const struct segment_found *f = &cs->found;
     for (size_t i = 0; i < sc->n; i++) {
         const struct check_stretch *st = &sc->stretches[i];
-        if (st->is_void)
-            continue;
-        check_tell(c, f->number, st->from, st->to, st->what);
-        /* The last one of a file that was cut is mended with what is missing behind it. */
-        if (mends(c, cs) && !(f->cut_short && st->to >= f->size))
-            c->report.mended += repair_stretch(c, f, st);
+        if (!st->is_void)
+            check_tell(c, f->number, st->from, st->to, st->what);
     }
+    if (mends(c, cs) && sc->damaged)
+        mend_stretches(c, cs, sc);
     if (!f->cut_short)
         return;
     check_tell(c, f->number, sc->last_end, sc->last_end, "segment file too short");
     struct check_stretch rest = {
         .from = sc->last_end, .to = f->end, .after = sc->last_number, .before = UINT64_MAX};
-    bool also = sc->n && sc->stretches[sc->n - 1].to >= f->size;
+    bool also = sc->n && is_at_cut(f, &sc->stretches[sc->n - 1]);
     if (mends(c, cs) && repair_stretch(c, f, &rest))
         c->report.mended += also ? 2 : 1;
 }

@@ -77,7 +77,7 @@ static bool is_affordable(const struct spool *s, const struct segment *g)
 static struct segment *segment_to_copy(struct spool *s)
 {
     struct segment *g = segment_to_evacuate(s);
-    if (g)
+    if (g && is_affordable(s, g))
         return g;
     spool_retire(s); /* so that the oldest one is not empty */
     g = s->segments;

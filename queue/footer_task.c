@@ -41,7 +41,7 @@ static struct segment *next_segment(const struct spool *s)
 {
     struct segment *found = NULL, *last = s->segments ? s->segments->prev : NULL;
     for (struct segment *g = last; g && g->number >= s->footers_from; g = g->prev) {
-        if (g != last && !g->has_footer && !g->no_footer)
+        if (g != last && !g->has_footer && !g->no_footer && !g->end_unsure)
             found = g;
         if (g == s->segments)
             break;

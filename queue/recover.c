@@ -94,6 +94,7 @@ static int replay_each(struct spool *s, struct replay *rp, const struct log_foun
         int rc = replay_segment(rp, f, g);
         if (rc < 0)
             return err_set(e, rc, "cannot read segment seg-%08x", f->number);
+        g->end_unsure = f->cut_short || (f->end == UINT64_MAX && i + 1 < l->n);
         /* Torn records were promised to nobody; a copy costs little, and a disk may have lied. */
         if (rp->torn_to)
             spool_quarantine(s->fs, f->number, rp->torn_from, rp->torn_to);
@@ -313,8 +314,8 @@ static void record_events(const struct record *rec, struct replay_events *re)
         events_read(rec->head, each_held_event, re);
 }
 
-void spool_each_event(struct spool *s, uint64_t after,
-                      void (*each)(void *ctx, const struct event *e), void *ctx)
+int spool_each_event(struct spool *s, uint64_t after,
+                     void (*each)(void *ctx, const struct event *e), void *ctx)
 {
     struct replay_events re = {after, each, ctx};
     for (const struct segment *g = s->segments; g; g = g->next) {
@@ -323,13 +324,17 @@ void spool_each_event(struct spool *s, uint64_t after,
         struct segment_found f = {
             .number = g->number, .named = g->number, .size = g->size, .end = g->end};
         struct segment_reader reader;
-        if (segment_reader_init(&reader, s->fs, &f, s->salt) < 0)
-            continue;
         struct record rec;
-        while (segment_reader_next(&reader, &rec) > 0)
+        int rc = segment_reader_init(&reader, s->fs, &f, s->salt);
+        if (rc < 0)
+            return rc;
+        while ((rc = segment_reader_next(&reader, &rec)) > 0)
             record_events(&rec, &re);
         segment_reader_done(&reader);
+        if (rc < 0)
+            return rc;
     }
+    return 0;
 }
 
 /* --- closing

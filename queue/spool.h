@@ -45,9 +45,10 @@ int spool_open(struct spool **ret, const struct file_ops *fs, const struct spool
 /* The batch, the task and the reads that are out must be ended. */
 void spool_close(struct spool *s);
 
-/* Events of the records still held whose seq > after: for the log writer at start. */
-void spool_each_event(struct spool *s, uint64_t after,
-                      void (*each)(void *ctx, const struct event *e), void *ctx);
+/* Events of the records still held whose seq > after: for the log writer at start. Negative errno:
+ * trouble that is not damage, and some are missing. */
+int spool_each_event(struct spool *s, uint64_t after,
+                     void (*each)(void *ctx, const struct event *e), void *ctx);
 uint64_t spool_last_seq(const struct spool *s); /* of the last durable event */
 uint64_t spool_last_id(
     const struct spool *s); /* the highest queue id known: where drawing goes on (queue_id_draw) */

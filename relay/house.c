@@ -107,8 +107,11 @@ static int make_keeping(struct house *h, struct err *e)
         LOG_N("recipients", report.recipients), LOG_N("damaged", report.damaged));
     set_kept_port(h, spooler_port(h->spooler));
     events_set_kept(h->events, on_kept, h);
-    spooler_replay(h->spooler, last_seq, on_event, h);
     spooler_set_events(h->spooler, on_event, h);
+    rc = spooler_replay(h->spooler, last_seq, on_event, h);
+    if (rc < 0)
+        return err_set(e, rc, "spool %s: what the delivery log lacks cannot be read",
+                       c->spool_path);
     return 0;
 }
 

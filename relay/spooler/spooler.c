@@ -462,10 +462,10 @@ void spooler_set_events(struct spooler *s, void (*fn)(void *ctx, const struct ev
     core_set_events(s->core, fn, ctx);
 }
 
-void spooler_replay(struct spooler *s, uint64_t after, void (*fn)(void *ctx, const struct event *e),
-                    void *ctx)
+int spooler_replay(struct spooler *s, uint64_t after, void (*fn)(void *ctx, const struct event *e),
+                   void *ctx)
 {
-    spool_each_event(s->spool, after, fn, ctx);
+    return spool_each_event(s->spool, after, fn, ctx);
 }
 
 const struct port *spooler_port(struct spooler *s)

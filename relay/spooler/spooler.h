@@ -392,9 +392,10 @@ int spooler_new(struct spooler **ret, const struct spooler_conf *c, struct spool
  * on the spooler's thread; copies what it needs). */
 void spooler_set_outbound(struct spooler *s, const struct port *const *ports, unsigned n);
 void spooler_set_events(struct spooler *s, void (*fn)(void *ctx, const struct event *e), void *ctx);
-/* Events the spool still holds with seq > after, for replay (before start). */
-void spooler_replay(struct spooler *s, uint64_t after, void (*fn)(void *ctx, const struct event *e),
-                    void *ctx);
+/* Events the spool still holds with seq > after, for replay (before start). Negative errno: not all
+ * could be read. */
+int spooler_replay(struct spooler *s, uint64_t after, void (*fn)(void *ctx, const struct event *e),
+                   void *ctx);
 const struct port *spooler_port(struct spooler *s);
 int spooler_start(struct spooler *s);
 /* Stops the thread after a last flush; then frees. */

@@ -221,12 +221,87 @@ static void test_evacuation(void **state)
     evacuation(-EROFS, false);
 }
 
+/* Room in the last segment of a full disk is for done-marks: what was durable stays where it is
+ * until there is more. */
+static void test_evacuation_on_a_full_disk(void **state)
+{
+    enum { N = 40 };
+    (void)state;
+    struct fake_disk *d = fake_disk_new(1);
+    struct spool *s = open_spool(d);
+    struct message *m;
+    for (int i = 0; i < N; i++) {
+        kit_put(s, NOW, 1, 300, &m);
+        commit(s);
+        let_go(m);
+    }
+    fake_disk_set_room(d, 0);
+    kit_put(s, NOW, 1, 300, NULL);
+    fake_disk_fail_at(d, fake_disk_steps(d) + 2, -EIO);
+    assert_int_equal(kit_commit(s, NULL, NULL, NULL), -EIO);
+    deliver(s, m);
+    commit(s); /* into the spare one */
+    spool_room_again(s);
+    commit(s);
+    assert_int_equal(spool_room(s), -ENOSPC);
+    const struct segment *bad = s->segments;
+    assert_null(take_copy(s));
+    fake_disk_set_room(d, -1);
+    spool_room_again(s);
+    commit(s);
+    assert_int_equal(spool_room(s), 0);
+    assert_true(s->segments == bad && bad->n_live > 0);
+    kit_settle(s);
+    assert_int_equal(fake_disk_file_size(d, "seg-00000001"), -1);
+    check_reopened(d, &s);
+    spool_close(s);
+    fake_disk_free(d);
+}
+
+static void add_lines(void *ctx, const char *line)
+{
+    buf_addf(ctx, "%s\n", line);
+}
+
+/* A body file is missed wherever its message has been copied to meanwhile. */
+static void test_missing_file_of_a_copy(void **state)
+{
+    (void)state;
+    struct fake_disk *d = fake_disk_new(1);
+    struct spool *s = open_spool(d);
+    struct message *m;
+    uint64_t id = put_large(d, s, 3000, &m);
+    commit(s);
+    const struct segment *first = m->home;
+    char path[SEGMENT_NAME_SIZE];
+    spool_body_name(path, id);
+    assert_int_equal(fake_disk_ops(d)->unlink(d, path), 0);
+    struct spool_task *t = until_task(s);
+    struct spool_check *c = spool_check_new(s, false);
+    while (spool_check_step(c, NULL, NULL))
+        continue;
+    spool_task_run(t);
+    assert_true(spool_task_end(s, t));
+    commit(s);
+    assert_true(m->home != first);
+    struct buf lines = BUF_MAX(1000);
+    struct spool_report report;
+    spool_check_free(s, c, add_lines, &lines, &report);
+    assert_int_equal(report.damaged, 1);
+    assert_non_null(strstr(buf_str(&lines), "body file missing"));
+    buf_done(&lines);
+    spool_close(s);
+    fake_disk_free(d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_damage),
         cmocka_unit_test(test_unreadable),
         cmocka_unit_test(test_evacuation),
+        cmocka_unit_test(test_evacuation_on_a_full_disk),
+        cmocka_unit_test(test_missing_file_of_a_copy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

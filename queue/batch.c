@@ -1,5 +1,6 @@
 /* Group commit: the owner places what waits, a helper writes and syncs it (batch_write.c), the
  * owner draws the conclusions. */
+#include "queue/outbox.h"
 #include "queue/spool_private.h"
 #include "relay/base/must.h"
 #include <errno.h>
@@ -180,11 +181,10 @@ static void record_stored(struct spool *s, struct pending *p, const struct each_
     if (p->type == RECORD_MESSAGE)
         message_stored(s, p);
     if (p->n_events) {
-        uint8_t *block = p->head + p->events_at;
-        s->durable_seq = get_u64(block) + p->n_events - 1;
+        s->durable_seq = get_u64(p->head + p->events_at) + p->n_events - 1;
         p->home->max_seq = s->durable_seq;
         if (each->fn)
-            events_read(slice_of(block, p->head_n - p->events_at), each->fn, each->ctx);
+            outbox_read(p->type, slice_of(p->head, p->head_n), each->fn, each->ctx);
     }
     record_landed(s, p->told);
     record_landed(s, p->message);

@@ -142,7 +142,7 @@ static bool read_field(struct envelope *e, uint64_t tag, struct slice value)
 
 /* Two passes, so that the array is made once and no larger than the recipients that are really
  * there. */
-static bool count_rcpts(struct slice s, size_t *ret)
+size_t envelope_count(struct slice s)
 {
     size_t n = 0;
     struct cursor c = cursor_of(s);
@@ -150,14 +150,13 @@ static bool count_rcpts(struct slice s, size_t *ret)
         n += cursor_varint(&c) == TAG_RCPT;
         cursor_prefixed(&c);
     }
-    *ret = n;
-    return !c.bad && n >= 1 && n <= RCPTS_MAX;
+    return c.bad || n > RCPTS_MAX ? 0 : n;
 }
 
 bool envelope_read(struct slice s, struct envelope *ret)
 {
-    struct envelope e = {0};
-    if (!count_rcpts(s, &e.n_rcpts))
+    struct envelope e = {.n_rcpts = envelope_count(s)};
+    if (e.n_rcpts == 0)
         return false;
     struct envelope_rcpt *rcpts = must_alloc(e.n_rcpts * sizeof *rcpts);
     size_t n = 0;

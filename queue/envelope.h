@@ -32,4 +32,6 @@ void envelope_write(struct buf *out, const struct envelope *e);
  * (envelope_done), all else borrows from s. False: malformed, or no recipient, or too many; *ret is
  * untouched. */
 bool envelope_read(struct slice s, struct envelope *ret);
+/* How many recipients envelope_read would find; 0: malformed, none, or too many. */
+size_t envelope_count(struct slice s);
 void envelope_done(struct envelope *e);

@@ -26,7 +26,8 @@ enum event_name {
     EVENT_SERVICE_STARTED,
     EVENT_SERVICE_STOPPED,
     EVENT_CONFIG_RELOADED,
-    EVENT_SPOOL_DAMAGED /* a service line: its reason says what */
+    EVENT_SPOOL_DAMAGED,    /* a service line: its reason says what */
+    EVENT_ACCEPTED_ALL = 32 /* on disk only: an `accepted` for each recipient (queue/outbox.h) */
 };
 
 enum event_field {

@@ -211,22 +211,45 @@ void events_number(uint8_t *block, uint64_t first_seq)
     put_u64(block, first_seq);
 }
 
+struct events_cursor events_of(struct slice block, size_t n_rcpts)
+{
+    struct events_cursor ec = {.c = cursor_of(block), .n_rcpts = n_rcpts};
+    if (block.n) {
+        ec.next.seq = cursor_u64(&ec.c);
+        ec.next.time.us = (int64_t)cursor_u64(&ec.c);
+    }
+    return ec;
+}
+
+bool events_next(struct events_cursor *ec, struct event *ret, size_t *ret_stands_for)
+{
+    struct cursor *c = &ec->c;
+    if (c->rest.n == 0 || c->bad)
+        return false;
+    uint64_t name = cursor_varint(c);
+    struct event e = ec->next;
+    e.fields = cursor_prefixed(c);
+    bool all = name == EVENT_ACCEPTED_ALL;
+    if (name > UINT16_MAX || (all && ec->n_rcpts == 0))
+        c->bad = true;
+    if (c->bad)
+        return false;
+    e.name = (enum event_name)name;
+    *ret = e;
+    *ret_stands_for = all ? ec->n_rcpts : 1;
+    ec->next.seq += *ret_stands_for;
+    ec->n_rcpts = all ? 0 : ec->n_rcpts;
+    return true;
+}
+
 int64_t events_read(struct slice block, void (*each)(void *ctx, const struct event *e), void *ctx)
 {
-    if (block.n == 0)
-        return 0;
-    struct cursor c = cursor_of(block);
-    struct event e = {.seq = cursor_u64(&c)};
-    e.time.us = (int64_t)cursor_u64(&c);
+    struct events_cursor ec = events_of(block, 0);
+    struct event e;
+    size_t one;
     int64_t n = 0;
-    for (; c.rest.n && !c.bad; n++, e.seq++) {
-        uint64_t name = cursor_varint(&c);
-        e.fields = cursor_prefixed(&c);
-        if (c.bad || name > UINT16_MAX)
-            return -1;
-        e.name = (enum event_name)name;
+    for (; events_next(&ec, &e, &one); n++)
         if (each)
             each(ctx, &e);
-    }
-    return c.bad ? -1 : n;
+    return ec.c.bad ? -1 : n;
 }

@@ -80,5 +80,17 @@ bool verdict_read(struct slice s, struct verdict *ret);
 void events_begin(struct buf *out, struct wall time);
 void events_add(struct buf *out, enum event_name name, struct slice fields);
 void events_number(uint8_t *block, uint64_t first_seq);
-/* Calls each in order (each may be NULL) and returns how many there are, or -1 when damaged. */
+/* The entries of a block in order. One EVENT_ACCEPTED_ALL stands for n_rcpts events, seq counting
+ * on, every other entry for itself; where there are no recipients (0), or a second time, it is
+ * damage. */
+struct events_cursor {
+    struct cursor c;
+    struct event next;
+    size_t n_rcpts;
+};
+struct events_cursor events_of(struct slice block, size_t n_rcpts);
+/* False at the end or when damaged (c.bad). */
+bool events_next(struct events_cursor *ec, struct event *ret, size_t *ret_stands_for);
+/* Of a STATE or an EVENT: calls each in order (each may be NULL) and returns how many there are, or
+ * -1 when damaged. */
 int64_t events_read(struct slice block, void (*each)(void *ctx, const struct event *e), void *ctx);

@@ -1,6 +1,7 @@
 /* Opening (recovery), replay of events, closing. */
 #include "queue/id.h"
 #include "queue/names.h"
+#include "queue/outbox.h"
 #include "queue/replay.h"
 #include "queue/spool_private.h"
 #include "relay/base/must.h"
@@ -302,18 +303,6 @@ static void each_held_event(void *ctx, const struct event *e)
         re->each(re->ctx, e);
 }
 
-static void record_events(const struct record *rec, struct replay_events *re)
-{
-    struct message_record m;
-    struct state_record st;
-    if (rec->header.type == RECORD_MESSAGE && message_record_read(rec->head, &m))
-        events_read(m.events, each_held_event, re);
-    else if (rec->header.type == RECORD_STATE && state_record_read(rec->head, &st))
-        events_read(st.events, each_held_event, re);
-    else if (rec->header.type == RECORD_EVENT)
-        events_read(rec->head, each_held_event, re);
-}
-
 int spool_each_event(struct spool *s, uint64_t after,
                      void (*each)(void *ctx, const struct event *e), void *ctx)
 {
@@ -329,7 +318,7 @@ int spool_each_event(struct spool *s, uint64_t after,
         if (rc < 0)
             return rc;
         while ((rc = segment_reader_next(&reader, &rec)) > 0)
-            record_events(&rec, &re);
+            outbox_read(rec.header.type, rec.head, each_held_event, &re);
         segment_reader_done(&reader);
         if (rc < 0)
             return rc;

@@ -31,14 +31,21 @@ static void reader_damage(void *ctx, uint64_t from, uint64_t to)
     tell(ctx, from, to, "damaged record");
 }
 
-static void count_event(void *ctx, const struct event *e)
+/* Without making their fields. n_rcpts: of the envelope, 0 when it is no MESSAGE. */
+static bool count_events(struct run *run, struct slice block, size_t n_rcpts)
 {
-    struct run *run = ctx;
-    run->rp->report->events++;
-    if (e->seq > run->g->max_seq)
-        run->g->max_seq = e->seq;
-    if (e->seq > run->rp->fold->last_seq)
-        run->rp->fold->last_seq = e->seq;
+    struct events_cursor ec = events_of(block, n_rcpts);
+    struct event e;
+    size_t n;
+    while (events_next(&ec, &e, &n)) {
+        uint64_t last = e.seq + n - 1;
+        run->rp->report->events += n;
+        if (last > run->g->max_seq)
+            run->g->max_seq = last;
+        if (last > run->rp->fold->last_seq)
+            run->rp->fold->last_seq = last;
+    }
+    return !ec.c.bad;
 }
 
 static void remove_if_done(struct fold *f, struct message *m)
@@ -68,7 +75,7 @@ static bool take_message(struct run *run, const struct lying *l)
     fold_home(f, m, run->g, l->offset, record_size(l->length));
     m->durable = true;
     uint64_t about = r.flags & MESSAGE_IS_COPY ? 0 : message_dsn_for(m);
-    events_read(r.events, count_event, run);
+    count_events(run, r.events, m->n_rcpts);
     remove_if_done(f, m);
     remove_if_done(f, about ? index_find(&f->index, about) : NULL);
     return true;
@@ -81,7 +88,7 @@ static bool take_state(struct run *run, struct slice head)
     if (!state_record_read(head, &r))
         return false;
     remove_if_done(run->rp->fold, fold_state(run->rp->fold, &r, &bad));
-    return events_read(r.events, count_event, run) >= 0 && !bad;
+    return count_events(run, r.events, 0) && !bad;
 }
 
 static bool take_mark(struct run *run, const struct record *rec)
@@ -105,7 +112,7 @@ static bool take_record(struct run *run, const struct record *rec)
     case RECORD_STATE:
         return take_state(run, rec->head);
     case RECORD_EVENT:
-        return events_read(rec->head, count_event, run) >= 0;
+        return count_events(run, rec->head, 0);
     case RECORD_MARK:
         return take_mark(run, rec);
     case RECORD_VOID:

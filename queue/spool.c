@@ -90,15 +90,28 @@ void spool_reap(struct spool *s, struct message *m)
  * ---------------------------------------------------------------------------------------------------------
  */
 
-static size_t add_events(struct spool *s, struct wall now, const struct spool_event_in *events,
-                         size_t n)
+static void add_events(struct spool *s, struct wall now, const struct spool_event_in *events,
+                       size_t n)
 {
-    size_t at = s->encode.n;
     if (n)
         events_begin(&s->encode, now);
     for (size_t i = 0; i < n; i++)
         events_add(&s->encode, events[i].name, events[i].fields);
-    return at;
+}
+
+/* Behind the head that is in s->encode come the events; the record waits for the next batch. */
+static struct pending *append_with(struct spool *s, enum record_type type, size_t n_rcpts,
+                                   struct wall now, const struct spool_event_in *events, size_t n)
+{
+    size_t at = s->encode.n;
+    add_events(s, now, events, n);
+    struct events_cursor ec = events_of(slice_skip(buf_slice(&s->encode), at), n_rcpts);
+    struct event e;
+    size_t stands_for, total = 0;
+    while (events_next(&ec, &e, &stands_for))
+        total += stands_for;
+    MUST(!ec.c.bad);
+    return spool_append(s, type, at, total);
 }
 
 /* Which failures a DSN reports, so that they can be due again if it is not stored after all. */
@@ -137,9 +150,8 @@ uint64_t spool_put(struct spool *s, uint64_t id, const struct envelope *e, struc
     buf_add_prefixed(&s->encode, buf_slice(&envelope));
     buf_add_prefixed(&s->encode, SLICE_NONE);
     buf_done(&envelope);
-    size_t events_at = add_events(s, now, events, n_events);
 
-    struct pending *p = spool_append(s, RECORD_MESSAGE, events_at, n_events);
+    struct pending *p = append_with(s, RECORD_MESSAGE, e->n_rcpts, now, events, n_events);
     p->body = body_ref(body);
     remember_told(s, p, e->dsn_for);
     MUST(message_record_read(slice_of(p->head, p->head_n), &r));
@@ -195,9 +207,8 @@ uint64_t spool_change(struct spool *s, struct message *m, const struct rcpt_chan
     buf_add_prefixed(&s->encode, buf_slice(&changes));
     buf_done(&changes);
     buf_done(&scratch);
-    size_t events_at = add_events(s, now, events, n_events);
 
-    struct pending *p = spool_append(s, RECORD_STATE, events_at, n_events);
+    struct pending *p = append_with(s, RECORD_STATE, 0, now, events, n_events);
     p->message = m;
     m->pending++;
     struct state_record r;
@@ -211,8 +222,7 @@ uint64_t spool_note(struct spool *s, struct wall now, const struct spool_event_i
                     size_t n_events)
 {
     buf_reset(&s->encode);
-    size_t events_at = add_events(s, now, events, n_events);
-    return spool_append(s, RECORD_EVENT, events_at, n_events)->number;
+    return append_with(s, RECORD_EVENT, 0, now, events, n_events)->number;
 }
 
 /* --- finding

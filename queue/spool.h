@@ -58,7 +58,9 @@ void spool_events_kept(struct spool *s, uint64_t seq);
 /* --- changing: each returns the record's number (> 0) to wait for
  * ------------------------------------------------- */
 
-struct spool_event_in { /* an event to be numbered and stored with the record */
+/* An event to be numbered and stored with the record. EVENT_ACCEPTED_ALL, once and with spool_put
+ * only, is an `accepted` for each recipient, and `fields` what the envelope does not say. */
+struct spool_event_in {
     enum event_name name;
     struct slice fields; /* encoded by event_add_* */
 };

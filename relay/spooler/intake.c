@@ -12,40 +12,6 @@ enum {
     CHANGES_MAX = 100
 };
 
-/* Events of one record, in one buffer; slices are made when it has stopped growing. */
-struct event_set {
-    struct buf bytes;
-    struct spool_event_in *in;
-    size_t *ends, n;
-};
-
-static struct event_set event_set_new(size_t max)
-{
-    return (struct event_set){.bytes = BUF_MAX(max * EVENT_MAX),
-                              .in = must_alloc(max * sizeof(struct spool_event_in)),
-                              .ends = must_alloc(max * sizeof(size_t))};
-}
-
-static void event_set_done(struct event_set *s)
-{
-    buf_done(&s->bytes);
-    free(s->in);
-    free(s->ends);
-}
-
-static void event_set_next(struct event_set *s, enum event_name name)
-{
-    s->in[s->n].name = name;
-    s->ends[s->n++] = s->bytes.n;
-}
-
-static void event_set_finish(struct event_set *s)
-{
-    MUST(!s->bytes.overflow);
-    for (size_t i = 0, start = 0; i < s->n; start = s->ends[i++])
-        s->in[i].fields = slice_of(s->bytes.p + start, s->ends[i] - start);
-}
-
 static void refuse(struct core *c, struct spooler_store *s, int error)
 {
     s->error = error;
@@ -57,19 +23,18 @@ static void refuse(struct core *c, struct spooler_store *s, int error)
 }
 
 /* The DSN's record also says, of the message it reports on, that its failures are told. */
-static void add_dsn_queued(struct core *c, struct event_set *set, const struct spooler_store *s)
+static void add_dsn_queued(struct core *c, struct buf *out, const struct spooler_store *s)
 {
     const struct message *m = spool_find(c->spool, s->envelope.dsn_for);
     char of[QUEUE_ID_SIZE], report[QUEUE_ID_SIZE];
     queue_id_write(s->envelope.dsn_for, of);
     queue_id_write(s->id, report);
-    event_add_str(&set->bytes, EV_QUEUE_ID, slice_str(of));
+    event_add_str(out, EV_QUEUE_ID, slice_str(of));
     if (m) {
-        event_add_str(&set->bytes, EV_MESSAGE_ID, message_message_id(m));
-        event_add_str(&set->bytes, EV_SENDER, message_sender(m));
+        event_add_str(out, EV_MESSAGE_ID, message_message_id(m));
+        event_add_str(out, EV_SENDER, message_sender(m));
     }
-    event_add_str(&set->bytes, EV_DSN_ID, slice_str(report));
-    event_set_next(set, EVENT_DSN_QUEUED);
+    event_add_str(out, EV_DSN_ID, slice_str(report));
 }
 
 /* Held from the beginning: the change stands right behind its message, most often in the same
@@ -99,21 +64,18 @@ void intake_store(struct core *c, struct spooler_store *s)
     }
     if (e->expires_s == 0)
         e->expires_s = (uint64_t)c->lifetime_s;
-    struct wall expires = wall_add_s(c->now, (int64_t)e->expires_s);
-    DEFER(event_set_done) struct event_set set = event_set_new(e->n_rcpts + 1);
-    for (size_t i = 0; i < e->n_rcpts; i++) {
-        outcome_accepted(&set.bytes, s->id, e, i, c->now, expires);
-        event_add_str(&set.bytes, EV_ACTOR, s->actor);
-        event_add_str(&set.bytes, EV_REASON, s->reason);
-        event_set_next(&set, EVENT_ACCEPTED);
-    }
+    DEFER(buf_done) struct buf more = BUF_MAX(EVENT_MAX), told = BUF_MAX(EVENT_MAX);
+    event_add_str(&more, EV_ACTOR, s->actor);
+    event_add_str(&more, EV_REASON, s->reason);
     if (e->dsn_for)
-        add_dsn_queued(c, &set, s);
-    event_set_finish(&set);
+        add_dsn_queued(c, &told, s);
+    MUST(!more.overflow && !told.overflow);
+    const struct spool_event_in events[] = {{EVENT_ACCEPTED_ALL, buf_slice(&more)},
+                                            {EVENT_DSN_QUEUED, buf_slice(&told)}};
     struct message *m;
     bool body_file = !s->body;
-    c->last_number =
-        spool_put(c->spool, s->id, e, TAKE_PTR(s->body), body_file, c->now, set.in, set.n, &m);
+    c->last_number = spool_put(c->spool, s->id, e, TAKE_PTR(s->body), body_file, c->now, events,
+                               e->dsn_for ? 2 : 1, &m);
     if (s->held)
         hold(c, s, m);
     core_wait(c, (struct wait){.number = c->last_number,

@@ -1,6 +1,5 @@
 #include "relay/spooler/outcome.h"
-#include "queue/id.h"
-#include "relay/base/defer.h"
+#include "queue/outbox.h"
 #include "relay/base/must.h"
 
 static struct wall earlier(struct wall a, struct wall b)
@@ -73,43 +72,6 @@ static void add_known_ms(struct buf *out, enum event_field f, int32_t ms)
 {
     if (ms >= 0)
         event_add_int(out, f, ms);
-}
-
-static void add_queue_id(struct buf *out, enum event_field f, uint64_t id)
-{
-    char text[QUEUE_ID_SIZE];
-    queue_id_write(id, text);
-    event_add_str(out, f, slice_str(text));
-}
-
-static void add_who(struct buf *out, uint64_t id, const struct envelope *e, size_t rcpt,
-                    struct slice address, struct slice orcpt)
-{
-    DEFER(buf_done) struct buf domain = BUF_MAX(512);
-    address_domain(address, &domain);
-    add_queue_id(out, EV_QUEUE_ID, id);
-    event_add_int(out, EV_RCPT, (int64_t)rcpt);
-    event_add_str(out, EV_MESSAGE_ID, e->message_id);
-    event_add_str(out, EV_SENDER, e->sender);
-    event_add_str(out, EV_RECIPIENT, address);
-    event_add_str(out, EV_RECIPIENT_DOMAIN, buf_slice(&domain));
-    event_add_str(out, EV_ORCPT, orcpt);
-    event_add_str(out, EV_ENVID, e->envid);
-    event_add_str(out, EV_USER, e->user);
-}
-
-void outcome_accepted(struct buf *out, uint64_t id, const struct envelope *e, size_t rcpt,
-                      struct wall now, struct wall expires)
-{
-    add_who(out, id, e, rcpt, e->rcpts[rcpt].address, e->rcpts[rcpt].orcpt);
-    event_add_str(out, EV_CLIENT_IP, e->client_ip);
-    event_add_str(out, EV_CLIENT_HELO, e->client_helo);
-    event_add_str(out, EV_LISTENER, e->listener);
-    event_add_str(out, EV_SESSION_ID, e->session_id);
-    event_add_str(out, EV_AUTH_MECH, e->auth_mech);
-    event_add_int(out, EV_SIZE, (int64_t)e->size);
-    event_add_time(out, EV_QUEUED_TIME, now);
-    event_add_time(out, EV_EXPIRES, expires);
 }
 
 static bool is_id_byte(uint8_t c)
@@ -210,7 +172,7 @@ void outcome_event(struct buf *out, const struct recipient *r, const struct outc
                          .user = message_user(m),
                          .message_id = message_message_id(m),
                          .envid = message_envid(m)};
-    add_who(out, m->id, &e, o->change.rcpt, recipient_address(r), recipient_orcpt(r));
+    outbox_who(out, m->id, &e, o->change.rcpt, recipient_address(r), recipient_orcpt(r));
     add_when(out, r, o, now);
     add_way(out, f);
     if (v)

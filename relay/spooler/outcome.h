@@ -31,8 +31,6 @@ struct outcome_facts {
 /* v may be NULL (operators' events). */
 void outcome_event(struct buf *out, const struct recipient *r, const struct outcome *o,
                    const struct verdict *v, const struct outcome_facts *f, struct wall now);
-void outcome_accepted(struct buf *out, uint64_t id, const struct envelope *e, size_t rcpt,
-                      struct wall now, struct wall expires);
 /* "… queued as XYZ", "OK id=XYZ": the id under which the receiver has it; "" when it does not say.
  */
 struct slice outcome_remote_id(struct slice text);

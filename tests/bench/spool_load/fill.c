@@ -1,5 +1,6 @@
 /* A spool of many messages, as quickly as it can be made: through the spool's own calls, the next
  * batch being put together while one is written. */
+#include "queue/record.h"
 #include "relay/base/defer.h"
 #include "relay/base/must.h"
 #include "relay/spooler/outcome.h"
@@ -82,10 +83,7 @@ static void put(struct fill *f, uint64_t i, uint64_t size, struct body *body, st
     struct message *m;
     mail_make(&mail, i, size);
     uint64_t id = spool_new_id(f->spool, now);
-    struct wall expires = wall_add_s(now, INT64_C(5) * 86400);
-    buf_reset(event);
-    outcome_accepted(event, id, &mail.envelope, 0, now, expires);
-    struct spool_event_in in = {EVENT_ACCEPTED, buf_slice(event)};
+    struct spool_event_in in = {EVENT_ACCEPTED_ALL, SLICE_NONE};
     spool_put(f->spool, id, &mail.envelope, body_ref(body), false, now, &in, 1, &m);
 
     struct attempt attempt;
@@ -130,12 +128,12 @@ static void say_parts(uint64_t size)
 {
     struct mail mail;
     struct buf b = BUF_MAX(16 * 1024);
-    struct wall now = wall_now();
     mail_make(&mail, 1234567, size);
     envelope_write(&b, &mail.envelope);
     size_t envelope = b.n;
     buf_reset(&b);
-    outcome_accepted(&b, UINT64_MAX / 3, &mail.envelope, 0, now, wall_add_s(now, 86400));
+    events_begin(&b, (struct wall){0});
+    events_add(&b, EVENT_ACCEPTED_ALL, SLICE_NONE);
     printf(",\"envelope_bytes\":%zu,\"accepted_event_bytes\":%zu", envelope, b.n);
     buf_done(&b);
 }

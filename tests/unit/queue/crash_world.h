@@ -194,7 +194,9 @@ static void do_put(struct world *w, uint64_t dsn_for)
                          .dsn_for = dsn_for,
                          .rcpts = rcpts,
                          .n_rcpts = n};
-    struct spool_event_in ev[2] = {{EVENT_ACCEPTED, SLICE_NONE}, {EVENT_ACCEPTED, SLICE_NONE}};
+    /* One entry for all, or as older programs stored them. */
+    enum event_name name = id % 4 ? EVENT_ACCEPTED_ALL : EVENT_ACCEPTED;
+    struct spool_event_in ev[2] = {{name, SLICE_NONE}, {EVENT_DSN_QUEUED, SLICE_NONE}};
     struct message *m;
     uint64_t promise = spool_put(w->s, id, &e, large ? NULL : kit_body(id, body_n), large, w->now,
                                  ev, 1 + n / 3, &m);

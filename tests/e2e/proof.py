@@ -232,6 +232,7 @@ def some_recipients(xid, chance):
 class Submitters:
     """
     Threads that submit until stopped. told: what got a 250; unknown: sent whole, no answer came; refused: replies other than 250.
+    paused: nothing new is begun while it is set.
     recipients(xid, chance): the addresses of one message, all of them its own.
     """
 
@@ -253,6 +254,9 @@ class Submitters:
     def _run(self, number, chance):
         session, count = None, 0
         while not self.stopping.is_set():
+            if self.paused.is_set():
+                time.sleep(0.02)
+                continue
             try:
                 if session is None:
                     session = smtplib.SMTP("127.0.0.1", self.port, "load.test", timeout=30)

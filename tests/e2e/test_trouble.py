@@ -111,15 +111,18 @@ def test_out_of_inodes(disk, relay, sink):
     d, chance = disk("ext4", inodes=400), proof.seed()
     there = sink("--quiet")
     r = relay_on(d, relay, there.port)
-    load = proof.Submitters(r.submission, chance, threads=2, large=0.1)
+    load = proof.Submitters(r.submission, chance, threads=2, large=0)
     until(lambda: len(load.told) >= 30, 20)
     s = r.smtp("clear", user=None)
     assert s.mail("ann@sender.test")[0] == 250 and s.rcpt("bob@rcpt.test")[0] == 250 and s.docmd("DATA")[0] == 354
+    load.paused.set()  # a segment that is freed meanwhile would give its inode back
+    r.wait_queue_empty()
     d.fill_inodes()
     s.send(proof.stuffed(mail.message(b"x" * 70 + b"\r\n") * 8000) + b".\r\n")
     large = s.getreply()
     s.close()
     assert large[0] == 452 and large[1].startswith(b"4.3.1"), large
+    load.paused.clear()
     until(lambda: load.refused, 10)
     until(lambda: "inode" in "".join(warnings(r)), 5)
     only(told_line("out of inodes", load.refused), "452 4.3.1")

@@ -175,32 +175,50 @@ uint64_t spool_last_id(const struct spool *s)
     return s->fold.last_id;
 }
 
-static void add_change(struct buf *out, struct buf *scratch, const struct rcpt_change *c)
+static void add_change(struct buf *out, struct buf *scratch, const struct rcpt_change *c,
+                       bool last_word)
 {
+    const struct verdict *verdict = last_word ? NULL : c->verdict;
+    const char *host = last_word ? NULL : c->host;
     struct change change = {.rcpt = c->rcpt,
                             .state = c->state,
                             .attempts = c->attempts,
                             .due = c->due,
                             .last_attempt = c->last_attempt,
                             .dsn_due = c->dsn_due,
-                            .has_verdict = c->verdict != NULL,
-                            .has_host = c->host != NULL,
-                            .host = slice_str(c->host)};
+                            .has_verdict = verdict != NULL,
+                            .has_host = host != NULL,
+                            .host = slice_str(host)};
     buf_reset(scratch);
-    if (c->verdict)
-        verdict_write(scratch, c->verdict);
+    if (verdict)
+        verdict_write(scratch, verdict);
     change.verdict = buf_slice(scratch);
     change_write(out, &change);
+}
+
+/* Is it the last that is said of a message, so that the index never tells how it ended? Not while
+ * something else is on its way that may yet be taken back (a DSN). */
+static bool is_last_word(const struct message *m, const struct rcpt_change *c, size_t n)
+{
+    uint32_t left = m->n_left;
+    for (size_t i = 0; i < n; i++) {
+        const struct recipient *r = &m->rcpts[c[i].rcpt];
+        if (!rcpt_state_final(c[i].state) || c[i].dsn_due || (i && c[i].rcpt <= c[i - 1].rcpt))
+            return false;
+        left -= !rcpt_state_final((enum rcpt_state)r->state) || r->dsn_due;
+    }
+    return left == 0 && m->pending == 0;
 }
 
 uint64_t spool_change(struct spool *s, struct message *m, const struct rcpt_change *c, size_t n,
                       struct wall now, const struct spool_event_in *events, size_t n_events)
 {
     struct buf changes = BUF_MAX(ENCODE_MAX), scratch = BUF_MAX(ENCODE_MAX);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         MUST(c[i].rcpt < m->n_rcpts);
-        add_change(&changes, &scratch, &c[i]);
-    }
+    bool last_word = is_last_word(m, c, n);
+    for (size_t i = 0; i < n; i++)
+        add_change(&changes, &scratch, &c[i], last_word);
     MUST(!changes.overflow);
     buf_reset(&s->encode);
     buf_add_u64(&s->encode, m->id);

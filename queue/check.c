@@ -154,21 +154,38 @@ bool spool_check_step(struct spool_check *c, void (*say)(void *ctx, const char *
     return check_step(c);
 }
 
+static void let_go(struct spool *s, struct check_segment *cs)
+{
+    struct segment *g = cs->pinned;
+    cs->pinned = NULL;
+    if (!g)
+        return;
+    if (cs->footer_to)
+        segment_has_footer(s, g, cs->footer_to);
+    /* Where some of it went bad, the rest is better off elsewhere. */
+    if (cs->damaged && g->next)
+        g->evacuate = s->evacuating = true;
+    g->pins--;
+}
+
+void spool_check_release(struct spool *s, struct spool_check *c)
+{
+    for (size_t i = 0; i < c->n_segments; i++)
+        let_go(s, &c->segments[i]);
+    c->released = c->released || c->next_segment < c->n_segments;
+    c->next_segment = c->n_segments;
+}
+
 void spool_check_free(struct spool *s, struct spool_check *c,
                       void (*say)(void *ctx, const char *line), void *ctx,
                       struct spool_report *ret_report)
 {
     c->say = say;
     c->ctx = ctx;
-    for (size_t i = 0; i < c->n_segments; i++) {
-        struct check_segment *cs = &c->segments[i];
-        if (cs->footer_to)
-            segment_has_footer(s, cs->pinned, cs->footer_to);
-        /* Where some of it went bad, the rest is better off elsewhere. */
-        if (cs->damaged && cs->pinned->next)
-            cs->pinned->evacuate = s->evacuating = true;
-        cs->pinned->pins--;
-    }
+    for (size_t i = 0; i < c->n_segments; i++)
+        let_go(s, &c->segments[i]);
+    if (c->released)
+        check_say(c, "not all was checked: for too long nobody asked how it goes on");
     check_settle(c, &s->fold);
     if (ret_report)
         *ret_report = c->report;

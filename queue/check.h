@@ -47,6 +47,7 @@ struct spool_check {
     void *ctx;
     struct check_segment *segments;
     size_t n_segments, next_segment;
+    bool released; /* before all of them were read */
     struct check_file *files;
     size_t n_files, files_cap, next_file;
     bool files_sorted;

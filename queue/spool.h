@@ -198,6 +198,9 @@ struct spool_check *spool_check_new(struct spool *s, bool repair);
 /* On a helper, beside batches, tasks and reads: one segment, or 256 body files. False: that was
  * all. */
 bool spool_check_step(struct spool_check *c, void (*say)(void *ctx, const char *line), void *ctx);
+/* Back on the owner, between steps: nobody asks for the next one. Segments are freed again; what
+ * has not been read is not checked any more, and the end says so. */
+void spool_check_release(struct spool *s, struct spool_check *c);
 /* Back on the owner, also before the end: says what depends on which messages are still there;
  * frees c. */
 void spool_check_free(struct spool *s, struct spool_check *c,

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+enum { PATIENCE_MS = 60 * 1000 };
 enum { LINES_MAX = 4 << 20 }; /* of one step; the rest is in the count */
 
 struct check_job {
@@ -45,6 +46,7 @@ static void end(struct checker *c, struct spooler_check *q)
     q->check = NULL;
     q->over = true;
     c->busy = false;
+    c->waiting = NULL;
 }
 
 void checker_request(struct checker *c, struct spooler_check *q)
@@ -63,18 +65,27 @@ void checker_request(struct checker *c, struct spooler_check *q)
         if (!q->check)
             q->check = spool_check_new(c->spool, q->repair);
         c->busy = true;
+        c->waiting = NULL;
         push_step(c, q);
     }
 }
 
-void checker_back(struct checker *c, struct msg *m)
+void checker_back(struct checker *c, struct msg *m, struct mono now)
 {
     struct check_job *job = (struct check_job *)(void *)m;
     struct spooler_check *q = job->q;
+    c->waiting = q->check;
+    c->since = now;
     if (!job->more)
         end(c, q);
     free(job);
     port_send(q->reply, &q->msg);
+}
+
+void checker_look(struct checker *c, struct mono now)
+{
+    if (c->waiting && mono_reached(mono_add(c->since, PATIENCE_MS), now))
+        spool_check_release(c->spool, c->waiting);
 }
 
 void checker_stop(struct checker *c)

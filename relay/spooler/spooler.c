@@ -260,6 +260,7 @@ static void on_wake(void *ctx, struct mono now)
     if (mono_reached(s->next_tick, now)) {
         s->next_tick = mono_add(now, TICK_MS);
         push_space(s);
+        checker_look(&s->checker, now);
     }
     pump(s);
 }
@@ -305,7 +306,7 @@ static void on_read(void *ctx, struct msg *m)
 static void on_check(void *ctx, struct msg *m)
 {
     struct spooler *s = ctx;
-    checker_back(&s->checker, m);
+    checker_back(&s->checker, m, loop_now(s->loop));
 }
 
 static void on_task(void *ctx, struct msg *m)

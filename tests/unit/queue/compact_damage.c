@@ -294,6 +294,40 @@ static void test_missing_file_of_a_copy(void **state)
     fake_disk_free(d);
 }
 
+/* Whoever began a check and does not go on with it does not fill the disk. */
+static void test_check_that_waits(void **state)
+{
+    (void)state;
+    for (int steps = 0; steps < 6; steps++) {
+        struct fake_disk *d = fake_disk_new(1);
+        struct spool *s = open_spool(d);
+        struct message *m[60];
+        for (int i = 0; i < 60; i++) {
+            kit_put(s, NOW, 1, 2000, &m[i]);
+            commit(s);
+        }
+        struct spool_check *c = spool_check_new(s, true);
+        for (int i = 0; i < steps; i++)
+            spool_check_step(c, NULL, NULL);
+        for (int i = 0; i < 60; i++)
+            deliver(s, m[i]);
+        commit(s);
+        kit_settle(s);
+        assert_false(is_bounded(s));
+        spool_check_release(s, c);
+        kit_settle(s);
+        assert_true(is_bounded(s));
+        while (spool_check_step(c, NULL, NULL))
+            continue;
+        struct spool_report report;
+        spool_check_free(s, c, NULL, NULL, &report);
+        assert_int_equal(report.damaged, 1);
+        check_reopened(d, &s);
+        spool_close(s);
+        fake_disk_free(d);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -302,6 +336,7 @@ int main(void)
         cmocka_unit_test(test_evacuation),
         cmocka_unit_test(test_evacuation_on_a_full_disk),
         cmocka_unit_test(test_missing_file_of_a_copy),
+        cmocka_unit_test(test_check_that_waits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

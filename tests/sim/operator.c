@@ -62,6 +62,7 @@ void operator_disk_fails(struct sim *s, bool fails)
     sim_say(s, fails ? "the disk fails: %d" : "the disk works again", error);
     if (!fails)
         return;
+    s->disk_touched = true;
     s->doubtful_files = SIM_MESSAGES_MAX;
     sim_after(s, some(s, 600 * SECOND), T_MENDED, NULL);
 }

@@ -7,7 +7,7 @@
  *
  * world.c: time, disk, core, power. orders.c: what the core orders. link.c: two machines and the
  * wire between them. content.c: body files. operator.c: verbs of operators, the wall clock set, a
- * full disk. law.c: what must hold.
+ * full disk. housekeeping.c: checks, and damage. law.c: what must hold.
  */
 #pragma once
 #include "queue/heap.h"
@@ -62,6 +62,8 @@ enum timer_kind {
     T_OPERATOR,
     T_ROOM,
     T_FAULT,
+    T_CHECK,
+    T_CHECK_STEP,
     T_MENDED,
     T_LOOK
 };
@@ -96,8 +98,11 @@ struct sim {
     size_t doubtful_files; /* of failed batches or failed removals: they may stay until the next
                               segment */
     bool full;
-    bool batch_failed; /* the last one: nothing can be marked as delivered */
-    bool dying;        /* the power is gone: what the old process still does counts for nothing */
+    struct spool_check *check; /* under way */
+    bool damaged;              /* a byte has been turned */
+    bool disk_touched;         /* that, or the disk has failed: a check may find something */
+    bool batch_failed;         /* the last one: nothing can be marked as delivered */
+    bool dying; /* the power is gone: what the old process still does counts for nothing */
     struct link *links;
     uint64_t last_id;
     struct sim_message messages[SIM_MESSAGES_MAX];
@@ -140,6 +145,13 @@ void operator_disk_full(struct sim *s, bool full);
 void operator_disk_fails(struct sim *s, bool fails);
 void operator_sets_clock(struct sim *s);
 void operator_release_all(struct sim *s);
+
+/* housekeeping.c */
+void check_plans(struct sim *s);
+void check_begins(struct sim *s);
+bool check_goes_on(struct sim *s);
+void check_ends(struct sim *s);
+void check_damages(struct sim *s); /* … what costs nothing */
 
 /* link.c */
 void link_submit(struct sim *s, struct sim_message *m);

@@ -205,7 +205,7 @@ static void power_on(struct sim *s)
         printf("seed %llu: the spool does not open: %s\n", (unsigned long long)s->seed, e.text);
         abort();
     }
-    if (report.damaged)
+    if (report.damaged && !s->damaged)
         sim_fail(s, "a power cut looks like damage");
     struct core_conf conf = {.retry = {{60, 300, 1800, SIM_PAUSE_MAX_S}, 4, 10},
                              .lifetime_s = LIFETIME_S,
@@ -231,7 +231,7 @@ static void drop_timers(struct sim *s)
         bool outlives = t->kind == T_SUBMIT || t->kind == T_CRASH || t->kind == T_KEPT ||
                         t->kind == T_CORE || t->kind == T_CLOCK || t->kind == T_OPERATOR ||
                         t->kind == T_LOOK || t->kind == T_ROOM || t->kind == T_FAULT ||
-                        t->kind == T_MENDED;
+                        t->kind == T_MENDED || t->kind == T_CHECK;
         if (outlives || t->kind == T_LINK) {
             i++;
             continue;
@@ -284,6 +284,7 @@ static void process_dies(struct sim *s)
             spooler_request_free(a.msg);
         }
     }
+    check_ends(s);
     bodies_free(s->bodies);
     core_free(s->core);
     spool_close(s->spool);
@@ -300,6 +301,7 @@ static void crash(struct sim *s)
     process_dies(s);
     law_lose_log(s);
     fake_disk_power_on(s->disk, losses[sim_below(s, 3)]);
+    check_damages(s);
     s->now_us += (int64_t)sim_below(s, (uint64_t)(60 * SECOND));
     power_on(s);
 }
@@ -323,6 +325,7 @@ static void commit(struct sim *s, struct spool_batch *b)
     struct err e = {0};
     if (s->faults && sim_chance(s, 3)) {
         s->faults--;
+        s->disk_touched = true;
         s->doubtful_files++; /* it may be the removing that fails */
         fake_disk_fail_at(s->disk, fake_disk_steps(s->disk) + 1 + sim_below(s, 4),
                           sim_chance(s, 50) ? -EIO : -ENOSPC);
@@ -430,6 +433,13 @@ static void fire(struct sim *s, enum timer_kind kind, void *p)
     case T_DIE:
         crash(s);
         break;
+    case T_CHECK:
+        check_begins(s);
+        break;
+    case T_CHECK_STEP:
+        if (!check_goes_on(s))
+            crash(s);
+        break;
     case T_CLOCK:
         operator_sets_clock(s);
         break;
@@ -515,6 +525,7 @@ bool sim_run(uint64_t seed, bool verbose)
                   NULL);
     }
     operator_plans(s);
+    check_plans(s);
     for (uint64_t n = sim_chance(s, 30) ? 1 + sim_below(s, 3) : 0; n > 0; n--)
         sim_after(s, (int64_t)sim_below(s, (uint64_t)(sim_chance(s, 70) ? 90 * SECOND : HOUR)),
                   T_FAULT, NULL);

@@ -208,24 +208,23 @@ static void chunk_stored(struct spool *s, struct chunk *c, const struct each_eve
         record_stored(s, p, each);
 }
 
-/* A message that was not stored takes everything with it that spoke of it. */
-static void drop_followers(struct pending_list *l, const struct message *m)
+/* What was not stored takes everything with it that spoke of it: one pass, however much waits. */
+static void sift(struct pending_list *from, struct pending_list *failed, struct pending_list *kept)
 {
-    struct pending_list kept = {0};
-    for (struct pending *p; (p = pending_shift(l));) {
-        if (p->told == m)
+    for (struct pending *p; (p = pending_shift(from));) {
+        if (p->told && p->told->refused)
             p->told = NULL;
-        if (p->message == m)
-            pending_free(p);
+        if (!p->message || !p->message->refused)
+            pending_push(kept, p);
+        else if (p->type == RECORD_MESSAGE)
+            pending_push(failed, p);
         else
-            pending_push(&kept, p);
+            pending_free(p);
     }
-    *l = kept;
 }
 
-static void message_failed(struct spool *s, struct pending *p, struct pending_list *behind,
-                           bool may_return, void (*each_failed)(void *ctx, uint64_t message_id),
-                           void *ctx)
+static void message_failed(struct spool *s, struct pending *p, bool may_return,
+                           void (*each_failed)(void *ctx, uint64_t message_id), void *ctx)
 {
     struct message *m = p->message;
     uint64_t id = m->id;
@@ -235,8 +234,6 @@ static void message_failed(struct spool *s, struct pending *p, struct pending_li
         fold_dsn_due(&p->told->rcpts[p->told_rcpts[i]], true);
     if (p->told)
         p->told->pending--;
-    drop_followers(behind, m);
-    drop_followers(&s->pending, m);
     pending_free(p);
     if (each_failed)
         each_failed(ctx, id);
@@ -254,7 +251,7 @@ static bool is_bad_disk(int error)
 static void chunks_failed(struct spool *s, struct spool_batch *b,
                           void (*each_failed)(void *ctx, uint64_t message_id), void *ctx)
 {
-    struct pending_list all = {0}, again = {0};
+    struct pending_list all = {0}, again = {0}, failed = {0};
     /* Of a segment that had no name yet nothing is ever read. */
     bool may_return = !b->chunks[b->n_done].make || b->named;
     s->next_seq = b->chunks[b->n_done].seq_before;
@@ -275,15 +272,14 @@ static void chunks_failed(struct spool *s, struct spool_batch *b,
         close_fd(s, s->tail);
         s->tail = NULL;
     }
-    for (struct pending *p; (p = pending_shift(&all));) {
+    for (struct pending *p = all.first; p; p = p->next)
         if (p->type == RECORD_MESSAGE && !p->copy)
-            message_failed(s, p, &all, may_return, each_failed, ctx);
-        else
-            pending_push(&again, p);
-    }
-    for (struct pending *p; (p = pending_shift(&s->pending));)
-        pending_push(&again, p);
+            p->message->refused = true;
+    sift(&all, &failed, &again);
+    sift(&s->pending, &failed, &again);
     s->pending = again;
+    for (struct pending *p; (p = pending_shift(&failed));)
+        message_failed(s, p, may_return, each_failed, ctx);
 }
 
 static bool is_full(int error)

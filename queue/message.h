@@ -93,6 +93,7 @@ struct message {
     bool in_file : 1;         /* content in the body file ID.body (large); else in its record */
     bool eight_bit : 1;
     bool copying : 1; /* the spool's: a copy is on its way to the log */
+    bool refused : 1; /* the spool's: its batch has failed, it goes now */
     bool has_envid : 1, has_dsn_for : 1;
     struct recipient rcpts[];
 };

@@ -5,6 +5,7 @@
  */
 #include "queue/spool_private.h"
 #include "tests/unit/queue/kit.h"
+#include <time.h>
 
 enum { SEGMENT = 32 * 1024, LARGE = 16000 };
 
@@ -49,6 +50,33 @@ static void test_leftover(void **state)
         leftover(seed, FAKE_RENAME);
         leftover(seed, FAKE_RENAME | FAKE_UNLINK | FAKE_SYNC_DIR);
     }
+}
+
+/* A failed batch with as much mail as it takes, and more behind it that speaks of that: the owner
+ * is back at once, and nothing of them is left. */
+static void test_much_is_refused(void **state)
+{
+    enum { N = 20000 };
+    (void)state;
+    struct fake_disk *d = fake_disk_new(1);
+    struct spool *s = kit_open(d, 64 << 20, NULL);
+    struct message *m;
+    for (int i = 0; i < N; i++)
+        kit_put(s, NOW, 1, 10, &m);
+    fake_disk_fail_from(d, 1, -EIO);
+    struct spool_batch *b = spool_batch_take(s);
+    spool_batch_run(b);
+    struct rcpt_change c = {.attempts = 1};
+    for (m = spool_after(s, 0); m; m = spool_after(s, m->id))
+        spool_change(s, m, &c, 1, NOW, NULL, 0);
+    clock_t before = clock();
+    struct err e;
+    assert_int_equal(spool_batch_end(s, b, NULL, NULL, NULL, &e), -EIO);
+    assert_true(clock() - before < 2 * CLOCKS_PER_SEC);
+    assert_null(spool_after(s, 0));
+    assert_null(s->pending.first);
+    spool_close(s);
+    fake_disk_free(d);
 }
 
 /* --- the end is not known
@@ -145,6 +173,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_leftover),
+        cmocka_unit_test(test_much_is_refused),
         cmocka_unit_test(test_cut_short),
         cmocka_unit_test(test_no_next_header),
     };

@@ -336,13 +336,56 @@ static void test_damaged(void **state)
     }
 }
 
+/* The reply that ends a message is in its event; the index would forget it at once, so the record
+ * of mail that is delivered at once does not have it twice. What stays to be seen is kept. */
+static void test_last_word(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t n_rcpts;
+        bool dsn, unsynced, kept;
+    } rows[] = {
+        {1, false, false, false},
+        {2, false, false, true}, /* the other one is still queued */
+        {1, true, false, true},  /* its sender is to be told */
+        {1, false, true, true},  /* what came before may fail */
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct fake_disk *d = fake_disk_new(1);
+        struct spool *s = kit_open(d, SEGMENT, NULL);
+        struct message *m;
+        struct verdict v = verdict_of_fault(FAULT_SMTP_TIMEOUT, PHASE_RCPT, SLICE_NONE);
+        kit_put(s, NOW, rows[i].n_rcpts, 100, &m);
+        if (!rows[i].unsynced)
+            assert_int_equal(kit_commit(s, NULL, NULL, NULL), 0);
+        struct rcpt_change c = {.state = rows[i].dsn ? RCPT_BOUNCED : RCPT_DELIVERED,
+                                .attempts = 1,
+                                .dsn_due = rows[i].dsn,
+                                .verdict = &v,
+                                .host = "mx.x"};
+        spool_change(s, m, &c, 1, NOW, NULL, 0);
+        assert_int_equal(recipient_last(&m->rcpts[0]) != NULL, rows[i].kept);
+        assert_int_equal(recipient_host(&m->rcpts[0]).n, rows[i].kept ? 4 : 0);
+        assert_int_equal(kit_commit(s, NULL, NULL, NULL), 0);
+        spool_close(s);
+        fake_disk_power_on(d, FAKE_LOSE_ALL);
+        s = kit_open(d, SEGMENT, NULL);
+        m = spool_after(s, 0);
+        assert_int_equal(m != NULL, rows[i].n_rcpts == 2 || rows[i].dsn);
+        if (m)
+            assert_int_equal(recipient_last(&m->rcpts[0])->fault, FAULT_SMTP_TIMEOUT);
+        verdict_done(&v);
+        spool_close(s);
+        fake_disk_free(d);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_same_lines),
-        cmocka_unit_test(test_holds_its_segment),
-        cmocka_unit_test(test_large_list),
-        cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_same_lines), cmocka_unit_test(test_holds_its_segment),
+        cmocka_unit_test(test_large_list), cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_last_word),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -254,7 +254,10 @@ static void chunks_failed(struct spool *s, struct spool_batch *b,
     struct pending_list all = {0}, again = {0}, failed = {0};
     /* Of a segment that had no name yet nothing is ever read. */
     bool may_return = !b->chunks[b->n_done].make || b->named;
+    bool made_nothing = b->chunks[b->n_done].make && !b->named;
     s->next_seq = b->chunks[b->n_done].seq_before;
+    if (made_nothing) /* what comes into the open segment instead leaves no gap */
+        s->next_record = b->chunks[b->n_done].records.first->record_number;
     for (size_t i = b->n_done; i < b->n_chunks; i++) {
         struct chunk *c = &b->chunks[i];
         for (struct pending *p; (p = pending_shift(&c->records));)
@@ -265,7 +268,6 @@ static void chunks_failed(struct spool *s, struct spool_batch *b,
     /* When the making of a segment failed, nothing was done to the open one: small records may
      * still find room there. Not when the new one may have its name after a crash: what its header
      * says about the end of the open one is to stay true until a later header says it. */
-    bool made_nothing = b->chunks[b->n_done].make && !b->named;
     if (s->tail && !made_nothing) {
         s->tail->evacuate = !b->chunks[b->n_done].make && is_bad_disk(b->error);
         s->evacuating = s->evacuating || s->tail->evacuate;

@@ -230,15 +230,15 @@ static void check_footer(struct spool_check *c, struct check_segment *cs, struct
     bool wanted = false, finding = false;
     int rc = f->cut_short ? 0 : footer_read(c->fs, f, c->salt, &footer);
     if (rc == 0) {
-        wanted = true;
+        wanted = !cs->pinned; /* housekeeping knows better whether it is to have one */
     } else if (rc < 0) {
         check_tell(c, f->number, at, at, "damaged index footer");
         wanted = finding = true;
     } else if (sc->n) {
         doubt_lost(c, cs, sc, &footer);
     } else if (!agrees(c, cs, sc, &footer)) {
+        /* It stays: what it knows may be all that is left. */
         check_tell(c, f->number, at, at, "index footer that does not agree with the records");
-        wanted = finding = true;
     }
     if (rc > 0)
         footer_done(&footer);

@@ -29,6 +29,7 @@ void spool_retire(struct spool *s)
         DL_DELETE(s->segments, g);
         DL_APPEND(s->retired, g);
         s->retired_bytes += g->size;
+        s->footer_bytes -= g->footer_bytes;
     }
 }
 
@@ -36,14 +37,19 @@ void spool_retire(struct spool *s)
 static bool wants_space(struct spool *s)
 {
     uint64_t disk = s->disk_bytes - s->retired_bytes + s->spare_bytes;
-    if (disk <= 2 * s->fold.live_bytes + 2 * s->segment_bytes) {
-        s->round.end = 0;
+    uint64_t bound = 2 * s->fold.live_bytes + 2 * s->segment_bytes;
+    if (disk <= bound) {
+        /* A spare that is not there now will be soon: that is not yet the end of a round. */
+        if (s->spare_bytes || disk + s->segment_bytes <= bound)
+            s->round.end = 0;
         return false;
     }
     if (s->segments->number <= s->round.end)
         return true;
     /* All that was there has been copied once, and it has not helped: records so large that they
-     * leave half of each segment empty. Not again before something has changed. */
+     * leave half of each segment empty. Not again before something has changed; that footers are
+     * written and freed is no change. */
+    disk -= s->footer_bytes;
     if (s->round.end && disk >= s->round.disk && disk < s->round.disk + s->segment_bytes &&
         s->fold.live_bytes + s->segment_bytes / 2 > s->round.live &&
         s->fresh_bytes < s->round.fresh + s->segment_bytes)

@@ -26,7 +26,8 @@ struct segment {
     uint8_t eio_tries;           /* how often a copy's source could not be read */
     bool has_footer;             /* a good one */
     bool no_footer;              /* it gets none now */
-    bool end_unsure; /* its log may have gone on behind `end`: nothing is written there */
+    bool end_unsure;       /* its log may have gone on behind `end`: nothing is written there */
+    uint64_t footer_bytes; /* by so much its footer made the file larger */
 };
 
 struct fold {

@@ -13,6 +13,7 @@ struct footer_task {
     struct segment *segment;    /* pinned */
     struct segment_found found; /* as it was when the task was taken */
     bool damaged;
+    uint64_t room;       /* by so much the file may grow */
     uint64_t file_bytes; /* 0: not written */
 };
 
@@ -49,6 +50,18 @@ static struct segment *next_segment(const struct spool *s)
     return found;
 }
 
+/* A footer is not to bring the disk use over its bound: compaction would copy for ever what footers
+ * bring back. Where the log alone is over it (and compaction has tried), footers do not matter. */
+static uint64_t room_for_footer(const struct spool *s)
+{
+    /* There is a spare, or will be soon. */
+    uint64_t disk = s->disk_bytes - s->retired_bytes + s->segment_bytes;
+    uint64_t bound = 2 * s->fold.live_bytes + 2 * s->segment_bytes;
+    if (disk - s->footer_bytes > bound)
+        return UINT64_MAX;
+    return disk < bound ? bound - disk : 0;
+}
+
 struct spool_task *footer_take(struct spool *s)
 {
     struct segment *g;
@@ -63,6 +76,7 @@ struct spool_task *footer_take(struct spool *s)
     t->salt = s->salt;
     t->segment = g;
     t->found = segment_as_found(g);
+    t->room = room_for_footer(s);
     g->pins++;
     return &t->task;
 }
@@ -102,10 +116,11 @@ void footer_run(struct spool_task *task)
     struct footer_builder *b = footer_builder_new(t->found.header.id_high);
     struct buf whole = BUF_MAX(SIZE_MAX / 2);
     rc = read_segment(t, b);
-    if (rc >= 0 && !t->damaged && footer_builder_finish(b, t->found.number, t->salt, end, &whole) &&
-        footer_write(t->fs, t->found.named, end, buf_slice(&whole)) >= 0) {
-        uint64_t to = footer_at(end) + whole.n;
-        t->file_bytes = to > t->found.size ? to : t->found.size;
+    if (rc >= 0 && !t->damaged && footer_builder_finish(b, t->found.number, t->salt, end, &whole)) {
+        uint64_t to = footer_at(end) + whole.n, size = t->found.size;
+        bool fits = to <= size || to - size <= t->room;
+        if (fits && footer_write(t->fs, t->found.named, end, buf_slice(&whole)) >= 0)
+            t->file_bytes = to > size ? to : size;
     }
     buf_done(&whole);
     footer_builder_free(b);
@@ -116,6 +131,8 @@ void segment_has_footer(struct spool *s, struct segment *g, uint64_t file_bytes)
     g->has_footer = true;
     if (file_bytes > g->size) {
         s->disk_bytes += file_bytes - g->size;
+        s->footer_bytes += file_bytes - g->size;
+        g->footer_bytes += file_bytes - g->size;
         g->size = file_bytes;
     }
 }

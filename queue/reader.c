@@ -170,8 +170,12 @@ static void end_torn(struct segment_reader *r)
     r->limit = r->at;
 }
 
+/* Zeros before `from` may be padding. What is left behind them is less than a record: they are the
+ * rest of it. */
 static void tell_damage(struct segment_reader *r, uint64_t from, uint64_t to)
 {
+    if (to - from < RECORD_HEADER_SIZE)
+        from = r->at;
     if (r->damage && to > from)
         r->damage(r->ctx, from, to);
 }
@@ -182,7 +186,9 @@ static int end_at(struct segment_reader *r, uint64_t end)
         end_torn(r);
     } else {
         uint64_t from = segment_sector_up(r->at) < end ? segment_sector_up(r->at) : end;
-        tell_damage(r, all_zero(r, r->at, from) ? from : r->at, end);
+        from = all_zero(r, r->at, from) ? from : r->at;
+        if (from < end)
+            tell_damage(r, from, end);
         r->at = end;
     }
     return r->error < 0 ? r->error : 0;
@@ -222,12 +228,16 @@ int segment_reader_next(struct segment_reader *r, struct record *ret)
     if (record_at(r, r->at, &rec))
         return take(r, &rec, ret);
     /* Behind the last record of a batch stand zeros up to the sector where the next one begins.
-     * (They are not a lost part of this batch: the record before reaches into the same sector.) */
+     * Or a record has become zeros: numbers have no gaps in a segment. */
     uint64_t hole = r->at, sector = segment_sector_up(r->at);
     if (r->error >= 0 && sector < r->limit && all_zero(r, hole, sector)) {
         hole = sector;
-        if (record_at(r, hole, &rec) && rec.header.batch == hole)
+        if (record_at(r, hole, &rec) && rec.header.batch == hole) {
+            if (r->last_number && rec.header.number > r->last_number + 1 &&
+                sector - r->at >= RECORD_HEADER_SIZE)
+                tell_damage(r, r->at, sector);
             return take(r, &rec, ret);
+        }
     }
     /* A good header with a bad head says how far the damage goes. */
     uint64_t from = hole + 8;

@@ -96,6 +96,8 @@ static int replay_each(struct spool *s, struct replay *rp, const struct log_foun
         if (rc < 0)
             return err_set(e, rc, "cannot read segment seg-%08x", f->number);
         g->end_unsure = f->cut_short || (f->end == UINT64_MAX && i + 1 < l->n);
+        if (g->has_footer && g->size > s->segment_bytes)
+            s->footer_bytes += g->footer_bytes = g->size - s->segment_bytes;
         /* Torn records were promised to nobody; a copy costs little, and a disk may have lied. */
         if (rp->torn_to)
             spool_quarantine(s->fs, f->number, rp->torn_from, rp->torn_to);

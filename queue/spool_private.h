@@ -105,6 +105,7 @@ struct spool {
     bool evacuating;      /* some segment may be left to evacuate */
     bool free_failed;     /* the last batch could not free what is retired */
     bool task_out;
+    uint64_t footer_bytes; /* of disk_bytes: by what footers made files larger */
     uint32_t footers_from; /* older segments have been seen to: they have their footer, or get none
                               now */
     bool dirty;            /* something was written since opening: close leaves a MARK */

@@ -35,6 +35,11 @@ const struct file_ops *fake_disk_ops(struct fake_disk *d)
     return &d->ops;
 }
 
+uint64_t fake_disk_bytes_read(const struct fake_disk *d)
+{
+    return d->bytes_read;
+}
+
 uint64_t fake_disk_steps(const struct fake_disk *d)
 {
     return d->steps;

@@ -16,6 +16,8 @@ const struct file_ops *fake_disk_ops(struct fake_disk *d);
 /* Operations so far: those that change something (and reads, when count_reads is set). */
 uint64_t fake_disk_steps(const struct fake_disk *d);
 void fake_disk_count_reads(struct fake_disk *d, bool on);
+/* Bytes that were read so far. */
+uint64_t fake_disk_bytes_read(const struct fake_disk *d);
 /* "pwrite seg-00000001 8192+512" of the last operation, for messages of a failing test. */
 const char *fake_disk_last(const struct fake_disk *d);
 

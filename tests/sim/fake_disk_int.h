@@ -45,7 +45,7 @@ struct fake_disk {
         bool lock;
     } fds[FDS_MAX];
     struct rng rng;
-    uint64_t steps, fail_at, fail_from, cut_at;
+    uint64_t steps, fail_at, fail_from, cut_at, bytes_read;
     int fail_error, fail_from_error;
     unsigned fail_only;
     int64_t room, files;

@@ -110,6 +110,7 @@ static ssize_t fake_pread(void *ctx, int fd, void *p, size_t n, uint64_t offset)
         return 0;
     size_t got = i->n_now - (size_t)offset < n ? i->n_now - (size_t)offset : n;
     memcpy(p, i->now + offset, got);
+    d->bytes_read += got;
     return (ssize_t)got;
 }
 

@@ -73,11 +73,11 @@ static void law(struct fake_disk *d, struct slice input)
     struct log_found l;
     struct footer f;
     MUST(log_find(ops, &l, &e) == 0);
-    if (footer_read(ops, &l.segments[0], SALT, &f) > 0)
-        footer_done(&f);
-    else
-        MUST(mended.damaged > mended.mended);
+    int rc = footer_read(ops, &l.segments[0], SALT, &f);
     log_found_done(&l);
+    if (rc <= 0) /* gaps that no writer leaves cannot be mended */
+        return;
+    footer_done(&f);
     struct fake_disk *copy = fake_disk_clone(d);
     uint64_t with = open_digest(fake_disk_ops(copy), &by_footer);
     fake_disk_free(copy);

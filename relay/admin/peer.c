@@ -66,7 +66,7 @@ void peer_row(struct peer *p, json_t *value)
 void peer_row_recipient(struct peer *p, const struct queue_row *r)
 {
     buf_add(&p->out, buf_slice(&p->task.head));
-    rows_recipient(&p->out, r);
+    rows_recipient(&p->out, r, p->task.request.brief);
     buf_add(&p->out, SLICE_LIT("}\n"));
 }
 

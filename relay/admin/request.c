@@ -18,11 +18,12 @@ enum {
     ARG_ALL = 64,
     ARG_DRY_RUN = 128,
     ARG_REASON = 256,
-    ARG_SORT = 1 << 14,
     ARG_IMPORT = 512,
     ARG_RECIPIENTS = 1024,
     ARG_DATA = 2048,
     ARG_REPAIR = 4096,
+    ARG_SORT = 8192,
+    ARG_BRIEF = 16384,
     ARGS_CHANGE = ARG_FILTER | ARG_ALL | ARG_DRY_RUN | ARG_REASON
 };
 
@@ -32,7 +33,8 @@ static const struct {
 } verbs[] = {
     [VERB_STATUS] = {"status", 0},
     [VERB_SUMMARY] = {"queue.summary", 0},
-    [VERB_LIST] = {"queue.list", ARG_FILTER | ARG_LIMIT | ARG_AFTER | ARG_COUNT | ARG_SORT},
+    [VERB_LIST] = {"queue.list",
+                   ARG_FILTER | ARG_LIMIT | ARG_AFTER | ARG_COUNT | ARG_BRIEF | ARG_SORT},
     [VERB_SHOW] = {"queue.show", ARG_ID},
     [VERB_CAT] = {"queue.cat", ARG_ID | ARG_HEADERS},
     [VERB_EXPORT] = {"queue.export", ARG_FILTER},
@@ -238,6 +240,7 @@ static const struct arg request_args[] = {
     {"after", read_place, "what `next` said", IN_REQUEST(after), ARG_AFTER},
     {"sort", read_sort, "due, age or size", IN_REQUEST(sort), ARG_SORT},
     {"count", read_bool, "true or false", IN_REQUEST(count), ARG_COUNT},
+    {"brief", read_bool, "true or false", IN_REQUEST(brief), ARG_BRIEF},
     {"id", read_id, "a queue id", IN_REQUEST(message), ARG_ID},
     {"headers", read_bool, "true or false", IN_REQUEST(headers), ARG_HEADERS},
     {"all", read_bool, "true or false", IN_REQUEST(all), ARG_ALL},

@@ -57,7 +57,7 @@ struct request {
     struct place after;
     enum queue_sort sort;
     uint64_t message; /* show, cat */
-    bool count, all, dry_run, headers, repair;
+    bool count, brief, all, dry_run, headers, repair;
     struct buf reason;
     struct import_args import;
     json_t *recipients, *data; /* import: an array, a string; NULL: not given */

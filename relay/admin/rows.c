@@ -137,7 +137,22 @@ static void add_number(struct buf *out, struct slice key, uint64_t n)
     jtext_number(out, n > INT64_MAX ? INT64_MAX : n);
 }
 
-void rows_recipient(struct buf *out, const struct queue_row *r)
+/* What only the whole row has, beside who, when and why. */
+static void add_details(struct buf *out, const struct queue_row *r)
+{
+    if (r->last_attempt.us)
+        add_time(out, SLICE_LIT(",\"last_attempt\":"), r->last_attempt);
+    add_time(out, SLICE_LIT(",\"expires\":"), r->expires);
+}
+
+static void add_way(struct buf *out, const struct queue_row *r)
+{
+    add_some_text(out, SLICE_LIT(",\"mx_host\":"), r->last_host);
+    add_some_text(out, SLICE_LIT(",\"destination\":"), r->destination);
+    add_some_text(out, SLICE_LIT(",\"site\":"), r->site);
+}
+
+void rows_recipient(struct buf *out, const struct queue_row *r, bool brief)
 {
     char id[QUEUE_ID_SIZE];
     queue_id_write(r->id, id);
@@ -148,7 +163,8 @@ void rows_recipient(struct buf *out, const struct queue_row *r)
     add_text(out, r->sender);
     buf_add(out, SLICE_LIT(",\"recipient\":"));
     add_text(out, r->recipient);
-    add_some_text(out, SLICE_LIT(",\"user\":"), r->user);
+    if (!brief)
+        add_some_text(out, SLICE_LIT(",\"user\":"), r->user);
     add_number(out, SLICE_LIT(",\"size\":"), r->size);
     add_time(out, SLICE_LIT(",\"queued_time\":"), r->queued);
     buf_add(out, SLICE_LIT(",\"state\":\""));
@@ -156,13 +172,11 @@ void rows_recipient(struct buf *out, const struct queue_row *r)
     add_number(out, SLICE_LIT("\",\"attempt\":"), r->attempts);
     if (r->state == RCPT_QUEUED && !r->active)
         add_time(out, SLICE_LIT(",\"next_attempt\":"), r->due);
-    if (r->last_attempt.us)
-        add_time(out, SLICE_LIT(",\"last_attempt\":"), r->last_attempt);
-    add_time(out, SLICE_LIT(",\"expires\":"), r->expires);
+    if (!brief)
+        add_details(out, r);
     add_some_text(out, SLICE_LIT(",\"response\":"), r->last_reply);
-    add_some_text(out, SLICE_LIT(",\"mx_host\":"), r->last_host);
-    add_some_text(out, SLICE_LIT(",\"destination\":"), r->destination);
-    add_some_text(out, SLICE_LIT(",\"site\":"), r->site);
+    if (!brief)
+        add_way(out, r);
     buf_add_u8(out, '}');
 }
 

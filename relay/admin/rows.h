@@ -18,8 +18,8 @@ void rows_put(json_t *object, const char *key, json_t *value);       /* takes va
 void rows_put_text(json_t *object, const char *key, struct slice s); /* not when empty */
 void rows_put_number(json_t *object, const char *key, uint64_t n);
 
-/* A row as text: they go by the million. */
-void rows_recipient(struct buf *out, const struct queue_row *r);
+/* A row as text: they go by the million. Brief: only what a table of the queue shows. */
+void rows_recipient(struct buf *out, const struct queue_row *r, bool brief);
 json_t *rows_site(const struct queue_site_row *s);
 /* messages, recipients, ready, waiting, held, active, oldest_seconds */
 json_t *rows_totals(const struct queue_totals *t, struct wall now);

@@ -239,14 +239,21 @@ static void list_row(void *ctx, char *text, size_t n)
         l->unread++;
         return;
     }
-    const char *sender = row_text(&row, "sender");
+    const char *id = row_text(&row, "queue_id"), *sender = row_text(&row, "sender"),
+               *recipient = row_text(&row, "recipient");
     slice_u64(slice_str(row_text(&row, "size")), INT64_MAX, &bytes);
-    const char *const cells[] = {
-        row_text(&row, "queue_id"),       show_distance(age, row_text(&row, "queued_time"), -1),
-        show_bytes(size, (int64_t)bytes), sender[0] ? sender : "<>",
-        row_text(&row, "recipient"),      row_text(&row, "state"),
-        row_text(&row, "attempt"),        show_distance(next, row_text(&row, "next_attempt"), 1),
-        row_text(&row, "response")};
+    const char *since = show_distance(age, row_text(&row, "queued_time"), -1);
+    const char *state = row_text(&row, "state"), *attempt = row_text(&row, "attempt"),
+               *due = show_distance(next, row_text(&row, "next_attempt"), 1);
+    const char *const cells[] = {id,
+                                 since,
+                                 show_bytes(size, (int64_t)bytes),
+                                 sender[0] ? sender : "<>",
+                                 recipient,
+                                 state,
+                                 attempt,
+                                 due,
+                                 row_text(&row, "response")};
     table_row(l->table, cells);
 }
 
@@ -276,7 +283,8 @@ static json_t *list_args(const struct cli_args *a, int *ret_exit)
         return NULL;
     }
     json_t *args =
-        json_pack("{s:o, s:b}", "filter", filter, "count", args_value(a, "count") != NULL);
+        json_pack("{s:o, s:b, s:b}", "filter", filter, "count", args_value(a, "count") != NULL,
+                  "brief", !a->json); /* the table has no room for more */
     MUST(args);
     if (args_value(a, "limit"))
         json_object_set_new(args, "limit", json_integer((json_int_t)limit));

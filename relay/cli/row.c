@@ -162,7 +162,7 @@ bool row_parse(char *text, size_t n, struct row *ret)
 {
     struct reader r = {text, text + n};
     char sign = ',';
-    ret->n = 0;
+    ret->n = ret->next = 0;
     if (!take(&r, '{'))
         return false;
     skip_blanks(&r);
@@ -175,10 +175,14 @@ bool row_parse(char *text, size_t n, struct row *ret)
     return sign == '}' && r.p == r.end;
 }
 
-const char *row_text(const struct row *r, const char *key)
+const char *row_text(struct row *r, const char *key)
 {
-    for (size_t i = 0; i < r->n; i++)
-        if (strcmp(r->at[i].key, key) == 0)
-            return r->at[i].value;
+    for (size_t i = 0; i < r->n; i++) {
+        size_t at = r->next + i < r->n ? r->next + i : r->next + i - r->n;
+        if (strcmp(r->at[at].key, key) != 0)
+            continue;
+        r->next = at + 1;
+        return r->at[at].value;
+    }
     return "";
 }

@@ -48,6 +48,9 @@ static void compare(const char *text, size_t n)
         }
     }
     assert_string_equal(row_text(&row, "no such key"), "");
+    /* Whatever was asked for before. */
+    for (size_t i = row.n; i-- > 0;)
+        assert_ptr_equal(row_text(&row, row.at[i].key), row.at[i].value);
     json_decref(want);
     free(copy);
 }

@@ -172,15 +172,17 @@ static void test_list_and_show(void **state)
     (void)state;
     assert_int_equal(
         WITH("queue list --to *@b --limit 1", ROW DONE(1, "{\"matched\":5,\"next\":\"Q1/0\"}")), 0);
-    expect_asked(
-        "{\"id\":1,\"verb\":\"queue.list\",\"args\":{\"filter\":{\"to\":\"*@b\"},\"count\":false,"
-        "\"limit\":1}}");
+    expect_asked("{\"id\":1,\"verb\":\"queue.list\",\"args\":{\"filter\":{\"to\":\"*@b\"},"
+                 "\"count\":false,\"brief\":true,"
+                 "\"limit\":1}}");
     expect(out, "Q1");
     expect(out, "2.0K");
     expect(out, "<>");
     expect(out, "450 4.2.2  [31mfull");
     expect(err, "--after Q1/0");
     assert_int_equal(WITH("queue list --json", ROW DONE(1, "{\"matched\":1}")), 0);
+    expect_asked("{\"id\":1,\"verb\":\"queue.list\",\"args\":{\"filter\":{},\"count\":false,"
+                 "\"brief\":false}}"); /* scripts get every field */
     json_t *row = json_loads(out, 0, NULL);
     assert_string_equal(json_text(row, "recipient"), "a@b");
     json_decref(row);
@@ -189,8 +191,9 @@ static void test_list_and_show(void **state)
              "{\"id\":1,\"progress\":{\"matched\":1,\"changed\":0}}\n" ROW
              "{\"id\":1,\"progress\":{\"matched\":2,\"changed\":0}}\n" DONE(1, "{\"matched\":1}")),
         0);
-    expect_asked("{\"id\":1,\"verb\":\"queue.list\",\"args\":{\"filter\":{},\"count\":false,"
-                 "\"limit\":9,\"sort\":\"due\"}}");
+    expect_asked(
+        "{\"id\":1,\"verb\":\"queue.list\",\"args\":{\"filter\":{},\"count\":false,\"brief\":true,"
+        "\"limit\":9,\"sort\":\"due\"}}");
     expect(out, "Q1");
     assert_string_equal(err, ""); /* not at a terminal */
     assert_int_equal(run("queue list --sort name"), CLI_USAGE);

@@ -121,10 +121,19 @@ static void reset(void)
 #define DATA(text) "{\"id\":3,\"verb\":\"import.data\",\"args\":{\"data_base64\":\"" text "\"}}"
 #define END "{\"id\":4,\"verb\":\"import.end\"}"
 
+/* What the spooler's thread saw before it answered is ours to look at. */
+static struct answer heard(FILE *f)
+{
+    struct answer a = hear(f);
+    pthread_mutex_lock(&given.lock);
+    pthread_mutex_unlock(&given.lock);
+    return a;
+}
+
 static void fine(FILE *f, const char *line)
 {
     say(f, line);
-    struct answer a = hear(f);
+    struct answer a = heard(f);
     if (!a.ok)
         fail_msg("%.200s: %s", line, string(a.last, "message"));
     answer_done(&a);
@@ -133,7 +142,7 @@ static void fine(FILE *f, const char *line)
 static void bad(FILE *f, const char *line, const char *code, const char *words)
 {
     say(f, line);
-    struct answer a = hear(f);
+    struct answer a = heard(f);
     assert_false(a.ok);
     assert_string_equal(string(a.last, "code"), code);
     if (!strstr(string(a.last, "message"), words))
@@ -154,7 +163,7 @@ static uint64_t end_fine(FILE *f)
 {
     uint64_t id = 0;
     say(f, END);
-    struct answer a = hear(f);
+    struct answer a = heard(f);
     assert_true(a.ok);
     assert_true(queue_id_parse(slice_str(string(a.last, "queue_id")), &id));
     answer_done(&a);
@@ -322,7 +331,7 @@ static void test_refused(void **state)
         for (size_t k = 0; k < 3 && rows[i].lines[k]; k++) {
             answer_done(&a);
             say(f, rows[i].lines[k]);
-            a = hear(f);
+            a = heard(f);
             if (!a.ok)
                 break;
         }
@@ -444,7 +453,7 @@ static void test_export(void **state)
     }
     assert_int_equal(messages, 3);
     say(f, "{\"id\":2,\"verb\":\"queue.export\",\"args\":{\"all\":true}}");
-    struct answer a = hear(f);
+    struct answer a = heard(f);
     assert_false(a.ok);
     answer_done(&a);
     /* A client that goes away in the middle. */

@@ -183,14 +183,14 @@ static inline void answer_read(struct spooler *s, struct spooler_read *r)
 }
 
 /* What a test plays itself: where the answer goes, or NULL: it has been freed. */
-static const struct port *(*play)(struct spooler *s, struct msg *m);
+static const struct port *(*_Atomic play)(struct spooler *s, struct msg *m);
 
 static inline void on_request(void *ctx, struct msg *m)
 {
     const struct port *reply;
     if (m->type == SPOOLER_EXPORT || m->type == SPOOLER_STORE || m->type == SPOOLER_BODY ||
         m->type == SPOOLER_CHECK) {
-        reply = play(ctx, m);
+        reply = atomic_load(&play)(ctx, m);
         if (!reply)
             return;
     } else if (m->type == SPOOLER_READ) {

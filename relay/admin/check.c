@@ -69,16 +69,12 @@ static void end(struct peer *p, const struct spool_report *r)
     peer_done(p, o);
 }
 
-/* A client that hears nothing for long takes us for dead. */
 static void progress(struct peer *p)
 {
-    struct task *t = &p->task;
-    struct mono now = loop_now(p->admin->loop);
-    if (now.ms - t->said.ms < PROGRESS_MS)
+    if (!task_owes_progress(p))
         return;
-    t->said = now;
     json_t *o = json_object();
-    rows_put_number(o, "steps", t->steps);
+    rows_put_number(o, "steps", p->task.steps);
     peer_progress(p, o);
 }
 

@@ -76,6 +76,8 @@ void task_answered(struct peer *p, struct msg *m);  /* owns m */
 /* There is room again. */
 void task_go_on(struct peer *p);
 void task_end(struct task *t);
+/* Once in PROGRESS_MS: a client that has heard nothing for long would take us for dead. */
+bool task_owes_progress(struct peer *p);
 
 /* status.c */
 json_t *status_done(const struct admin *a, const struct spooler_admin *page);

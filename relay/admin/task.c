@@ -67,14 +67,21 @@ static void drop_page(struct task *t)
     t->at = 0;
 }
 
-/* A client that has heard nothing for long would take us for dead. */
-static void say_progress(struct peer *p)
+bool task_owes_progress(struct peer *p)
 {
     struct task *t = &p->task;
     struct mono now = loop_now(p->admin->loop);
     if (now.ms - t->said.ms < PROGRESS_MS)
-        return;
+        return false;
     t->said = now;
+    return true;
+}
+
+static void say_progress(struct peer *p)
+{
+    if (!task_owes_progress(p))
+        return;
+    const struct task *t = &p->task;
     json_t *o = json_object();
     rows_put_number(o, "matched", t->page->matched);
     rows_put_number(o, "changed", t->page->changed);

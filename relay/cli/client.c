@@ -127,24 +127,13 @@ void client_hush(struct client *c)
     c->hushed = true;
 }
 
-struct client *client_again(const struct client *first, int *ret_exit)
+/* Takes conf. */
+static struct client *client_new(struct conf *conf, bool hushed, int *ret_exit)
 {
     struct client *c = must_alloc(sizeof *c);
-    c->conf = conf_ref(first->conf);
-    c->path = c->conf->control_socket;
-    *ret_exit = greet(c);
-    if (*ret_exit == CLI_DONE)
-        return c;
-    client_free(c);
-    return NULL;
-}
-
-struct client *client_try(struct conf *conf, int *ret_exit)
-{
-    struct client *c = must_alloc(sizeof *c);
-    c->conf = conf_ref(conf);
+    c->conf = conf;
     c->path = conf->control_socket;
-    c->hushed = true;
+    c->hushed = hushed;
     *ret_exit = greet(c);
     c->hushed = false;
     if (*ret_exit == CLI_DONE)
@@ -153,19 +142,20 @@ struct client *client_try(struct conf *conf, int *ret_exit)
     return NULL;
 }
 
+struct client *client_again(const struct client *first, int *ret_exit)
+{
+    return client_new(conf_ref(first->conf), false, ret_exit);
+}
+
+struct client *client_try(struct conf *conf, int *ret_exit)
+{
+    return client_new(conf_ref(conf), true, ret_exit);
+}
+
 struct client *client_open(const struct cli_args *a, int *ret_exit)
 {
     struct conf *conf = cli_conf(a, ret_exit);
-    if (!conf)
-        return NULL;
-    struct client *c = must_alloc(sizeof *c);
-    c->conf = conf;
-    c->path = conf->control_socket;
-    *ret_exit = greet(c);
-    if (*ret_exit == CLI_DONE)
-        return c;
-    client_free(c);
-    return NULL;
+    return conf ? client_new(conf, false, ret_exit) : NULL;
 }
 
 static int refused(const json_t *error)

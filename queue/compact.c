@@ -206,8 +206,8 @@ static void write_envelope(struct buf *out, const struct message *m)
 {
     struct envelope_rcpt *rcpts = must_alloc(m->n_rcpts * sizeof *rcpts);
     for (uint32_t i = 0; i < m->n_rcpts; i++)
-        rcpts[i] =
-            (struct envelope_rcpt){recipient_address(&m->rcpts[i]), recipient_orcpt(&m->rcpts[i])};
+        rcpts[i] = (struct envelope_rcpt){.address = recipient_address(&m->rcpts[i]),
+                                          .orcpt = recipient_orcpt(&m->rcpts[i])};
     struct envelope e = {.sender = message_sender(m),
                          .user = message_user(m),
                          .message_id = message_message_id(m),

@@ -6,10 +6,12 @@
 #pragma once
 #include "relay/base/buf.h"
 #include "relay/base/clock.h"
+#include "relay/base/params.h"
 
 struct envelope_rcpt {
     struct slice address;
-    struct slice orcpt; /* "" = none */
+    struct slice orcpt; /* decoded, "type;address" (RFC 3461); "" = none */
+    unsigned notify;    /* enum mail_notify; 0 = unsaid */
 };
 
 struct envelope {
@@ -17,8 +19,15 @@ struct envelope {
     struct slice user;   /* who authenticated; "" = trusted network or ourselves */
     struct slice client_ip, client_helo, listener, session_id, auth_mech;
     struct slice message_id; /* with <> */
-    struct slice envid;
-    uint64_t size; /* octets of the stored content (with our trace fields) */
+    struct slice envid;      /* decoded (RFC 3461) */
+    struct slice tags;       /* what the application wants to find in each event: KEY=VALUE, one a
+                                line, without the last line end */
+    struct slice route; /* the destination of the configuration that all of it takes; "" = by its
+                           recipients' domains */
+    struct mail_params params;
+    struct wall release;     /* not delivered before (RFC 4865); 0 = at once */
+    struct wall by_deadline; /* of params.by (RFC 2852); 0 = none */
+    uint64_t size;           /* octets of the stored content (with our trace fields) */
     bool eight_bit;
     uint64_t dsn_for;   /* queue id of the message this DSN reports on; 0 = not a DSN. Storing it
                            marks that one's failures as told */

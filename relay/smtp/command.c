@@ -157,7 +157,7 @@ static enum command_fault mail_param(const struct param *p, bool auth_param, uns
     } else if (which == PARAM_BODY) {
         bool eight = slice_ieq(p->value, SLICE_LIT("8BITMIME"));
         good = eight || slice_ieq(p->value, SLICE_LIT("7BIT"));
-        m->body = eight ? SMTP_BODY_8BITMIME : SMTP_BODY_7BIT;
+        m->params.body = eight ? MAIL_BODY_8BITMIME : MAIL_BODY_7BIT;
     } else if (p->value.n > 0 && p->value.n <= AUTH_PARAM_MAX && is_xtext(p->value)) {
         good = true;
         m->auth = p->value;
@@ -205,7 +205,7 @@ enum command_fault command_rcpt(struct slice args, struct smtp_rcpt *ret, struct
         return COMMAND_PARAM_UNKNOWN;
     }
     if (fault == COMMAND_FINE)
-        ret->path = path;
+        *ret = (struct smtp_rcpt){.path = path};
     return fault;
 }
 

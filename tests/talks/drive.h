@@ -148,7 +148,7 @@ static inline void drive_note(struct drive *d, const struct smtp_server_action *
     case SRV_ASK_MAIL:
         buf_addf(b, "mail <%.*s> size=%llu body=%s auth=%.*s", SLICE_ARG(a->mail->path),
                  (unsigned long long)a->mail->size,
-                 a->mail->body == SMTP_BODY_8BITMIME ? "8bitmime" : "7bit",
+                 a->mail->params.body == MAIL_BODY_8BITMIME ? "8bitmime" : "7bit",
                  SLICE_ARG(a->mail->auth));
         break;
     case SRV_ASK_RCPT:

@@ -228,7 +228,7 @@ static void test_refused_dsn(void **state)
     commit(s);
     struct spool_task *t = until_task(s);
     spool_task_run(t);
-    struct envelope_rcpt rcpt = {SLICE_LIT("sender@example.net"), SLICE_NONE};
+    struct envelope_rcpt rcpt = {.address = SLICE_LIT("sender@example.net")};
     struct envelope e = {.rcpts = &rcpt, .n_rcpts = 1, .dsn_for = id};
     spool_put(s, spool_new_id(s, NOW), &e, kit_body(1, 5), false, NOW, NULL, 0, NULL);
     assert_int_equal(m->n_left, 1);

@@ -25,7 +25,7 @@ static const struct harm {
 
 static uint64_t put_large(struct fake_disk *d, struct spool *s, size_t n, struct message **ret)
 {
-    struct envelope_rcpt rcpt = {SLICE_LIT("a@example.com"), SLICE_NONE};
+    struct envelope_rcpt rcpt = {.address = SLICE_LIT("a@example.com")};
     struct envelope e = {.sender = SLICE_LIT("s@x"), .size = n, .rcpts = &rcpt, .n_rcpts = 1};
     struct spool_body_file *f;
     uint64_t id = spool_new_id(s, NOW);

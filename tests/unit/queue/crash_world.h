@@ -176,7 +176,7 @@ static void do_put(struct world *w, uint64_t dsn_for)
     for (size_t i = 0; i < n; i++) {
         snprintf(address[i], sizeof address[i], "user%zu@d%u.example", w->n_mails,
                  (unsigned)rng_below(&w->rng, 9));
-        rcpts[i] = (struct envelope_rcpt){slice_str(address[i]), SLICE_NONE};
+        rcpts[i] = (struct envelope_rcpt){.address = slice_str(address[i])};
     }
     uint64_t id = spool_new_id(w->s, w->now);
     check(id > w->last_id, "ids grow", id);

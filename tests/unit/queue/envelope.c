@@ -24,16 +24,26 @@ static void assert_same(const struct envelope *a, const struct envelope *b)
     assert_true(slice_eq(a->envid, b->envid));
     assert_true(a->size == b->size && a->eight_bit == b->eight_bit);
     assert_true(a->dsn_for == b->dsn_for && a->expires_s == b->expires_s);
+    assert_true(slice_eq(a->tags, b->tags) && slice_eq(a->route, b->route));
+    assert_true(a->release.us == b->release.us && a->by_deadline.us == b->by_deadline.us);
+    const struct mail_params *p = &a->params, *q = &b->params;
+    assert_true(p->body == q->body && p->ret == q->ret && p->by == q->by);
+    assert_true(p->by_trace == q->by_trace && p->smtputf8 == q->smtputf8);
+    assert_true(p->requiretls == q->requiretls && p->tls_optional == q->tls_optional);
+    assert_int_equal(p->priority, q->priority);
     assert_int_equal(a->n_rcpts, b->n_rcpts);
     for (size_t i = 0; i < a->n_rcpts; i++) {
         assert_true(slice_eq(a->rcpts[i].address, b->rcpts[i].address));
         assert_true(slice_eq(a->rcpts[i].orcpt, b->rcpts[i].orcpt));
+        assert_int_equal(a->rcpts[i].notify, b->rcpts[i].notify);
     }
 }
 
 static const struct envelope_rcpt two[] = {
-    {{(const uint8_t *)"a@x", 3}, {(const uint8_t *)"rfc822;b@y", 10}},
-    {{(const uint8_t *)"\"\\\"\0\"@[1.2.3.4]", 16}, {NULL, 0}},
+    {{(const uint8_t *)"a@x", 3},
+     {(const uint8_t *)"rfc822;b@y", 10},
+     MAIL_NOTIFY_SUCCESS | MAIL_NOTIFY_DELAY},
+    {{(const uint8_t *)"\"\\\"\0\"@[1.2.3.4]", 16}, {NULL, 0}, MAIL_NOTIFY_NEVER},
 };
 
 static struct envelope full(void)
@@ -46,7 +56,19 @@ static struct envelope full(void)
                              .session_id = SLICE_LIT("S1"),
                              .auth_mech = SLICE_LIT("PLAIN"),
                              .message_id = SLICE_LIT("<a@b>"),
-                             .envid = SLICE_LIT("env+2Bid"),
+                             .envid = SLICE_LIT("env+id"),
+                             .tags = SLICE_LIT("campaign=a\nmailing=7"),
+                             .route = SLICE_LIT("smarthost"),
+                             .params = {.body = MAIL_BODY_BINARYMIME,
+                                        .ret = MAIL_RET_HDRS,
+                                        .by = MAIL_BY_NOTIFY,
+                                        .by_trace = true,
+                                        .smtputf8 = true,
+                                        .requiretls = true,
+                                        .tls_optional = true,
+                                        .priority = -9},
+                             .release = {1700000000000000},
+                             .by_deadline = {INT64_MAX},
                              .size = UINT64_MAX,
                              .eight_bit = true,
                              .dsn_for = 1,

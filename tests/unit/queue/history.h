@@ -33,9 +33,10 @@ static inline struct message *history_any(struct history *h)
 static inline uint64_t history_put(struct history *h, size_t n_rcpts, size_t body_n,
                                    uint64_t dsn_for, bool file)
 {
-    struct envelope_rcpt rcpts[3] = {{SLICE_LIT("a@Example.COM"), SLICE_NONE},
-                                     {SLICE_LIT("b@example.org"), SLICE_LIT("rfc822;o@x")},
-                                     {SLICE_LIT("c@example.net"), SLICE_NONE}};
+    struct envelope_rcpt rcpts[3] = {
+        {.address = SLICE_LIT("a@Example.COM")},
+        {.address = SLICE_LIT("b@example.org"), .orcpt = SLICE_LIT("rfc822;o@x")},
+        {.address = SLICE_LIT("c@example.net")}};
     struct envelope e = {.sender = dsn_for ? SLICE_NONE : SLICE_LIT("sender@example.net"),
                          .user = SLICE_LIT("app"),
                          .client_ip = SLICE_LIT("192.0.2.1"),

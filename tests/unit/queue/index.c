@@ -19,7 +19,7 @@ struct model {
 
 static void model_init(struct model *m)
 {
-    struct envelope_rcpt rcpt = {SLICE_LIT("a@b"), SLICE_NONE};
+    struct envelope_rcpt rcpt = {.address = SLICE_LIT("a@b")};
     struct envelope e = {.rcpts = &rcpt, .n_rcpts = 1};
     *m = (struct model){0};
     for (size_t i = 0; i < N; i++)

@@ -164,8 +164,9 @@ static inline uint64_t kit_put(struct spool *s, struct wall now, size_t n_rcpts,
                                         "\"odd@local\"@[IPv6:::1]"};
     struct envelope_rcpt rcpts[3];
     for (size_t i = 0; i < n_rcpts; i++)
-        rcpts[i] = (struct envelope_rcpt){slice_str(names[i]),
-                                          i == 1 ? SLICE_LIT("rfc822;orig@x") : SLICE_NONE};
+        rcpts[i] =
+            (struct envelope_rcpt){.address = slice_str(names[i]),
+                                   .orcpt = i == 1 ? SLICE_LIT("rfc822;orig@x") : SLICE_NONE};
     struct envelope e = {.sender = SLICE_LIT("sender@example.net"),
                          .user = SLICE_LIT("app"),
                          .client_ip = SLICE_LIT("192.0.2.1"),

@@ -32,7 +32,7 @@ static struct message *put_typical(struct spool *s, unsigned i)
     snprintf(sender, sizeof sender, "sender%u@example.net", i % SENDERS);
     assert_int_equal(strlen(address), 25);
     assert_int_equal(strlen(message_id), 45);
-    struct envelope_rcpt rcpt = {slice_str(address), SLICE_NONE};
+    struct envelope_rcpt rcpt = {.address = slice_str(address)};
     struct envelope e = {.sender = slice_str(sender),
                          .user = SLICE_LIT("app"),
                          .client_ip = SLICE_LIT("192.0.2.1"),
@@ -155,7 +155,7 @@ static void test_counted_is_true(void **state)
         char address[40], sender[40];
         snprintf(address, sizeof address, "u%07u@%04u.example.org", i, i % 1000);
         snprintf(sender, sizeof sender, "sender%u@example.net", i);
-        struct envelope_rcpt rcpt = {slice_str(address), SLICE_NONE};
+        struct envelope_rcpt rcpt = {.address = slice_str(address)};
         struct envelope e = {.sender = slice_str(sender), .rcpts = &rcpt, .n_rcpts = 1};
         buf_reset(&envelope);
         envelope_write(&envelope, &e);
@@ -242,7 +242,7 @@ static void test_lifetimes(void **state)
         {INT64_MAX - WALL_SECOND, INT64_MAX, INT64_MAX},
         {INT64_MIN, INT64_MAX, INT64_MIN + UINT32_MAX * WALL_SECOND},
     };
-    struct envelope_rcpt rcpt = {SLICE_LIT("a@b"), SLICE_NONE};
+    struct envelope_rcpt rcpt = {.address = SLICE_LIT("a@b")};
     struct envelope e = {.rcpts = &rcpt, .n_rcpts = 1};
     struct buf envelope = BUF_MAX(100);
     envelope_write(&envelope, &e);
@@ -386,7 +386,7 @@ static void test_homes(void **state)
 {
     (void)state;
     struct homes h = {.g = {{.number = 1}, {.number = 2}, {.number = 3}}};
-    struct envelope_rcpt rcpt = {SLICE_LIT("a@b"), SLICE_NONE};
+    struct envelope_rcpt rcpt = {.address = SLICE_LIT("a@b")};
     struct envelope e = {.rcpts = &rcpt, .n_rcpts = 1};
     struct buf envelope = BUF_MAX(100);
     envelope_write(&envelope, &e);

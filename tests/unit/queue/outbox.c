@@ -59,8 +59,9 @@ static void make(struct mail *m, struct rng *r)
     m->e.n_rcpts = 1 + rng_below(r, RCPTS_MAX);
     m->e.rcpts = m->rcpts;
     for (size_t i = 0; i < m->e.n_rcpts; i++)
-        m->rcpts[i] = (struct envelope_rcpt){some_string(m, r, "@A.Example"),
-                                             rng_below(r, 2) ? some_string(m, r, ";") : SLICE_NONE};
+        m->rcpts[i] =
+            (struct envelope_rcpt){.address = some_string(m, r, "@A.Example"),
+                                   .orcpt = rng_below(r, 2) ? some_string(m, r, ";") : SLICE_NONE};
     if (rng_below(r, 3) == 0) { /* imported */
         event_add_str(&m->more, EV_ACTOR, SLICE_LIT("root"));
         event_add_str(&m->more, EV_REASON, some_string(m, r, "was"));
@@ -186,7 +187,7 @@ static void test_holds_its_segment(void **state)
     (void)state;
     struct fake_disk *d = fake_disk_new(1);
     struct spool *s = kit_open(d, SEGMENT, NULL);
-    const struct envelope_rcpt to = {SLICE_LIT("a@x.example"), SLICE_NONE};
+    const struct envelope_rcpt to = {.address = SLICE_LIT("a@x.example")};
     const struct envelope_rcpt rcpts[] = {to, to, to};
     const struct envelope e = {.rcpts = rcpts, .n_rcpts = 3};
     struct spool_event_in in = {EVENT_ACCEPTED_ALL, SLICE_NONE};
@@ -249,7 +250,7 @@ static void test_large_list(void **state)
     struct message *m;
     uint64_t n = 0;
     for (size_t i = 0; i < N; i++)
-        rcpts[i] = (struct envelope_rcpt){SLICE_LIT("somebody@example.com"), SLICE_NONE};
+        rcpts[i] = (struct envelope_rcpt){.address = SLICE_LIT("somebody@example.com")};
     struct envelope e = {.message_id = SLICE_LIT("<1@x>"), .rcpts = rcpts, .n_rcpts = N};
     struct spool_event_in in = {EVENT_ACCEPTED_ALL, SLICE_NONE};
     uint64_t id = spool_new_id(s, NOW);
@@ -307,8 +308,8 @@ static void test_damaged(void **state)
         {RECORD_STATE, {OTHER}, false, 0, 1, 1},
         {RECORD_EVENT, {OTHER}, false, 0, 1, 1},
     };
-    const struct envelope_rcpt rcpts[2] = {{SLICE_LIT("a@x"), SLICE_NONE},
-                                           {SLICE_LIT("b@x"), SLICE_NONE}};
+    const struct envelope_rcpt rcpts[2] = {{.address = SLICE_LIT("a@x")},
+                                           {.address = SLICE_LIT("b@x")}};
     const struct envelope e = {.rcpts = rcpts, .n_rcpts = 2};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct buf head = BUF_MAX(1000), envelope = BUF_MAX(1000);

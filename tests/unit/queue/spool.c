@@ -36,8 +36,8 @@ static void test_everything_comes_back(void **state)
     (void)state;
     struct fake_disk *d = fake_disk_new(1);
     struct spool *s = kit_open(d, SEGMENT, NULL);
-    struct envelope_rcpt rcpts[] = {{SLICE_LIT("a@x"), SLICE_LIT("rfc822;a@y")},
-                                    {SLICE_LIT("b@x"), SLICE_NONE}};
+    struct envelope_rcpt rcpts[] = {{.address = SLICE_LIT("a@x"), .orcpt = SLICE_LIT("rfc822;a@y")},
+                                    {.address = SLICE_LIT("b@x")}};
     struct envelope e = {.sender = SLICE_LIT("s@x"),
                          .user = SLICE_LIT("u"),
                          .client_ip = SLICE_LIT("192.0.2.1"),
@@ -112,7 +112,7 @@ static void test_finished(void **state)
     assert_int_equal(m->n_left, 1);
     assert_true(message_dsn_ready(m));
 
-    struct envelope_rcpt rcpt = {SLICE_LIT("sender@example.net"), SLICE_NONE};
+    struct envelope_rcpt rcpt = {.address = SLICE_LIT("sender@example.net")};
     struct envelope e = {.rcpts = &rcpt, .n_rcpts = 1, .dsn_for = id};
     uint64_t dsn = spool_new_id(s, NOW);
     spool_put(s, dsn, &e, kit_body(dsn, 5), false, NOW, NULL, 0, NULL);
@@ -319,7 +319,7 @@ static void test_failed_batch(void **state)
     assert_int_equal(old->rcpts[0].state, RCPT_BOUNCED);
     assert_int_equal(seen_seq, 1);
     /* A DSN that fails leaves the failure untold. */
-    struct envelope_rcpt rcpt = {SLICE_LIT("sender@example.net"), SLICE_NONE};
+    struct envelope_rcpt rcpt = {.address = SLICE_LIT("sender@example.net")};
     struct envelope e = {.rcpts = &rcpt, .n_rcpts = 1, .dsn_for = old_id};
     fake_disk_fail_at(d, fake_disk_steps(d) + 4, -ENOSPC);
     fake_disk_fail_only(d, 0);
@@ -382,7 +382,7 @@ static uint64_t put_file(struct fake_disk *d, struct spool *s, size_t n)
     }
     assert_int_equal(spool_body_finish(f), 0);
     body_unref(b);
-    struct envelope_rcpt rcpt = {SLICE_LIT("a@b"), SLICE_NONE};
+    struct envelope_rcpt rcpt = {.address = SLICE_LIT("a@b")};
     struct envelope e = {.rcpts = &rcpt, .n_rcpts = 1, .size = n};
     spool_put(s, id, &e, NULL, true, NOW, NULL, 0, NULL);
     assert_int_equal(kit_commit(s, NULL, NULL, NULL), 0);

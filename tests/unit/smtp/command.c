@@ -38,25 +38,25 @@ static const struct mail_row {
     const char *args, *path;
     enum command_fault fault;
     uint64_t size;
-    enum smtp_body body;
+    enum mail_body body;
     const char *auth, *culprit;
 } mail_rows[] = {
-    {"FROM:<a@b.test>", "a@b.test", COMMAND_FINE, 0, SMTP_BODY_7BIT, "", ""},
-    {"from:<a@b.test>", "a@b.test", COMMAND_FINE, 0, SMTP_BODY_7BIT, "", ""},
-    {"FROM: <a@b.test>", "a@b.test", COMMAND_FINE, 0, SMTP_BODY_7BIT, "", ""},
-    {"FROM:<>", "", COMMAND_FINE, 0, SMTP_BODY_7BIT, "", ""},
-    {"FROM:<> SIZE=0", "", COMMAND_FINE, 0, SMTP_BODY_7BIT, "", ""},
-    {"FROM:<A.B@B.test>", "A.B@B.test", COMMAND_FINE, 0, SMTP_BODY_7BIT, "", ""},
-    {"FROM:<\"a b\"@b.test>", "\"a b\"@b.test", COMMAND_FINE, 0, SMTP_BODY_7BIT, "", ""},
-    {"FROM:<\"a> SIZE=1\"@b.test>", "\"a> SIZE=1\"@b.test", COMMAND_FINE, 0, SMTP_BODY_7BIT, "",
+    {"FROM:<a@b.test>", "a@b.test", COMMAND_FINE, 0, MAIL_BODY_7BIT, "", ""},
+    {"from:<a@b.test>", "a@b.test", COMMAND_FINE, 0, MAIL_BODY_7BIT, "", ""},
+    {"FROM: <a@b.test>", "a@b.test", COMMAND_FINE, 0, MAIL_BODY_7BIT, "", ""},
+    {"FROM:<>", "", COMMAND_FINE, 0, MAIL_BODY_7BIT, "", ""},
+    {"FROM:<> SIZE=0", "", COMMAND_FINE, 0, MAIL_BODY_7BIT, "", ""},
+    {"FROM:<A.B@B.test>", "A.B@B.test", COMMAND_FINE, 0, MAIL_BODY_7BIT, "", ""},
+    {"FROM:<\"a b\"@b.test>", "\"a b\"@b.test", COMMAND_FINE, 0, MAIL_BODY_7BIT, "", ""},
+    {"FROM:<\"a> SIZE=1\"@b.test>", "\"a> SIZE=1\"@b.test", COMMAND_FINE, 0, MAIL_BODY_7BIT, "",
      ""},
-    {"FROM:<@x.test,@y.test:a@b.test>", "a@b.test", COMMAND_FINE, 0, SMTP_BODY_7BIT, "", ""},
-    {"FROM:<a@[192.0.2.1]>", "a@[192.0.2.1]", COMMAND_FINE, 0, SMTP_BODY_7BIT, "", ""},
+    {"FROM:<@x.test,@y.test:a@b.test>", "a@b.test", COMMAND_FINE, 0, MAIL_BODY_7BIT, "", ""},
+    {"FROM:<a@[192.0.2.1]>", "a@[192.0.2.1]", COMMAND_FINE, 0, MAIL_BODY_7BIT, "", ""},
     {"FROM:<a@b.test> SIZE=18446744073709551615 BODY=8BITMIME", "a@b.test", COMMAND_FINE,
-     UINT64_MAX, SMTP_BODY_8BITMIME, "", ""},
-    {"FROM:<a@b.test>   body=7bit  size=5", "a@b.test", COMMAND_FINE, 5, SMTP_BODY_7BIT, "", ""},
-    {"FROM:<a@b.test> AUTH=<>", "a@b.test", COMMAND_FINE, 0, SMTP_BODY_7BIT, "<>", ""},
-    {"FROM:<a@b.test> AUTH=c+2Bd@b.test", "a@b.test", COMMAND_FINE, 0, SMTP_BODY_7BIT,
+     UINT64_MAX, MAIL_BODY_8BITMIME, "", ""},
+    {"FROM:<a@b.test>   body=7bit  size=5", "a@b.test", COMMAND_FINE, 5, MAIL_BODY_7BIT, "", ""},
+    {"FROM:<a@b.test> AUTH=<>", "a@b.test", COMMAND_FINE, 0, MAIL_BODY_7BIT, "<>", ""},
+    {"FROM:<a@b.test> AUTH=c+2Bd@b.test", "a@b.test", COMMAND_FINE, 0, MAIL_BODY_7BIT,
      "c+2Bd@b.test", ""},
     {"FROM:a@b.test", NULL, COMMAND_SYNTAX, 0, 0, "", ""},
     {"<a@b.test>", NULL, COMMAND_SYNTAX, 0, 0, "", ""},
@@ -101,7 +101,7 @@ static void mail(void **state)
         if (!slice_eq(m.path, slice_str(r->path)))
             fail_msg("%s: path \"%.*s\"", r->args, SLICE_ARG(m.path));
         assert_int_equal(m.size, r->size);
-        assert_int_equal(m.body, r->body);
+        assert_int_equal(m.params.body, r->body);
         assert_true(slice_eq(m.auth, slice_str(r->auth)));
     }
 }

@@ -136,8 +136,8 @@ static inline void give(struct world *w, void *request, enum spooler_type type)
     core_message(w->core, m);
 }
 
-static const struct envelope_rcpt rcpts[] = {{{(const uint8_t *)"one@a.test", 10}, {0}},
-                                             {{(const uint8_t *)"two@a.test", 10}, {0}}};
+static const struct envelope_rcpt rcpts[] = {{.address = {(const uint8_t *)"one@a.test", 10}},
+                                             {.address = {(const uint8_t *)"two@a.test", 10}}};
 
 static uint64_t store(struct world *w, const char *sender, size_t n_rcpts, uint64_t dsn_for,
                       uint64_t serial)

@@ -67,7 +67,7 @@ static void write_received(struct session *s, struct slice id, struct buf *out)
         .protocol = slice_str(protocol(s)),
         .tls_version = slice_str(tls.version),
         .tls_cipher = slice_str(tls.cipher),
-        .recipient = s->n_rcpts == 1 ? s->rcpts[0].address : SLICE_NONE,
+        .recipient = s->txn.n_rcpts == 1 ? s->txn.rcpts[0].address : SLICE_NONE,
         .now = wall_now(),
     };
     header_write_received(out, &r);
@@ -153,8 +153,8 @@ void intake_body(struct session *s, struct slice piece, struct mono now)
 
 static void reject_all(struct session *s, const struct smtp_reply *r)
 {
-    for (size_t i = 0; i < s->n_rcpts; i++)
-        session_rejected(s, r, s->sender, s->rcpts[i].address);
+    for (size_t i = 0; i < s->txn.n_rcpts; i++)
+        session_rejected(s, r, s->txn.sender, s->txn.rcpts[i].address);
 }
 
 static void refuse_commit(struct session *s, const struct smtp_reply *r)
@@ -168,7 +168,6 @@ static void fill_envelope(struct session *s, struct envelope *e)
 {
     struct intake *t = &s->intake;
     *e = (struct envelope){
-        .sender = s->sender,
         .user = s->auth.user ? slice_str(s->auth.user) : SLICE_NONE,
         .client_ip = slice_str(s->names.peer_ip),
         .client_helo = smtp_server_helo(s->served.smtp),
@@ -178,9 +177,8 @@ static void fill_envelope(struct session *s, struct envelope *e)
         .message_id = buf_slice(&t->scan.message_id),
         .size = t->stored,
         .eight_bit = t->scan.facts.eight_bit,
-        .rcpts = s->rcpts,
-        .n_rcpts = s->n_rcpts,
     };
+    transaction_fill(&s->txn, e, s->conf->lifetime_s, wall_now());
 }
 
 static int64_t reply_within(const struct session *s)
@@ -297,7 +295,7 @@ void intake_store_answer(struct session *s, struct spooler_store *st)
     free(st);
     if (error == 0) {
         metric_add(M_MESSAGES_ACCEPTED, 1);
-        metric_add(M_RECIPIENTS_ACCEPTED, (int64_t)s->n_rcpts);
+        metric_add(M_RECIPIENTS_ACCEPTED, (int64_t)s->txn.n_rcpts);
         s->intake.to_file = false; /* the file is the spool's now */
         s->rejections = 0;
     }

@@ -1,11 +1,11 @@
 /* What the files of this room share. One struct session is one connection; it lives until the
  * connection is gone and nothing it asked for is out. */
 #pragma once
-#include "relay/base/arena.h"
 #include "relay/conf/users.h"
 #include "relay/inbound/auth.h"
 #include "relay/inbound/clients.h"
 #include "relay/inbound/inbound.h"
+#include "relay/inbound/transaction.h"
 #include "relay/loop/worker.h"
 #include "relay/mail/header.h"
 #include "relay/net/addr.h"
@@ -13,7 +13,6 @@
 #include "relay/smtp/server.h"
 
 #define SESSION_ID_SIZE 40
-#define TXN_ARENA_MAX (512u * 1024)
 /* From the end of data to the reply, however slow the disk is: before a client gives up and sends
  * the message a second time. */
 #define REPLY_WITHIN_MS (INT64_C(30) * 1000)
@@ -75,11 +74,7 @@ struct session {
     unsigned rejections; /* told since the last accepted message */
     unsigned pending;    /* requests out that will come back to this session */
     struct auth auth;
-    /* the transaction */
-    struct arena arena;
-    struct slice sender;
-    struct envelope_rcpt *rcpts;
-    size_t n_rcpts, cap_rcpts;
+    struct transaction txn;
     struct intake intake;
     struct session *prev, *next;
 };

@@ -23,7 +23,7 @@ static const struct smtp_reply reply_no_access =
     SMTP_REPLY_INIT(530, 5, 7, 0, "Authentication required: this server relays for its users only");
 static const struct smtp_reply reply_not_yours =
     SMTP_REPLY_INIT(553, 5, 7, 1, "You may not send as this address");
-static const struct smtp_reply reply_memory =
+static const struct smtp_reply reply_no_room =
     SMTP_REPLY_INIT(452, 4, 5, 3, "Too many recipients for one message, send the rest in another");
 
 void session_free(struct session *s)
@@ -32,11 +32,10 @@ void session_free(struct session *s)
     DL_DELETE(s->in->sessions, s);
     intake_abort(s);
     auth_done(&s->auth);
-    arena_done(&s->arena);
+    transaction_done(&s->txn);
     served_done(&s->served);
     tls_context_unref(s->tls);
     conf_unref(s->conf);
-    free(s->rcpts);
     free(s);
 }
 
@@ -59,9 +58,7 @@ void session_answer(struct session *s, const struct smtp_reply *r)
 static void reset_transaction(struct session *s)
 {
     intake_abort(s);
-    arena_reset(&s->arena);
-    s->n_rcpts = 0;
-    s->sender = SLICE_NONE;
+    transaction_reset(&s->txn);
 }
 
 static const struct smtp_reply *judge_mail(struct session *s, const struct smtp_mail *m)
@@ -74,26 +71,18 @@ static const struct smtp_reply *judge_mail(struct session *s, const struct smtp_
         return intake_disk_reply(disk);
     if (!s->trusted && m->path.n > 0 && !auth_may_send_as(s, m->path))
         return &reply_not_yours;
-    s->sender = arena_dup(&s->arena, m->path);
+    if (transaction_begin(&s->txn, m, wall_now()) == TRANSACTION_FULL)
+        return &reply_no_room;
     return &reply_sender_ok;
 }
 
-/* A recipient given twice is kept once (the first); "postmaster" alone is ours. */
+/* "postmaster" alone is ours. */
 static const struct smtp_reply *judge_rcpt(struct session *s, const struct smtp_rcpt *r)
 {
-    struct slice path =
-        slice_find(r->path, '@') == r->path.n ? slice_str(s->conf->postmaster) : r->path;
-    for (size_t i = 0; i < s->n_rcpts; i++)
-        if (slice_eq(s->rcpts[i].address, path))
-            return &reply_rcpt_ok;
-    struct slice kept = arena_dup(&s->arena, path);
-    if (!kept.p)
-        return &reply_memory;
-    if (s->n_rcpts == s->cap_rcpts) {
-        s->cap_rcpts = s->cap_rcpts ? s->cap_rcpts * 2 : 4;
-        s->rcpts = must_realloc(s->rcpts, s->cap_rcpts * sizeof *s->rcpts);
-    }
-    s->rcpts[s->n_rcpts++] = (struct envelope_rcpt){.address = kept};
+    const bool bare = slice_find(r->path, '@') == r->path.n;
+    struct slice address = bare ? slice_str(s->conf->postmaster) : r->path;
+    if (transaction_add(&s->txn, address, r) == TRANSACTION_FULL)
+        return &reply_no_room;
     return &reply_rcpt_ok;
 }
 
@@ -109,7 +98,7 @@ static void ask_rcpt(struct session *s, const struct smtp_rcpt *rcpt)
 {
     const struct smtp_reply *r = judge_rcpt(s, rcpt);
     if (r->code >= 400)
-        session_rejected(s, r, s->sender, rcpt->path);
+        session_rejected(s, r, s->txn.sender, rcpt->path);
     session_answer(s, r);
 }
 
@@ -139,7 +128,7 @@ static void act(void *ctx, const struct smtp_server_action *a, struct mono now)
         reset_transaction(s);
         break;
     case SRV_REFUSED:
-        session_rejected(s, &a->refused, a->mail ? a->mail->path : s->sender,
+        session_rejected(s, &a->refused, a->mail ? a->mail->path : s->txn.sender,
                          a->rcpt ? a->rcpt->path : SLICE_NONE);
         break;
     case SRV_STARTTLS:
@@ -225,7 +214,7 @@ struct session *session_new(struct inbound *in, size_t listener, size_t slot, st
     s->listener = &s->conf->listeners[listener];
     net_conn_names(c, &s->names);
     s->trusted = is_trusted(s->listener, &s->names);
-    arena_init(&s->arena, TXN_ARENA_MAX);
+    transaction_init(&s->txn);
     snprintf(s->id, sizeof s->id, "%llx-%x-%llx", (unsigned long long)in->boot,
              loop_index(in->loop), (unsigned long long)++in->sessions_begun);
     configure(s);

@@ -1,7 +1,7 @@
 /* Group commit, the helper's part: write, sync, make and free segments. Nothing else touches the
  * batch meanwhile. */
-#include "queue/crc32c.h"
 #include "queue/spool_private.h"
+#include "relay/base/crc32c.h"
 #include "relay/base/must.h"
 #include <errno.h>
 #include <fcntl.h>

@@ -1,9 +1,9 @@
 /* Giving disk space back: the oldest segment's live messages are copied forward, then it is freed.
  * The owner's part; a helper reads the records (compact_read.c). */
 #include "queue/compact.h"
-#include "queue/crc32c.h"
 #include "queue/id.h"
 #include "queue/replay.h"
+#include "relay/base/crc32c.h"
 #include "relay/base/defer.h"
 #include "relay/base/must.h"
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* Compaction, the helper's part: whole records are read and checked; damage is set aside. */
 #include "queue/compact.h"
-#include "queue/crc32c.h"
+#include "relay/base/crc32c.h"
 #include "relay/base/must.h"
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 /* Content: read back from a segment or a body file, and body files as they are written. */
-#include "queue/crc32c.h"
 #include "queue/spool_private.h"
+#include "relay/base/crc32c.h"
 #include "relay/base/must.h"
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 /* The index footer on disk: found, checked, walked, written. */
 #include "queue/footer.h"
-#include "queue/crc32c.h"
+#include "relay/base/crc32c.h"
 #include "relay/base/must.h"
 #include <errno.h>
 #include <fcntl.h>

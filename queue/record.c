@@ -1,5 +1,5 @@
 #include "queue/record.h"
-#include "queue/crc32c.h"
+#include "relay/base/crc32c.h"
 #include "relay/base/must.h"
 
 enum {

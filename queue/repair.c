@@ -1,7 +1,7 @@
 /* spool check --repair: mending in place, after what is damaged has been copied to quarantine.
  * Interrupted anywhere, it can be done again. */
 #include "queue/check.h"
-#include "queue/crc32c.h"
+#include "relay/base/crc32c.h"
 #include "relay/base/must.h"
 #include <errno.h>
 #include <fcntl.h>

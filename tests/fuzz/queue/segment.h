@@ -1,9 +1,9 @@
 /* What the targets that build a segment share: a segment made of the input, and what a spool holds
  * as a number. */
 #pragma once
-#include "queue/crc32c.h"
 #include "queue/segment.h"
 #include "queue/spool.h"
+#include "relay/base/crc32c.h"
 #include "tests/sim/fake_disk.c"
 #include "tests/sim/fake_files.c"
 #include "tests/sim/fake_ops.c"

@@ -1,7 +1,7 @@
 /* Records: what does not decode exactly as written would be a message changed on its way through
  * the disk. */
 #include "queue/record.h"
-#include "queue/crc32c.h"
+#include "relay/base/crc32c.h"
 #include "relay/base/rand.h"
 #include <setjmp.h>
 #include <stdarg.h>

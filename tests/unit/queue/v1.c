@@ -3,8 +3,8 @@
  * refused with a sentence, untouched. What would break for a user: an upgrade that loses the queue.
  */
 #include "tests/unit/queue/data/v1.inc"
-#include "queue/crc32c.h"
 #include "queue/segment.h"
+#include "relay/base/crc32c.h"
 #include "tests/unit/queue/kit.h"
 
 enum { SEGMENT = 16 * 1024, LAST_SEQ = 38 };

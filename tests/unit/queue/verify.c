@@ -3,8 +3,8 @@
  * hit and no other, says so, and keeps what it could not read. What would break for a user: one bad
  * sector, and the whole queue is gone, or mail is lost in silence.
  */
-#include "queue/crc32c.h"
 #include "queue/segment.h"
+#include "relay/base/crc32c.h"
 #include "tests/unit/queue/kit.h"
 #include <errno.h>
 

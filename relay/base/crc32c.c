@@ -1,4 +1,4 @@
-#include "queue/crc32c.h"
+#include "relay/base/crc32c.h"
 #include <pthread.h>
 #include <string.h>
 

@@ -1,6 +1,7 @@
 #include "queue/envelope.h"
 #include "relay/base/bytes.h"
 #include "relay/base/must.h"
+#include <assert.h>
 #include <stdlib.h>
 
 enum {
@@ -39,129 +40,108 @@ enum {
 };
 enum { RCPT_TAG_ORCPT = 1, RCPT_TAG_NOTIFY = 2 };
 
-struct text_field {
-    unsigned tag;
-    size_t offset;
+/* One row a tag: where in the envelope, of what kind, and the largest value on disk. */
+enum kind { NOTHING, TEXT, U64, BOOL, ENUM, PRIORITY, WALL };
+struct field {
+    enum kind kind;
+    size_t at;
+    uint64_t max;
 };
-#define TEXT(tag, member)                                                                          \
-    {                                                                                              \
-        tag, offsetof(struct envelope, member)                                                     \
-    }
-static const struct text_field texts[] = {
-    TEXT(TAG_SENDER, sender),       TEXT(TAG_USER, user),
-    TEXT(TAG_CLIENT_IP, client_ip), TEXT(TAG_CLIENT_HELO, client_helo),
-    TEXT(TAG_LISTENER, listener),   TEXT(TAG_SESSION_ID, session_id),
-    TEXT(TAG_AUTH_MECH, auth_mech), TEXT(TAG_MESSAGE_ID, message_id),
-    TEXT(TAG_ENVID, envid),         TEXT(TAG_TAGS, tags),
-    TEXT(TAG_ROUTE, route),
+#define AT(member) offsetof(struct envelope, member)
+static const struct field fields[] = {
+    [TAG_SENDER] = {TEXT, AT(sender), 0},
+    [TAG_USER] = {TEXT, AT(user), 0},
+    [TAG_CLIENT_IP] = {TEXT, AT(client_ip), 0},
+    [TAG_CLIENT_HELO] = {TEXT, AT(client_helo), 0},
+    [TAG_LISTENER] = {TEXT, AT(listener), 0},
+    [TAG_SESSION_ID] = {TEXT, AT(session_id), 0},
+    [TAG_AUTH_MECH] = {TEXT, AT(auth_mech), 0},
+    [TAG_MESSAGE_ID] = {TEXT, AT(message_id), 0},
+    [TAG_ENVID] = {TEXT, AT(envid), 0},
+    [TAG_TAGS] = {TEXT, AT(tags), 0},
+    [TAG_ROUTE] = {TEXT, AT(route), 0},
+    [TAG_SIZE] = {U64, AT(size), UINT64_MAX},
+    [TAG_EIGHT_BIT] = {BOOL, AT(eight_bit), UINT64_MAX},
+    [TAG_DSN_FOR] = {U64, AT(dsn_for), UINT64_MAX},
+    [TAG_EXPIRES_S] = {U64, AT(expires_s), UINT64_MAX},
+    [TAG_BODY] = {ENUM, AT(params.body), MAIL_BODY_BINARYMIME},
+    [TAG_RET] = {ENUM, AT(params.ret), MAIL_RET_HDRS},
+    [TAG_BY] = {ENUM, AT(params.by), MAIL_BY_NOTIFY},
+    [TAG_BY_TRACE] = {BOOL, AT(params.by_trace), UINT64_MAX},
+    [TAG_SMTPUTF8] = {BOOL, AT(params.smtputf8), UINT64_MAX},
+    [TAG_REQUIRETLS] = {BOOL, AT(params.requiretls), UINT64_MAX},
+    [TAG_TLS_OPTIONAL] = {BOOL, AT(params.tls_optional), UINT64_MAX},
+    [TAG_PRIORITY] = {PRIORITY, AT(params.priority), 2 * MAIL_PRIORITY_MAX},
+    [TAG_RELEASE] = {WALL, AT(release), INT64_MAX},
+    [TAG_BY_DEADLINE] = {WALL, AT(by_deadline), INT64_MAX},
 };
-enum { N_TEXTS = sizeof texts / sizeof *texts };
+#undef AT
+enum { N_FIELDS = sizeof fields / sizeof *fields };
+static_assert(sizeof(enum mail_body) == sizeof(unsigned), "what ENUM copies");
 
-static const unsigned numbers[] = {
-    TAG_SIZE,         TAG_EIGHT_BIT, TAG_DSN_FOR,  TAG_EXPIRES_S,   TAG_BODY,
-    TAG_RET,          TAG_BY,        TAG_BY_TRACE, TAG_SMTPUTF8,    TAG_REQUIRETLS,
-    TAG_TLS_OPTIONAL, TAG_PRIORITY,  TAG_RELEASE,  TAG_BY_DEADLINE,
-};
-enum { N_NUMBERS = sizeof numbers / sizeof *numbers };
-
-static uint64_t zigzag(int64_t v)
+static uint64_t zigzag(int v)
 {
-    return ((uint64_t)v << 1) ^ (v < 0 ? UINT64_MAX : 0);
+    return v < 0 ? (uint64_t)-v * 2 - 1 : (uint64_t)v * 2;
 }
 
-static uint64_t number_of(const struct envelope *e, unsigned tag)
+static int unzigzag(uint64_t v)
 {
-    switch (tag) {
-    case TAG_SIZE:
-        return e->size;
-    case TAG_EIGHT_BIT:
-        return e->eight_bit;
-    case TAG_DSN_FOR:
-        return e->dsn_for;
-    case TAG_EXPIRES_S:
-        return e->expires_s;
-    case TAG_BODY:
-        return e->params.body;
-    case TAG_RET:
-        return e->params.ret;
-    case TAG_BY:
-        return e->params.by;
-    case TAG_BY_TRACE:
-        return e->params.by_trace;
-    case TAG_SMTPUTF8:
-        return e->params.smtputf8;
-    case TAG_REQUIRETLS:
-        return e->params.requiretls;
-    case TAG_TLS_OPTIONAL:
-        return e->params.tls_optional;
-    case TAG_PRIORITY:
-        return zigzag(e->params.priority);
-    case TAG_RELEASE:
-        return (uint64_t)e->release.us;
-    case TAG_BY_DEADLINE:
-        return (uint64_t)e->by_deadline.us;
-    default:
-        UNREACHABLE();
-    }
+    return v & 1 ? -(int)(v / 2) - 1 : (int)(v / 2);
 }
 
-/* False: no value of that field. */
-static bool set_number(struct envelope *e, uint64_t tag, uint64_t v)
+static uint64_t number_of(const struct envelope *e, const struct field *f)
 {
-    switch (tag) {
-    case TAG_SIZE:
-        e->size = v;
-        return true;
-    case TAG_EIGHT_BIT:
-        e->eight_bit = v != 0;
-        return true;
-    case TAG_DSN_FOR:
-        e->dsn_for = v;
-        return true;
-    case TAG_EXPIRES_S:
-        e->expires_s = v;
-        return true;
-    case TAG_BODY:
-        e->params.body = (enum mail_body)(v & 3);
-        return v <= MAIL_BODY_BINARYMIME;
-    case TAG_RET:
-        e->params.ret = (enum mail_ret)(v & 3);
-        return v <= MAIL_RET_HDRS;
-    case TAG_BY:
-        e->params.by = (enum mail_by)(v & 3);
-        return v <= MAIL_BY_NOTIFY;
-    case TAG_BY_TRACE:
-        e->params.by_trace = v != 0;
-        return true;
-    case TAG_SMTPUTF8:
-        e->params.smtputf8 = v != 0;
-        return true;
-    case TAG_REQUIRETLS:
-        e->params.requiretls = v != 0;
-        return true;
-    case TAG_TLS_OPTIONAL:
-        e->params.tls_optional = v != 0;
-        return true;
-    case TAG_PRIORITY:
-        e->params.priority = (int8_t)((int64_t)((v & 31) >> 1) ^ -(int64_t)(v & 1));
-        return v <= zigzag(MAIL_PRIORITY_MAX);
-    case TAG_RELEASE:
-        e->release.us = (int64_t)v;
-        return v <= INT64_MAX;
-    case TAG_BY_DEADLINE:
-        e->by_deadline.us = (int64_t)v;
-        return v <= INT64_MAX;
-    default:
-        UNREACHABLE();
+    const char *at = (const char *)e + f->at;
+    uint64_t number;
+    unsigned word;
+    struct wall wall;
+    switch (f->kind) {
+    case U64:
+        memcpy(&number, at, sizeof number);
+        return number;
+    case ENUM:
+        memcpy(&word, at, sizeof word);
+        return word;
+    case BOOL:
+        return *(const bool *)(const void *)at;
+    case PRIORITY:
+        return zigzag(*(const int8_t *)at);
+    case WALL:
+        memcpy(&wall, at, sizeof wall);
+        return (uint64_t)wall.us;
+    case NOTHING:
+    case TEXT:
+        break;
     }
+    UNREACHABLE();
 }
 
-static bool is_number(uint64_t tag)
+static void set_number(struct envelope *e, const struct field *f, uint64_t v)
 {
-    for (size_t i = 0; i < N_NUMBERS; i++)
-        if (numbers[i] == tag)
-            return true;
-    return false;
+    char *at = (char *)e + f->at;
+    unsigned word = (unsigned)v;
+    struct wall wall = {(int64_t)v};
+    switch (f->kind) {
+    case U64:
+        memcpy(at, &v, sizeof v);
+        return;
+    case ENUM:
+        memcpy(at, &word, sizeof word);
+        return;
+    case BOOL:
+        *(bool *)(void *)at = v != 0;
+        return;
+    case PRIORITY:
+        *(int8_t *)at = (int8_t)unzigzag(v);
+        return;
+    case WALL:
+        memcpy(at, &wall, sizeof wall);
+        return;
+    case NOTHING:
+    case TEXT:
+        break;
+    }
+    UNREACHABLE();
 }
 
 static void add_text(struct buf *out, unsigned tag, struct slice s)
@@ -172,23 +152,21 @@ static void add_text(struct buf *out, unsigned tag, struct slice s)
     buf_add_prefixed(out, s);
 }
 
-static void add_number(struct buf *out, unsigned tag, uint64_t v)
-{
-    if (v == 0)
-        return;
-    uint8_t bytes[16];
-    size_t n = 0;
-    for (uint64_t rest = v; rest || n == 0; rest >>= 7)
-        bytes[n++] = (uint8_t)((rest & 0x7f) | (rest >= 0x80 ? 0x80 : 0));
-    add_text(out, tag, slice_of(bytes, n));
-}
-
 static size_t varint_size(uint64_t v)
 {
     size_t n = 1;
     for (; v >= 0x80; v >>= 7)
         n++;
     return n;
+}
+
+static void add_number(struct buf *out, unsigned tag, uint64_t v)
+{
+    if (v == 0)
+        return;
+    buf_add_varint(out, tag);
+    buf_add_u8(out, (uint8_t)varint_size(v));
+    buf_add_varint(out, v);
 }
 
 static void add_rcpt(struct buf *out, const struct envelope_rcpt *r)
@@ -208,13 +186,13 @@ static void add_rcpt(struct buf *out, const struct envelope_rcpt *r)
 void envelope_write(struct buf *out, const struct envelope *e)
 {
     MUST(e->n_rcpts >= 1 && e->n_rcpts <= RCPTS_MAX);
-    for (size_t i = 0; i < N_TEXTS; i++) {
-        struct slice text;
-        memcpy(&text, (const char *)e + texts[i].offset, sizeof text);
-        add_text(out, texts[i].tag, text);
+    for (unsigned tag = 0; tag < N_FIELDS; tag++) {
+        const struct field *f = &fields[tag];
+        if (f->kind == TEXT)
+            add_text(out, tag, *(const struct slice *)(const void *)((const char *)e + f->at));
+        else if (f->kind != NOTHING)
+            add_number(out, tag, number_of(e, f));
     }
-    for (size_t i = 0; i < N_NUMBERS; i++)
-        add_number(out, numbers[i], number_of(e, numbers[i]));
     for (size_t i = 0; i < e->n_rcpts; i++)
         add_rcpt(out, &e->rcpts[i]);
 }
@@ -247,17 +225,20 @@ static bool read_rcpt(struct slice s, struct envelope_rcpt *ret)
 
 static bool read_field(struct envelope *e, uint64_t tag, struct slice value)
 {
-    uint64_t number = 0;
-    if (is_number(tag))
-        return read_number(value, &number) && set_number(e, tag, number);
-    for (size_t i = 0; i < N_TEXTS; i++)
-        if (texts[i].tag == tag)
-            memcpy((char *)e + texts[i].offset, &value, sizeof value);
+    const struct field *f = tag < N_FIELDS ? &fields[tag] : &fields[0];
+    uint64_t number;
+    if (f->kind == NOTHING)
+        return true;
+    if (f->kind == TEXT) {
+        memcpy((char *)e + f->at, &value, sizeof value);
+        return true;
+    }
+    if (!read_number(value, &number) || number > f->max)
+        return false;
+    set_number(e, f, number);
     return true;
 }
 
-/* Two passes, so that the array is made once and no larger than the recipients that are really
- * there. */
 size_t envelope_count(struct slice s)
 {
     size_t n = 0;
@@ -269,21 +250,29 @@ size_t envelope_count(struct slice s)
     return c.bad || n > RCPTS_MAX ? 0 : n;
 }
 
+/* Room for one more: in powers of two, so never much more than there are. */
+static struct envelope_rcpt *room_for_rcpt(struct envelope_rcpt *rcpts, size_t n)
+{
+    return n & (n - 1) ? rcpts : must_realloc(rcpts, (n ? 2 * n : 1) * sizeof *rcpts);
+}
+
 bool envelope_read(struct slice s, struct envelope *ret)
 {
-    struct envelope e = {.n_rcpts = envelope_count(s)};
-    if (e.n_rcpts == 0)
-        return false;
-    struct envelope_rcpt *rcpts = must_alloc(e.n_rcpts * sizeof *rcpts);
-    size_t n = 0;
+    struct envelope e = {0};
+    struct envelope_rcpt *rcpts = NULL;
     bool ok = true;
     struct cursor c = cursor_of(s);
     while (c.rest.n && ok) {
         uint64_t tag = cursor_varint(&c);
         struct slice value = cursor_prefixed(&c);
-        ok = tag == TAG_RCPT ? read_rcpt(value, &rcpts[n++]) : read_field(&e, tag, value);
+        if (tag != TAG_RCPT) {
+            ok = read_field(&e, tag, value);
+        } else if ((ok = e.n_rcpts < RCPTS_MAX)) {
+            rcpts = room_for_rcpt(rcpts, e.n_rcpts);
+            ok = read_rcpt(value, &rcpts[e.n_rcpts++]);
+        }
     }
-    if (!ok) {
+    if (!ok || c.bad || e.n_rcpts == 0) {
         free(rcpts);
         return false;
     }

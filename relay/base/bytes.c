@@ -41,28 +41,6 @@ uint64_t get_u64(const uint8_t *p)
     return v;
 }
 
-static struct slice fail(struct cursor *c)
-{
-    c->bad = true;
-    c->rest.n = 0;
-    return SLICE_NONE;
-}
-
-struct slice cursor_bytes(struct cursor *c, size_t n)
-{
-    if (c->bad || n > c->rest.n)
-        return fail(c);
-    struct slice bytes = slice_head(c->rest, n);
-    c->rest = slice_skip(c->rest, n);
-    return bytes;
-}
-
-uint8_t cursor_u8(struct cursor *c)
-{
-    struct slice s = cursor_bytes(c, 1);
-    return s.n ? s.p[0] : 0;
-}
-
 uint16_t cursor_u16(struct cursor *c)
 {
     struct slice s = cursor_bytes(c, 2);
@@ -81,28 +59,20 @@ uint64_t cursor_u64(struct cursor *c)
     return s.n ? get_u64(s.p) : 0;
 }
 
-uint64_t cursor_varint(struct cursor *c)
+/* LEB128; the tenth byte has one bit left to fill. */
+uint64_t cursor_varint_long(struct cursor *c)
 {
     uint64_t v = 0;
     for (int i = 0; i < VARINT_MAX; i++) {
         uint8_t byte = cursor_u8(c);
-        /* The tenth byte has one bit left to fill. */
         if (i == VARINT_MAX - 1 && byte > 1)
             break;
         v |= (uint64_t)(byte & 0x7f) << (7 * i);
         if (!(byte & 0x80))
             return c->bad ? 0 : v;
     }
-    fail(c);
+    cursor_fail(c);
     return 0;
-}
-
-struct slice cursor_prefixed(struct cursor *c)
-{
-    uint64_t n = cursor_varint(c);
-    if (n > c->rest.n)
-        return fail(c);
-    return cursor_bytes(c, (size_t)n);
 }
 
 bool buf_add_u16(struct buf *b, uint16_t v)

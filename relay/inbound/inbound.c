@@ -21,7 +21,7 @@ struct inbound_shared *inbound_shared_new(struct spooler *spooler, const char *u
     struct inbound_shared *s = must_alloc(sizeof *s);
     s->spooler = spooler;
     s->users_file = slice_dup(slice_str(users_file));
-    s->hasher = worker_new("hasher");
+    s->hasher = worker_new_patient("hasher");
     s->clients = clients_new();
     return s;
 }

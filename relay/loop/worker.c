@@ -4,10 +4,14 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
+
+enum { PATIENT_NICE = 5 };
 
 struct worker {
     pthread_t thread;
     char name[16];
+    bool patient;
     pthread_mutex_t lock; /* guards first, last, stop */
     pthread_cond_t more;
     struct worker_job *first, *last; /* linked by msg.next */
@@ -35,6 +39,8 @@ static void *thread_main(void *arg)
 {
     struct worker *w = arg;
     pthread_setname_np(pthread_self(), w->name);
+    if (w->patient)
+        setpriority(PRIO_PROCESS, 0, PATIENT_NICE); /* Linux: of this thread */
     struct worker_job *j;
     while ((j = take_jobs(w))) {
         while (j) {
@@ -48,9 +54,10 @@ static void *thread_main(void *arg)
     return NULL;
 }
 
-struct worker *worker_new(const char *name)
+static struct worker *start(const char *name, bool patient)
 {
     struct worker *w = must_alloc(sizeof *w);
+    w->patient = patient;
     snprintf(w->name, sizeof w->name, "%s", name);
     MUST(pthread_mutex_init(&w->lock, NULL) == 0 && pthread_cond_init(&w->more, NULL) == 0);
     sigset_t all, before;
@@ -59,6 +66,16 @@ struct worker *worker_new(const char *name)
     MUST(pthread_create(&w->thread, NULL, thread_main, w) == 0);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return w;
+}
+
+struct worker *worker_new(const char *name)
+{
+    return start(name, false);
+}
+
+struct worker *worker_new_patient(const char *name)
+{
+    return start(name, true);
 }
 
 void worker_push(struct worker *w, struct worker_job *j)

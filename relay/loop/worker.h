@@ -13,6 +13,9 @@ struct worker_job {
 
 struct worker;
 struct worker *worker_new(const char *name);
+/* One whose work can wait a little: it has a lower priority (nice 5) than the threads that carry
+ * mail. */
+struct worker *worker_new_patient(const char *name);
 void worker_push(struct worker *w, struct worker_job *j);
 /* Finishes what was pushed, then ends the thread. */
 void worker_free(struct worker *w);

@@ -36,7 +36,7 @@ static void push_step(struct checker *c, struct spooler_check *q)
     job->job.reply = c->back;
     job->q = q;
     if (!c->worker)
-        c->worker = worker_new("check");
+        c->worker = worker_new_patient("check");
     worker_push(c->worker, &job->job);
 }
 

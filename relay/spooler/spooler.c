@@ -480,7 +480,7 @@ int spooler_start(struct spooler *s)
     s->commit = worker_new("commit");
     s->bodies_worker = worker_new("bodies");
     s->reads = worker_new("reads");
-    s->keeper = worker_new("keeper");
+    s->keeper = worker_new_patient("keeper");
     deadline_set(s->loop, &s->wake, loop_now(s->loop)); /* what recovery found due goes out */
     return loop_start(s->loop);
 }

@@ -61,7 +61,7 @@ static void append(struct series *to, struct series *from)
 struct sums {
     uint64_t stored, syncs, bytes;
     double seconds, raw_messages_s; /* the latter summed over rounds */
-    struct series answers, before, after, raw, ratios, p50_ratios;
+    struct series answers, before, during, after, raw, ratios, p50_ratios;
 };
 
 /* One turn of each. A batch is what lies between two syncs. */
@@ -83,6 +83,7 @@ static void one_round(struct house *h, struct raw *raw, const struct turn *t, st
     series_add(&sum->p50_ratios, series_part(&r.answers, 0.5) / series_part(&raw_ms, 0.5));
     append(&sum->answers, &r.answers);
     append(&sum->before, &r.before);
+    append(&sum->during, &r.during);
     append(&sum->after, &r.after);
     append(&sum->raw, &raw_ms);
 }
@@ -96,11 +97,11 @@ static void say(const struct options *o, struct sums *s)
            series_part(&s->ratios, 0.5), series_part(&s->ratios, 0), series_part(&s->ratios, 1));
     printf("\"syncs_message\":%.4f,\"batch_bytes\":%.0f,\"p50_ms\":%.3f,\"p99_ms\":%.3f,"
            "\"raw_p50_ms\":%.3f,\"raw_p99_ms\":%.3f,\"p50_ratio\":%.3f,"
-           "\"before_p50_ms\":%.3f,\"after_p50_ms\":%.3f}\n",
+           "\"before_p50_ms\":%.3f,\"during_p50_ms\":%.3f,\"after_p50_ms\":%.3f}\n",
            (double)s->syncs / n, (double)s->bytes / syncs, series_part(&s->answers, 0.5),
            series_part(&s->answers, 0.99), series_part(&s->raw, 0.5), series_part(&s->raw, 0.99),
            series_part(&s->p50_ratios, 0.5), series_part(&s->before, 0.5),
-           series_part(&s->after, 0.5));
+           series_part(&s->during, 0.5), series_part(&s->after, 0.5));
 }
 
 void part_commit(const struct options *o)
@@ -128,6 +129,7 @@ void part_commit(const struct options *o)
     free(raw.bytes);
     series_done(&sum.answers);
     series_done(&sum.before);
+    series_done(&sum.during);
     series_done(&sum.after);
     series_done(&sum.raw);
     series_done(&sum.ratios);

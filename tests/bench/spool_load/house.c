@@ -27,7 +27,7 @@ struct house {
     sem_t done;
     /* Of the turn; the loop's thread only. */
     struct turn turn;
-    struct series answers, before, after;
+    struct series answers, before, during, after;
     uint64_t begun, stored, started;
     unsigned running;
     double end;
@@ -66,6 +66,7 @@ static void note_times(struct house *h, double sent)
         return;
     last_commit(&begun, &ended);
     series_add(&h->before, (begun - sent) * 1e3);
+    series_add(&h->during, (ended - begun) * 1e3);
     series_add(&h->after, (now - ended) * 1e3);
 }
 
@@ -270,8 +271,9 @@ struct turn_result house_turn(struct house *h, const struct turn *t)
                             .io = io_since(before),
                             .answers = h->answers,
                             .before = h->before,
+                            .during = h->during,
                             .after = h->after};
-    h->answers = h->before = h->after = (struct series){0};
+    h->answers = h->before = h->during = h->after = (struct series){0};
     writers_free(h);
     return r;
 }
@@ -280,5 +282,6 @@ void turn_result_done(struct turn_result *r)
 {
     series_done(&r->answers);
     series_done(&r->before);
+    series_done(&r->during);
     series_done(&r->after);
 }

@@ -95,8 +95,8 @@ struct turn_result {
     double seconds; /* until the last answer (and the last delivery) */
     struct io_count io;
     struct series answers; /* ms; free with turn_result_done */
-    /* Of them, with one writer: until the write begins, and from the end of the sync. */
-    struct series before, after;
+    /* Of them, with one writer: until the write begins, until the sync has ended, from then on. */
+    struct series before, during, after;
 };
 struct turn_result house_turn(struct house *h, const struct turn *t);
 void turn_result_done(struct turn_result *r);

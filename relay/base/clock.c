@@ -119,3 +119,84 @@ void wall_rfc5322(struct wall t, char ret_text[WALL_RFC5322_SIZE])
     p = put_time(p, &c);
     memcpy(p, " +0000", sizeof " +0000");
 }
+
+/* ---- reading ---- */
+
+static unsigned days_in(unsigned year, unsigned month)
+{
+    static const uint8_t days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    const bool leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    return days[month - 1] + (month == 2 && leap ? 1U : 0U);
+}
+
+/* The inverse of civil_date. */
+static int64_t days_since_1970(const struct civil *c)
+{
+    unsigned y = c->month <= 2 ? c->year - 1 : c->year;
+    unsigned march_month = c->month > 2 ? c->month - 3 : c->month + 9;
+    unsigned year_of_era = y % 400, day_of_year = (153 * march_month + 2) / 5 + c->day - 1;
+    unsigned day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    return (int64_t)(y / 400) * 146097 + day_of_era - 719468;
+}
+
+/* Exactly so many digits, then `after` (0: nothing). */
+static bool take_number(struct slice *s, unsigned digits, char after, unsigned *ret)
+{
+    uint64_t n;
+    if (s->n < digits + (after != 0) || !slice_u64(slice_head(*s, digits), UINT32_MAX, &n) ||
+        (after && byte_lower(s->p[digits]) != byte_lower((uint8_t)after)))
+        return false;
+    *s = slice_skip(*s, digits + (after != 0));
+    *ret = (unsigned)n;
+    return true;
+}
+
+static bool take_fraction(struct slice *s, unsigned *ret_micro)
+{
+    *ret_micro = 0;
+    if (s->n == 0 || s->p[0] != '.')
+        return true;
+    *s = slice_skip(*s, 1);
+    unsigned scale = 100000;
+    size_t n = 0;
+    for (; n < s->n && s->p[n] >= '0' && s->p[n] <= '9'; n++, scale /= 10)
+        *ret_micro += (unsigned)(s->p[n] - '0') * scale;
+    *s = slice_skip(*s, n);
+    return n > 0;
+}
+
+/* "Z", or how far local time is ahead. */
+static bool take_offset(struct slice *s, int64_t *ret_seconds)
+{
+    const uint8_t sign = s->n ? byte_lower(s->p[0]) : 0;
+    unsigned hours = 0, minutes = 0;
+    *s = slice_skip(*s, 1);
+    *ret_seconds = 0;
+    if (sign == 'z')
+        return true;
+    if ((sign != '+' && sign != '-') || !take_number(s, 2, ':', &hours) ||
+        !take_number(s, 2, 0, &minutes) || hours > 23 || minutes > 59)
+        return false;
+    *ret_seconds = (int64_t)(hours * 60 + minutes) * (sign == '-' ? -60 : 60);
+    return true;
+}
+
+bool wall_parse_rfc3339(struct slice s, struct wall *ret)
+{
+    struct civil c = {0};
+    int64_t offset;
+    if (!take_number(&s, 4, '-', &c.year) || !take_number(&s, 2, '-', &c.month) ||
+        !take_number(&s, 2, 'T', &c.day) || !take_number(&s, 2, ':', &c.hour) ||
+        !take_number(&s, 2, ':', &c.minute) || !take_number(&s, 2, 0, &c.second) ||
+        !take_fraction(&s, &c.micro) || !take_offset(&s, &offset) || s.n > 0)
+        return false;
+    if (c.year < 1970 || c.month < 1 || c.month > 12 || c.day < 1 ||
+        c.day > days_in(c.year, c.month) || c.hour > 23 || c.minute > 59 || c.second > 60)
+        return false; /* second 60 is a leap second */
+    const int64_t day = days_since_1970(&c);
+    const int64_t second = day * DAY_SECONDS + c.hour * 3600 + c.minute * 60 + c.second - offset;
+    if (second < 0 || second > SECOND_LAST)
+        return false;
+    *ret = (struct wall){second * WALL_SECOND + c.micro};
+    return true;
+}

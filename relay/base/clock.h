@@ -4,9 +4,7 @@
  * loops read a clock; everything else is handed the time.
  */
 #pragma once
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "relay/base/slice.h"
 
 struct mono {
     int64_t ms;
@@ -43,5 +41,9 @@ static inline struct wall wall_add_s(struct wall t, int64_t seconds)
 #define WALL_RFC5322_SIZE 40
 /* "2026-11-22T23:55:52.123456Z"; NUL-terminated. */
 void wall_rfc3339(struct wall t, char ret_text[WALL_RFC3339_SIZE]);
+/* "2026-11-22T23:55:52Z", with a fraction of a second, or with an offset such as "+01:00" in place
+ * of the Z (RFC 3339 section 5.6); all of s. False: it is none, or not of the years 1970 to 9999.
+ */
+bool wall_parse_rfc3339(struct slice s, struct wall *ret);
 /* "Sun, 22 Nov 2026 23:55:52 +0000" (RFC 5322 section 3.3, always UTC). */
 void wall_rfc5322(struct wall t, char ret_text[WALL_RFC5322_SIZE]);

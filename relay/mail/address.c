@@ -2,17 +2,25 @@
  * RFC 5321 section 4.1.2, each function named after its rule; a rule takes bytes and returns the
  * length that it matches at their start, 0 when it does not match:
  *
- *   Path        = "<" [ A-d-l ":" ] Mailbox ">"          A-d-l       = "@" Domain *( "," "@" Domain
- * ) Mailbox     = Local-part "@" ( Domain / address-literal ) Local-part  = Dot-string /
- * Quoted-string             Dot-string  = Atom *( "." Atom ) Quoted-string = DQUOTE *( %d32-33 /
- * %d35-91 / %d93-126 / "\" %d32-126 ) DQUOTE Domain      = sub-domain *( "." sub-domain )
- * address-literal = "[" ( IPv4 / "IPv6:" IPv6 ) "]"
+ *   Path            = "<" [ A-d-l ":" ] Mailbox ">"
+ *   A-d-l           = "@" Domain *( "," "@" Domain )
+ *   Mailbox         = Local-part "@" ( Domain / address-literal )
+ *   Local-part      = Dot-string / Quoted-string
+ *   Dot-string      = Atom *( "." Atom )
+ *   Quoted-string   = DQUOTE *( %d32-33 / %d35-91 / %d93-126 / "\" %d32-126 ) DQUOTE
+ *   Domain          = sub-domain *( "." sub-domain )
+ *   address-literal = "[" ( IPv4 / "IPv6:" IPv6 ) "]"
+ *
+ * With ADDRESS_UTF8 a character beyond ASCII (RFC 3629) may stand in an Atom, a Quoted-string and a
+ * sub-domain (RFC 6531 section 3.3).
  *
  * Differences from the letter: "_" counts as a letter of a domain, because receivers use it; a
  * domain whose last label is digits only is no domain, because resolvers would take it for an IPv4
- * address.
+ * address. Beyond ASCII no control passes, and in a domain no other full stop: it would be a dot
+ * for the resolver and none for us.
  */
 #include "relay/mail/address.h"
+#include "relay/base/utf8.h"
 #include <arpa/inet.h>
 
 enum { LOCAL_MAX = 64, DOMAIN_MAX = 255, LABEL_MAX = 63, PATH_MAX_OCTETS = 256 };
@@ -32,19 +40,34 @@ static bool is_atext(uint8_t c)
     return is_let_dig(c) || (c != 0 && strchr("!#$%&'*+-/=?^`{|}~", c));
 }
 
-static size_t atom(struct slice s)
+static bool is_other_full_stop(uint32_t code)
+{
+    return code == 0x3002 || code == 0xff0e || code == 0xff61;
+}
+
+/* One character beyond ASCII; 0: none, or the form has none. */
+static size_t beyond_ascii(struct slice s, enum address_form form, uint32_t *ret_code)
+{
+    if (form == ADDRESS_ASCII || s.n == 0 || s.p[0] < 0x80)
+        return 0;
+    size_t n = utf8_char(s, ret_code);
+    return n > 0 && !utf8_is_control(*ret_code) ? n : 0;
+}
+
+static size_t atom(struct slice s, enum address_form form)
 {
     size_t n = 0;
-    while (n < s.n && is_atext(s.p[n]))
-        n++;
+    uint32_t code;
+    for (size_t more = 1; more > 0; n += more)
+        more = n < s.n && is_atext(s.p[n]) ? 1 : beyond_ascii(slice_skip(s, n), form, &code);
     return n;
 }
 
-static size_t dot_string(struct slice s)
+static size_t dot_string(struct slice s, enum address_form form)
 {
-    size_t n = atom(s);
+    size_t n = atom(s, form);
     while (n > 0 && n < s.n && s.p[n] == '.') {
-        size_t more = atom(slice_skip(s, n + 1));
+        size_t more = atom(slice_skip(s, n + 1), form);
         if (more == 0)
             return 0;
         n += 1 + more;
@@ -52,33 +75,49 @@ static size_t dot_string(struct slice s)
     return n;
 }
 
-static size_t quoted_string(struct slice s)
+static size_t quoted_string(struct slice s, enum address_form form)
 {
+    uint32_t code;
     if (s.n == 0 || s.p[0] != '"')
         return 0;
-    for (size_t i = 1; i < s.n; i++) {
+    for (size_t i = 1, more = 1; i < s.n; i += more) {
         if (s.p[i] == '"')
             return i + 1;
-        if (s.p[i] == '\\' && ++i == s.n)
+        const bool escape = s.p[i] == '\\';
+        if (escape && ++i == s.n)
             return 0;
-        if (s.p[i] < 32 || s.p[i] > 126)
+        const bool plain = s.p[i] >= 32 && s.p[i] <= 126;
+        more = plain ? 1 : escape ? 0 : beyond_ascii(slice_skip(s, i), form, &code);
+        if (more == 0)
             return 0;
     }
     return 0;
 }
 
-static size_t local_part(struct slice s)
+static size_t local_part(struct slice s, enum address_form form)
 {
-    size_t n = s.n && s.p[0] == '"' ? quoted_string(s) : dot_string(s);
+    size_t n = s.n && s.p[0] == '"' ? quoted_string(s, form) : dot_string(s, form);
     return n <= LOCAL_MAX ? n : 0;
 }
 
-static size_t sub_domain(struct slice s)
+/* The limit of a label is one of its ASCII form: where there are characters beyond, only the limit
+ * of the domain is looked at. */
+static size_t sub_domain(struct slice s, enum address_form form)
 {
     size_t n = 0;
-    while (n < s.n && (is_let_dig(s.p[n]) || s.p[n] == '-'))
-        n++;
-    if (n == 0 || n > LABEL_MAX || s.p[0] == '-' || s.p[n - 1] == '-')
+    bool ascii = true;
+    for (size_t more = 1; more > 0; n += more) {
+        uint32_t code = 0;
+        if (n < s.n && (is_let_dig(s.p[n]) || s.p[n] == '-')) {
+            more = 1;
+        } else {
+            more = beyond_ascii(slice_skip(s, n), form, &code);
+            if (more > 0 && is_other_full_stop(code))
+                return 0;
+            ascii = ascii && more == 0;
+        }
+    }
+    if (n == 0 || (ascii && n > LABEL_MAX) || s.p[0] == '-' || s.p[n - 1] == '-')
         return 0;
     return n;
 }
@@ -91,12 +130,12 @@ static bool all_digits(struct slice label)
     return true;
 }
 
-static size_t domain_name(struct slice s)
+static size_t domain_name(struct slice s, enum address_form form)
 {
     size_t n = 0;
     for (;;) {
         struct slice rest = slice_skip(s, n);
-        size_t label = sub_domain(rest);
+        size_t label = sub_domain(rest, form);
         if (label == 0)
             return 0;
         n += label;
@@ -130,9 +169,9 @@ static size_t address_literal(struct slice s)
     return good ? end + 1 : 0;
 }
 
-static size_t domain_or_literal(struct slice s)
+static size_t domain_or_literal(struct slice s, enum address_form form)
 {
-    return s.n && s.p[0] == '[' ? address_literal(s) : domain_name(s);
+    return s.n && s.p[0] == '[' ? address_literal(s) : domain_name(s, form);
 }
 
 /* The one mailbox without a domain (RFC 5321 section 4.5.1). */
@@ -142,18 +181,18 @@ static size_t postmaster(struct slice s)
     return slice_istarts(s, word) && (s.n == word.n || s.p[word.n] == '>') ? word.n : 0;
 }
 
-static size_t mailbox(struct slice s, struct address *ret)
+static size_t mailbox(struct slice s, enum address_form form, struct address *ret)
 {
     size_t local = postmaster(s);
     if (local) {
         *ret = (struct address){.local = slice_head(s, local), .domain = {s.p + local, 0}};
         return local;
     }
-    local = local_part(s);
+    local = local_part(s, form);
     if (local == 0 || local == s.n || s.p[local] != '@')
         return 0;
     struct slice rest = slice_skip(s, local + 1);
-    size_t domain = domain_or_literal(rest);
+    size_t domain = domain_or_literal(rest, form);
     if (domain == 0)
         return 0;
     *ret = (struct address){.local = slice_head(s, local),
@@ -163,11 +202,11 @@ static size_t mailbox(struct slice s, struct address *ret)
 }
 
 /* Length of the source route with its colon; 0 when there is none, SIZE_MAX when it is not one. */
-static size_t source_route(struct slice s)
+static size_t source_route(struct slice s, enum address_form form)
 {
     size_t n = 0;
     while (n < s.n && s.p[n] == '@') {
-        size_t domain = domain_or_literal(slice_skip(s, n + 1));
+        size_t domain = domain_or_literal(slice_skip(s, n + 1), form);
         n += 1 + domain;
         if (domain == 0 || n == s.n || (s.p[n] != ',' && s.p[n] != ':'))
             return SIZE_MAX;
@@ -177,16 +216,21 @@ static size_t source_route(struct slice s)
     return n == 0 ? 0 : SIZE_MAX;
 }
 
-bool address_parse(struct slice s, struct address *ret)
+bool address_parse_form(struct slice s, enum address_form form, struct address *ret)
 {
     struct address a;
-    if (s.n == 0 || s.n > PATH_MAX_OCTETS - 2 || mailbox(s, &a) != s.n)
+    if (s.n == 0 || s.n > PATH_MAX_OCTETS - 2 || mailbox(s, form, &a) != s.n)
         return false;
     *ret = a;
     return true;
 }
 
-size_t address_parse_path(struct slice s, struct slice *ret_path)
+bool address_parse(struct slice s, struct address *ret)
+{
+    return address_parse_form(s, ADDRESS_ASCII, ret);
+}
+
+size_t address_parse_path(struct slice s, enum address_form form, struct slice *ret_path)
 {
     s = slice_head(s, PATH_MAX_OCTETS);
     if (s.n < 2 || s.p[0] != '<')
@@ -196,12 +240,12 @@ size_t address_parse_path(struct slice s, struct slice *ret_path)
         return 2;
     }
     struct slice rest = slice_skip(s, 1);
-    size_t route = source_route(rest);
+    size_t route = source_route(rest, form);
     if (route == SIZE_MAX)
         return 0;
     rest = slice_skip(rest, route);
     struct address a;
-    size_t n = mailbox(rest, &a);
+    size_t n = mailbox(rest, form, &a);
     if (n == 0 || n == rest.n || rest.p[n] != '>')
         return 0;
     *ret_path = slice_head(rest, n);
@@ -211,7 +255,7 @@ size_t address_parse_path(struct slice s, struct slice *ret_path)
 void address_domain_lower(struct slice mailbox_text, struct buf *out)
 {
     struct address a;
-    if (!address_parse(mailbox_text, &a))
+    if (!address_parse_form(mailbox_text, ADDRESS_UTF8, &a))
         return;
     for (size_t i = 0; i < a.domain.n; i++)
         buf_add_u8(out, byte_lower(a.domain.p[i]));
@@ -219,5 +263,13 @@ void address_domain_lower(struct slice mailbox_text, struct buf *out)
 
 bool address_is_domain(struct slice s)
 {
-    return s.n > 0 && domain_or_literal(s) == s.n;
+    return s.n > 0 && domain_or_literal(s, ADDRESS_ASCII) == s.n;
+}
+
+bool address_is_ascii(struct slice mailbox_text)
+{
+    for (size_t i = 0; i < mailbox_text.n; i++)
+        if (mailbox_text.p[i] >= 0x80)
+            return false;
+    return true;
 }

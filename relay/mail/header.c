@@ -83,6 +83,7 @@ static void note_field(struct header_scan *h, struct slice name, struct slice te
 {
     struct header_facts *f = &h->facts;
     h->in_field = true;
+    f->eight_bit_header |= h->line_eight_bit;
     if (slice_ieq(name, SLICE_LIT("Received"))) {
         f->received++;
     } else if (slice_ieq(name, SLICE_LIT("Date"))) {
@@ -123,6 +124,7 @@ static void take_line(struct header_scan *h, size_t end_n)
     if (line.n == 0) {
         end_header(h, (size_t)h->seen, true);
     } else if (is_blank(line.p[0]) && h->in_field) {
+        h->facts.eight_bit_header |= h->line_eight_bit;
         if (h->in_message_id)
             gather_message_id(h, line);
     } else {
@@ -135,28 +137,7 @@ static void take_line(struct header_scan *h, size_t end_n)
     }
     buf_reset(&h->line);
     h->line_n = 0;
-}
-
-static void keep(struct header_scan *h, struct slice part)
-{
-    buf_add(&h->line, slice_head(part, LINE_KEPT - h->line.n));
-    h->line_n += part.n;
-    h->seen += part.n;
-}
-
-/* Reads lines until the header section or the piece ends. */
-static void scan_lines(struct header_scan *h, struct slice piece)
-{
-    while (piece.n > 0 && !h->done) {
-        size_t at = slice_find(piece, '\n');
-        struct slice part = slice_head(piece, at < piece.n ? at + 1 : at);
-        uint8_t before = part.n > 1 ? part.p[part.n - 2] : h->last;
-        h->last = part.p[part.n - 1];
-        keep(h, part);
-        piece = slice_skip(piece, part.n);
-        if (h->last == '\n' && before == '\r' && h->line_n > 1)
-            take_line(h, 2);
-    }
+    h->line_eight_bit = false;
 }
 
 /* 32 bytes a step: a body of 50 MB costs a few milliseconds. */
@@ -174,6 +155,29 @@ static bool has_eight_bit(struct slice s)
     for (; i < s.n; i++)
         any |= s.p[i];
     return any >= 0x80;
+}
+
+static void keep(struct header_scan *h, struct slice part)
+{
+    buf_add(&h->line, slice_head(part, LINE_KEPT - h->line.n));
+    h->line_n += part.n;
+    h->seen += part.n;
+    h->line_eight_bit = h->line_eight_bit || (h->facts.eight_bit && has_eight_bit(part));
+}
+
+/* Reads lines until the header section or the piece ends. */
+static void scan_lines(struct header_scan *h, struct slice piece)
+{
+    while (piece.n > 0 && !h->done) {
+        size_t at = slice_find(piece, '\n');
+        struct slice part = slice_head(piece, at < piece.n ? at + 1 : at);
+        uint8_t before = part.n > 1 ? part.p[part.n - 2] : h->last;
+        h->last = part.p[part.n - 1];
+        keep(h, part);
+        piece = slice_skip(piece, part.n);
+        if (h->last == '\n' && before == '\r' && h->line_n > 1)
+            take_line(h, 2);
+    }
 }
 
 void header_scan_bytes(struct header_scan *h, struct slice piece)
@@ -196,6 +200,7 @@ void header_scan_end(struct header_scan *h)
         take_line(h, 0); /* BDAT may leave the last line without CRLF */
     if (!h->done)
         end_header(h, (size_t)h->seen, false);
+    h->facts.eight_bit_header |= h->facts.too_long && h->facts.eight_bit;
 }
 
 /* Length of the line at the start of s with its CRLF, or all of s. */

@@ -16,6 +16,9 @@ struct header_facts {
     bool no_header_end;
     /* A byte >= 0x80 anywhere in the message. */
     bool eight_bit;
+    /* One in a header field (RFC 6532), so that the message needs SMTPUTF8 wherever it goes; also
+     * when too_long and eight_bit, because then nobody knows. Final after header_scan_end. */
+    bool eight_bit_header;
     /* The first line is no header field: the whole message counts as body. header_n = 0. */
     bool malformed;
     /* HEADER_SCAN_MAX passed: what stands behind was not seen, so add no field but Received.
@@ -38,7 +41,7 @@ struct header_scan {
     uint64_t seen;
     size_t line_n;
     uint8_t last;
-    bool in_field, in_message_id;
+    bool in_field, in_message_id, line_eight_bit;
 };
 
 void header_scan_init(struct header_scan *h);

@@ -112,7 +112,7 @@ static enum command_fault path_after(struct slice *rest, struct slice tag, struc
     struct slice s = trim_blanks(slice_skip(*rest, tag.n));
     if (s.n == 0 || s.p[0] != '<')
         return COMMAND_SYNTAX;
-    size_t n = address_parse_path(s, ret_path);
+    size_t n = address_parse_path(s, ADDRESS_ASCII, ret_path);
     if (n == 0)
         return has_8bit(slice_head(s, slice_find(s, '>'))) ? COMMAND_NOT_ASCII : COMMAND_PATH;
     *rest = slice_skip(s, n);

@@ -22,6 +22,7 @@ static void check_same(const struct header_scan *a, const struct header_scan *b)
     MUST(f->has_date == g->has_date && f->has_message_id == g->has_message_id);
     MUST(f->has_from == g->has_from && f->has_to_or_cc == g->has_to_or_cc);
     MUST(f->no_header_end == g->no_header_end && f->eight_bit == g->eight_bit);
+    MUST(f->eight_bit_header == g->eight_bit_header && f->eight_bit_header <= f->eight_bit);
     MUST(f->malformed == g->malformed && f->too_long == g->too_long && f->received == g->received);
     MUST(f->header_n == g->header_n && f->from_line_n == g->from_line_n);
     MUST(slice_eq(buf_slice(&a->message_id), buf_slice(&b->message_id)));
@@ -32,14 +33,17 @@ static void check_walk(const struct header_facts *f, struct slice message)
     struct slice rest = slice_skip(slice_head(message, f->header_n), f->from_line_n);
     struct header_field field;
     unsigned received = 0;
-    bool date = false, from = false;
+    bool date = false, from = false, eight = false;
     while (header_next(&rest, &field)) {
         received += slice_ieq(field.name, SLICE_LIT("Received"));
         date |= slice_ieq(field.name, SLICE_LIT("Date"));
         from |= slice_ieq(field.name, SLICE_LIT("From"));
+        for (size_t i = 0; i < field.raw.n; i++)
+            eight |= field.raw.p[i] >= 0x80;
     }
     MUST(rest.n == (f->no_header_end || f->malformed ? 0 : 2));
     MUST(received == f->received && date == f->has_date && from == f->has_from);
+    MUST(eight == f->eight_bit_header);
 }
 
 static void check_received(struct slice s)

@@ -67,6 +67,72 @@ static void agrees_with_the_c_library(void **state)
         compare_with_libc((int64_t)rng_below(&rng, 253402300800U));
 }
 
+static void times_that_are_read(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        int64_t us; /* -1: none */
+    } rows[] = {
+        {"1970-01-01T00:00:00Z", 0},
+        {"2026-11-22T23:55:52Z", INT64_C(1795391752) * WALL_SECOND},
+        {"2026-11-22t23:55:52z", INT64_C(1795391752) * WALL_SECOND},
+        {"2026-11-23T00:55:52+01:00", INT64_C(1795391752) * WALL_SECOND},
+        {"2026-11-22T18:25:52-05:30", INT64_C(1795391752) * WALL_SECOND},
+        {"2026-11-22T23:55:52.1234567Z", INT64_C(1795391752) * WALL_SECOND + 123456},
+        {"2024-02-29T00:00:00Z", INT64_C(1709164800) * WALL_SECOND},
+        {"2016-12-31T23:59:60Z", INT64_C(1483228800) * WALL_SECOND},
+        {"", -1},
+        {"2026-11-22", -1},
+        {"2026-11-22T23:55:52", -1},
+        {"2026-11-22 23:55:52Z", -1},
+        {"2026-11-22T23:55:52Z ", -1},
+        {"2026-11-22T23:55:52ZZ", -1},
+        {"2026-11-22T23:55:52.Z", -1},
+        {"2026-11-22T23:55:52+01", -1},
+        {"2026-11-22T23:55:52+24:00", -1},
+        {"2026-11-22T23:55:52+0100", -1},
+        {"2026-11-22T23:55Z", -1},
+        {"2026-11-22T24:00:00Z", -1},
+        {"2026-11-22T23:60:00Z", -1},
+        {"2026-11-22T23:55:61Z", -1},
+        {"2026-00-22T23:55:52Z", -1},
+        {"2026-13-22T23:55:52Z", -1},
+        {"2026-11-00T23:55:52Z", -1},
+        {"2026-11-31T23:55:52Z", -1},
+        {"2025-02-29T00:00:00Z", -1},
+        {"2100-02-29T00:00:00Z", -1},
+        {"+026-11-22T23:55:52Z", -1},
+        {"1969-12-31T23:59:59Z", -1},
+        {"1970-01-01T00:00:00+00:01", -1},
+        {"9999-12-31T23:59:59-00:01", -1},
+        {"12026-11-22T23:55:52Z", -1},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct wall t = {-1};
+        const bool good = wall_parse_rfc3339(slice_str(rows[i].text), &t);
+        if (good != (rows[i].us >= 0) || t.us != rows[i].us)
+            fail_msg("%s: %lld", rows[i].text, (long long)t.us);
+    }
+}
+
+/* Law: what is written is read as it was. */
+static void what_is_written_is_read(void **state)
+{
+    (void)state;
+    struct rng rng;
+    rng_seed(&rng, 5);
+    for (int i = 0; i < 20000; i++) {
+        struct wall t = {(int64_t)(rng_below(&rng, 253402300800U)) * WALL_SECOND +
+                         (int64_t)rng_below(&rng, WALL_SECOND)},
+                    back;
+        char text[WALL_RFC3339_SIZE];
+        wall_rfc3339(t, text);
+        assert_true(wall_parse_rfc3339(slice_str(text), &back));
+        assert_true(back.us == t.us);
+    }
+}
+
 static void sums_and_deadlines(void **state)
 {
     (void)state;
@@ -91,10 +157,9 @@ static void clocks_go(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(dates_as_tabled),
-        cmocka_unit_test(agrees_with_the_c_library),
-        cmocka_unit_test(sums_and_deadlines),
-        cmocka_unit_test(clocks_go),
+        cmocka_unit_test(dates_as_tabled),     cmocka_unit_test(agrees_with_the_c_library),
+        cmocka_unit_test(times_that_are_read), cmocka_unit_test(what_is_written_is_read),
+        cmocka_unit_test(sums_and_deadlines),  cmocka_unit_test(clocks_go),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

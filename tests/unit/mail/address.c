@@ -221,7 +221,7 @@ static void paths_give_the_mailbox_and_what_was_read(void **state)
     for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
         struct slice s = exact(paths[i].text, strlen(paths[i].text));
         struct slice path = SLICE_LIT("untouched");
-        size_t n = address_parse_path(s, &path);
+        size_t n = address_parse_path(s, ADDRESS_ASCII, &path);
         if (n != paths[i].n)
             fail_msg("%s: %zu instead of %zu", paths[i].text, n, paths[i].n);
         assert_true(slice_eq(path, slice_str(paths[i].path ? paths[i].path : "untouched")));
@@ -244,7 +244,7 @@ static void mailbox_and_path_agree(void **state)
         memcpy(text + 1, s.p, s.n);
         text[s.n + 1] = '>';
         struct slice path;
-        size_t n = address_parse_path(slice_of(text, s.n + 2), &path);
+        size_t n = address_parse_path(slice_of(text, s.n + 2), ADDRESS_ASCII, &path);
         struct address a;
         assert_int_equal(n == s.n + 2, address_parse(s, &a));
     }
@@ -265,7 +265,8 @@ static void lengths_end_where_the_rfc_ends_them(void **state)
         text[n++] = '>';
         struct slice path;
         struct address a;
-        assert_int_equal(address_parse_path(slice_of(text, n), &path), n <= 256 ? n : 0);
+        assert_int_equal(address_parse_path(slice_of(text, n), ADDRESS_ASCII, &path),
+                         n <= 256 ? n : 0);
         assert_int_equal(address_parse(slice_of(text + 1, n - 2), &a), n <= 256);
         assert_int_equal(address_is_domain(slice_of(text + 3, n - 4)), n - 4 <= 255);
     }
@@ -279,6 +280,7 @@ static void the_domain_is_lowered_for_lookup_only(void **state)
     } rows[] = {{"A@EXAMPLE.Com", "example.com"},
                 {"\"A@B\"@C.D", "c.d"},
                 {"a@[IPv6:2001:DB8::1]", "[ipv6:2001:db8::1]"},
+                {"\xc3\x96@B\xc3\x9c.TEST", "b\xc3\x9c.test"},
                 {"postmaster", ""},
                 {"not a mailbox", ""}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -304,6 +306,71 @@ static void host_names_for_ehlo_and_mx(void **state)
         assert_false(address_is_domain(slice_str(no[i])));
 }
 
+/* Checklist 25, RFC 6531 section 3.3. */
+static void utf8_only_where_it_was_asked_for(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *mailbox;
+        bool good;
+    } rows[] = {
+        {"j\xc3\xb6rg@b.test", true},
+        {"\xc3\xb6@b\xc3\xbc"
+         "cher.test",
+         true},
+        {"a@\xe4\xbe\x8b\xe3\x81\x88.\xe3\x83\x86\xe3\x82\xb9\xe3\x83\x88", true},
+        {"\xf0\x9f\x92\x8c@b.test", true},
+        {"\"j\xc3\xb6 rg\"@b.test", true},
+        {"a.\xc3\xb6@b.test", true},
+        {"a..\xc3\xb6@b.test", false},
+        {"\"\\\xc3\xb6\"@b.test", false},   /* a quoted pair is ASCII */
+        {"\xc3@b.test", false},             /* cut */
+        {"\xc0\xaf@b.test", false},         /* overlong "/" */
+        {"\xed\xa0\x80@b.test", false},     /* a surrogate */
+        {"\xf4\x90\x80\x80@b.test", false}, /* past the last character */
+        {"\xff@b.test", false},
+        {"a@b\xff.test", false},
+        {"a\xc2\x85@b.test", false},     /* NEL, a line end to some */
+        {"a\xe2\x80\xa8@b.test", false}, /* LINE SEPARATOR */
+        {"\xe2\x80\xae"
+         "a@b.test",
+         false},                        /* turns the text around */
+        {"a@b\xe3\x80\x82test", false}, /* a full stop, and none of ours */
+        {"a@b.test\xef\xbc\x8e"
+         "evil.test",
+         false},
+        {"a@b\xef\xbd\xa1test", false},
+        {"a@-\xc3\xbc.test", false},
+        {"a@[\xc3\xbc]", false},
+        {"\xc3\xb6", false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct slice s = exact(rows[i].mailbox, strlen(rows[i].mailbox)), path;
+        struct address a;
+        char text[100];
+        snprintf(text, sizeof text, "<%s>", rows[i].mailbox);
+        if (address_parse_form(s, ADDRESS_UTF8, &a) != rows[i].good)
+            fail_msg("%s", rows[i].mailbox);
+        assert_int_equal(address_parse_path(slice_str(text), ADDRESS_UTF8, &path),
+                         rows[i].good ? s.n + 2 : 0);
+        assert_false(address_parse(s, &a));
+        assert_int_equal(address_parse_path(slice_str(text), ADDRESS_ASCII, &path), 0);
+        assert_false(address_is_ascii(s));
+        give_back(s);
+    }
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        struct address a;
+        assert_true(address_parse_form(slice_str(good[i].mailbox), ADDRESS_UTF8, &a));
+        assert_true(slice_eq(a.local, slice_str(good[i].local)));
+        assert_true(address_is_ascii(slice_str(good[i].mailbox)));
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        struct address a;
+        if (address_is_ascii(slice_of(bad[i].p, bad[i].n)))
+            assert_false(address_parse_form(slice_of(bad[i].p, bad[i].n), ADDRESS_UTF8, &a));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -315,6 +382,7 @@ int main(void)
         cmocka_unit_test(lengths_end_where_the_rfc_ends_them),
         cmocka_unit_test(the_domain_is_lowered_for_lookup_only),
         cmocka_unit_test(host_names_for_ehlo_and_mx),
+        cmocka_unit_test(utf8_only_where_it_was_asked_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

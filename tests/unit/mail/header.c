@@ -33,6 +33,7 @@ static void assert_same(const struct header_scan *a, const struct header_scan *b
     assert_int_equal(f->has_to_or_cc, g->has_to_or_cc);
     assert_int_equal(f->no_header_end, g->no_header_end);
     assert_int_equal(f->eight_bit, g->eight_bit);
+    assert_int_equal(f->eight_bit_header, g->eight_bit_header);
     assert_int_equal(f->malformed, g->malformed);
     assert_int_equal(f->too_long, g->too_long);
     assert_int_equal(f->received, g->received);
@@ -48,6 +49,7 @@ static void assert_same(const struct header_scan *a, const struct header_scan *b
 #define NE 16u /* no header end */
 #define E8 32u /* eight bit */
 #define BAD 64u
+#define H8 128u /* eight bit in the header section */
 static const struct {
     const char *what, *message;
     unsigned flags, received;
@@ -94,7 +96,11 @@ static const struct {
     {"104: first line starts with a blank", " Date: x\r\n\r\n", NE | BAD, 0, 0, "", 0},
     {"104: no name", ": x\r\nDate: x\r\n\r\n", NE | BAD, 0, 0, "", 0},
     {"104: blank inside the name", "Date x: y\r\n\r\n", NE | BAD, 0, 0, "", 0},
-    {"104: 8-bit in a value", "Subject: \xc3\xb6\r\nDate: x\r\n\r\n", D | E8, 0, -1, "", 0},
+    {"104: 8-bit in a value", "Subject: \xc3\xb6\r\nDate: x\r\n\r\n", D | E8 | H8, 0, -1, "", 0},
+    {"73: 8-bit in a fold", "Date: x\r\n \xc3\xb6\r\n\r\n", D | E8 | H8, 0, -1, "", 0},
+    {"73: 8-bit in the last line", "Date: \xc3\xb6", D | E8 | H8 | NE, 0, -1, "", 0},
+    {"73: 8-bit behind the fields", "Date: x\r\n\xc3\xb6\r\n\r\n", D | E8 | NE, 0, 9, "", 0},
+    {"73: 8-bit in an mbox line", "From \xc3\xb6\r\nDate: x\r\n\r\n", D | E8, 0, -1, "", 9},
     {"104: 8-bit in a name", "D\xc3\xb6te: x\r\n\r\n", NE | BAD | E8, 0, 0, "", 0},
     {"8-bit in the body", "Date: x\r\n\r\n\xff", D | E8, 0, 11, "", 0},
     {"1: a bare LF ends no line", "Subject: a\nDate: x\r\n\r\n", 0, 0, -1, "", 0},
@@ -115,7 +121,7 @@ static void facts_are_as_tabled_for_any_split(void **state)
             unsigned flags = (f->has_date ? D : 0) | (f->has_message_id ? M : 0) |
                              (f->has_from ? F : 0) | (f->has_to_or_cc ? T : 0) |
                              (f->no_header_end ? NE : 0) | (f->eight_bit ? E8 : 0) |
-                             (f->malformed ? BAD : 0);
+                             (f->malformed ? BAD : 0) | (f->eight_bit_header ? H8 : 0);
             size_t header_n = rows[i].header_n < 0 ? message.n : (size_t)rows[i].header_n;
             if (flags != rows[i].flags || f->received != rows[i].received ||
                 f->header_n != header_n || f->from_line_n != rows[i].from_line_n ||

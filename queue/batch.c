@@ -232,6 +232,8 @@ static void message_failed(struct spool *s, struct pending *p, bool may_return,
         id_list_add(may_return ? &s->doubtful : &s->unlinks, id);
     for (uint32_t i = 0; p->told && i < p->n_told; i++)
         fold_dsn_due(&p->told->rcpts[p->told_rcpts[i]], true);
+    if (p->told && p->told_delay)
+        p->told->delay_told = false;
     if (p->told)
         p->told->pending--;
     pending_free(p);

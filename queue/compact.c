@@ -143,17 +143,18 @@ struct spool_task *copy_take(struct spool *s)
  * -----------------------------------------------------------------------------------------------
  */
 
-static bool is_default(const struct recipient *r, struct wall queued)
+static bool is_default(const struct recipient *r, struct wall first_due)
 {
-    return r->state == RCPT_QUEUED && r->attempts == 0 && r->due.us == queued.us &&
+    return r->state == RCPT_QUEUED && r->attempts == 0 && r->due.us == first_due.us &&
            r->last_attempt.us == 0 && !r->dsn_due && !r->last;
 }
 
 static void write_states(struct buf *out, const struct message *m)
 {
+    struct wall first_due = message_first_due(m);
     for (uint32_t i = 0; i < m->n_rcpts; i++) {
         const struct recipient *r = &m->rcpts[i];
-        if (is_default(r, m->queued))
+        if (is_default(r, first_due))
             continue;
         struct change c = {.rcpt = i,
                            .state = (enum rcpt_state)r->state,
@@ -193,10 +194,16 @@ static void append_copy(struct spool *s, struct message *m, struct body *body)
     s->copies_bytes += record_size(p->head_n + (body ? body->n : 0));
 }
 
+static uint8_t flags_of_copy(const struct message *m, uint8_t flags)
+{
+    flags |= MESSAGE_IS_COPY;
+    return (uint8_t)(m->delay_told ? flags | MESSAGE_DELAY_TOLD : flags);
+}
+
 /* What SMTP said is copied byte by byte. */
 static void copy_good(struct spool *s, struct message *m, struct copy_item *it)
 {
-    it->record.flags |= MESSAGE_IS_COPY;
+    it->record.flags = flags_of_copy(m, it->record.flags);
     encode_copy(s, m, &it->record);
     append_copy(s, m, TAKE_PTR(it->body));
 }
@@ -207,14 +214,21 @@ static void write_envelope(struct buf *out, const struct message *m)
     struct envelope_rcpt *rcpts = must_alloc(m->n_rcpts * sizeof *rcpts);
     for (uint32_t i = 0; i < m->n_rcpts; i++)
         rcpts[i] = (struct envelope_rcpt){.address = recipient_address(&m->rcpts[i]),
-                                          .orcpt = recipient_orcpt(&m->rcpts[i])};
+                                          .orcpt = recipient_orcpt(&m->rcpts[i]),
+                                          .notify = m->rcpts[i].notify};
     struct envelope e = {.sender = message_sender(m),
                          .user = message_user(m),
                          .message_id = message_message_id(m),
                          .envid = message_envid(m),
+                         .tags = message_tags(m),
+                         .route = message_route(m),
+                         .params = message_params(m),
+                         .release = message_release(m),
+                         .by_deadline = message_by_deadline(m),
                          .size = m->size,
                          .eight_bit = m->eight_bit,
                          .dsn_for = message_dsn_for(m),
+                         .dsn_delay = m->dsn_delay,
                          .expires_s = m->lifetime_s,
                          .rcpts = rcpts,
                          .n_rcpts = m->n_rcpts};
@@ -225,7 +239,7 @@ static void write_envelope(struct buf *out, const struct message *m)
 /* Content that is not in a file and not in memory any more is gone: its sender will hear of it. */
 static uint8_t flags_from_memory(const struct message *m)
 {
-    uint8_t flags = MESSAGE_IS_COPY;
+    uint8_t flags = flags_of_copy(m, 0);
     if (m->in_file)
         flags |= MESSAGE_BODY_IN_FILE;
     else if (!m->body && m->size > 0)

@@ -36,7 +36,8 @@ enum {
     TAG_RELEASE,  /* µs */
     TAG_BY_DEADLINE,
     TAG_TAGS,
-    TAG_ROUTE
+    TAG_ROUTE,
+    TAG_DSN_DELAY
 };
 enum { RCPT_TAG_ORCPT = 1, RCPT_TAG_NOTIFY = 2 };
 
@@ -74,6 +75,7 @@ static const struct field fields[] = {
     [TAG_PRIORITY] = {PRIORITY, AT(params.priority), 2 * MAIL_PRIORITY_MAX},
     [TAG_RELEASE] = {WALL, AT(release), INT64_MAX},
     [TAG_BY_DEADLINE] = {WALL, AT(by_deadline), INT64_MAX},
+    [TAG_DSN_DELAY] = {BOOL, AT(dsn_delay), UINT64_MAX},
 };
 #undef AT
 enum { N_FIELDS = sizeof fields / sizeof *fields };

@@ -101,6 +101,7 @@ static struct message *take(struct fold *f, const struct message_record *r, stru
                                     intern_get(&f->strings, e->user));
     m->lifetime_s = lifetime_s(r->queued, r->expires);
     m->in_file = r->flags & MESSAGE_BODY_IN_FILE;
+    m->delay_told = r->flags & MESSAGE_DELAY_TOLD;
     index_add(&f->index, m);
     f->recipients += m->n_rcpts;
     f->message_memory += must_bytes(message_bytes(m));
@@ -109,10 +110,13 @@ static struct message *take(struct fold *f, const struct message_record *r, stru
     return m;
 }
 
-void fold_told(struct fold *f, uint64_t about)
+void fold_told(struct fold *f, uint64_t about, bool delay)
 {
     struct message *m = about ? index_find(&f->index, about) : NULL;
-    for (uint32_t i = 0; m && i < m->n_rcpts; i++)
+    if (!m)
+        return;
+    m->delay_told = m->delay_told || delay;
+    for (uint32_t i = 0; i < m->n_rcpts; i++)
         fold_dsn_due(&m->rcpts[i], false);
 }
 
@@ -133,7 +137,7 @@ struct message *fold_message(struct fold *f, const struct message_record *r)
         return NULL;
     }
     if (!(r->flags & MESSAGE_IS_COPY))
-        fold_told(f, message_dsn_for(m));
+        fold_told(f, message_dsn_for(m), m->dsn_delay);
     return m;
 }
 

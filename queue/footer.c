@@ -188,6 +188,7 @@ bool footer_next(struct footer_cursor *fc, struct footer_entry *ret)
         e.head = cursor_prefixed(c);
         break;
     case FOOTER_TOLD:
+    case FOOTER_TOLD_DELAY:
     case FOOTER_GONE:
         e.id = cursor_u64(c);
         break;

@@ -13,7 +13,8 @@ enum footer_kind { /* on disk: never renumber */
                    FOOTER_MESSAGE = 1,
                    FOOTER_STATE,
                    FOOTER_TOLD,
-                   FOOTER_GONE
+                   FOOTER_GONE,
+                   FOOTER_TOLD_DELAY
 };
 
 struct footer {
@@ -45,7 +46,7 @@ struct footer_entry {
     uint64_t offset;         /* of the record it comes from */
     uint32_t length, head_n; /* MESSAGE: of that record */
     struct slice head;       /* MESSAGE, STATE */
-    uint64_t id;             /* TOLD, GONE */
+    uint64_t id;             /* TOLD, TOLD_DELAY, GONE */
 };
 struct footer_cursor {
     struct cursor c;

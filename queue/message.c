@@ -20,9 +20,10 @@ struct body *body_new(size_t n)
 
 /* --- strings behind the recipients ---------------------------------------------------------------
  *
- *   Message-ID [ENVID] [u64 dsn_for] then for each recipient: address [ORCPT]
+ *   Message-ID [ENVID] [tags] [route] [u64 dsn_for] [u64 release] [u64 by_deadline]
+ *   then for each recipient: address [ORCPT]
  *
- * Each with its length before it (LEB128); those in brackets only where the flag says so.
+ * Strings with their length before them (LEB128); those in brackets only where the flag says so.
  */
 
 static size_t length_bytes(size_t n)
@@ -54,6 +55,12 @@ static uint8_t *put_string(uint8_t *at, struct slice s)
     return at + s.n;
 }
 
+static uint8_t *put_number(uint8_t *at, uint64_t v)
+{
+    put_u64(at, v);
+    return at + 8;
+}
+
 static struct slice get_string(const uint8_t *at)
 {
     size_t n = 0;
@@ -74,7 +81,9 @@ static const uint8_t *behind(struct slice s)
 
 static size_t strings_room(const struct envelope *e)
 {
-    size_t n = room_for(e->message_id) + room_for_if_any(e->envid) + (e->dsn_for ? 8 : 0);
+    size_t n = room_for(e->message_id) + room_for_if_any(e->envid) + room_for_if_any(e->tags) +
+               room_for_if_any(e->route);
+    n += (e->dsn_for ? 8u : 0) + (e->release.us ? 8u : 0) + (e->by_deadline.us ? 8u : 0);
     for (size_t i = 0; i < e->n_rcpts; i++)
         n += room_for(e->rcpts[i].address) + room_for_if_any(e->rcpts[i].orcpt);
     return n;
@@ -83,13 +92,59 @@ static size_t strings_room(const struct envelope *e)
 static uint8_t *put_rcpt(struct message *m, uint16_t number, const struct envelope_rcpt *r,
                          uint8_t *at)
 {
-    m->rcpts[number] = (struct recipient){.due = m->queued,
+    m->rcpts[number] = (struct recipient){.due = message_first_due(m),
                                           .strings = (uint32_t)(at - (uint8_t *)m),
                                           .number = number,
                                           .state = RCPT_QUEUED,
-                                          .has_orcpt = r->orcpt.n > 0};
+                                          .has_orcpt = r->orcpt.n > 0,
+                                          .notify = r->notify & 15u};
     at = put_string(at, r->address);
     return r->orcpt.n ? put_string(at, r->orcpt) : at;
+}
+
+static struct message message_of(uint64_t id, const struct envelope *e, struct wall queued,
+                                 const struct interned *sender, const struct interned *user)
+{
+    const struct mail_params *p = &e->params;
+    return (struct message){.id = id,
+                            .queued = queued,
+                            .size = e->size,
+                            .sender = sender,
+                            .user = user,
+                            .n_rcpts = (uint16_t)e->n_rcpts,
+                            .n_left = (uint16_t)e->n_rcpts,
+                            .eight_bit = e->eight_bit,
+                            .has_envid = e->envid.n > 0,
+                            .has_tags = e->tags.n > 0,
+                            .has_route = e->route.n > 0,
+                            .has_dsn_for = e->dsn_for != 0,
+                            .has_release = e->release.us != 0,
+                            .has_by_deadline = e->by_deadline.us != 0,
+                            .dsn_delay = e->dsn_delay,
+                            .by_trace = p->by_trace,
+                            .smtputf8 = p->smtputf8,
+                            .requiretls = p->requiretls,
+                            .tls_optional = p->tls_optional,
+                            .body_kind = p->body & 3u,
+                            .ret = p->ret & 3u,
+                            .by = p->by & 3u,
+                            .priority = p->priority};
+}
+
+/* What stands between the Message-ID and the recipients. */
+static uint8_t *put_rare(const struct message *m, const struct envelope *e, uint8_t *at)
+{
+    if (m->has_envid)
+        at = put_string(at, e->envid);
+    if (m->has_tags)
+        at = put_string(at, e->tags);
+    if (m->has_route)
+        at = put_string(at, e->route);
+    if (m->has_dsn_for)
+        at = put_number(at, e->dsn_for);
+    if (m->has_release)
+        at = put_number(at, (uint64_t)e->release.us);
+    return m->has_by_deadline ? put_number(at, (uint64_t)e->by_deadline.us) : at;
 }
 
 struct message *message_new(uint64_t id, const struct envelope *e, struct wall queued,
@@ -100,23 +155,8 @@ struct message *message_new(uint64_t id, const struct envelope *e, struct wall q
     MUST(e->n_rcpts >= 1 && e->n_rcpts <= UINT16_MAX && room <= UINT32_MAX - fixed);
     struct message *m = malloc(fixed + room);
     MUST(m);
-    *m = (struct message){.id = id,
-                          .queued = queued,
-                          .size = e->size,
-                          .sender = sender,
-                          .user = user,
-                          .n_rcpts = (uint16_t)e->n_rcpts,
-                          .n_left = (uint16_t)e->n_rcpts,
-                          .eight_bit = e->eight_bit,
-                          .has_envid = e->envid.n > 0,
-                          .has_dsn_for = e->dsn_for != 0};
-    uint8_t *at = put_string((uint8_t *)m + fixed, e->message_id);
-    if (m->has_envid)
-        at = put_string(at, e->envid);
-    if (m->has_dsn_for) {
-        put_u64(at, e->dsn_for);
-        at += 8;
-    }
+    *m = message_of(id, e, queued, sender, user);
+    uint8_t *at = put_rare(m, e, put_string((uint8_t *)m + fixed, e->message_id));
     for (uint32_t i = 0; i < m->n_rcpts; i++)
         at = put_rcpt(m, (uint16_t)i, &e->rcpts[i], at);
     MUST(at == (uint8_t *)m + fixed + room);
@@ -145,16 +185,73 @@ struct slice message_message_id(const struct message *m)
     return get_string((const uint8_t *)(m->rcpts + m->n_rcpts));
 }
 
+/* The strings behind the Message-ID, in their order. */
+static const uint8_t *rare_string(const struct message *m, unsigned nth)
+{
+    const bool there[] = {m->has_envid, m->has_tags, m->has_route};
+    const uint8_t *at = behind(message_message_id(m));
+    for (unsigned i = 0; i < nth; i++)
+        if (there[i])
+            at = behind(get_string(at));
+    return at;
+}
+
+/* … and the numbers behind those. */
+static uint64_t rare_number(const struct message *m, unsigned nth)
+{
+    const bool there[] = {m->has_dsn_for, m->has_release, m->has_by_deadline};
+    const uint8_t *at = rare_string(m, 3);
+    for (unsigned i = 0; i < nth; i++)
+        at += there[i] ? 8 : 0;
+    return there[nth] ? get_u64(at) : 0;
+}
+
 struct slice message_envid(const struct message *m)
 {
-    return m->has_envid ? get_string(behind(message_message_id(m))) : SLICE_LIT("");
+    return m->has_envid ? get_string(rare_string(m, 0)) : SLICE_LIT("");
+}
+
+struct slice message_tags(const struct message *m)
+{
+    return m->has_tags ? get_string(rare_string(m, 1)) : SLICE_LIT("");
+}
+
+struct slice message_route(const struct message *m)
+{
+    return m->has_route ? get_string(rare_string(m, 2)) : SLICE_LIT("");
 }
 
 uint64_t message_dsn_for(const struct message *m)
 {
-    if (!m->has_dsn_for)
-        return 0;
-    return get_u64(behind(m->has_envid ? message_envid(m) : message_message_id(m)));
+    return m->has_dsn_for ? rare_number(m, 0) : 0;
+}
+
+struct wall message_release(const struct message *m)
+{
+    return (struct wall){m->has_release ? (int64_t)rare_number(m, 1) : 0};
+}
+
+struct wall message_by_deadline(const struct message *m)
+{
+    return (struct wall){m->has_by_deadline ? (int64_t)rare_number(m, 2) : 0};
+}
+
+struct wall message_first_due(const struct message *m)
+{
+    struct wall release = message_release(m);
+    return release.us > m->queued.us ? release : m->queued;
+}
+
+struct mail_params message_params(const struct message *m)
+{
+    return (struct mail_params){.body = (enum mail_body)m->body_kind,
+                                .ret = (enum mail_ret)m->ret,
+                                .by = (enum mail_by)m->by,
+                                .by_trace = m->by_trace,
+                                .smtputf8 = m->smtputf8,
+                                .requiretls = m->requiretls,
+                                .tls_optional = m->tls_optional,
+                                .priority = m->priority};
 }
 
 bool message_dsn_ready(const struct message *m)

@@ -55,6 +55,7 @@ struct recipient {
     bool active : 1;  /* with a connection now */
     bool dsn_due : 1; /* failed for good, the sender not told yet */
     bool has_orcpt : 1;
+    uint8_t notify : 4; /* enum mail_notify */
 };
 static_assert(sizeof(struct recipient) == 64, "every queued recipient costs this");
 
@@ -95,6 +96,13 @@ struct message {
     bool copying : 1; /* the spool's: a copy is on its way to the log */
     bool refused : 1; /* the spool's: its batch has failed, it goes now */
     bool has_envid : 1, has_dsn_for : 1;
+    bool has_release : 1, has_by_deadline : 1, has_tags : 1, has_route : 1;
+    bool dsn_delay : 1;  /* as in struct envelope */
+    bool delay_told : 1; /* a DSN has told its sender of a delay */
+    /* struct mail_params; see message_params */
+    bool by_trace : 1, smtputf8 : 1, requiretls : 1, tls_optional : 1;
+    uint8_t body_kind : 2, ret : 2, by : 2;
+    int8_t priority;
     struct recipient rcpts[];
 };
 static_assert(sizeof(struct message) == 80, "every queued message costs this");
@@ -111,7 +119,14 @@ struct slice message_sender(const struct message *m); /* "" = null reverse-path 
 struct slice message_user(const struct message *m);
 struct slice message_message_id(const struct message *m); /* with <> */
 struct slice message_envid(const struct message *m);
-uint64_t message_dsn_for(const struct message *m); /* as in struct envelope */
+uint64_t message_dsn_for(const struct message *m); /* as in struct envelope, and these: */
+struct mail_params message_params(const struct message *m);
+struct wall message_release(const struct message *m);
+struct wall message_by_deadline(const struct message *m);
+struct slice message_tags(const struct message *m);
+struct slice message_route(const struct message *m);
+/* When a recipient is due that was not tried yet: at once, or at its release. */
+struct wall message_first_due(const struct message *m);
 /* When it is given up; fixed at intake, whole seconds after `queued`. */
 static inline struct wall message_expires(const struct message *m)
 {

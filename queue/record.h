@@ -37,7 +37,12 @@ void record_header_write(uint8_t p[RECORD_HEADER_SIZE], const struct record_head
 bool record_header_read(const uint8_t p[RECORD_HEADER_SIZE], uint32_t salt,
                         struct record_header *ret);
 
-enum { MESSAGE_BODY_IN_FILE = 1, MESSAGE_IS_COPY = 2, MESSAGE_BODY_LOST = 4 };
+enum {
+    MESSAGE_BODY_IN_FILE = 1,
+    MESSAGE_IS_COPY = 2,
+    MESSAGE_BODY_LOST = 4,
+    MESSAGE_DELAY_TOLD = 8 /* copies only */
+};
 
 struct message_record {
     uint32_t body_crc;

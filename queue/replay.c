@@ -139,7 +139,8 @@ static bool take_entry(struct run *run, const struct footer_entry *e)
     case FOOTER_STATE:
         return take_state(run, e->head);
     case FOOTER_TOLD:
-        fold_told(f, e->id);
+    case FOOTER_TOLD_DELAY:
+        fold_told(f, e->id, e->kind == FOOTER_TOLD_DELAY);
         remove_if_done(f, index_find(&f->index, e->id));
         return true;
     case FOOTER_GONE:

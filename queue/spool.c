@@ -114,8 +114,8 @@ static struct pending *append_with(struct spool *s, enum record_type type, size_
     return spool_append(s, type, at, total);
 }
 
-/* Which failures a DSN reports, so that they can be due again if it is not stored after all. */
-static void remember_told(struct spool *s, struct pending *p, uint64_t about)
+/* What a DSN reports, so that they can be due again if it is not stored after all. */
+static void remember_told(struct spool *s, struct pending *p, uint64_t about, bool delay)
 {
     struct message *m = about ? index_find(&s->fold.index, about) : NULL;
     if (!m)
@@ -124,7 +124,8 @@ static void remember_told(struct spool *s, struct pending *p, uint64_t about)
     for (uint32_t i = 0; i < m->n_rcpts; i++)
         if (m->rcpts[i].dsn_due)
             p->told_rcpts[p->n_told++] = i;
-    if (p->n_told == 0)
+    p->told_delay = delay && !m->delay_told;
+    if (p->n_told == 0 && !p->told_delay)
         return;
     p->told = m;
     m->pending++;
@@ -153,7 +154,7 @@ uint64_t spool_put(struct spool *s, uint64_t id, const struct envelope *e, struc
 
     struct pending *p = append_with(s, RECORD_MESSAGE, e->n_rcpts, now, events, n_events);
     p->body = body_ref(body);
-    remember_told(s, p, e->dsn_for);
+    remember_told(s, p, e->dsn_for, e->dsn_delay);
     MUST(message_record_read(slice_of(p->head, p->head_n), &r));
     struct message *m = fold_message(&s->fold, &r);
     MUST(m);

@@ -15,7 +15,8 @@ struct pending {
     struct message *message;      /* MESSAGE, STATE; NULL otherwise */
     struct body *body;            /* inline content, a reference of our own */
     struct message *told;         /* DSN: the message whose failures it marked … */
-    uint32_t *told_rcpts, n_told; /* … these, to be unmarked when it fails */
+    uint32_t *told_rcpts, n_told; /* … these, to be unmarked when it fails … */
+    bool told_delay;              /* … and that its sender knows of a delay */
     struct segment *home;         /* placed: where */
     uint64_t offset, record_number;
     uint8_t head[];

@@ -27,8 +27,13 @@ void out_work_free(struct out_work *w)
 {
     for (size_t i = 0; w->addresses && i < w->n; i++)
         buf_done(&w->addresses[i]);
+    for (size_t i = 0; w->orcpts && i < w->n; i++)
+        buf_done(&w->orcpts[i]);
     free(w->addresses);
+    free(w->orcpts);
+    free(w->notify);
     free(w->rcpts);
+    buf_done(&w->envid);
     frozen_unref(w->plan);
     buf_done(&w->site);
     buf_done(&w->destination);

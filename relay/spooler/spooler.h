@@ -120,6 +120,9 @@ struct spooler_result {
     bool ready;     /* the connection can take another job; false: a SPOOLER_CONN_GONE follows */
     bool attempted; /* false: the job comes back untouched (idle connection was closed meanwhile);
                        no attempt is counted */
+    bool
+        dsn_passed_on; /* the receiver offers DSN and got RET, ENVID, NOTIFY and ORCPT: where it has
+                          taken the message, the notices are its duty now (RFC 3461 section 5.2) */
     uint64_t message_id;
     size_t n;
     uint32_t *rcpts;          /* n recipient numbers, owned */
@@ -168,6 +171,11 @@ struct out_work {
     size_t n;
     uint32_t *rcpts;       /* recipient numbers */
     struct buf *addresses; /* n */
+    struct buf *orcpts;    /* n, decoded as in the envelope; "" = none */
+    unsigned *notify;      /* n, enum mail_notify */
+    struct mail_params params;
+    struct buf envid;        /* decoded; "" = none */
+    struct wall by_deadline; /* of params.by; 0 = none */
     uint64_t size;
     bool eight_bit;
     struct body *body; /* owned; NULL: content is in a body file: SPOOLER_READ pieces */

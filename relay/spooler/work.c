@@ -101,10 +101,17 @@ static void order_fill(struct out_work *w, const struct sched_job *job)
     w->n = job->n;
     w->rcpts = must_alloc(job->n * sizeof *w->rcpts);
     w->addresses = must_alloc(job->n * sizeof *w->addresses);
+    w->orcpts = must_alloc(job->n * sizeof *w->orcpts);
+    w->notify = must_alloc(job->n * sizeof *w->notify);
+    w->params = message_params(m);
+    w->envid = buf_of(message_envid(m));
+    w->by_deadline = message_by_deadline(m);
     for (size_t i = 0; i < job->n; i++) {
         const struct recipient *r = job->rcpts[i];
         w->rcpts[i] = r->number;
         w->addresses[i] = buf_of(recipient_address(r));
+        w->orcpts[i] = buf_of(recipient_orcpt(r));
+        w->notify[i] = r->notify;
         w->attempt = r->attempts + 1 > w->attempt ? r->attempts + 1 : w->attempt;
     }
 }

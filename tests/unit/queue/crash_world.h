@@ -194,6 +194,7 @@ static void do_put(struct world *w, uint64_t dsn_for)
                          .dsn_for = dsn_for,
                          .rcpts = rcpts,
                          .n_rcpts = n};
+    kit_ask(&e, rcpts, id);
     /* One entry for all, or as older programs stored them. */
     enum event_name name = id % 4 ? EVENT_ACCEPTED_ALL : EVENT_ACCEPTED;
     struct spool_event_in ev[2] = {{name, SLICE_NONE}, {EVENT_DSN_QUEUED, SLICE_NONE}};
@@ -265,10 +266,10 @@ static void do_change(struct world *w)
 static void do_dsn(struct world *w)
 {
     struct message *m = some_message(w);
-    bool due = false;
+    bool due = rng_below(&w->rng, 4) == 0; /* it is only late */
     for (uint32_t i = 0; m && i < m->n_rcpts; i++)
         due = due || m->rcpts[i].dsn_due;
-    if (due && m->durable)
+    if (due && m && m->durable)
         do_put(w, m->id);
 }
 

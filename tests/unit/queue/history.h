@@ -50,6 +50,7 @@ static inline uint64_t history_put(struct history *h, size_t n_rcpts, size_t bod
                          .n_rcpts = n_rcpts};
     struct spool_event_in ev = {EVENT_ACCEPTED, SLICE_NONE};
     uint64_t id = spool_new_id(h->s, h->now);
+    kit_ask(&e, rcpts, id);
     struct body *b = kit_body(id, body_n);
     if (file) {
         struct spool_body_file *f;

@@ -108,6 +108,8 @@ static inline void kit_dump_rcpt(struct buf *out, const struct recipient *r)
 {
     kit_dump_slice(out, "\n  to", recipient_address(r));
     kit_dump_slice(out, "orcpt", recipient_orcpt(r));
+    if (r->notify)
+        buf_addf(out, " notify=%u", r->notify);
     buf_addf(out, " state=%u attempts=%u due=%lld last=%lld dsn=%d", r->state, r->attempts,
              (long long)r->due.us, (long long)r->last_attempt.us, r->dsn_due);
     kit_dump_slice(out, "host", recipient_host(r));
@@ -116,6 +118,29 @@ static inline void kit_dump_rcpt(struct buf *out, const struct recipient *r)
         buf_addf(out, " verdict=%d/%d/%d/%d/%d/%u/%u.%u.%u/%d/%s", v->kind, v->scope, v->class,
                  v->phase, v->fault, v->code, v->enhanced.class, v->enhanced.subject,
                  v->enhanced.detail, v->text_truncated, v->text ? v->text : "-");
+}
+
+static inline bool kit_asks(const struct message *m)
+{
+    struct mail_params p = message_params(m);
+    return p.body || p.ret || p.by || p.by_trace || p.smtputf8 || p.requiretls || p.tls_optional ||
+           p.priority || m->has_release || m->has_by_deadline || m->has_tags || m->has_route ||
+           m->dsn_delay || m->delay_told;
+}
+
+/* What MAIL asked for. */
+static inline void kit_dump_asked(struct buf *out, const struct message *m)
+{
+    struct mail_params p = message_params(m);
+    if (!kit_asks(m))
+        return;
+    buf_addf(out, " body=%d ret=%d by=%d/%d utf8=%d rtls=%d tlsopt=%d prio=%d", p.body, p.ret, p.by,
+             p.by_trace, p.smtputf8, p.requiretls, p.tls_optional, p.priority);
+    buf_addf(out, " release=%lld deadline=%lld", (long long)message_release(m).us,
+             (long long)message_by_deadline(m).us);
+    kit_dump_slice(out, "tags", message_tags(m));
+    kit_dump_slice(out, "route", message_route(m));
+    buf_addf(out, " tells_delay=%d delay_told=%d", m->dsn_delay, m->delay_told);
 }
 
 /* Everything that must survive in the index; who handed it in is in its record and its event. */
@@ -130,6 +155,7 @@ static inline void kit_dump(struct buf *out, const struct message *m)
     kit_dump_slice(out, "user", message_user(m));
     kit_dump_slice(out, "mid", message_message_id(m));
     kit_dump_slice(out, "envid", message_envid(m));
+    kit_dump_asked(out, m);
     for (uint32_t i = 0; i < m->n_rcpts; i++) {
         assert_ptr_equal(recipient_message(&m->rcpts[i]), m);
         assert_int_equal(m->rcpts[i].number, i);
@@ -154,6 +180,38 @@ static inline char *kit_dump_all(struct spool *s)
         buf_add_str(&out, "\n");
     }
     return (char *)(uintptr_t)buf_str(&out);
+}
+
+/* By chance, of this id: nothing, one thing or several that MAIL and RCPT may ask for. Texts are
+ * literals. */
+static inline void kit_ask(struct envelope *e, struct envelope_rcpt *rcpts, uint64_t id)
+{
+    static const unsigned notify[] = {
+        0, MAIL_NOTIFY_NEVER, MAIL_NOTIFY_SUCCESS, MAIL_NOTIFY_FAILURE | MAIL_NOTIFY_DELAY,
+        MAIL_NOTIFY_SUCCESS | MAIL_NOTIFY_FAILURE | MAIL_NOTIFY_DELAY};
+    struct rng by_id, *r = &by_id;
+    rng_seed(r, id);
+    if (rng_below(r, 2))
+        return;
+    e->dsn_delay = e->dsn_for && rng_below(r, 2);
+    e->params = (struct mail_params){.body = (enum mail_body)rng_below(r, 3),
+                                     .ret = (enum mail_ret)rng_below(r, 3),
+                                     .by = (enum mail_by)rng_below(r, 3),
+                                     .by_trace = rng_below(r, 2),
+                                     .smtputf8 = rng_below(r, 2),
+                                     .requiretls = rng_below(r, 2),
+                                     .tls_optional = rng_below(r, 2),
+                                     .priority = (int8_t)((int)rng_below(r, 19) - 9)};
+    if (rng_below(r, 2))
+        e->release = wall_add_s(NOW, (int64_t)rng_below(r, 7200) - 3600);
+    if (e->params.by)
+        e->by_deadline = wall_add_s(NOW, (int64_t)rng_below(r, 7200));
+    if (rng_below(r, 2))
+        e->tags = SLICE_LIT("campaign=spring\nmailing=7");
+    if (rng_below(r, 3) == 0)
+        e->route = SLICE_LIT("smarthost");
+    for (size_t i = 0; i < e->n_rcpts; i++)
+        rcpts[i].notify = notify[rng_below(r, sizeof notify / sizeof *notify)];
 }
 
 /* A plain message: one recipient for each comma-less name, body by id, one accepted event. */

@@ -146,7 +146,7 @@ static void begin(struct peer *p)
     i->hold = a->hold;
     i->dot.chunked = true;
     i->id = spooler_new_id(wall_now());
-    header_scan_init(&i->scan);
+    header_scan_init(&i->scan, HEADER_SCAN_MAX);
     buf_init(&i->content, CONTENT_MAX);
     peer_done(p, json_object());
 }

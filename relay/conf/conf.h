@@ -14,6 +14,8 @@
 
 enum conf_listener_tls { CONF_TLS_NONE, CONF_TLS_STARTTLS, CONF_TLS_IMPLICIT };
 enum conf_auth { CONF_AUTH_REQUIRED, CONF_AUTH_OPTIONAL, CONF_AUTH_NONE };
+/* What becomes of a message that lacks a header field. */
+enum conf_missing { CONF_MISSING_ADD, CONF_MISSING_REFUSE, CONF_MISSING_KEEP };
 enum conf_out_tls { CONF_OUT_NONE, CONF_OUT_MAY, CONF_OUT_ENCRYPT };
 
 struct conf_list {
@@ -31,6 +33,10 @@ struct conf_listener {
     unsigned max_recipients, max_connections, max_connections_per_client;
     int64_t idle_timeout_ms;
     const char *banner; /* "" = default */
+    uint64_t max_header_size;
+    unsigned max_header_fields;
+    enum conf_missing missing_date, missing_message_id, missing_from, missing_to;
+    bool received_user, received_client; /* shown in Received */
 };
 
 struct conf_destination {

@@ -359,10 +359,20 @@ void auth_step(struct session *s, struct slice mechanism, struct slice response,
     gsasl_free(challenge);
 }
 
-bool auth_may_send_as(struct session *s, struct slice sender)
+static const struct user *user_now(struct session *s)
 {
     struct users *users = users_now(s->in->auth);
-    const struct user *u =
-        users && s->auth.user ? users_find(users, slice_str(s->auth.user)) : NULL;
+    return users && s->auth.user ? users_find(users, slice_str(s->auth.user)) : NULL;
+}
+
+bool auth_is_restricted(struct session *s)
+{
+    const struct user *u = user_now(s);
+    return !u || u->n_from > 0;
+}
+
+bool auth_may_send_as(struct session *s, struct slice sender)
+{
+    const struct user *u = user_now(s);
     return u && user_may_send_as(u, sender);
 }

@@ -34,6 +34,9 @@ void auth_done(struct auth *a);
 void auth_reset(struct auth *a);
 /* SRV_ASK_AUTH: mechanism "" continues. Answers now or later through session_answer. */
 void auth_step(struct session *s, struct slice mechanism, struct slice response, bool has_response);
+/* Are there addresses that the authenticated user may not send as? Also true when the user is gone
+ * from the file. */
+bool auth_is_restricted(struct session *s);
 /* May the authenticated user send as this address? Also false when the user is gone from the file.
  */
 bool auth_may_send_as(struct session *s, struct slice sender);

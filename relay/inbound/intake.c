@@ -1,21 +1,18 @@
 /*
  * Intake: the content on its way to the spool. Small content is gathered in memory and stored in
  * one request; what grows past SPOOL_INLINE_MAX goes to a body file piece by piece while it
- * arrives, with at most one piece out and one being filled. Added in front (RFC 6409, RFC 5321
- * section 4.4): Received:, and Date: and Message-ID: where they are missing. Nothing else is
- * touched.
+ * arrives, with at most one piece out and one being filled. The header section is judged as soon as
+ * it has ended (content.c), then written again with Received: in front (RFC 5321 section 4.4) and
+ * its fix-ups (relay/mail/fixup). The body is not touched, and copied once.
  */
 #include "relay/base/metrics.h"
 #include "relay/base/must.h"
+#include "relay/inbound/content.h"
 #include "relay/inbound/private.h"
 #include <stdlib.h>
 
-#define PREFIX_MAX 8192
+#define PREFIX_MAX 8192 /* what the header section grows by: Received and fix-ups */
 #define PIECE_MAX SPOOL_INLINE_MAX
-#define HOPS_MAX 50
-
-static const struct smtp_reply reply_loop =
-    SMTP_REPLY_INIT(554, 5, 4, 6, "Too many Received: fields, the message is going in circles");
 
 /* The disk's answers in the client's words; the last one is for all the rest. */
 static const struct {
@@ -43,25 +40,31 @@ void intake_begin(struct session *s)
 {
     struct intake *t = &s->intake;
     t->begun = true;
-    header_scan_init(&t->scan);
+    header_scan_init(&t->scan, (size_t)s->listener->max_header_size);
     buf_init(&t->content, PIECE_MAX * 4);
     t->id = spooler_new_id(wall_now());
 }
 
+/* RFC 3848; with SMTPUTF8 RFC 6531 section 4.3. */
 static const char *protocol(const struct session *s)
 {
+    static const char *const names[2][2][2] = {
+        {{"ESMTP", "ESMTPA"}, {"ESMTPS", "ESMTPSA"}},
+        {{"UTF8SMTP", "UTF8SMTPA"}, {"UTF8SMTPS", "UTF8SMTPSA"}}};
     if (!smtp_server_esmtp(s->served.smtp))
         return "SMTP";
-    bool auth = s->auth.user, tls = smtp_server_tls(s->served.smtp);
-    return tls ? (auth ? "ESMTPSA" : "ESMTPS") : (auth ? "ESMTPA" : "ESMTP");
+    return names[s->txn.params.smtputf8][smtp_server_tls(s->served.smtp)][s->auth.user != NULL];
 }
 
 static void write_received(struct session *s, struct slice id, struct buf *out)
 {
     struct tls_info tls = net_conn_tls_info(s->served.conn);
+    const bool client = s->listener->received_client;
+    const bool user = s->listener->received_user && s->auth.user;
     struct received_info r = {
-        .helo = smtp_server_helo(s->served.smtp),
-        .client_ip = slice_str(s->names.peer_ip),
+        .helo = client ? smtp_server_helo(s->served.smtp) : SLICE_NONE,
+        .client_ip = client ? slice_str(s->names.peer_ip) : SLICE_NONE,
+        .user = user ? slice_str(s->auth.user) : SLICE_NONE,
         .hostname = slice_str(s->conf->hostname),
         .queue_id = id,
         .protocol = slice_str(protocol(s)),
@@ -73,37 +76,36 @@ static void write_received(struct session *s, struct slice id, struct buf *out)
     header_write_received(out, &r);
 }
 
-/* Our fields, in front of the content. Where the header section was too long to be seen whole,
- * nothing can be said to be missing. */
-static void write_prefix(struct session *s, struct buf *out)
+/* The copy for the log is the scanner's; a Message-ID of ours was not there to be scanned. */
+static void note_message_id(struct session *s, struct slice id)
 {
-    struct intake *t = &s->intake;
-    char id[QUEUE_ID_SIZE];
-    queue_id_write(t->id, id);
-    write_received(s, slice_str(id), out);
-    if (!t->scan.facts.has_date && !t->scan.facts.too_long)
-        header_write_date(out, wall_now());
-    if (!t->scan.facts.has_message_id && !t->scan.facts.too_long) {
-        size_t from = out->n;
-        header_write_message_id(out, slice_str(id), slice_str(s->conf->hostname));
-        struct slice line = slice_skip(buf_slice(out), from);
-        buf_reset(&t->scan.message_id);
-        buf_add(&t->scan.message_id, slice_trim(slice_skip(line, slice_find(line, ':') + 1)));
-    }
+    struct buf *kept = &s->intake.scan.message_id;
+    buf_reset(kept);
+    buf_addf(kept, "<%.*s@%s>", SLICE_ARG(id), s->conf->hostname);
 }
 
-/* The beginning of the stored message: our fields, then the content as it came, but for two repairs
- * of the header section: an mbox "From " line is no part of it and goes, and where the empty line
- * behind it is missing it is put in, so that a body is not taken for fields. */
+/* The header section as it is stored, with the empty line behind it. What follows in the gathered
+ * content is the body. */
 static void write_head(struct session *s, struct buf *out)
 {
-    const struct header_facts *f = &s->intake.scan.facts;
-    struct slice content = buf_slice(&s->intake.content);
-    write_prefix(s, out);
-    buf_add(out, slice_skip(slice_head(content, f->header_n), f->from_line_n));
-    if (f->malformed || f->no_header_end)
-        buf_add(out, SLICE_LIT("\r\n"));
-    buf_add(out, slice_skip(content, f->header_n));
+    struct intake *t = &s->intake;
+    const struct fixup_rules rules = content_rules(s);
+    char id[QUEUE_ID_SIZE];
+    queue_id_write(t->id, id);
+    const struct fixup_words words = {.queue_id = slice_str(id),
+                                      .hostname = slice_str(s->conf->hostname),
+                                      .sender = s->txn.sender,
+                                      .now = wall_now()};
+    MUST(t->judged);
+    write_received(s, slice_str(id), out);
+    fixup_write(out, &t->fixup, &rules, &words, content_section(s));
+    if (!t->scan.facts.has_message_id && rules.message_id == FIXUP_ADD)
+        note_message_id(s, slice_str(id));
+}
+
+static struct slice gathered_body(const struct session *s)
+{
+    return slice_skip(buf_slice(&s->intake.content), s->intake.scan.facts.header_n);
 }
 
 /* Hands what has gathered to the body file. */
@@ -117,9 +119,10 @@ static void send_step(struct session *s, enum spooler_body_step step)
     b->id = t->id;
     b->step = step;
     if (step == SPOOLER_BODY_WRITE) {
-        if (!t->to_file) { /* the first piece carries the prefix */
+        if (!t->to_file) { /* the first piece carries the header section */
             buf_init(&b->bytes, PREFIX_MAX + t->content.n);
             write_head(s, &b->bytes);
+            buf_add(&b->bytes, gathered_body(s));
             buf_done(&t->content);
             t->to_file = true;
         } else {
@@ -135,6 +138,23 @@ static void send_step(struct session *s, enum spooler_body_step step)
     port_send(spooler_port(s->in->shared->spooler), &b->msg);
 }
 
+static void reject_all(struct session *s, const struct smtp_reply *r)
+{
+    for (size_t i = 0; i < s->txn.n_rcpts; i++)
+        session_rejected(s, r, s->txn.sender, s->txn.rcpts[i].address);
+}
+
+/* Once, when the header section has ended: a message of 50 MB need not come whole to be refused. */
+static const struct smtp_reply *judge(struct session *s, struct content_refusal *room)
+{
+    struct intake *t = &s->intake;
+    if (t->judged || !t->scan.done)
+        return NULL;
+    const struct smtp_reply *r = content_judge(s, room);
+    t->judged = !r;
+    return r;
+}
+
 void intake_body(struct session *s, struct slice piece, struct mono now)
 {
     struct intake *t = &s->intake;
@@ -142,6 +162,13 @@ void intake_body(struct session *s, struct slice piece, struct mono now)
         intake_begin(s);
     header_scan_bytes(&t->scan, piece);
     MUST(buf_add(&t->content, piece));
+    struct content_refusal room;
+    const struct smtp_reply *refused = judge(s, &room);
+    if (refused) {
+        reject_all(s, refused);
+        smtp_server_body_refuse(s->served.smtp, refused);
+        return;
+    }
     size_t inline_max = SPOOL_INLINE_MAX - PREFIX_MAX;
     if (!t->step_out && t->content.n > (t->to_file ? PIECE_MAX : inline_max))
         send_step(s, SPOOLER_BODY_WRITE);
@@ -149,12 +176,6 @@ void intake_body(struct session *s, struct slice piece, struct mono now)
         t->held = true; /* taken when the step comes back: back pressure up to the socket */
     else
         smtp_server_body_taken(s->served.smtp, now);
-}
-
-static void reject_all(struct session *s, const struct smtp_reply *r)
-{
-    for (size_t i = 0; i < s->txn.n_rcpts; i++)
-        session_rejected(s, r, s->txn.sender, s->txn.rcpts[i].address);
 }
 
 static void refuse_commit(struct session *s, const struct smtp_reply *r)
@@ -175,10 +196,12 @@ static void fill_envelope(struct session *s, struct envelope *e)
         .session_id = slice_str(s->id),
         .auth_mech = s->auth.user ? slice_str(s->auth.mechanism) : SLICE_NONE,
         .message_id = buf_slice(&t->scan.message_id),
+        .tags = buf_slice(&t->fixup.tags),
         .size = t->stored,
         .eight_bit = t->scan.facts.eight_bit,
     };
     transaction_fill(&s->txn, e, s->conf->lifetime_s, wall_now());
+    e->params.tls_optional = t->fixup.tls_optional && !e->params.requiretls;
 }
 
 static int64_t reply_within(const struct session *s)
@@ -207,13 +230,16 @@ static void send_store(struct session *s)
 static void make_inline_body(struct session *s)
 {
     struct intake *t = &s->intake;
-    struct buf whole = BUF_MAX(PREFIX_MAX + t->content.n);
-    write_head(s, &whole);
-    MUST(!whole.overflow);
-    t->body = body_new(whole.n);
-    memcpy(t->body->bytes, whole.p, whole.n);
-    t->stored = whole.n;
-    buf_done(&whole);
+    struct buf head = BUF_MAX(PREFIX_MAX + t->content.n);
+    const struct slice body = gathered_body(s);
+    write_head(s, &head);
+    MUST(!head.overflow);
+    t->stored = head.n + body.n;
+    t->body = body_new(t->stored);
+    memcpy(t->body->bytes, head.p, head.n);
+    if (body.n > 0)
+        memcpy(t->body->bytes + head.n, body.p, body.n);
+    buf_done(&head);
     buf_done(&t->content);
 }
 
@@ -238,8 +264,10 @@ void intake_commit(struct session *s, struct mono now)
     if (!t->begun)
         intake_begin(s);
     header_scan_end(&t->scan);
-    if (t->scan.facts.received > HOPS_MAX) {
-        refuse_commit(s, &reply_loop);
+    struct content_refusal room;
+    const struct smtp_reply *refused = judge(s, &room);
+    if (refused) {
+        refuse_commit(s, refused);
         return;
     }
     t->committing = true;
@@ -327,6 +355,7 @@ void intake_abort(struct session *s)
         port_send(spooler_port(s->in->shared->spooler), &b->msg);
     }
     header_scan_done(&t->scan);
+    fixup_done(&t->fixup);
     buf_done(&t->content);
     body_unref(t->body);
     s->intake = (struct intake){0};

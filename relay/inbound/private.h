@@ -7,7 +7,7 @@
 #include "relay/inbound/inbound.h"
 #include "relay/inbound/transaction.h"
 #include "relay/loop/worker.h"
-#include "relay/mail/header.h"
+#include "relay/mail/fixup.h"
 #include "relay/net/addr.h"
 #include "relay/net/served.h"
 #include "relay/smtp/server.h"
@@ -50,12 +50,14 @@ struct inbound {
 /* The message of the running transaction. */
 struct intake {
     struct header_scan scan;
+    struct fixup fixup; /* once `judged` */
     struct buf content; /* not yet handed on */
     uint64_t stored;    /* octets handed to the body file, prefix included */
     uint64_t id;
-    struct mono ended;                   /* committing: when the content had ended */
-    bool begun, to_file, step_out, held; /* held: the machine's BODY waits for the step's answer */
-    bool committing, storing;            /* storing: the file's fate is the spooler's */
+    struct mono ended;            /* committing: when the content had ended */
+    bool begun, judged;           /* judged: the header section, and found good */
+    bool to_file, step_out, held; /* held: the machine's BODY waits for the step's answer */
+    bool committing, storing;     /* storing: the file's fate is the spooler's */
     int error;
     struct body *body;
 };

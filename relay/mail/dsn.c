@@ -304,7 +304,7 @@ bool dsn_write(struct buf *out, const struct dsn_input *in)
     size_t before = out->n;
     struct slice original = in->headers_only ? header_section(in->original) : in->original;
     struct header_scan scan;
-    header_scan_init(&scan);
+    header_scan_init(&scan, HEADER_SCAN_MAX);
     header_scan_bytes(&scan, original);
     bool eight = scan.facts.eight_bit;
     header_scan_done(&scan);

@@ -32,9 +32,10 @@ static size_t field_start(struct slice line, struct slice *ret_name)
     return n + 1;
 }
 
-void header_scan_init(struct header_scan *h)
+void header_scan_init(struct header_scan *h, size_t max_octets)
 {
-    *h = (struct header_scan){.message_id = BUF_MAX(LINE_KEPT + MESSAGE_ID_MAX),
+    *h = (struct header_scan){.max = max_octets,
+                              .message_id = BUF_MAX(LINE_KEPT + MESSAGE_ID_MAX),
                               .line = BUF_MAX(LINE_KEPT)};
 }
 
@@ -86,12 +87,6 @@ static void note_field(struct header_scan *h, struct slice name, struct slice te
     f->eight_bit_header |= h->line_eight_bit;
     if (slice_ieq(name, SLICE_LIT("Received"))) {
         f->received++;
-    } else if (slice_ieq(name, SLICE_LIT("Date"))) {
-        f->has_date = true;
-    } else if (slice_ieq(name, SLICE_LIT("From"))) {
-        f->has_from = true;
-    } else if (slice_ieq(name, SLICE_LIT("To")) || slice_ieq(name, SLICE_LIT("Cc"))) {
-        f->has_to_or_cc = true;
     } else if (slice_ieq(name, SLICE_LIT("Message-ID")) && !f->has_message_id) {
         f->has_message_id = h->in_message_id = true;
         gather_message_id(h, text);
@@ -186,7 +181,7 @@ void header_scan_bytes(struct header_scan *h, struct slice piece)
         h->facts.eight_bit = has_eight_bit(piece);
     if (h->done || piece.n == 0)
         return;
-    size_t room = HEADER_SCAN_MAX - (size_t)h->seen;
+    size_t room = h->max - (size_t)h->seen;
     scan_lines(h, slice_head(piece, room));
     if (!h->done && piece.n > room) {
         h->facts.too_long = true;

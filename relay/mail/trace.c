@@ -72,6 +72,17 @@ static void write_tls(struct fold *f, struct buf *part, const struct received_in
     fold_buf(f, part);
 }
 
+static void write_user(struct fold *f, struct buf *part, struct slice user)
+{
+    if (user.n == 0)
+        return;
+    buf_add_str(part, "(authenticated sender: ");
+    ascii_comment(part, user, TOKEN_MAX);
+    buf_add_u8(part, ')');
+    fold_buf(f, part);
+}
+
+/* The field stays ASCII, whatever an address may have. */
 static void write_for(struct fold *f, struct buf *part, struct slice recipient)
 {
     struct address a;
@@ -92,6 +103,7 @@ void header_write_received(struct buf *out, const struct received_info *r)
     write_clause(&f, &part, "by ", r->hostname);
     write_clause(&f, &part, "with ", r->protocol);
     write_tls(&f, &part, r);
+    write_user(&f, &part, r->user);
     write_clause(&f, &part, "id ", r->queue_id);
     write_for(&f, &part, r->recipient);
     buf_add_u8(out, ';');

@@ -25,7 +25,7 @@ enum { TICK_MS = 1000, MIN_FREE_FILES = 100 };
 
 struct commit_job {
     struct worker_job job;
-    struct core_batch *batch;
+    struct spool_batch *batch;
 };
 struct read_job {
     struct worker_job job;
@@ -91,18 +91,9 @@ static void ids_start_above(uint64_t id)
 /* --- helpers
  * --------------------------------------------------------------------------------------------- */
 
-static void answer(void *ctx, const struct port *reply, struct msg *m)
-{
-    (void)ctx;
-    if (reply)
-        port_send(reply, m);
-    else
-        spooler_request_free(m);
-}
-
 static void commit_run(struct worker_job *j)
 {
-    core_batch_run(((struct commit_job *)(void *)j)->batch, answer, NULL);
+    spool_batch_run(((struct commit_job *)(void *)j)->batch);
 }
 
 static void read_run(struct worker_job *j)
@@ -128,7 +119,7 @@ static void space_run(struct worker_job *j)
     job->free_files = job->fs->free_files(job->fs->ctx);
 }
 
-static void push_commit(struct spooler *s, struct core_batch *batch)
+static void push_commit(struct spooler *s, struct spool_batch *batch)
 {
     struct commit_job *job = must_alloc(sizeof *job);
     job->job.run = commit_run;
@@ -200,7 +191,10 @@ static void act(struct spooler *s, const struct core_action *a)
         port_send(s->outbound[a->loop], a->msg);
         break;
     case CORE_ANSWER:
-        answer(s, a->reply, a->msg);
+        if (a->reply)
+            port_send(a->reply, a->msg);
+        else
+            spooler_request_free(a->msg);
         break;
     case CORE_BATCH:
         push_commit(s, a->batch);
@@ -505,10 +499,10 @@ static void handle_late(struct msg *m)
 
 static void last_flush(struct spooler *s)
 {
-    struct core_batch *b;
-    for (int tries = 0; tries < 3 && (b = core_batch_take(s->core));) {
+    struct spool_batch *b;
+    for (int tries = 0; tries < 3 && (b = spool_batch_take(s->spool));) {
         struct err e = {0};
-        core_batch_run(b, answer, NULL);
+        spool_batch_run(b);
         int rc = core_batch_done(s->core, b, &e);
         say_disk(s);
         tries = rc < 0 ? tries + 1 : 0;

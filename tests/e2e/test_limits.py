@@ -105,8 +105,13 @@ def test_sender_pattern(relay, sink):
     for sender in ("ann@sender.test", "ann@sub.shop.test", "x@shop.test.evil.test", "ann@other.test"):
         assert status(session.mail(sender)) == "553 5.7.1", sender
     for sender in ("ann@shop.test", "owner@other.test", "Bob@SHOP.test"):
-        r.wait_final(r.submit(session, mail.message(), sender, "bob@rcpt.test"))
+        r.wait_final(r.submit(session, mail.message(sender=sender), sender, "bob@rcpt.test"))
+    code, text = session.mail("ann@shop.test")
+    assert code == 250 and session.rcpt("bob@rcpt.test")[0] == 250
+    code, text = session.data(mail.message(sender="ann@sender.test"))
+    assert (code, text.decode()) == (550, "5.7.1 you may not send as this address: From: ann@sender.test")
     session.quit()
+    r.wait_event("rejected", smtp_code=550, user="shop", sender="ann@shop.test")
     assert r.events("rejected", smtp_code=553, user="shop", sender="ann@sender.test")
 
 

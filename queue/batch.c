@@ -139,6 +139,11 @@ struct spool_batch *spool_batch_take(struct spool *s)
     return b;
 }
 
+uint64_t spool_batch_last(const struct spool_batch *b)
+{
+    return b->n_chunks ? b->chunks[b->n_chunks - 1].records.last->number : 0;
+}
+
 /* --- owner: conclusions
  * -------------------------------------------------------------------------------------------------
  */

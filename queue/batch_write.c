@@ -181,7 +181,7 @@ static void free_segments(struct spool_batch *b)
     }
 }
 
-void spool_batch_run(struct spool_batch *b)
+int spool_batch_run(struct spool_batch *b)
 {
     for (; b->n_done < b->n_chunks; b->n_done++) {
         struct chunk *c = &b->chunks[b->n_done];
@@ -203,4 +203,5 @@ void spool_batch_run(struct spool_batch *b)
     b->n_unlinks = left;
     free_segments(b);
     make_spare(b);
+    return b->error;
 }

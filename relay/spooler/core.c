@@ -1,4 +1,4 @@
-/* Life of the core, its actions, and what waits for the disk. */
+/* Life of the core, its actions, and what it is told. */
 #include "relay/base/defer.h"
 #include "relay/base/metrics.h"
 #include "relay/base/must.h"
@@ -86,11 +86,8 @@ void core_free(struct core *c)
         action_free(c, &a->action);
         free(a);
     }
-    DL_FOREACH_SAFE (c->waits, w, next_wait) {
-        if (w->msg)
-            spooler_request_free(w->msg);
-        free(w);
-    }
+    DL_FOREACH_SAFE (c->waits, w, next_wait)
+        wait_free(w);
     if (c->pause.msg)
         spooler_request_free(&c->pause.msg->msg);
     work_free(c);
@@ -150,13 +147,9 @@ static bool next_batch(struct core *c, struct core_action *ret)
 {
     if (c->batch_out || !mono_reached(c->batch_not_before, c->mono) || may_wait(c))
         return false;
-    struct spool_batch *b = spool_batch_take(c->spool);
+    struct core_batch *b = core_batch_take(c);
     if (!b)
         return false;
-    c->batch_out = true;
-    trouble_batch_taken(c);
-    c->lazy.n = 0;
-    c->lazy.urgent = false;
     *ret = (struct core_action){.act = CORE_BATCH, .batch = b};
     return true;
 }
@@ -236,92 +229,8 @@ void core_deadline(const struct core *c, struct wall *ret_wall, struct mono *ret
         *ret_mono = mono_min(*ret_mono, c->lazy.until);
 }
 
-/* --- durability
- * -------------------------------------------------------------------------------------- */
-
-void core_wait(struct core *c, struct wait w)
-{
-    struct wait *copy = must_alloc(sizeof *copy);
-    *copy = w;
-    c->lazy.urgent = c->lazy.urgent || w.kind != WAIT_BOUNCE;
-    /* In the order of records: an operator's step may wait for one that lies back. */
-    struct wait *before = c->waits ? c->waits->prev : NULL;
-    while (before && before->number > w.number)
-        before = before == c->waits ? NULL : before->prev;
-    if (before)
-        DL_APPEND_ELEM(c->waits, before, copy);
-    else
-        DL_PREPEND(c->waits, copy);
-}
-
-static void wait_over(struct core *c, const struct wait *w)
-{
-    switch (w->kind) {
-    case WAIT_STORE:
-        intake_durable(c, (struct spooler_store *)(void *)w->msg);
-        break;
-    case WAIT_ANSWER:
-        core_answer(c, w->msg, w->reply);
-        break;
-    case WAIT_BOUNCE:
-        bounce_wanted(c, w->id);
-        break;
-    }
-}
-
-static void store_failed(void *ctx, uint64_t message_id)
-{
-    struct core *c = ctx;
-    struct wait *w;
-    DL_FOREACH (c->waits, w) {
-        if (w->kind == WAIT_STORE && w->id == message_id)
-            break;
-    }
-    if (!w)
-        return;
-    DL_DELETE(c->waits, w);
-    DL_APPEND(c->failed, w);
-}
-
-/* Each hears the disk's own error. */
-static void answer_failed(struct core *c, int error)
-{
-    while (c->failed) {
-        struct wait *w = c->failed;
-        struct spooler_store *s = (struct spooler_store *)(void *)w->msg;
-        DL_DELETE(c->failed, w);
-        free(w);
-        s->error = error;
-        if (s->held)
-            c->n_held -= s->envelope.n_rcpts;
-        if (s->envelope.dsn_for) /* not told after all */
-            bounce_wanted(c, s->envelope.dsn_for);
-        core_answer(c, &s->msg, s->reply);
-    }
-}
-
-static void event_durable(void *ctx, const struct event *e)
-{
-    struct core *c = ctx;
-    if (c->event_fn)
-        c->event_fn(c->event_ctx, e);
-}
-
-int core_batch_done(struct core *c, struct spool_batch *batch, struct err *e)
-{
-    int rc = spool_batch_end(c->spool, batch, event_durable, c, store_failed, e);
-    c->batch_out = false;
-    metric_add(rc < 0 ? M_SPOOL_ERRORS : M_SPOOL_SYNCS, 1);
-    answer_failed(c, rc);
-    trouble_batch_done(c, rc, e);
-    while (c->waits && c->waits->number <= spool_durable(c->spool)) {
-        struct wait *w = c->waits;
-        DL_DELETE(c->waits, w);
-        wait_over(c, w);
-        free(w);
-    }
-    return rc;
-}
+/* --- changes
+ * ----------------------------------------------------------------------------------------- */
 
 void core_fresh_drop(struct core *c, struct message *m)
 {
@@ -358,7 +267,7 @@ uint64_t core_change(struct core *c, struct message *m, const struct rcpt_change
     if (m->n_left == 0)
         core_fresh_drop(c, m);
     if (failures)
-        core_wait(c, (struct wait){.number = number, .kind = WAIT_BOUNCE, .id = m->id});
+        core_wait(c, &(struct wait){.number = number, .kind = WAIT_BOUNCE, .id = m->id});
     else
         bounce_poke(c, m->id);
     return number;
@@ -444,7 +353,7 @@ void core_answer_durable(struct core *c, uint64_t number, struct msg *m, const s
         core_answer(c, m, reply);
     else
         core_wait(c,
-                  (struct wait){.number = number, .kind = WAIT_ANSWER, .msg = m, .reply = reply});
+                  &(struct wait){.number = number, .kind = WAIT_ANSWER, .msg = m, .reply = reply});
 }
 
 static void control(struct core *c, struct spooler_control *m)

@@ -40,13 +40,16 @@ struct core_conf {
     uint64_t seed;
 };
 
+/* What one sync makes durable. */
+struct core_batch;
+
 /* Content to be read by a helper: core_read_run there, core_read_done back here. */
 struct core_read;
 
 enum core_act {
     CORE_SEND,   /* msg to the outbound port of net loop `loop` */
     CORE_ANSWER, /* msg back to `reply` (NULL: nobody asked to know; the rim frees it) */
-    CORE_BATCH,  /* batch to the commit helper: spool_batch_run, then core_batch_done */
+    CORE_BATCH,  /* batch to the commit helper: core_batch_run there, core_batch_done back here */
     CORE_READ,   /* read to the reading helper */
     CORE_TASK    /* task to the keeping helper: spool_task_run, then core_task_done */
 };
@@ -56,7 +59,7 @@ struct core_action {
     unsigned loop;
     struct msg *msg;
     const struct port *reply;
-    struct spool_batch *batch;
+    struct core_batch *batch;
     struct core_read *read;
     struct spool_task *task;
 };
@@ -72,9 +75,15 @@ void core_time(struct core *c, struct wall now, struct mono mono);
 /* One of enum spooler_type except SPOOLER_BODY and SPOOLER_CHECK; owned from now on. */
 void core_message(struct core *c, struct msg *m);
 bool core_next(struct core *c, struct core_action *ret);
+/* On the helper. Stores that are durable then are answered at once, by `answer` (NULL: later, by
+ * CORE_ANSWER); nothing else of the core is touched. 0, or the disk's error. */
+int core_batch_run(struct core_batch *b,
+                   void (*answer)(void *ctx, const struct port *reply, struct msg *m), void *ctx);
 /* The batch has run. 0, or the disk's error, with e filled: said once by the caller; what can be
  * done has been done. */
-int core_batch_done(struct core *c, struct spool_batch *batch, struct err *e);
+int core_batch_done(struct core *c, struct core_batch *batch, struct err *e);
+/* What has not been in a batch yet, without waiting for company (at the end). NULL: nothing. */
+struct core_batch *core_batch_take(struct core *c);
 void core_task_done(struct core *c, struct spool_task *task);
 void core_read_run(struct core_read *r); /* on the helper */
 void core_read_done(struct core *c, struct core_read *r);

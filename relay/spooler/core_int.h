@@ -20,6 +20,7 @@ enum wait_kind {
     WAIT_ANSWER, /* msg is answered */
     WAIT_BOUNCE  /* failures of message id may be told */
 };
+enum wait_state { WAIT_WAITING, WAIT_ANSWERED, WAIT_CLAIMED }; /* see durable.c */
 struct wait {
     struct wait *prev, *next;
     uint64_t number;
@@ -27,6 +28,11 @@ struct wait {
     struct msg *msg;
     const struct port *reply;
     uint64_t id;
+    /* Of a store: what follows its answer, because then the request is its asker's again. */
+    bool held;
+    uint64_t dsn_for;
+    struct mono until; /* patience */
+    atomic_int state;
 };
 
 struct queued_action {
@@ -122,7 +128,6 @@ struct core {
 /* core.c */
 void core_push(struct core *c, struct core_action a);
 void core_answer(struct core *c, struct msg *m, const struct port *reply);
-void core_wait(struct core *c, struct wait w);
 /* Answered when record `number` is durable, which may be now. */
 void core_answer_durable(struct core *c, uint64_t number, struct msg *m, const struct port *reply);
 unsigned core_loop_of(const struct core *c, struct slice key);
@@ -136,9 +141,15 @@ struct core_read *core_read_new(struct core *c, enum read_kind kind, const struc
 
 void core_read_free(struct core *c, struct core_read *r);
 
+/* durable.c */
+void core_wait(struct core *c, const struct wait *w); /* copied */
+/* Ours to answer now; false: the helper has done it. */
+bool wait_claim(struct wait *w);
+void wait_free(struct wait *w); /* and its request, when nobody has answered it */
+
 /* intake.c */
 void intake_store(struct core *c, struct spooler_store *s);
-void intake_durable(struct core *c, struct spooler_store *s);
+void intake_durable(struct core *c, struct wait *w);
 void intake_overdue(struct core *c); /* askers whose time is over are answered */
 void intake_note(struct core *c, struct spooler_note *n);
 

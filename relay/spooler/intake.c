@@ -78,13 +78,16 @@ void intake_store(struct core *c, struct spooler_store *s)
                                e->dsn_for ? 2 : 1, &m);
     if (s->held)
         hold(c, s, m);
-    core_wait(c, (struct wait){.number = c->last_number,
-                               .kind = WAIT_STORE,
-                               .msg = &s->msg,
-                               .reply = s->reply,
-                               .id = s->id});
-    if (s->patience_ms > 0)
-        c->overdue_at = mono_min(c->overdue_at, mono_add(s->asked, s->patience_ms));
+    struct mono until = s->patience_ms > 0 ? mono_add(s->asked, s->patience_ms) : MONO_NEVER;
+    core_wait(c, &(struct wait){.number = c->last_number,
+                                .kind = WAIT_STORE,
+                                .msg = &s->msg,
+                                .reply = s->reply,
+                                .id = s->id,
+                                .held = s->held,
+                                .dsn_for = e->dsn_for,
+                                .until = until});
+    c->overdue_at = mono_min(c->overdue_at, until);
 }
 
 /* --- too late
@@ -136,20 +139,19 @@ void intake_overdue(struct core *c)
         return;
     c->overdue_at = MONO_NEVER;
     DL_FOREACH_SAFE (c->waits, w, next) {
-        struct spooler_store *s = (struct spooler_store *)(void *)w->msg;
-        if (w->kind != WAIT_STORE || s->patience_ms == 0)
+        if (w->kind != WAIT_STORE)
             continue;
         /* Held, and its hold is on its way: it cannot be taken back, nor does it go anywhere. */
-        const struct message *m = spool_find(c->spool, s->id);
+        const struct message *m = spool_find(c->spool, w->id);
         if (m && m->durable)
             continue;
-        struct mono until = mono_add(s->asked, s->patience_ms);
-        if (!mono_reached(until, c->mono)) {
-            c->overdue_at = mono_min(c->overdue_at, until);
+        if (!mono_reached(w->until, c->mono)) {
+            c->overdue_at = mono_min(c->overdue_at, w->until);
             continue;
         }
-        DL_DELETE(c->waits, w);
-        free(w);
+        if (!wait_claim(w))
+            continue;
+        struct spooler_store *s = (struct spooler_store *)(void *)w->msg;
         withdraw(c, s);
         s->error = -ETIMEDOUT;
         core_answer(c, &s->msg, s->reply);
@@ -166,24 +168,27 @@ static void keep_fresh(struct core *c, struct message *m)
         core_fresh_drop(c, m);
 }
 
-void intake_durable(struct core *c, struct spooler_store *s)
+void intake_durable(struct core *c, struct wait *w)
 {
-    struct message *m = spool_find(c->spool, s->id);
+    struct message *m = spool_find(c->spool, w->id);
     MUST(m && m->durable);
     keep_fresh(c, m);
-    if (s->held) /* an operator may have released it already, which schedules it */
+    if (w->held) /* an operator may have released it already, which schedules it */
         core_fresh_drop(c, m);
-    for (uint32_t i = 0; i < m->n_rcpts && !s->held; i++) {
+    for (uint32_t i = 0; i < m->n_rcpts && !w->held; i++) {
         /* The clock may have been set back since it was put: the walk passes over what waits for
          * the disk. */
         m->rcpts[i].due = skew_due(c, &m->rcpts[i]);
         sched_add(c->sched, &m->rcpts[i]);
     }
     metric_add(M_QUEUED, m->n_rcpts);
-    if (s->envelope.dsn_for) {
+    if (w->dsn_for) {
         metric_add(M_DSN_QUEUED, 1);
-        bounce_told(c, s->envelope.dsn_for);
+        bounce_told(c, w->dsn_for);
     }
+    if (!wait_claim(w))
+        return;
+    struct spooler_store *s = (struct spooler_store *)(void *)w->msg;
     s->error = 0;
     core_answer(c, &s->msg, s->reply);
 }

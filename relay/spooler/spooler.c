@@ -25,7 +25,7 @@ enum { TICK_MS = 1000, MIN_FREE_FILES = 100 };
 
 struct commit_job {
     struct worker_job job;
-    struct spool_batch *batch;
+    struct core_batch *batch;
 };
 struct read_job {
     struct worker_job job;
@@ -91,9 +91,18 @@ static void ids_start_above(uint64_t id)
 /* --- helpers
  * --------------------------------------------------------------------------------------------- */
 
+static void answer(void *ctx, const struct port *reply, struct msg *m)
+{
+    (void)ctx;
+    if (reply)
+        port_send(reply, m);
+    else
+        spooler_request_free(m);
+}
+
 static void commit_run(struct worker_job *j)
 {
-    spool_batch_run(((struct commit_job *)(void *)j)->batch);
+    core_batch_run(((struct commit_job *)(void *)j)->batch, answer, NULL);
 }
 
 static void read_run(struct worker_job *j)
@@ -119,7 +128,7 @@ static void space_run(struct worker_job *j)
     job->free_files = job->fs->free_files(job->fs->ctx);
 }
 
-static void push_commit(struct spooler *s, struct spool_batch *batch)
+static void push_commit(struct spooler *s, struct core_batch *batch)
 {
     struct commit_job *job = must_alloc(sizeof *job);
     job->job.run = commit_run;
@@ -191,10 +200,7 @@ static void act(struct spooler *s, const struct core_action *a)
         port_send(s->outbound[a->loop], a->msg);
         break;
     case CORE_ANSWER:
-        if (a->reply)
-            port_send(a->reply, a->msg);
-        else
-            spooler_request_free(a->msg);
+        answer(s, a->reply, a->msg);
         break;
     case CORE_BATCH:
         push_commit(s, a->batch);
@@ -499,10 +505,10 @@ static void handle_late(struct msg *m)
 
 static void last_flush(struct spooler *s)
 {
-    struct spool_batch *b;
-    for (int tries = 0; tries < 3 && (b = spool_batch_take(s->spool));) {
+    struct core_batch *b;
+    for (int tries = 0; tries < 3 && (b = core_batch_take(s->core));) {
         struct err e = {0};
-        spool_batch_run(b);
+        core_batch_run(b, answer, NULL);
         int rc = core_batch_done(s->core, b, &e);
         say_disk(s);
         tries = rc < 0 ? tries + 1 : 0;

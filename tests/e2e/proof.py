@@ -121,7 +121,7 @@ class Hostile:
     """
     A receiver with a script: {phase: bytes to say, or a function}. Phases: banner, ehlo, mail, rcpt, data, eod, rset, quit. A
     function gets the talk (its socket as talk.socket) and returns bytes to say, or CLOSE, RESET or SILENCE. What has been taken
-    (all content that ended with a dot) is in .taken; talks in .talks.
+    (all content that ended with a dot) is in .taken, every command line in .commands; talks in .talks.
     """
     CLOSE, RESET, SILENCE = object(), object(), object()
     ORDINARY = {"banner": b"220 mx.hostile.test ESMTP\r\n", "ehlo": b"250-mx.hostile.test\r\n250 PIPELINING\r\n", "mail": b"250 2.1.0 ok\r\n",
@@ -131,7 +131,7 @@ class Hostile:
     def __init__(self, address="127.0.0.1", **script):
         self.script = dict(script)
         self.port = free_port(address)
-        self.taken, self.talks, self.problems, self.open = [], 0, [], set()
+        self.taken, self.commands, self.talks, self.problems, self.open = [], [], 0, [], set()
         self.closing = False
         self.listener = socket.create_server((address, self.port))
         threading.Thread(target=self._accept, daemon=True).start()
@@ -195,6 +195,7 @@ class Hostile:
                     return
                 buffer += got
             line, buffer = buffer.split(b"\r\n", 1)
+            self.commands.append(line)
             verb = line[:4].decode("latin-1").lower()
             phase = {"helo": "ehlo"}.get(verb, verb)
             if not self._say(s, phase if phase in self.ORDINARY else "rset"):

@@ -1,91 +1,140 @@
-"""Real clients submit through STARTTLS + AUTH and through implicit TLS, and what they sent arrives."""
+"""The programs and libraries that applications send mail with: what they submit arrives as they made it, and a wrong password is told in clear words."""
+import email
+import email.policy
 import json
-import pathlib
 import re
 import smtplib
-import subprocess
 
+import clients
 import pytest
 
 from kit import mail
-from kit.relay import PASSWORD, queue_id, smarthost
+from kit.relay import PASSWORD, Relay, queue_id, smarthost
+from kit.sink import Sink
+from kit.wait import until
 
-SENDER, RECIPIENT = "ann@sender.test", "bob@rcpt.test"
-BODY = "Grüße.\r\n.\r\n.. two dots\r\n\r\n{}\r\n  the end \r\n".format("x" * 900).encode()
-NODE = pathlib.Path(__file__).parent / "node"
+SUBJECT = "Grüße aus Köln, 你好"
+TEXT = "Grüße.\n.\n.. two dots\n\na long line: {}\n  the end\n".format("x" * 900)
+ATTACHED = bytes(range(256)) * 40 + b"\r\n.\r\nQUIT\r\n" + b"\0" * 100
+RECIPIENTS = ["bob@rcpt.test", "carol@rcpt.test", "dave@other.test"]
 
-
-def run(argv, stdin=None):
-    p = subprocess.run([str(a) for a in argv], input=stdin, capture_output=True, timeout=60)
-    text = (p.stdout + p.stderr).decode(errors="replace")
-    assert p.returncode == 0, text
-    return text
-
-
-def swaks(relay, mode, raw):
-    tls = ["--tls", "--port", relay.submission] if mode == "starttls" else ["--tls-on-connect", "--port", relay.submissions]
-    return run(["swaks", "--server", "localhost", "--ehlo", "client.test", *tls, "--tls-verify", "--tls-ca-path", relay.certificate.pem,
-                "--auth", "PLAIN", "--auth-user", "app", "--auth-password", PASSWORD, "--from", SENDER, "--to", RECIPIENT,
-                "--data", "-"], raw[:-2])  # it adds a line end
+CASES = [(name, mode, mechanism) for name, c in clients.CLIENTS.items() for mode in c.modes for mechanism in c.mechanisms
+         if mode == c.modes[0] or mechanism == c.mechanisms[0]]
 
 
-def swaks_login(relay, mode, raw):
-    tls = ["--tls", "--port", relay.submission] if mode == "starttls" else ["--tls-on-connect", "--port", relay.submissions]
-    return run(["swaks", "--server", "localhost", "--ehlo", "client.test", *tls, "--auth", "LOGIN", "--auth-user", "app",
-                "--auth-password", PASSWORD, "--from", SENDER, "--to", RECIPIENT, "--data", "-"], raw[:-2])  # it adds a line end
+class House:
+    """One relay and one receiver for all clients."""
+
+    def __init__(self, folder, certificate, users_line):
+        self.folder = folder
+        self.sink = Sink(folder / "sink")
+        self.relay = Relay(folder / "relay", certificate, users_line, destinations=smarthost(self.sink))
+        self.attachment = folder / "attachment.bin"
+
+    def start(self):
+        self.sink.start()
+        self.relay.start()
+        self.attachment.write_bytes(ATTACHED)
+        return self
+
+    def close(self):
+        self.relay.close()
+        self.sink.close()
+
+    def job(self, name, mode, mechanism, folder, **more):
+        """The sender's address is the job's own, so that its events are found by it."""
+        sender = re.sub(r"[^a-z0-9]+", "-", f"{name}-{mode}-{mechanism}-{len(more)}".lower()) + "@sender.test"
+        return dict(port=self.relay.submission if mode == "starttls" else self.relay.submissions, implicit=mode == "implicit", user="app",
+                    password=PASSWORD, mechanism=mechanism, ca=str(self.relay.certificate.pem), sender=sender, recipients=RECIPIENTS, subject=SUBJECT,
+                    text=TEXT, attachment=str(self.attachment), filename="attachment.bin", folder=str(folder), house=str(self.folder),
+                    international=False, lower=False) | more
 
 
-def curl(relay, mode, raw):
-    url = (f"smtp://localhost:{relay.submission}/client.test" if mode == "starttls"
-           else f"smtps://localhost:{relay.submissions}/client.test")
-    return run(["curl", "--silent", "--show-error", "--verbose", "--url", url, "--ssl-reqd", "--cacert", relay.certificate.pem,
-                "--user", f"app:{PASSWORD}", "--mail-from", SENDER, "--mail-rcpt", RECIPIENT, "--upload-file", "-"], raw)
+@pytest.fixture(scope="module")
+def house(world, certificate, users_line):
+    h = House(world / "clients", certificate, users_line)
+    try:
+        yield h.start()
+    finally:
+        h.close()
 
 
-def msmtp(relay, mode, raw):
-    port = relay.submission if mode == "starttls" else relay.submissions
-    starttls = "on" if mode == "starttls" else "off"
-    return run(["msmtp", "--debug", "--host=localhost", f"--port={port}", "--tls=on", f"--tls-starttls={starttls}",
-                f"--tls-trust-file={relay.certificate.pem}", "--auth=plain", "--user=app", f"--passwordeval=echo '{PASSWORD}'",
-                "--domain=client.test", f"--from={SENDER}", RECIPIENT], raw.replace(b"\r\n", b"\n"))
+def whole(job):
+    """For the clients that take a message as it is: 8 bits in the subject and the text, the attachment beside it."""
+    head = f"From: <{job['sender']}>\nTo: {', '.join(job['recipients'])}\nSubject: {job['subject']}\n"
+    body = email.message.EmailMessage(email.policy.SMTP.clone(cte_type="8bit"))
+    body.set_content(job["text"], cte="8bit")
+    body.add_attachment(ATTACHED, "application", "octet-stream", filename=job["filename"])
+    return head.replace("\n", "\r\n").encode() + body.as_bytes()
 
 
-def python_smtplib(relay, mode, raw):
-    session = relay.smtp(mode)
-    code, text = session.mail(SENDER, ["body=8bitmime"])
-    assert code == 250, text
-    assert session.rcpt(RECIPIENT)[0] == 250
-    code, text = session.data(raw)
-    session.quit()
-    assert code == 250, text
-    return text.decode()
+def subject_of(message):
+    """Encoded words or UTF-8 as it is."""
+    raw = re.search(rb"(?im)^subject: *((?:.*\r\n(?=[ \t]))*.*)\r\n", message).group(1)
+    raw = re.sub(rb"\r\n(?=[ \t])", b"", raw)
+    return str(email.header.make_header(email.header.decode_header(raw.decode())))
 
 
-def nodemailer(relay, mode, raw):
-    options = dict(port=relay.submission if mode == "starttls" else relay.submissions, secure=mode == "implicit", user="app",
-                   password=PASSWORD, servername="localhost", ca=str(relay.certificate.pem), sender=SENDER, recipients=[RECIPIENT])
-    return run(["node", NODE / "send.cjs", json.dumps(options)], raw)
+def parts_of(message):
+    parsed = email.message_from_bytes(message)
+    leaves = [p for p in parsed.walk() if not p.is_multipart()]
+    text = leaves[0].get_payload(decode=True).decode(leaves[0].get_content_charset("utf-8"))
+    return text.replace("\r\n", "\n"), [leaf.get_payload(decode=True) for leaf in leaves[1:]]
 
 
-@pytest.mark.parametrize("mode", ["starttls", "implicit"])
-@pytest.mark.parametrize("client", [swaks, swaks_login, curl, msmtp, python_smtplib, nodemailer], ids=lambda c: c.__name__)
-def test_client(client, mode, relay, sink):
+def compare(name, job, received, sent):
+    if not clients.CLIENTS[name].composes:
+        assert mail.below_trace(received).rstrip(b"\r\n").endswith(sent.rstrip(b"\r\n"))  # some end the last line once more
+    text, attached = parts_of(received)
+    if name == "git":  # a patch that adds a file with the text
+        assert subject_of(received) == f"[PATCH] {SUBJECT}"
+        assert "".join(f"+{line}\n" for line in TEXT.splitlines()) in text
+    else:
+        assert subject_of(received) == SUBJECT
+        assert text.rstrip("\n").split("\n") == TEXT.rstrip("\n").split("\n")
+        assert attached == [ATTACHED]
+
+
+def arrived(house, job, n=1):
+    """The n messages of this job's sender at the receiver, each with the ids that the relay gave."""
+    house.relay.wait_event("delivered", n=n * len(RECIPIENTS), sender=job["sender"])
+    mine = f"Return-Path: <{job['sender']}>"
+    until(lambda: len(house.sink.find(mine)) >= n, 20, lambda: f"{n} messages from {job['sender']}")
+    return house.sink.find(mine)
+
+
+@pytest.mark.parametrize("name, mode, mechanism", CASES, ids=lambda v: v or "auto")
+def test_client(name, mode, mechanism, house, tmp_path):
     """An application with this library cannot send, its mail is changed on the way, or its 250 cannot be found in the log."""
-    s = sink()
-    r = relay(destinations=smarthost(s))
-    raw = mail.message(BODY, SENDER, RECIPIENT)
-    id = queue_id(client(r, mode, raw))
-    delivered = r.wait_event("delivered", queue_id=id)
-    [received] = s.wait(1)
-    assert mail.body(received) == BODY
-    assert mail.message_id(received) == mail.message_id(raw)
-    accepted, = r.events("accepted", queue_id=id)
-    assert (accepted["sender"], accepted["recipient"], accepted["user"]) == (SENDER, RECIPIENT, "app")
-    assert accepted["listener"] == ("submission" if mode == "starttls" else "submissions")
-    assert delivered["smtp_code"] == 250 and delivered["attempt"] == 1
-    trace = received.decode("utf-8", "replace").split("Subject:")[0]
-    assert id in trace and re.search(r"with\s+ESMTPSA", trace), trace
-    assert PASSWORD not in r.process.errors() + json.dumps(r.log())
+    job = house.job(name, mode, mechanism, tmp_path)
+    sent = whole(job)
+    code, printed = clients.run(name, job, sent)
+    assert code == 0, printed
+    received = arrived(house, job, 3 if name == "pipelined" else 1)
+    accepted = house.relay.events("accepted", sender=job["sender"])
+    ids = {e["queue_id"] for e in accepted}
+    to = [address for message in received for address in re.findall(rb"(?m)^(?:Delivered-To|X-Envelope-To): (\S+)\r$", message)]
+    assert sorted(to) == sorted([r.encode() for r in RECIPIENTS] * len(ids))  # two domains: perhaps in two transactions
+    for message in received:
+        compare(name, job, message, sent)
+        assert re.search(r"with\s+(UTF8SMTPSA|ESMTPSA)", message.decode(errors="replace").split("Subject:")[0])
+    assert all((e["user"], e["listener"]) == ("app", "submission" if mode == "starttls" else "submissions") for e in accepted)
+    assert sorted(e["recipient"] for e in accepted) == sorted(RECIPIENTS * len(ids))
+    if clients.CLIENTS[name].tells:
+        assert {queue_id(line) for line in printed.splitlines() if "queued as" in line} == ids
+    assert PASSWORD not in house.relay.process.errors() + json.dumps(house.relay.events(sender=job["sender"]))
+
+
+@pytest.mark.parametrize("name", clients.CLIENTS)
+def test_wrong_password(name, house, tmp_path):
+    """A mistyped password looks like trouble of the server, or the client says nothing that helps."""
+    client = clients.CLIENTS[name]
+    job = house.job(name, client.modes[0], client.mechanisms[0], tmp_path, password="not-it")
+    code, printed = clients.run(name, job, whole(job))
+    wanted, words = client.wrong
+    assert code == wanted, printed
+    assert re.search(words, printed), printed
+    assert not house.relay.events("accepted", sender=job["sender"])
 
 
 def test_many_messages_on_one_connection(relay, sink):
@@ -94,7 +143,7 @@ def test_many_messages_on_one_connection(relay, sink):
     r = relay(destinations=smarthost(s))
     session = r.smtp()
     raws = [mail.message(b"message %d\r\n" % i) for i in range(10)]
-    ids = [r.submit(session, raw, SENDER, [RECIPIENT, f"carol{i}@rcpt.test"]) for i, raw in enumerate(raws)]
+    ids = [r.submit(session, raw, "ann@sender.test", ["bob@rcpt.test", f"carol{i}@rcpt.test"]) for i, raw in enumerate(raws)]
     session.quit()
     assert len(set(ids)) == 10
     for id in ids:

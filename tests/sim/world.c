@@ -248,7 +248,7 @@ static void drop_timers(struct sim *s)
                 spool_task_run(t->p);
             core_task_done(s->core, t->p);
         } else if (t->kind == T_COMMIT) {
-            spool_batch_run(t->p);
+            core_batch_run(t->p, NULL, NULL);
             core_batch_done(s->core, t->p, &e);
         }
         sim_cancel(s, t);
@@ -275,7 +275,7 @@ static void process_dies(struct sim *s)
             spool_task_run(a.task);
             core_task_done(s->core, a.task);
         } else if (a.act == CORE_BATCH) {
-            spool_batch_run(a.batch);
+            core_batch_run(a.batch, NULL, NULL);
             core_batch_done(s->core, a.batch, &e);
             break;
         } else if (a.msg->type == SPOOLER_STORE) {
@@ -320,7 +320,14 @@ static void plan_crash(struct sim *s)
 /* --- what happens at its time
  * ------------------------------------------------------------------------------------ */
 
-static void commit(struct sim *s, struct spool_batch *b)
+static void answered_at_once(void *ctx, const struct port *reply, struct msg *m)
+{
+    (void)reply;
+    link_stored(ctx, (struct spooler_store *)(void *)m);
+}
+
+/* As the daemon's helper does it, or as late as a slow thread would. */
+static void commit(struct sim *s, struct core_batch *b)
 {
     struct err e = {0};
     if (s->faults && sim_chance(s, 3)) {
@@ -330,7 +337,7 @@ static void commit(struct sim *s, struct spool_batch *b)
         fake_disk_fail_at(s->disk, fake_disk_steps(s->disk) + 1 + sim_below(s, 4),
                           sim_chance(s, 50) ? -EIO : -ENOSPC);
     }
-    spool_batch_run(b);
+    core_batch_run(b, sim_chance(s, 80) ? answered_at_once : NULL, s);
     if (fake_disk_is_cut(s->disk)) {
         sim_after(s, 0, T_COMMIT, b); /* ended with the process */
         crash(s);

@@ -13,7 +13,7 @@ static void nothing_is_said_before_the_sync(void **state)
     assert_int_equal(w->n, 0);
     assert_int_equal(w->n_events, 0);
     /* One batch at a time: the second message waits for the next. */
-    struct spool_batch *first = w->held;
+    struct core_batch *first = w->held;
     w->held = NULL;
     store(w, "a@x.test", 1, 0, 0);
     pump(w);
@@ -30,6 +30,53 @@ static void nothing_is_said_before_the_sync(void **state)
     forget(w);
     batch_done(w, w->held);
     w->hold = false;
+}
+
+static struct spooler_store *told[4];
+static size_t n_told;
+
+static void tell(void *ctx, const struct port *reply, struct msg *m)
+{
+    (void)ctx;
+    (void)reply;
+    assert_true(n_told < 4);
+    told[n_told++] = (struct spooler_store *)(void *)m;
+}
+
+/* A client's 250 waits for the sync and for nothing else; it comes once. */
+static void a_store_is_answered_right_behind_the_sync(void **state)
+{
+    struct world *w = *state;
+    struct err e = {0};
+    w->hold = true;
+    n_told = 0;
+    uint64_t first = store(w, "a@x.test", 1, 0, 0);
+    uint64_t second = store(w, "b@x.test", 1, 0, 0);
+    pump(w);
+    struct core_batch *b = w->held;
+    w->held = NULL;
+    store(w, "c@x.test", 1, 0, 0); /* comes too late for this one */
+    assert_int_equal(core_batch_run(b, tell, NULL), 0);
+    assert_int_equal(n_told, 2);
+    assert_true(told[0]->id == first && told[0]->error == 0);
+    assert_true(told[1]->id == second && told[1]->error == 0);
+    assert_int_equal(w->n_events, 0);
+    /* It is the asker's again, who may be gone when the rest follows. */
+    spooler_request_free(&told[0]->msg);
+    spooler_request_free(&told[1]->msg);
+    assert_int_equal(core_batch_done(w->core, b, &e), 0);
+    pump(w);
+    assert_null(seen(w, CORE_ANSWER, SPOOLER_STORE));
+    assert_int_equal(w->n_events, 2);
+    assert_non_null(seen(w, CORE_SEND, OUT_RESOLVE));
+    assert_true(spool_find(w->spool, first)->durable && spool_find(w->spool, second)->durable);
+    forget(w);
+    w->hold = false;
+    batch_done(w, w->held);
+    w->held = NULL;
+    pump(w);
+    assert_non_null(seen(w, CORE_ANSWER, SPOOLER_STORE));
+    forget(w);
 }
 
 /* One client after the other must not pay two syncs a message: the mark of the last goes with the
@@ -259,6 +306,7 @@ int main(void)
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(nothing_is_said_before_the_sync),
+        TEST(a_store_is_answered_right_behind_the_sync),
         TEST(a_done_mark_waits_for_company),
         TEST(a_message_goes_out_and_is_forgotten),
         TEST(a_job_that_comes_back_untouched_goes_again),

@@ -19,7 +19,7 @@ static void pump(struct world *w)
     core_time(w->core, NOW, (struct mono){1000});
     while (core_next(w->core, &a)) {
         if (a.act == CORE_BATCH) {
-            spool_batch_run(a.batch);
+            core_batch_run(a.batch, NULL, NULL);
             core_batch_done(w->core, a.batch, &e);
         } else if (a.act == CORE_TASK) {
             spool_task_run(a.task);

@@ -26,7 +26,7 @@ static void pump(struct world *w)
     core_time(w->core, w->now, w->mono);
     while (core_next(w->core, &a)) {
         if (a.act == CORE_BATCH) {
-            spool_batch_run(a.batch);
+            core_batch_run(a.batch, NULL, NULL);
             core_batch_done(w->core, a.batch, &e);
         } else if (a.act == CORE_TASK) {
             spool_task_run(a.task);
@@ -203,7 +203,7 @@ static void set_back_while_on_its_way_to_the_disk(void **state)
     w.now.us -= 86400 * WALL_SECOND;
     w.mono.ms += 5;
     core_time(w.core, w.now, w.mono);
-    spool_batch_run(a.batch);
+    core_batch_run(a.batch, NULL, NULL);
     assert_int_equal(core_batch_done(w.core, a.batch, &e), 0);
     assert_int_equal(longest_wait_s(&w), 0);
     bool asked = false;

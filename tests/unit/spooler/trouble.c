@@ -19,7 +19,7 @@ struct world {
     struct core *core;
     struct mono mono;
     bool hold; /* batches stay out */
-    struct spool_batch *held;
+    struct core_batch *held;
     uint64_t ids[MESSAGES_MAX];
     int answers[MESSAGES_MAX]; /* 1: not answered */
     size_t n;
@@ -95,10 +95,16 @@ static void on_order(struct world *w, struct msg *m)
     spooler_order_free(m);
 }
 
-static int batch_done(struct world *w, struct spool_batch *b)
+static void answer_at_once(void *ctx, const struct port *reply, struct msg *m)
+{
+    (void)reply;
+    on_answer(ctx, m);
+}
+
+static int batch_done(struct world *w, struct core_batch *b)
 {
     struct err e = {0};
-    spool_batch_run(b);
+    core_batch_run(b, answer_at_once, w);
     int rc = core_batch_done(w->core, b, &e);
     assert_int_equal(rc < 0, e.code < 0);
     return rc;

@@ -26,7 +26,7 @@ struct world {
     struct core_action seen[SEEN_MAX]; /* batches and reads are done at once unless `hold` */
     size_t n;
     bool hold;
-    struct spool_batch *held;
+    struct core_batch *held;
     enum event_name events[SEEN_MAX];
     size_t n_events;
 };
@@ -84,10 +84,10 @@ static inline int teardown(void **state)
     return 0;
 }
 
-static inline void batch_done(struct world *w, struct spool_batch *b)
+static inline void batch_done(struct world *w, struct core_batch *b)
 {
     struct err e = {0};
-    spool_batch_run(b);
+    core_batch_run(b, NULL, NULL);
     assert_int_equal(core_batch_done(w->core, b, &e), 0);
 }
 

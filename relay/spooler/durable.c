@@ -1,0 +1,176 @@
+/*
+ * What waits for the disk, and what follows when a batch is durable. The clients of new mail are
+ * answered on the helper, right behind the sync: their 250 waits for no other thread's turn. All
+ * else (events, schedule, failures) follows on the owner's thread.
+ *
+ *   a store's wait: WAITING → ANSWERED (the helper)   or   → CLAIMED (the owner: patience is over)
+ *
+ * Whoever moves it from WAITING answers; the other one leaves the message alone. While the batch is
+ * out the helper looks at nothing else of the core's.
+ */
+#include "relay/base/metrics.h"
+#include "relay/base/must.h"
+#include "relay/spooler/core_int.h"
+#include <stdlib.h>
+
+struct core_batch {
+    struct spool_batch *batch;
+    size_t n;
+    struct wait *stores[]; /* the core's; they live until core_batch_done */
+};
+
+static bool claim(struct wait *w, enum wait_state to)
+{
+    int waiting = WAIT_WAITING;
+    return atomic_compare_exchange_strong(&w->state, &waiting, to);
+}
+
+bool wait_claim(struct wait *w)
+{
+    return claim(w, WAIT_CLAIMED);
+}
+
+void core_wait(struct core *c, const struct wait *w)
+{
+    struct wait *copy = must_alloc(sizeof *copy);
+    *copy = *w;
+    c->lazy.urgent = c->lazy.urgent || w->kind != WAIT_BOUNCE;
+    /* In the order of records: an operator's step may wait for one that lies back. */
+    struct wait *before = c->waits ? c->waits->prev : NULL;
+    while (before && before->number > w->number)
+        before = before == c->waits ? NULL : before->prev;
+    if (before)
+        DL_APPEND_ELEM(c->waits, before, copy);
+    else
+        DL_PREPEND(c->waits, copy);
+}
+
+void wait_free(struct wait *w)
+{
+    if (w->msg && atomic_load(&w->state) == WAIT_WAITING)
+        spooler_request_free(w->msg);
+    free(w);
+}
+
+/* --- the batch
+ * ------------------------------------------------------------------------------------------- */
+
+static bool is_store_of(const struct wait *w, uint64_t last_number)
+{
+    return w->kind == WAIT_STORE && w->number <= last_number;
+}
+
+struct core_batch *core_batch_take(struct core *c)
+{
+    struct spool_batch *batch = spool_batch_take(c->spool);
+    struct wait *w;
+    size_t n = 0;
+    if (!batch)
+        return NULL;
+    const uint64_t last = spool_batch_last(batch);
+    DL_FOREACH (c->waits, w)
+        n += is_store_of(w, last);
+    struct core_batch *b = must_alloc(sizeof *b + n * sizeof(struct wait *));
+    b->batch = batch;
+    DL_FOREACH (c->waits, w) {
+        if (is_store_of(w, last))
+            b->stores[b->n++] = w;
+    }
+    c->batch_out = true;
+    trouble_batch_taken(c);
+    c->lazy.n = 0;
+    c->lazy.urgent = false;
+    return b;
+}
+
+int core_batch_run(struct core_batch *b,
+                   void (*answer)(void *ctx, const struct port *reply, struct msg *m), void *ctx)
+{
+    int error = spool_batch_run(b->batch);
+    for (size_t i = 0; error == 0 && answer && i < b->n; i++) {
+        struct spooler_store *s = (struct spooler_store *)(void *)b->stores[i]->msg;
+        const struct port *reply = b->stores[i]->reply;
+        if (!claim(b->stores[i], WAIT_ANSWERED))
+            continue;
+        s->error = 0;
+        answer(ctx, reply, &s->msg);
+    }
+    return error;
+}
+
+/* --- its end
+ * --------------------------------------------------------------------------------------------- */
+
+static void wait_over(struct core *c, struct wait *w)
+{
+    switch (w->kind) {
+    case WAIT_STORE:
+        if (atomic_load(&w->state) != WAIT_CLAIMED) /* else withdrawn */
+            intake_durable(c, w);
+        break;
+    case WAIT_ANSWER:
+        core_answer(c, w->msg, w->reply);
+        break;
+    case WAIT_BOUNCE:
+        bounce_wanted(c, w->id);
+        break;
+    }
+}
+
+static void store_failed(void *ctx, uint64_t message_id)
+{
+    struct core *c = ctx;
+    struct wait *w;
+    DL_FOREACH (c->waits, w) {
+        if (w->kind == WAIT_STORE && w->id == message_id)
+            break;
+    }
+    if (!w)
+        return;
+    DL_DELETE(c->waits, w);
+    if (wait_claim(w))
+        DL_APPEND(c->failed, w);
+    else
+        free(w);
+}
+
+/* Each hears the disk's own error. */
+static void answer_failed(struct core *c, int error)
+{
+    while (c->failed) {
+        struct wait *w = c->failed;
+        struct spooler_store *s = (struct spooler_store *)(void *)w->msg;
+        DL_DELETE(c->failed, w);
+        free(w);
+        s->error = error;
+        if (s->held)
+            c->n_held -= s->envelope.n_rcpts;
+        if (s->envelope.dsn_for) /* not told after all */
+            bounce_wanted(c, s->envelope.dsn_for);
+        core_answer(c, &s->msg, s->reply);
+    }
+}
+
+static void event_durable(void *ctx, const struct event *e)
+{
+    struct core *c = ctx;
+    if (c->event_fn)
+        c->event_fn(c->event_ctx, e);
+}
+
+int core_batch_done(struct core *c, struct core_batch *b, struct err *e)
+{
+    int rc = spool_batch_end(c->spool, b->batch, event_durable, c, store_failed, e);
+    free(b);
+    c->batch_out = false;
+    metric_add(rc < 0 ? M_SPOOL_ERRORS : M_SPOOL_SYNCS, 1);
+    answer_failed(c, rc);
+    trouble_batch_done(c, rc, e);
+    while (c->waits && c->waits->number <= spool_durable(c->spool)) {
+        struct wait *w = c->waits;
+        DL_DELETE(c->waits, w);
+        wait_over(c, w);
+        free(w);
+    }
+    return rc;
+}

@@ -2,6 +2,7 @@
  * queue.export: message by message, each as rows: its envelope, its recipients, its content in
  * pieces, and how the content ended. One message is with us at a time.
  */
+#include "relay/admin/asked.h"
 #include "relay/admin/private.h"
 #include "relay/base/defer.h"
 #include "relay/base/must.h"
@@ -61,6 +62,9 @@ static json_t *envelope_row(const struct spooler_export *x)
     rows_put(o, "eight_bit", json_boolean(x->eight_bit));
     rows_put(o, "queued_time", rows_time(x->queued));
     rows_put(o, "expires", rows_time(x->expires));
+    /* Borrowed. */
+    const struct asked asked = {x->params, x->release, x->by_deadline, x->tags, x->route};
+    asked_put(o, &asked);
     return o;
 }
 
@@ -70,6 +74,9 @@ static json_t *recipient_row(const struct export_rcpt *r)
     rows_put_number(o, "rcpt", r->rcpt);
     rows_put(o, "recipient", rows_text(buf_slice(&r->address)));
     rows_put_text(o, "orcpt", buf_slice(&r->orcpt));
+    DEFER(buf_done) struct buf notify = BUF_MAX(50);
+    asked_notify_write(&notify, r->notify);
+    rows_put_text(o, "notify", buf_slice(&notify));
     rows_put(o, "state",
              json_string(r->active  ? "active"
                          : r->held  ? "held"

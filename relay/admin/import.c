@@ -26,6 +26,9 @@ enum {
 struct import {
     struct arena arena; /* texts of the envelope */
     struct slice sender, user, envid, actor, reason;
+    struct slice tags, route;
+    struct mail_params params;
+    struct wall release, by_deadline;
     uint64_t expires_s, size, came; /* octets told, and come */
     bool hold;
     struct import_rcpts rcpts;
@@ -117,7 +120,7 @@ static const char *wrong_envelope(const struct peer *p, const struct import_args
         return "was is no queue id";
     if (a->size > import_limits(p->admin->conf).max_message_size)
         return "the message is larger than max-message-size of every listener";
-    return NULL;
+    return asked_wrong(&a->asked);
 }
 
 static void begin(struct peer *p)
@@ -139,6 +142,11 @@ static void begin(struct peer *p)
     i->sender = arena_dup(&i->arena, buf_slice(&a->sender));
     i->user = arena_dup(&i->arena, buf_slice(&a->user));
     i->envid = arena_dup(&i->arena, buf_slice(&a->envid));
+    i->tags = arena_dup(&i->arena, buf_slice(&a->asked.tags));
+    i->route = arena_dup(&i->arena, buf_slice(&a->asked.route));
+    i->params = a->asked.params;
+    i->release = a->asked.release;
+    i->by_deadline = a->asked.by_deadline;
     i->actor = arena_dup(&i->arena, slice_str(p->actor));
     i->reason = arena_dup(&i->arena, buf_slice(&reason));
     i->size = a->size;
@@ -158,9 +166,10 @@ static const char *add_recipient(struct peer *p, const json_t *row)
 {
     struct import *i = p->import;
     const json_t *address = json_object_get(row, "recipient"),
-                 *orcpt = json_object_get(row, "orcpt");
-    if (!json_is_string(address) || (orcpt && !json_is_string(orcpt)))
-        return "a recipient is an object with the texts recipient and, perhaps, orcpt";
+                 *orcpt = json_object_get(row, "orcpt"), *notify = json_object_get(row, "notify");
+    if (!json_is_string(address) || (orcpt && !json_is_string(orcpt)) ||
+        (notify && !json_is_string(notify)))
+        return "a recipient is an object with the texts recipient and, perhaps, orcpt and notify";
     struct envelope_rcpt r = {
         .address = slice_of(json_string_value(address), json_string_length(address)),
         .orcpt =
@@ -168,6 +177,8 @@ static const char *add_recipient(struct peer *p, const json_t *row)
     const char *why = import_rcpt_wrong(&r);
     if (why)
         return why;
+    if (notify && !asked_notify_read(slice_str(json_string_value(notify)), &r.notify))
+        return "notify is not NEVER, or some of SUCCESS, FAILURE and DELAY";
     if (slice_find(r.address, '@') == r.address.n) /* "postmaster" alone is ours */
         r.address = slice_str(p->admin->conf->postmaster);
     if (import_rcpts_has(&i->rcpts, r.address))
@@ -272,6 +283,11 @@ static void send_store(struct peer *p)
                                     .listener = SLICE_LIT("import"),
                                     .message_id = buf_slice(&i->scan.message_id),
                                     .envid = i->envid,
+                                    .tags = i->tags,
+                                    .route = i->route,
+                                    .params = i->params,
+                                    .release = i->release,
+                                    .by_deadline = i->by_deadline,
                                     .size = i->stored,
                                     .eight_bit = i->scan.facts.eight_bit,
                                     .expires_s = i->expires_s,

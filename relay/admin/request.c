@@ -253,6 +253,25 @@ static const struct arg request_args[] = {
     {"size", read_u64, "octets", IN_REQUEST(import.size), ARG_IMPORT},
     {"expires_s", read_seconds, "seconds", IN_REQUEST(import.expires_s), ARG_IMPORT},
     {"hold", read_bool, "true or false", IN_REQUEST(import.hold), ARG_IMPORT},
+    {"body", asked_read_body, "8BITMIME or BINARYMIME", IN_REQUEST(import.asked.params.body),
+     ARG_IMPORT},
+    {"ret", asked_read_ret, "FULL or HDRS", IN_REQUEST(import.asked.params.ret), ARG_IMPORT},
+    {"by", asked_read_by, "R or N", IN_REQUEST(import.asked.params.by), ARG_IMPORT},
+    {"by_trace", read_bool, "true or false", IN_REQUEST(import.asked.params.by_trace), ARG_IMPORT},
+    {"deadline", asked_read_time, "a time such as 2026-01-02T03:04:05Z",
+     IN_REQUEST(import.asked.by_deadline), ARG_IMPORT},
+    {"release", asked_read_time, "a time such as 2026-01-02T03:04:05Z",
+     IN_REQUEST(import.asked.release), ARG_IMPORT},
+    {"smtputf8", read_bool, "true or false", IN_REQUEST(import.asked.params.smtputf8), ARG_IMPORT},
+    {"requiretls", read_bool, "true or false", IN_REQUEST(import.asked.params.requiretls),
+     ARG_IMPORT},
+    {"tls_optional", read_bool, "true or false", IN_REQUEST(import.asked.params.tls_optional),
+     ARG_IMPORT},
+    {"priority", asked_read_priority, "a number from -9 to 9",
+     IN_REQUEST(import.asked.params.priority), ARG_IMPORT},
+    {"tags", asked_read_tags, "at most 16 texts by name, each shorter than 256 bytes",
+     IN_REQUEST(import.asked.tags), ARG_IMPORT},
+    {"route", read_text, "a name", IN_REQUEST(import.asked.route), ARG_IMPORT},
     {"repair", read_bool, "true or false", IN_REQUEST(repair), ARG_REPAIR},
     {"recipients", read_array, "a list", IN_REQUEST(recipients), ARG_RECIPIENTS},
     {"data_base64", read_data, "base 64", IN_REQUEST(data), ARG_DATA},
@@ -388,6 +407,7 @@ void request_done(struct request *r)
     buf_done(&r->import.user);
     buf_done(&r->import.envid);
     buf_done(&r->import.was);
+    asked_done(&r->import.asked);
     json_decref(r->recipients);
     json_decref(r->data);
     queue_filter_done(&r->filter);

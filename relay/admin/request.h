@@ -4,8 +4,7 @@
  * an error that names it.
  */
 #pragma once
-#include "relay/spooler/spooler.h"
-#include <jansson.h>
+#include "relay/admin/asked.h"
 
 #define REQUEST_LINE_MAX (1u << 20)
 
@@ -46,6 +45,7 @@ struct import_args {
     struct buf sender, user, envid, was; /* was: the queue id that it had */
     uint64_t size;
     int64_t expires_s;
+    struct asked asked;
     bool has_sender, hold;
 };
 

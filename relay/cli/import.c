@@ -130,6 +130,8 @@ static bool send_recipients(struct import *m, struct lane *l, const json_t *list
         json_t *r = json_pack("{s:s}", "recipient", json_text(one, "recipient"));
         if (json_text(one, "orcpt")[0])
             json_object_set_new(r, "orcpt", json_string(json_text(one, "orcpt")));
+        if (json_text(one, "notify")[0])
+            json_object_set_new(r, "notify", json_string(json_text(one, "notify")));
         json_array_append_new(some, r);
         const bool full = json_array_size(some) == RCPTS_STEP || i + 1 == json_array_size(list);
         if (!full)

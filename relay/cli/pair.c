@@ -56,6 +56,12 @@ int pair_open(int folder, const char *name, uint64_t *ret_size)
 
 /* ---- the envelope file ---- */
 
+/* What MAIL asked for; the daemon judges them. */
+static const char *const asked[] = {
+    "user",    "envid",    "body",     "ret",  "by",         "by_trace",     "deadline",
+    "release", "smtputf8", "priority", "tags", "requiretls", "tls_optional", "route"};
+enum { N_ASKED = sizeof asked / sizeof *asked };
+
 json_t *pair_make(const json_t *envelope, const json_t *recipients)
 {
     json_t *file = json_object();
@@ -83,7 +89,7 @@ static const char *wrong_recipients(const json_t *list)
     json_array_foreach(list, i, one)
     {
         if (!is_text(one, "recipient", ADDRESS_MAX, true) ||
-            !is_text(one, "orcpt", TEXT_MAX, false))
+            !is_text(one, "orcpt", TEXT_MAX, false) || !is_text(one, "notify", TEXT_MAX, false))
             return "a recipient is not of the form {\"recipient\": ADDRESS, …}";
     }
     return NULL;
@@ -174,17 +180,19 @@ static bool same_key(const json_t *a, const json_t *b, const char *key)
 
 bool pair_same(const json_t *a, const json_t *b)
 {
-    static const char *const keys[] = {"v",     "queue_id", "sender", "user",
-                                       "envid", "size",     "expires"};
+    static const char *const keys[] = {"v", "queue_id", "sender", "size", "expires"};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         if (!same_key(a, b, keys[i]))
+            return false;
+    for (size_t i = 0; i < N_ASKED; i++)
+        if (!same_key(a, b, asked[i]))
             return false;
     const json_t *x = json_object_get(a, "recipients"), *y = json_object_get(b, "recipients");
     if (json_array_size(x) != json_array_size(y))
         return false;
     for (size_t i = 0; i < json_array_size(x); i++) {
         const json_t *r = json_array_get(x, i), *s = json_array_get(y, i);
-        if (!same_key(r, s, "recipient") || !same_key(r, s, "orcpt"))
+        if (!same_key(r, s, "recipient") || !same_key(r, s, "orcpt") || !same_key(r, s, "notify"))
             return false;
     }
     return true;
@@ -201,9 +209,11 @@ json_t *pair_begin(const json_t *file, struct wall now, bool hold)
                   json_text(file, "queue_id"), "size", (json_int_t)json_number(file, "size"),
                   "expires_s", (json_int_t)(left > 1 ? left : 1), "hold", (int)hold);
     MUST(args);
-    static const char *const keys[] = {"user", "envid"};
-    for (size_t i = 0; i < 2; i++)
-        if (json_text(file, keys[i])[0])
-            json_object_set(args, keys[i], json_object_get(file, keys[i]));
+    for (size_t i = 0; i < N_ASKED; i++) {
+        json_t *value = json_object_get(file, asked[i]);
+        const bool empty = json_is_string(value) && json_string_length(value) == 0;
+        if (value && !empty)
+            json_object_set(args, asked[i], value);
+    }
     return args;
 }

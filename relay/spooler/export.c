@@ -17,6 +17,7 @@ static struct export_rcpt copy_rcpt(const struct recipient *r)
         .last_attempt = r->last_attempt,
         .rcpt = r->number,
         .attempts = r->attempts,
+        .notify = r->notify,
         .code = last ? last->code : 0,
         .enhanced = last ? last->enhanced : (struct enhanced){0},
         .held = r->state == RCPT_HELD,
@@ -50,6 +51,11 @@ static bool copy_message(struct core *c, struct spooler_export *x, const struct 
     x->user = buf_of(message_user(m));
     x->message_id = buf_of(message_message_id(m));
     x->envid = buf_of(message_envid(m));
+    x->tags = buf_of(message_tags(m));
+    x->route = buf_of(message_route(m));
+    x->params = message_params(m);
+    x->release = message_release(m);
+    x->by_deadline = message_by_deadline(m);
     x->size = m->size;
     x->eight_bit = m->eight_bit;
     x->queued = m->queued;

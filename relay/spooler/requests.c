@@ -113,6 +113,8 @@ void spooler_export_reset(struct spooler_export *x)
     buf_done(&x->user);
     buf_done(&x->message_id);
     buf_done(&x->envid);
+    buf_done(&x->tags);
+    buf_done(&x->route);
 }
 
 void spooler_export_free(struct spooler_export *x)

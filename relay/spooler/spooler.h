@@ -324,7 +324,8 @@ struct export_rcpt {
     struct buf address, orcpt, last_reply, last_host;
     struct wall due, last_attempt; /* last_attempt 0: none yet */
     uint32_t rcpt, attempts;
-    uint16_t code; /* of the last reply; 0: none */
+    unsigned notify; /* enum mail_notify */
+    uint16_t code;   /* of the last reply; 0: none */
     struct enhanced enhanced;
     bool held, active, ready; /* none: waiting */
 };
@@ -337,10 +338,11 @@ struct spooler_export {
     /* answer */
     uint64_t next; /* where to go on; 0: there are no more */
     uint64_t id;   /* 0: none was found in this step, and the rest is empty */
-    struct buf sender, user, message_id, envid;
+    struct buf sender, user, message_id, envid, tags, route;
     uint64_t size;
     bool eight_bit;
-    struct wall queued, expires;
+    struct mail_params params;
+    struct wall queued, expires, release, by_deadline;
     struct export_rcpt *rcpts;
     size_t n_rcpts;
 };

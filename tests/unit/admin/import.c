@@ -9,6 +9,9 @@ static struct {
     pthread_mutex_t lock;
     struct buf content; /* of body file or body */
     char sender[300], user[100], message_id[100], listener[20], actor[64], reason[100], rcpts[2000];
+    char tags[300], route[50];
+    struct mail_params params;
+    struct wall release, by_deadline;
     uint64_t size, expires_s;
     bool eight_bit, held, in_file;
     unsigned stores, finished, abandoned;
@@ -33,9 +36,15 @@ static void see_store(struct spooler_store *s)
     given.rcpts[0] = 0;
     for (size_t i = 0; i < e->n_rcpts && i < 10; i++) {
         size_t at = strlen(given.rcpts);
-        snprintf(given.rcpts + at, sizeof given.rcpts - at, "%.*s|%.*s ",
-                 SLICE_ARG(e->rcpts[i].address), SLICE_ARG(e->rcpts[i].orcpt));
+        snprintf(given.rcpts + at, sizeof given.rcpts - at, "%.*s|%.*s%s ",
+                 SLICE_ARG(e->rcpts[i].address), SLICE_ARG(e->rcpts[i].orcpt),
+                 e->rcpts[i].notify == MAIL_NOTIFY_NEVER ? "|never" : "");
     }
+    copy(given.tags, sizeof given.tags, e->tags);
+    copy(given.route, sizeof given.route, e->route);
+    given.params = e->params;
+    given.release = e->release;
+    given.by_deadline = e->by_deadline;
     given.size = e->size;
     given.expires_s = e->expires_s;
     given.eight_bit = e->eight_bit;
@@ -218,6 +227,33 @@ static void test_whole_message(void **state)
     fclose(f);
 }
 
+/* What MAIL and RCPT asked for there counts here. */
+static void test_asked(void **state)
+{
+    (void)state;
+    FILE *f = call();
+    reset();
+    fine(f, "{\"id\":1,\"verb\":\"import.begin\",\"args\":{\"sender\":\"a@x.test\","
+            "\"expires_s\":77,\"size\":6,\"body\":\"8BITMIME\",\"ret\":\"HDRS\",\"by\":\"N\","
+            "\"by_trace\":true,\"deadline\":\"2030-01-02T03:04:05.000006Z\",\"release\":"
+            "\"2029-01-02T03:04:05Z\",\"smtputf8\":true,\"requiretls\":true,\"tls_optional\":"
+            "true,\"priority\":-4,\"tags\":{\"a\":\"1\",\"b\":\"2\"},\"route\":\"smart\"}}");
+    fine(f, "{\"id\":2,\"verb\":\"import.recipients\",\"args\":{\"recipients\":["
+            "{\"recipient\":\"r@y.test\",\"notify\":\"NEVER\"}]}}");
+    send_data(f, SLICE_LIT("abcd\r\n"));
+    end_fine(f);
+    const struct mail_params *p = &given.params;
+    assert_true(p->body == MAIL_BODY_8BITMIME && p->ret == MAIL_RET_HDRS);
+    assert_true(p->by == MAIL_BY_NOTIFY && p->by_trace && p->smtputf8 && p->requiretls);
+    assert_true(p->tls_optional && p->priority == -4);
+    assert_string_equal(given.tags, "a=1\nb=2");
+    assert_string_equal(given.route, "smart");
+    assert_string_equal(given.rcpts, "r@y.test||never ");
+    assert_true(given.by_deadline.us % WALL_SECOND == 6);
+    assert_int_equal((given.by_deadline.us - given.release.us) / WALL_SECOND, 365 * 86400);
+    fclose(f);
+}
+
 /* A megabyte of lines, a dot at the start of some. */
 static struct buf large(void)
 {
@@ -314,6 +350,11 @@ static void test_refused(void **state)
         {{BEGIN(6), RCPTS("[{\"orcpt\":\"rfc822;x\"}]")}, "is an object"},
         {{BEGIN(6), RCPTS("[{\"recipient\":\"a@b.test\",\"orcpt\":\"x\\u0001;y\"}]")}, "orcpt"},
         {{BEGIN(6), RCPTS("[{\"recipient\":\"a@b.test\",\"orcpt\":\";y\"}]")}, "orcpt"},
+        {{BEGIN(6), RCPTS("[{\"recipient\":\"a@b.test\",\"notify\":\"NEVER,DELAY\"}]")}, "notify"},
+        {{BEGIN(6), RCPTS("[{\"recipient\":\"a@b.test\",\"notify\":1}]")}, "is an object"},
+        {{"{\"id\":1,\"verb\":\"import.begin\",\"args\":{\"sender\":\"\",\"expires_s\":1,"
+          "\"size\":1,\"by\":\"R\"}}"},
+         "by and deadline"},
         {{"{\"id\":1,\"verb\":\"import.begin\",\"args\":{\"sender\":\"a b@x\",\"expires_s\":1,"
           "\"size\":1}}"},
          "sender"},
@@ -465,13 +506,10 @@ static void test_export(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_whole_message),
-        cmocka_unit_test(test_large),
-        cmocka_unit_test(test_given_up),
-        cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_limit_of_recipients),
-        cmocka_unit_test(test_not_now),
-        cmocka_unit_test(test_export),
+        cmocka_unit_test(test_whole_message), cmocka_unit_test(test_asked),
+        cmocka_unit_test(test_large),         cmocka_unit_test(test_given_up),
+        cmocka_unit_test(test_refused),       cmocka_unit_test(test_limit_of_recipients),
+        cmocka_unit_test(test_not_now),       cmocka_unit_test(test_export),
     };
     int rc = run_with_admin(tests, sizeof tests / sizeof *tests);
     buf_done(&given.content);

@@ -164,6 +164,19 @@ static void test_made(void **state)
     json_t *file = load(text, strlen(text), problem);
     assert_non_null(file);
     assert_true(json_equal(file, made) && pair_same(file, made));
+    json_t *asking = json_deep_copy(made); /* what MAIL and RCPT asked for matters */
+    json_object_set_new(asking, "release", json_string("2030-01-02T03:04:05Z"));
+    assert_false(pair_same(file, asking));
+    json_object_set_new(asking, "tags", json_pack("{s:s}", "a", "b"));
+    json_t *args = pair_begin(asking, (struct wall){0}, false);
+    assert_string_equal(json_text(args, "release"), "2030-01-02T03:04:05Z");
+    assert_string_equal(json_text(json_object_get(args, "tags"), "a"), "b");
+    json_decref(args);
+    json_object_set_new(json_array_get(json_object_get(made, "recipients"), 0), "notify",
+                        json_string("NEVER"));
+    assert_false(pair_same(file, made));
+    json_object_del(json_array_get(json_object_get(made, "recipients"), 0), "notify");
+    json_decref(asking);
     json_object_set_new(json_array_get(json_object_get(made, "recipients"), 0), "attempt",
                         json_integer(2));
     assert_true(pair_same(file, made)); /* attempts do not matter */

@@ -277,6 +277,17 @@ struct tls_info net_conn_tls_info(const struct net_conn *c)
     return c->phase == NET_SECURE ? tls_engine_info(c->tls) : (struct tls_info){0};
 }
 
+bool net_conn_binding(const struct net_conn *c, enum tls_binding kind,
+                      struct tls_binding_bytes *ret)
+{
+    return c->phase == NET_SECURE && tls_engine_binding(c->tls, kind, ret);
+}
+
+bool net_conn_peer(const struct net_conn *c, struct tls_peer *ret)
+{
+    return c->phase == NET_SECURE && tls_engine_peer(c->tls, ret);
+}
+
 struct loop *net_conn_loop(const struct net_conn *c)
 {
     return c->loop;

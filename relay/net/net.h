@@ -11,6 +11,7 @@
 #pragma once
 #include "relay/base/buf.h"
 #include "relay/loop/loop.h"
+#include "relay/tls/binding.h"
 #include "relay/tls/tls.h"
 #include <sys/socket.h>
 
@@ -69,6 +70,10 @@ struct net_names { /* texts of the two ends, NUL-terminated: "192.0.2.1", "2001:
 void net_conn_names(const struct net_conn *c, struct net_names *ret);
 /* version == NULL when not under TLS. */
 struct tls_info net_conn_tls_info(const struct net_conn *c);
+/* As relay/tls/binding.h says; false when not under TLS. */
+bool net_conn_binding(const struct net_conn *c, enum tls_binding kind,
+                      struct tls_binding_bytes *ret);
+bool net_conn_peer(const struct net_conn *c, struct tls_peer *ret);
 struct loop *net_conn_loop(const struct net_conn *c);
 
 /* --- listening

@@ -1,6 +1,7 @@
 /* One TLS connection between two queues of bytes. OpenSSL reads and writes them through a BIO of
  * our own: no copying inside a memory BIO, and what is empty keeps no memory. */
 #include "relay/base/must.h"
+#include "relay/tls/engine.h"
 #include "relay/tls/fifo.h"
 #include "relay/tls/reason.h"
 #include "relay/tls/tls.h"
@@ -217,6 +218,11 @@ struct tls_info tls_engine_info(const struct tls_engine *t)
                     SSL_get0_peer_certificate(t->ssl) && SSL_get_verify_result(t->ssl) == X509_V_OK,
         .resumed = SSL_session_reused(t->ssl) == 1,
     };
+}
+
+struct ssl_st *tls_engine_ssl(const struct tls_engine *t)
+{
+    return t->ssl;
 }
 
 const char *tls_engine_error(const struct tls_engine *t)

@@ -23,6 +23,11 @@ struct conf_list {
     size_t n;
 };
 
+struct conf_rate { /* n in each per_ms, which may come at once */
+    unsigned n;
+    int64_t per_ms;
+};
+
 struct conf_listener {
     const char *name;
     struct conf_list address;
@@ -31,6 +36,7 @@ struct conf_listener {
     struct conf_list trust; /* CIDR: may relay without AUTH */
     uint64_t max_message_size;
     unsigned max_recipients, max_connections, max_connections_per_client;
+    struct conf_rate connection_rate_per_client;
     int64_t idle_timeout_ms;
     const char *banner; /* "" = default */
     uint64_t max_header_size;
@@ -60,7 +66,10 @@ struct conf {
         *tls_key; /* "" = none: STARTTLS listeners are then refused by check */
     struct conf_listener *listeners;
     size_t n_listeners;
-    const char *users_file; /* "" = none */
+    const char *users_file;         /* "" = none */
+    unsigned clients_auth_failures; /* then banned for clients_ban_ms; 0: never */
+    int64_t clients_ban_ms;
+    struct conf_list clients_allow; /* CIDR: never banned, no connection rate */
     struct conf_list dns_servers, dns_override;
     int64_t dns_timeout_ms;
     bool allow_private_addresses;
@@ -99,5 +108,6 @@ void conf_unref(struct conf *c);
 const struct conf_destination *conf_by_domain(const struct conf *c, struct slice domain);
 
 /* Units, for the CLI as well. */
-bool conf_parse_size(struct slice s, uint64_t *ret_bytes); /* "25M" */
-bool conf_parse_duration(struct slice s, int64_t *ret_ms); /* "90s" "10m" "4h" "5d" "250ms" */
+bool conf_parse_size(struct slice s, uint64_t *ret_bytes);   /* "25M" */
+bool conf_parse_duration(struct slice s, int64_t *ret_ms);   /* "90s" "10m" "4h" "5d" "250ms" */
+bool conf_parse_rate(struct slice s, struct conf_rate *ret); /* "100/s" "6000/m" "1000/h" "5/d" */

@@ -6,6 +6,7 @@
 #define STRUCT_TLS conf
 #define STRUCT_LISTENER conf_listener
 #define STRUCT_USERS conf
+#define STRUCT_CLIENTS conf
 #define STRUCT_DNS conf
 #define STRUCT_DELIVERY conf
 #define STRUCT_DESTINATION conf_destination
@@ -28,7 +29,8 @@ const struct option_kind option_kinds[] = {
 };
 
 static const char *const section_names[] = {
-    "", "spool", "tls", "listener", "users", "dns", "delivery", "destination", "log", "control",
+    "",    "spool",    "tls",         "listener", "users",   "clients",
+    "dns", "delivery", "destination", "log",      "control",
 };
 _Static_assert(sizeof section_names / sizeof *section_names == S_COUNT, "one name a section");
 
@@ -38,6 +40,8 @@ static const char *const section_help[] = {
     "The certificate of the listeners.",
     "Where mail comes in. Each listener has a title of its own.",
     "Who may log in.",
+    "What is done about client addresses that misbehave. A client is an IPv4 address or an IPv6 "
+    "/64.",
     "Looking up where mail goes.",
     "What every destination starts from.",
     "How mail goes out, else by MX. Each has a title of its own; the first that matches is taken.",

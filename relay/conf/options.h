@@ -20,6 +20,7 @@ enum conf_section { /* the order of section_names in options.c */
                     S_TLS,
                     S_LISTENER,
                     S_USERS,
+                    S_CLIENTS,
                     S_DNS,
                     S_DELIVERY,
                     S_DESTINATION,

@@ -1,4 +1,5 @@
-/* number = 1*DIGIT;  size = number [ "K" / "M" / "G" / "T" ];  duration = number unit */
+/* number = 1*DIGIT;  size = number [ "K" / "M" / "G" / "T" ];  duration = number unit;  rate =
+ * number "/" ( "s" / "m" / "h" / "d" ) */
 #include "relay/conf/conf.h"
 
 static size_t digits(struct slice s)
@@ -48,4 +49,17 @@ bool conf_parse_duration(struct slice s, int64_t *ret_ms)
         return true;
     }
     return false;
+}
+
+bool conf_parse_rate(struct slice s, struct conf_rate *ret)
+{
+    static const char letters[] = "smhd";
+    static const int64_t periods_ms[] = {1000, 60000, 3600000, 86400000};
+    struct slice unit = s, number = slice_cut(&unit, '/');
+    uint64_t n;
+    const char *letter = unit.n == 1 && unit.p[0] ? strchr(letters, unit.p[0]) : NULL;
+    if (!letter || !slice_u64(number, 1000000000, &n) || n == 0)
+        return false;
+    *ret = (struct conf_rate){.n = (unsigned)n, .per_ms = periods_ms[letter - letters]};
+    return true;
 }

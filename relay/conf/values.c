@@ -152,6 +152,13 @@ static bool retry(const struct place *p, struct slice s, void *field, struct buf
     return duration(p, s, 1000, field, why);
 }
 
+static bool rate(const struct place *p, struct slice s, void *field, struct buf *why)
+{
+    (void)p;
+    return conf_parse_rate(s, field) ||
+           refuse(why, "is not a rate such as \"100/s\" or \"6000/m\" (s, m, h, d)");
+}
+
 static bool boolean(const struct place *p, struct slice s, void *field, struct buf *why)
 {
     (void)p;

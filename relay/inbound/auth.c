@@ -204,7 +204,7 @@ static void remember(struct auth_room *r, const uint8_t mac[MAC_SIZE])
 }
 
 /* Decided: the user's name stays with the session, the password goes. */
-static const struct smtp_reply *decide(struct session *s, bool ok)
+static void decide(struct session *s, bool ok)
 {
     struct auth *a = &s->auth;
     metric_add(ok ? M_AUTH_OK : M_AUTH_FAILED, 1);
@@ -216,7 +216,12 @@ static const struct smtp_reply *decide(struct session *s, bool ok)
             LOG_S("session_id", s->id));
     }
     end_exchange(a);
-    return ok ? &reply_ok : &reply_bad;
+    if (ok) {
+        guard_succeeded(s);
+        session_answer(s, &reply_ok);
+    } else {
+        guard_failed(s, &reply_bad);
+    }
 }
 
 static void verify_run(struct worker_job *j)
@@ -247,8 +252,8 @@ static void verify_back(void *ctx, struct msg *m)
         remember(r, v->mac);
     bool ok = v->ok;
     verify_free(v);
-    if (session_back(s))
-        session_answer(s, decide(s, ok));
+    decide(s, ok);
+    (void)session_back(s);
 }
 
 static void check_password(struct session *s)
@@ -270,7 +275,7 @@ static void check_password(struct session *s)
         mac_of(r, u, a->password, v->mac);
         if (is_known(r, v->mac)) {
             free(v);
-            session_answer(s, decide(s, true));
+            decide(s, true);
             return;
         }
     }
@@ -327,6 +332,8 @@ static int step(struct auth *a, const char *in64, char **ret_challenge)
 void auth_step(struct session *s, struct slice mechanism, struct slice response, bool has_response)
 {
     struct auth *a = &s->auth;
+    if (mechanism.n > 0 && !guard_may_try(s))
+        return;
     if (mechanism.n > 0 && !start_exchange(s, mechanism)) {
         session_answer(s, &reply_mechanism);
         return;
@@ -354,7 +361,10 @@ void auth_step(struct session *s, struct slice mechanism, struct slice response,
     } else {
         end_exchange(a);
         metric_add(M_AUTH_FAILED, 1);
-        session_answer(s, rc == GSASL_BASE64_ERROR ? &reply_encoding : &reply_form);
+        if (rc == GSASL_BASE64_ERROR)
+            session_answer(s, &reply_encoding);
+        else
+            guard_failed(s, &reply_form);
     }
     gsasl_free(challenge);
 }

@@ -56,11 +56,25 @@ static void use(struct inbound *in, struct conf *conf, struct tls_context *tls)
     tls_context_unref(in->tls);
     in->conf = conf_ref(conf);
     in->tls = tls_ref(tls);
+    networks_read(&in->allow, &conf->clients_allow);
+}
+
+/* The listener as the configuration in force has it: a reload may have moved or removed it. */
+static void look_up(struct listening *l)
+{
+    const struct conf *conf = l->in->conf;
+    for (l->index = 0; l->index < conf->n_listeners; l->index++)
+        if (strcmp(conf->listeners[l->index].name, l->name) == 0)
+            break;
+    l->served = l->index < conf->n_listeners;
+    if (l->served)
+        networks_read(&l->trust, &conf->listeners[l->index].trust);
 }
 
 static void listening_free(struct listening *l)
 {
     tls_context_unref(l->tls);
+    networks_done(&l->trust);
     free(l->name);
     free(l);
 }
@@ -70,6 +84,7 @@ static void renew_listeners(struct inbound *in)
 {
     struct listening *l;
     LL_FOREACH (in->listening, l) {
+        look_up(l);
         if (!l->tls || !in->tls)
             continue;
         net_listener_set_tls(l->listener, in->tls);
@@ -95,6 +110,9 @@ static void stop(struct inbound *in)
     close_listeners(in);
     struct session *s, *next;
     DL_FOREACH_SAFE (in->sessions, s, next) {
+        if (s->closed)
+            continue;
+        (void)guard_late(s);
         if (!s->closed)
             served_shutdown(&s->served);
     }
@@ -159,42 +177,10 @@ void inbound_free(struct inbound *in)
         session_free(s);
     }
     auth_room_free(in->auth);
+    networks_done(&in->allow);
     conf_unref(in->conf);
     tls_context_unref(in->tls);
     free(in);
-}
-
-/* The listener as the configuration in force has it: a reload may have moved or removed it. */
-static bool find_listener(const struct inbound *in, const char *name, size_t *ret)
-{
-    for (size_t i = 0; i < in->conf->n_listeners; i++)
-        if (strcmp(in->conf->listeners[i].name, name) == 0) {
-            *ret = i;
-            return true;
-        }
-    return false;
-}
-
-static bool on_accept(void *ctx, struct net_conn *c, const struct net_handler **ret_h,
-                      void **ret_ctx)
-{
-    struct listening *l = ctx;
-    struct inbound *in = l->in;
-    size_t index;
-    if (in->stopping || !find_listener(in, l->name, &index))
-        return false;
-    const struct conf_listener *conf = &in->conf->listeners[index];
-    struct net_names names;
-    net_conn_names(c, &names);
-    if (!clients_enter(in->shared->clients, names.peer_ip, l->slot,
-                       conf->max_connections_per_client, conf->max_connections)) {
-        if (conf->tls != CONF_TLS_IMPLICIT)
-            net_conn_send(c, SLICE_LIT("421 4.7.0 Too many connections, try again later\r\n"));
-        return false;
-    }
-    *ret_h = &served_handler;
-    *ret_ctx = &session_new(in, index, l->slot, c)->served;
-    return true;
 }
 
 void inbound_listen(struct inbound *in, size_t listener, int fd)
@@ -204,10 +190,12 @@ void inbound_listen(struct inbound *in, size_t listener, int fd)
     l->slot = listener;
     const struct conf_listener *conf = &in->conf->listeners[listener];
     l->name = slice_dup(slice_str(conf->name));
+    look_up(l);
     LL_PREPEND(in->listening, l);
     if (conf->tls == CONF_TLS_IMPLICIT)
         l->tls = tls_ref(in->tls);
-    struct net_acceptor a = {.accept = on_accept, .ctx = l, .implicit_tls = l->tls};
+    struct net_acceptor a = {
+        .admit = door_admit, .accept = door_accept, .ctx = l, .implicit_tls = l->tls};
     l->listener = net_listen(in->loop, fd, &a);
 }
 

@@ -5,6 +5,7 @@
 #include "relay/inbound/auth.h"
 #include "relay/inbound/clients.h"
 #include "relay/inbound/inbound.h"
+#include "relay/inbound/networks.h"
 #include "relay/inbound/transaction.h"
 #include "relay/loop/worker.h"
 #include "relay/mail/fixup.h"
@@ -25,10 +26,23 @@ struct inbound_shared {
     struct clients *clients;
 };
 
+/* What the door knows of a caller that it lets in. */
+struct admission {
+    struct client *client; /* entered; the session leaves it at its end */
+    struct clients_key key;
+    bool trusted; /* may relay without AUTH */
+    bool exempt;  /* neither bans nor the connection rate hold for it */
+};
+
 struct listening {
     struct inbound *in;
     char *name;
-    size_t slot; /* for the counters: the listener's place at start */
+    size_t slot;  /* for the counters: the listener's place at start */
+    size_t index; /* in the configuration in force … */
+    bool served;  /* … which may have it no more */
+    struct networks trust;
+    struct admission admitted; /* between net's two questions about one caller */
+    char words[256];           /* to the one that is being refused */
     struct tls_context *tls;
     struct net_listener *listener;
     struct listening *next;
@@ -39,7 +53,8 @@ struct inbound {
     struct inbound_shared *shared;
     struct conf *conf;
     struct tls_context *tls;
-    struct port port; /* answers and orders to this room */
+    struct networks allow; /* clients.allow */
+    struct port port;      /* answers and orders to this room */
     struct auth_room *auth;
     struct listening *listening;
     struct session *sessions; /* utlist; those that are closed and still wait, too */
@@ -72,9 +87,11 @@ struct session {
     struct net_names names;
     struct smtp_server_conf smtp_conf;
     char id[SESSION_ID_SIZE];
+    struct admission admission;
     bool trusted, closed;
-    unsigned rejections; /* told since the last accepted message */
-    unsigned pending;    /* requests out that will come back to this session */
+    const struct smtp_reply *delayed; /* a failed login's, static; NULL: none */
+    unsigned rejections;              /* told since the last accepted message */
+    unsigned pending;                 /* requests out that will come back to this session */
     struct auth auth;
     struct transaction txn;
     struct intake intake;
@@ -82,11 +99,27 @@ struct session {
 };
 
 /* session.c */
-struct session *session_new(struct inbound *in, size_t listener, size_t slot, struct net_conn *c);
+struct session *session_new(struct inbound *in, const struct listening *l,
+                            const struct admission *a, struct net_conn *c);
 /* The answer to the open question, now or later; nothing happens when the client is gone. */
 void session_answer(struct session *s, const struct smtp_reply *r);
 /* A request came back; false: the session is over and has been freed. */
 bool session_back(struct session *s);
+
+/* door.c: the acceptor of a struct listening */
+bool door_admit(void *ctx, const struct sockaddr *peer, struct slice *ret_words);
+bool door_accept(void *ctx, struct net_conn *c, const struct net_handler **ret_h, void **ret_ctx);
+
+/* guard.c: how every login ends, and what is asked before each */
+/* The login failed: counted, and `r` (static) is the answer after the client's delay, or another
+ * one when this failure was its last. */
+void guard_failed(struct session *s, const struct smtp_reply *r);
+/* It was right, and is still to be answered. */
+void guard_succeeded(struct session *s);
+/* False: the client is banned, and has been told. */
+bool guard_may_try(struct session *s);
+/* Answers what was delayed; false: nothing was. */
+bool guard_late(struct session *s);
 
 /* intake.c */
 void intake_begin(struct session *s);

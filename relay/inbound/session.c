@@ -149,7 +149,8 @@ static void on_tls(void *ctx, bool ok, const char *why)
 static void on_late(void *ctx, struct mono now)
 {
     (void)now;
-    intake_late(ctx);
+    if (!guard_late(ctx))
+        intake_late(ctx);
 }
 
 static void on_closed(void *ctx)
@@ -157,26 +158,10 @@ static void on_closed(void *ctx)
     struct session *s = ctx;
     struct inbound *in = s->in;
     s->closed = true;
-    clients_leave(in->shared->clients, s->names.peer_ip, s->slot);
+    clients_leave(in->shared->clients, s->admission.client, s->slot, loop_now(in->loop));
     metric_add(M_SESSIONS_IN_OPEN, -1);
     if (s->pending == 0)
         session_free(s);
-}
-
-static bool is_trusted(const struct conf_listener *l, const struct net_names *names)
-{
-    DEFER(buf_done) struct buf text = BUF_MAX(80);
-    buf_addf(&text, strchr(names->peer_ip, ':') ? "[%s]:0" : "%s:0", names->peer_ip);
-    struct sockaddr_storage peer;
-    if (net_parse_address(buf_slice(&text), &peer, NULL) < 0)
-        return false;
-    for (size_t i = 0; i < l->trust.n; i++) {
-        struct net_cidr net;
-        if (net_cidr_parse(slice_str(l->trust.items[i]), &net) &&
-            net_cidr_has(&net, (struct sockaddr *)&peer))
-            return true;
-    }
-    return false;
 }
 
 static void configure(struct session *s)
@@ -200,20 +185,22 @@ static void configure(struct session *s)
     };
 }
 
-struct session *session_new(struct inbound *in, size_t listener, size_t slot, struct net_conn *c)
+struct session *session_new(struct inbound *in, const struct listening *l,
+                            const struct admission *a, struct net_conn *c)
 {
     static const struct served_by by = {
         .act = act, .tls = on_tls, .late = on_late, .closed = on_closed};
     struct session *s = must_alloc(sizeof *s);
     s->in = in;
-    s->slot = slot;
+    s->slot = l->slot;
+    s->admission = *a;
+    s->trusted = a->trusted;
     s->conf = conf_ref(in->conf);
     s->tls = in->tls;
     if (s->tls)
         frozen_ref(&s->tls->frozen);
-    s->listener = &s->conf->listeners[listener];
+    s->listener = &s->conf->listeners[l->index];
     net_conn_names(c, &s->names);
-    s->trusted = is_trusted(s->listener, &s->names);
     transaction_init(&s->txn);
     snprintf(s->id, sizeof s->id, "%llx-%x-%llx", (unsigned long long)in->boot,
              loop_index(in->loop), (unsigned long long)++in->sessions_begun);

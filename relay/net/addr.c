@@ -22,7 +22,7 @@ static struct net_cidr whole(int family, const uint8_t *bytes)
     return c;
 }
 
-static struct net_cidr of_sockaddr(const struct sockaddr *a)
+struct net_cidr net_cidr_of(const struct sockaddr *a)
 {
     if (a->sa_family == AF_INET) {
         const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)a;
@@ -102,13 +102,13 @@ bool net_cidr_parse(struct slice text, struct net_cidr *ret)
 
 bool net_cidr_has(const struct net_cidr *c, const struct sockaddr *a)
 {
-    struct net_cidr address = of_sockaddr(a);
+    struct net_cidr address = net_cidr_of(a);
     return address.family != 0 && covers(c, &address);
 }
 
 void net_addr_text(const struct sockaddr *a, char ret_text[46])
 {
-    struct net_cidr c = of_sockaddr(a);
+    struct net_cidr c = net_cidr_of(a);
     if (c.family == 0 || !inet_ntop(c.family, c.bytes, ret_text, 46))
         snprintf(ret_text, 46, "?");
 }

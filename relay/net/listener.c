@@ -5,13 +5,17 @@
 #include "relay/net/addr.h"
 #include "relay/net/private.h"
 #include <errno.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #include <utlist.h>
 
 enum { BACKLOG = 1024, ACCEPTS_A_TURN = 32, PAUSE_MS = 100 };
+/* Descriptors that no caller gets: so many, or an eighth of what the process may have. */
+enum { RESERVE_MAX = 64, LIMIT_LOOK_MS = 1000, SAY_AGAIN_MS = 60000 };
 
 struct net_listener {
     uv_poll_t poll;
@@ -21,8 +25,8 @@ struct net_listener {
     struct net_listener *prev, *next;
     struct net_acceptor acceptor;
     int fd;
-    unsigned handles; /* still closing */
-    bool said;        /* that accepting fails: once, until it works again */
+    unsigned handles;      /* still closing */
+    struct mono say_again; /* that accepting fails: once a minute */
 };
 
 static int set_options(int fd, int family)
@@ -54,19 +58,25 @@ int net_bind(const struct sockaddr_storage *addr, struct err *e)
 
 static void on_readable(uv_poll_t *poll, int status, int events);
 
-static void pause_accepting(struct net_listener *n, int err)
+static void say_failing(struct net_listener *n, int err)
 {
-    uv_poll_stop(&n->poll);
-    deadline_set(n->loop, &n->pause, mono_add(loop_now(n->loop), PAUSE_MS));
-    if (n->said)
+    const struct mono now = loop_now(n->loop);
+    if (!mono_reached(n->say_again, now))
         return;
     struct sockaddr_storage addr = {0};
     socklen_t size = sizeof addr;
     char text[64];
     (void)getsockname(n->fd, (struct sockaddr *)&addr, &size);
     net_addr_port_text(&addr, text);
-    n->said = true;
+    n->say_again = mono_add(now, SAY_AGAIN_MS);
     LOG(LV_ERROR, "accept_failed", LOG_S("address", text), LOG_S("error", uv_strerror(err)));
+}
+
+static void pause_accepting(struct net_listener *n, int err)
+{
+    uv_poll_stop(&n->poll);
+    deadline_set(n->loop, &n->pause, mono_add(loop_now(n->loop), PAUSE_MS));
+    say_failing(n, err);
 }
 
 static void on_pause_over(void *ctx, struct mono now)
@@ -89,6 +99,45 @@ static bool is_callers_fault(int err)
     return false;
 }
 
+/* In one go: the kernel takes a line of a fresh connection. Who speaks before he reads hears a
+ * reset. */
+static void refuse(const struct net_listener *n, int fd, struct slice words)
+{
+    if (words.n && !n->acceptor.implicit_tls)
+        (void)send(fd, words.p, words.n, MSG_DONTWAIT | MSG_NOSIGNAL);
+    close(fd);
+}
+
+/* Deliveries, the spool and the log go on when callers have taken all that was theirs (checklist
+ * 100). */
+static bool is_reserved(struct net_listener *n, int fd)
+{
+    struct net_local *local = n->local;
+    const struct mono now = loop_now(n->loop);
+    struct rlimit limit;
+    if (mono_reached(local->limit_look_at, now) && getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        const rlim_t eighth = limit.rlim_cur / 8;
+        const rlim_t end = limit.rlim_cur - (eighth < RESERVE_MAX ? eighth : RESERVE_MAX);
+        local->callers_fd_end = end < INT_MAX ? (int)end : INT_MAX;
+        local->limit_look_at = mono_add(now, LIMIT_LOOK_MS);
+    }
+    return fd >= local->callers_fd_end;
+}
+
+static void take(struct net_listener *n, int fd, const struct sockaddr *peer)
+{
+    struct slice words = SLICE_NONE;
+    if (is_reserved(n, fd)) {
+        say_failing(n, -EMFILE);
+        refuse(n, fd, SLICE_LIT("421 4.3.2 too many connections here, try again later\r\n"));
+        return;
+    }
+    if (n->acceptor.admit && !n->acceptor.admit(n->acceptor.ctx, peer, &words))
+        refuse(n, fd, words);
+    else
+        net_conn_accepted(n->loop, fd, peer, &n->acceptor);
+}
+
 static void on_readable(uv_poll_t *poll, int status, int events)
 {
     struct net_listener *n = poll->data;
@@ -99,8 +148,7 @@ static void on_readable(uv_poll_t *poll, int status, int events)
         socklen_t size = sizeof peer;
         int fd = accept4(n->fd, (struct sockaddr *)&peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
-            n->said = false;
-            net_conn_accepted(n->loop, fd, (struct sockaddr *)&peer, &n->acceptor);
+            take(n, fd, (struct sockaddr *)&peer);
         } else if (errno == EAGAIN) {
             return;
         } else if (!is_callers_fault(errno)) {

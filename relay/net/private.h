@@ -32,6 +32,8 @@ struct net_local {
     unsigned dirty_count;
     bool ended;
     struct net_listener *listeners;
+    int callers_fd_end; /* callers get descriptors below, as of limit_look_at */
+    struct mono limit_look_at;
     struct buf plain;                /* lent to the connection that is decrypting */
     uint8_t received[NET_INPUT_MAX]; /* every read lands here: an idle connection keeps no input
                                         memory */

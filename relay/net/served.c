@@ -175,6 +175,8 @@ void served_answer(struct served *s, const struct smtp_reply *r)
 void served_wait_until(struct served *s, struct mono at)
 {
     s->late_at = at;
+    if (s->conn && !s->acting)
+        net_conn_deadline(s->conn, mono_min(smtp_server_deadline(s->smtp), at));
 }
 
 void served_shutdown(struct served *s)

@@ -43,7 +43,7 @@ void served_done(struct served *s);
 /* The answer to the open question; within act or later. Nothing happens when the connection is
  * gone. */
 void served_answer(struct served *s, const struct smtp_reply *r);
-/* The answer to the open question is wanted by then, or `late` is called, once. Within act. */
+/* The answer to the open question is wanted by then, or `late` is called, once. */
 void served_wait_until(struct served *s, struct mono at);
 /* Something changed outside of act (a body taken, content refused): go on. */
 void served_resume(struct served *s);

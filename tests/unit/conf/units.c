@@ -55,9 +55,37 @@ static void test_durations(void **state)
     }
 }
 
+static void test_rates(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        unsigned n;
+        int64_t per_ms;
+    } good[] = {{"1/s", 1, 1000},
+                {"6000/m", 6000, 60000},
+                {"1000/h", 1000, 3600000},
+                {"1000000000/d", 1000000000, 86400000}};
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        struct conf_rate r = {0};
+        assert_true(conf_parse_rate(slice_str(good[i].text), &r));
+        assert_int_equal(r.n, good[i].n);
+        assert_int_equal(r.per_ms, good[i].per_ms);
+    }
+    static const char *const bad[] = {"",     "5",    "/s",   "5/",    "5/w",   "5/S",
+                                      "5/ss", "5/s ", " 5/s", "5 / s", "5/s/s", "1000000001/s",
+                                      "0/s",  "-1/s"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct conf_rate r = {.n = 42};
+        if (conf_parse_rate(slice_str(bad[i]), &r) || r.n != 42)
+            fail_msg("%s is taken for %u", bad[i], r.n);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_sizes),
-                                       cmocka_unit_test(test_durations)};
+                                       cmocka_unit_test(test_durations),
+                                       cmocka_unit_test(test_rates)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

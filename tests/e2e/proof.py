@@ -1,4 +1,5 @@
 """What the proofs share: a client that sends exact bytes, a receiver that misbehaves on purpose, load, and the laws of the delivery log."""
+import base64
 import collections
 import functools
 import hashlib
@@ -98,6 +99,15 @@ class Raw:
         assert not codes or code in codes, (line, code, text)
         return code, text
 
+    def secure(self, context, login=None):
+        """STARTTLS and EHLO; login: "user", "password"."""
+        self.say(b"STARTTLS", 220)
+        self.socket = context.wrap_socket(self.socket, server_hostname="localhost")
+        self.say(b"EHLO client.test", 250)
+        if login:
+            self.say(b"AUTH PLAIN " + base64.b64encode("\0".join(("", *login)).encode()), 235)
+        return self
+
     def envelope(self, sender=b"ann@sender.test", recipient=b"bob@rcpt.test", mail=b""):
         self.say(b"MAIL FROM:<" + sender + b">" + mail, 250)
         self.say(b"RCPT TO:<" + recipient + b">", 250)
@@ -121,7 +131,7 @@ class Hostile:
     """
     A receiver with a script: {phase: bytes to say, or a function}. Phases: banner, ehlo, mail, rcpt, data, eod, rset, quit. A
     function gets the talk (its socket as talk.socket) and returns bytes to say, or CLOSE, RESET or SILENCE. What has been taken
-    (all content that ended with a dot) is in .taken, every command line in .commands; talks in .talks.
+    (all content that ended with a dot) is in .taken, every command line in .commands, every octet of each talk in .heard; talks in .talks.
     """
     CLOSE, RESET, SILENCE = object(), object(), object()
     ORDINARY = {"banner": b"220 mx.hostile.test ESMTP\r\n", "ehlo": b"250-mx.hostile.test\r\n250 PIPELINING\r\n", "mail": b"250 2.1.0 ok\r\n",
@@ -131,7 +141,7 @@ class Hostile:
     def __init__(self, address="127.0.0.1", **script):
         self.script = dict(script)
         self.port = free_port(address)
-        self.taken, self.commands, self.talks, self.problems, self.open = [], [], 0, [], set()
+        self.taken, self.commands, self.heard, self.talks, self.problems, self.open = [], [], [], 0, [], set()
         self.closing = False
         self.listener = socket.create_server((address, self.port))
         threading.Thread(target=self._accept, daemon=True).start()
@@ -185,7 +195,8 @@ class Hostile:
         return True
 
     def _session(self, s):
-        buffer = b""
+        buffer, heard = b"", bytearray()
+        self.heard.append(heard)
         if not self._say(s, "banner"):
             return
         while True:
@@ -194,6 +205,7 @@ class Hostile:
                 if not got:
                     return
                 buffer += got
+                heard += got
             line, buffer = buffer.split(b"\r\n", 1)
             self.commands.append(line)
             verb = line[:4].decode("latin-1").lower()
@@ -201,14 +213,14 @@ class Hostile:
             if not self._say(s, phase if phase in self.ORDINARY else "rset"):
                 return
             if phase == "data":
-                content, buffer = self._content(s, b"\r\n" + buffer)
+                content, buffer = self._content(s, b"\r\n" + buffer, heard)
                 self.taken.append(content)
                 if not self._say(s, "eod"):
                     return
             if phase == "quit":
                 return
 
-    def _content(self, s, buffer):
+    def _content(self, s, buffer, heard):
         at = 0
         while True:
             end = dot_end(buffer, at)
@@ -219,6 +231,7 @@ class Hostile:
             if not got:
                 raise EOFError
             buffer += got
+            heard += got
 
 
 # --- load

@@ -34,12 +34,6 @@ static struct conf *load(const char *path, struct err *e)
     return c;
 }
 
-static int load_tls(const struct conf *c, struct tls_context **ret, struct err *e)
-{
-    *ret = NULL;
-    return c->tls_certificate[0] ? tls_context_server(ret, c->tls_certificate, c->tls_key, e) : 0;
-}
-
 static struct retry_policy retry_of(const struct conf *c)
 {
     struct retry_policy p = {.n = c->n_retry, .jitter_percent = 10};
@@ -196,13 +190,37 @@ static bool hook_draining(void *ctx)
     return draining;
 }
 
+static void hook_certificates(void *ctx, admin_certificate_fn *each, void *each_ctx)
+{
+    struct house *h = ctx;
+    uv_mutex_lock(&h->reloading);
+    certificates_each(h->certificates, each, each_ctx);
+    uv_mutex_unlock(&h->reloading);
+}
+
+static void hook_warnings(void *ctx, admin_say_fn *say_fn, void *say_ctx)
+{
+    struct house *h = ctx;
+    char text[800];
+    uv_mutex_lock(&h->reloading);
+    const char *problem = certificates_problem(h->certificates);
+    if (problem) {
+        snprintf(text, sizeof text, "new certificates are not taken, the old ones stay: %s",
+                 problem);
+        say_fn(say_ctx, text);
+    }
+    uv_mutex_unlock(&h->reloading);
+}
+
 static int make_admin(struct house *h, struct err *e)
 {
     const struct admin_hooks hooks = {.ctx = h,
                                       .reload = hook_reload,
                                       .stop = hook_stop,
                                       .drain = hook_drain,
-                                      .draining = hook_draining};
+                                      .draining = hook_draining,
+                                      .certificates = hook_certificates,
+                                      .warnings = hook_warnings};
     return admin_new(&h->admin, h->conf, h->spooler, h->events, &hooks, e);
 }
 
@@ -217,10 +235,11 @@ int house_make(struct house *h, const char *conf_path, struct err *e)
     if (!h->conf)
         return e->code;
     log_set_level(h->conf->log_level);
+    h->certificates = certificates_new();
     struct identity me;
     int rc = identity_take(&me, h->conf, e);
     if (rc == 0)
-        rc = load_tls(h->conf, &h->tls, e);
+        rc = certificates_load(h->certificates, h->conf, &h->tls, e);
     if (rc == 0)
         rc = tls_context_client(&h->client_tls, e);
     if (rc == 0)
@@ -347,7 +366,7 @@ static int reload_locked(struct house *h, struct err *e)
     const char *restart = needs_restart(h->conf, fresh);
     int rc = restart
                  ? err_set(e, -EINVAL, "%s: %s can change only at a restart", fresh->path, restart)
-                 : load_tls(fresh, &tls, e);
+                 : certificates_load(h->certificates, fresh, &tls, e);
     if (rc < 0) {
         conf_unref(fresh);
         return rc;
@@ -367,6 +386,24 @@ int house_reload(struct house *h, struct err *e)
     int rc = reload_locked(h, e);
     uv_mutex_unlock(&h->reloading);
     return rc;
+}
+
+static void renew(struct house *h, struct tls_context *tls)
+{
+    tls_context_unref(h->tls);
+    h->tls = tls;
+    for (unsigned i = 0; i < h->n_nets; i++)
+        inbound_reconfigure(h->nets[i].inbound, h->conf, tls);
+}
+
+void house_look(struct house *h, struct mono now)
+{
+    struct tls_context *tls = NULL;
+    uv_mutex_lock(&h->reloading);
+    if (certificates_look(h->certificates, h->conf, now, &tls))
+        renew(h, tls);
+    deadline_set(h->loop, &h->look, mono_add(now, h->conf->debug_look_at_files_ms));
+    uv_mutex_unlock(&h->reloading);
 }
 
 /* --- the end
@@ -424,6 +461,7 @@ void house_free(struct house *h)
     loop_free(h->loop);
     tls_context_unref(h->client_tls);
     tls_context_unref(h->tls);
+    certificates_free(h->certificates);
     conf_unref(h->conf);
     uv_mutex_destroy(&h->keeping);
     uv_mutex_destroy(&h->reloading);

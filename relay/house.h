@@ -4,6 +4,7 @@
  */
 #pragma once
 #include "relay/admin/admin.h"
+#include "relay/certificates.h"
 #include "relay/conf/conf.h"
 #include "relay/events/events.h"
 #include "relay/inbound/inbound.h"
@@ -20,6 +21,7 @@ struct net_thread {
 
 struct house {
     struct conf *conf;
+    struct certificates *certificates;
     struct tls_context *tls, *client_tls;
     struct events *events;
     struct spooler *spooler;
@@ -36,7 +38,7 @@ struct house {
     bool draining;
     /* stop.c */
     uv_signal_t on_term, on_int, on_hup;
-    struct deadline tick;
+    struct deadline tick, look;
     struct mono give_up;
     int stage;
 };
@@ -49,6 +51,7 @@ void house_free(struct house *h);
 /* Reads the configuration again; refused whole when it has an error or asks for what only a restart
  * can do. Any thread. */
 int house_reload(struct house *h, struct err *e);
+void house_look(struct house *h, struct mono now);      /* main: at files that may have changed */
 void house_drain(struct house *h);                      /* any thread: takes no more mail */
 void house_note(struct house *h, enum event_name name); /* a service line in the delivery log */
 

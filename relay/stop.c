@@ -103,11 +103,18 @@ static void watch(struct house *h, uv_signal_t *s, int signum,
     MUST(uv_signal_start(s, fn, signum) == 0);
 }
 
+static void on_look(void *ctx, struct mono now)
+{
+    house_look(ctx, now);
+}
+
 void house_run(struct house *h)
 {
     watch(h, &h->on_term, SIGTERM, on_stop);
     watch(h, &h->on_int, SIGINT, on_stop);
     watch(h, &h->on_hup, SIGHUP, on_reload);
     deadline_init(h->loop, &h->tick, on_tick, h);
+    deadline_init(h->loop, &h->look, on_look, h);
+    house_look(h, loop_now(h->loop));
     loop_run_here(h->loop);
 }

@@ -9,6 +9,16 @@
 #include "relay/loop/inbox.h"
 #include "relay/spooler/spooler.h"
 
+#define ADMIN_EXPIRES_SOON_S (INT64_C(21) * 86400) /* then `status` warns */
+
+struct admin_certificate { /* of the listeners; lent for the call */
+    const char *section;   /* the title of its tls section; "" = it has none */
+    const char *path, *key_type;
+    int64_t not_after_s; /* since 1970 */
+};
+typedef void admin_certificate_fn(void *each_ctx, const struct admin_certificate *c);
+typedef void admin_say_fn(void *say_ctx, const char *text);
+
 struct admin_hooks { /* what only main can do; called on the admin thread */
     void *ctx;
     int (*reload)(void *ctx,
@@ -16,6 +26,9 @@ struct admin_hooks { /* what only main can do; called on the admin thread */
     void (*stop)(void *ctx);
     void (*drain)(void *ctx); /* stop accepting, go on delivering */
     bool (*draining)(void *ctx);
+    void (*certificates)(void *ctx, admin_certificate_fn *each, void *each_ctx);
+    /* What an operator should know, and admin does not. */
+    void (*warnings)(void *ctx, admin_say_fn *say, void *say_ctx);
 };
 
 struct admin;

@@ -43,6 +43,26 @@ void status_disk(json_t *list, const struct spooler_disk *disk)
     }
 }
 
+/* Days are what people renew by. */
+static void warn_certificate(void *list, const struct admin_certificate *c)
+{
+    char text[600];
+    const int64_t left_s = c->not_after_s - wall_now().us / WALL_SECOND;
+    if (left_s >= ADMIN_EXPIRES_SOON_S)
+        return;
+    if (left_s <= 0)
+        snprintf(text, sizeof text, "certificate %.400s has expired: renew it", c->path);
+    else
+        snprintf(text, sizeof text, "certificate %.400s expires in %lld days: renew it", c->path,
+                 (long long)(left_s / 86400));
+    warn(list, text);
+}
+
+static void say_warning(void *list, const char *text)
+{
+    warn(list, text);
+}
+
 static json_t *warnings(const struct admin *a, const struct spooler_admin *page)
 {
     json_t *list = json_array();
@@ -50,6 +70,8 @@ static json_t *warnings(const struct admin *a, const struct spooler_admin *page)
     if (a->hooks.draining(a->hooks.ctx))
         warn(list, "draining: no new mail is taken until a restart");
     status_disk(list, &page->totals.disk);
+    a->hooks.warnings(a->hooks.ctx, say_warning, list);
+    a->hooks.certificates(a->hooks.ctx, warn_certificate, list);
     if (events_stuck(a->events))
         warn(list,
              "the delivery log cannot be written: its events wait in memory and in the spool");

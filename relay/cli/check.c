@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #define DAY INT64_C(86400)
-#define EXPIRES_SOON (14 * DAY)
+#define EXPIRES_SOON (21 * DAY) /* as `status` warns */
 
 static void say_problem(void *ctx, const char *line)
 {
@@ -12,26 +12,99 @@ static void say_problem(void *ctx, const char *line)
     fprintf(stderr, "%s\n", line);
 }
 
-/* What conf_check cannot know: whether the key belongs to the certificate, and how long it lasts.
- */
-static unsigned check_certificate(const struct conf *c)
+static void say_note(void *ctx, const char *line)
 {
-    struct tls_context *tls;
-    struct err e;
-    char left[SHOW_SIZE];
-    if (!c->tls_certificate[0])
-        return 0;
-    if (tls_context_server(&tls, c->tls_certificate, c->tls_key, &e) < 0) {
-        fprintf(stderr, "%s: tls: %s\n", c->path, e.text);
-        return 1;
-    }
-    const int64_t lasts = tls_context_not_after(tls) - wall_now().us / WALL_SECOND;
-    tls_context_unref(tls);
+    (void)ctx;
+    printf("note: %s\n", line);
+}
+
+/* One certificate of the i-th section: how long it lasts. */
+static unsigned check_dates(const struct conf *c, size_t i, const struct tls_cert_info *info)
+{
+    char text[1000], left[SHOW_SIZE];
+    unsigned problems = 0;
+    const int64_t now = wall_now().us / WALL_SECOND, lasts = info->not_after_s - now;
     if (lasts <= 0)
-        fprintf(stderr, "%s: tls: %s has expired: renew it\n", c->path, c->tls_certificate);
+        snprintf(text, sizeof text, "certificate: %.500s has expired: renew it", info->path);
+    else if (info->not_before_s > now)
+        snprintf(text, sizeof text, "certificate: %.500s is not yet valid: is the clock right?",
+                 info->path);
     else if (lasts < EXPIRES_SOON)
-        printf("note: %s expires in %s: renew it\n", c->tls_certificate, show_seconds(left, lasts));
-    return lasts <= 0;
+        snprintf(text, sizeof text, "certificate: %.500s expires in %s: renew it", info->path,
+                 show_seconds(left, lasts));
+    else
+        return 0;
+    if (lasts > 0 && info->not_before_s <= now)
+        conf_tell_tls(c, i, "certificate", text, say_note, NULL);
+    else
+        conf_tell_tls(c, i, "certificate", text, say_problem, &problems);
+    return problems;
+}
+
+/* A title that looks like a name is taken for one. */
+static void check_title(const struct conf *c, size_t i, const struct tls_certs *certs)
+{
+    char text[800];
+    const char *title = c->tls[i].name;
+    if (!strchr(title, '.') || tls_certs_has_name(certs, slice_str(title)))
+        return;
+    snprintf(text, sizeof text,
+             "tls \"%.255s\": its certificate is not for that name: clients that ask for it and "
+             "check will not go on",
+             title);
+    conf_tell_tls(c, i, "certificate", text, say_note, NULL);
+}
+
+static bool names_one_of(const char *text, const struct conf_list *paths)
+{
+    for (size_t i = 0; i < paths->n; i++)
+        if (strncmp(text, paths->items[i], strlen(paths->items[i])) == 0)
+            return true;
+    return false;
+}
+
+/* What conf_check cannot know: whether the keys belong to the certificates, and how long they last.
+ */
+static unsigned check_section(const struct conf *c, size_t i)
+{
+    const struct conf_tls *s = &c->tls[i];
+    struct tls_certs *certs;
+    struct err e;
+    unsigned problems = 0;
+    if (s->certificate.n == 0)
+        return 0;
+    if (tls_certs_load(&certs, "", s->certificate.items, s->key.items, s->certificate.n, &e) < 0) {
+        conf_tell_tls(c, i, names_one_of(e.text, &s->key) ? "key" : "certificate", e.text,
+                      say_problem, &problems);
+        return problems;
+    }
+    for (size_t k = 0; k < tls_certs_count(certs); k++) {
+        struct tls_cert_info info = tls_certs_info(certs, k);
+        problems += check_dates(c, i, &info);
+    }
+    check_title(c, i, certs);
+    tls_certs_unref(certs);
+    return problems;
+}
+
+static unsigned check_authorities(const struct conf *c, size_t i)
+{
+    struct err e;
+    unsigned problems = 0;
+    const char *path = c->listeners[i].client_ca;
+    if (path[0] && tls_check_authorities(path, &e) < 0)
+        conf_tell_listener(c, i, "client-ca", e.text, say_problem, &problems);
+    return problems;
+}
+
+static unsigned check_certificates(const struct conf *c)
+{
+    unsigned problems = 0;
+    for (size_t i = 0; i < c->n_tls; i++)
+        problems += check_section(c, i);
+    for (size_t i = 0; i < c->n_listeners; i++)
+        problems += check_authorities(c, i);
+    return problems;
 }
 
 static void print_listener(const struct conf_listener *l)
@@ -54,7 +127,8 @@ static void print_summary(const struct conf *c)
         print_listener(&c->listeners[i]);
     for (size_t i = 0; i + 1 < c->n_destinations; i++)
         printf("  destination %s\n", c->destinations[i].name);
-    if (!c->tls_certificate[0] && c->n_listeners == 1 && strcmp(c->listeners[0].name, "local") == 0)
+    if (!conf_has_certificate(c) && c->n_listeners == 1 &&
+        strcmp(c->listeners[0].name, "local") == 0)
         puts(
             "note: only programs of this machine may send. For others add a certificate, tls { "
             "certificate = … key = … },\n      and logins, users { file = … }; `postwain init DIR` "
@@ -85,7 +159,7 @@ int verb_check(const struct cli_verb *v, int argc, char **argv)
     if (!c)
         return rc;
     if (conf_check(c, say_problem, &problems) == 0)
-        problems += check_certificate(c);
+        problems += check_certificates(c);
     if (problems == 0) {
         print_summary(c);
         print_notes(c);

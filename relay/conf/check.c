@@ -27,15 +27,15 @@ static bool may(const struct checking *k, const char *path, const struct stat *s
 }
 
 static void check_readable(struct checking *k, enum conf_section s, const char *key,
-                           const char *path)
+                           size_t instance, const char *path)
 {
     struct stat st;
     if (stat(path, &st) < 0)
-        tell_at(&k->t, k->o, s, key, 0, "%s: %s: %s", key, path, strerror(errno));
+        tell_at(&k->t, k->o, s, key, instance, "%s: %s: %s", key, path, strerror(errno));
     else if (!S_ISREG(st.st_mode))
-        tell_at(&k->t, k->o, s, key, 0, "%s: %s is not a file", key, path);
+        tell_at(&k->t, k->o, s, key, instance, "%s: %s is not a file", key, path);
     else if (!may(k, path, &st, R_OK))
-        tell_at(&k->t, k->o, s, key, 0, "%s: %s cannot be read%s%s", key, path,
+        tell_at(&k->t, k->o, s, key, instance, "%s: %s cannot be read%s%s", key, path,
                 k->other ? " by user " : "", k->other ? k->o->c.user : "");
 }
 
@@ -73,18 +73,19 @@ static void check_writable(struct checking *k, enum conf_section s, const char *
                 k->other ? " by user " : "", k->other ? k->o->c.user : "");
 }
 
-static void check_tls(struct checking *k)
+/* At the start root could read them; a reload happens as the account. */
+static void check_tls(struct checking *k, size_t instance)
 {
-    const struct conf *c = &k->o->c;
-    struct stat st;
-    if (!c->tls_certificate[0])
-        return;
-    /* At the start root could read them; a reload happens as the account. */
-    check_readable(k, S_TLS, "certificate", c->tls_certificate);
-    check_readable(k, S_TLS, "key", c->tls_key);
-    if (stat(c->tls_key, &st) == 0 && st.st_mode & S_IROTH)
-        tell_at(&k->t, k->o, S_TLS, "key", 0,
-                "key: %s can be read by everyone: chmod 640 (or 600) it", c->tls_key);
+    const struct conf_tls *s = &k->o->c.tls[instance];
+    for (size_t i = 0; i < s->key.n; i++) {
+        struct stat st;
+        const char *key = s->key.items[i];
+        check_readable(k, S_TLS, "certificate", instance, s->certificate.items[i]);
+        check_readable(k, S_TLS, "key", instance, key);
+        if (stat(key, &st) == 0 && st.st_mode & S_IROTH)
+            tell_at(&k->t, k->o, S_TLS, "key", instance,
+                    "key: %s can be read by everyone: chmod 640 (or 600) it", key);
+    }
 }
 
 static void check_account(struct checking *k)
@@ -109,13 +110,17 @@ unsigned conf_check(const struct conf *c, conf_say *say, void *ctx)
     struct checking k = {.o = (const struct conf_own *)c,
                          .t = {.say = say, .ctx = ctx, .path = c->path}};
     check_account(&k);
-    check_tls(&k);
+    for (size_t i = 0; i < c->n_tls; i++)
+        check_tls(&k, i);
+    for (size_t i = 0; i < c->n_listeners; i++)
+        if (c->listeners[i].client_ca[0])
+            check_readable(&k, S_LISTENER, "client-ca", i, c->listeners[i].client_ca);
     check_writable(&k, S_SPOOL, "path", c->spool_path, true);
     check_writable(&k, S_LOG, "deliveries", c->log_deliveries, false);
     check_writable(&k, S_CONTROL, "socket", c->control_socket, false);
     if (c->users_file[0]) {
         unsigned before = k.t.problems;
-        check_readable(&k, S_USERS, "file", c->users_file);
+        check_readable(&k, S_USERS, "file", 0, c->users_file);
         struct users *users = before == k.t.problems ? users_load(c->users_file, say, ctx) : NULL;
         if (before == k.t.problems && !users)
             k.t.problems++; /* users_load has told them */

@@ -77,7 +77,9 @@ void tell_at(struct teller *t, const struct conf_own *o, enum conf_section s, co
 static void *field_of(struct conf_own *o, const struct option *option, size_t instance)
 {
     void *base = &o->c;
-    if (option->section == S_LISTENER)
+    if (option->section == S_TLS)
+        base = &o->c.tls[instance];
+    else if (option->section == S_LISTENER)
         base = &o->c.listeners[instance];
     else if (option->section == S_DESTINATION)
         base = &o->c.destinations[instance];
@@ -167,11 +169,18 @@ static size_t count_titles(const struct conf_own *o, enum conf_section s)
 static void make_sections(struct conf_own *o)
 {
     struct conf *c = &o->c;
+    c->n_tls = count_titles(o, S_TLS);
     c->n_listeners = count_titles(o, S_LISTENER);
     c->n_destinations = count_titles(o, S_DESTINATION) + 1;
     /* Room for the two listeners that come by themselves. */
     c->listeners = own_alloc(o, (c->n_listeners + 2) * sizeof *c->listeners);
     c->destinations = own_alloc(o, c->n_destinations * sizeof *c->destinations);
+    c->tls = own_alloc(o, (c->n_tls + 1) * sizeof *c->tls);
+    for (size_t i = 0; i < c->n_tls; i++) {
+        c->tls[i].name = title_find(o, S_TLS, i)->name;
+        if (!c->tls[i].name[0])
+            c->tls_default = i;
+    }
     for (size_t i = 0; i < c->n_listeners; i++)
         c->listeners[i].name = title_find(o, S_LISTENER, i)->name;
     for (size_t i = 0; i + 1 < c->n_destinations; i++)
@@ -197,7 +206,7 @@ static void add_listeners(struct conf_own *o)
     if (c->n_listeners)
         return;
     struct conf_listener *l = c->listeners;
-    bool has_tls = c->tls_certificate && c->tls_certificate[0];
+    bool has_tls = conf_has_certificate(c);
     c->n_listeners = has_tls ? 2 : 1;
     for (size_t i = 0; i < c->n_listeners; i++)
         put_defaults(o, S_LISTENER, i);
@@ -214,6 +223,11 @@ static void add_listeners(struct conf_own *o)
         list_of(o, &l[0].address, "127.0.0.1:587", "[::1]:587");
         list_of(o, &l[0].trust, "127.0.0.0/8", "::1/128");
     }
+}
+
+bool conf_has_certificate(const struct conf *c)
+{
+    return c->tls_default < c->n_tls && c->tls[c->tls_default].certificate.n > 0;
 }
 
 static void finish(struct conf_own *o)
@@ -273,6 +287,25 @@ void conf_unref(struct conf *c)
 {
     if (c)
         frozen_unref(&c->frozen);
+}
+
+static void tell_for(const struct conf *c, enum conf_section s, const char *key, size_t i,
+                     const char *text, conf_say *say, void *ctx)
+{
+    struct teller t = {.say = say, .ctx = ctx, .path = c->path};
+    tell_at(&t, (const struct conf_own *)c, s, key, i, "%s", text);
+}
+
+void conf_tell_tls(const struct conf *c, size_t i, const char *key, const char *text, conf_say *say,
+                   void *ctx)
+{
+    tell_for(c, S_TLS, key ? key : "certificate", i, text, say, ctx);
+}
+
+void conf_tell_listener(const struct conf *c, size_t i, const char *key, const char *text,
+                        conf_say *say, void *ctx)
+{
+    tell_for(c, S_LISTENER, key, i, text, say, ctx);
 }
 
 const struct conf_destination *conf_by_domain(const struct conf *c, struct slice domain)

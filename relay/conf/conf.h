@@ -11,11 +11,13 @@
 #include "relay/base/slice.h"
 
 #define CONF_RETRY_MAX 16
+#define CONF_PAIRS_MAX 3 /* kinds of keys of one tls section */
 
 enum conf_listener_tls { CONF_TLS_NONE, CONF_TLS_STARTTLS, CONF_TLS_IMPLICIT };
 enum conf_auth { CONF_AUTH_REQUIRED, CONF_AUTH_OPTIONAL, CONF_AUTH_NONE };
 /* What becomes of a message that lacks a header field. */
 enum conf_missing { CONF_MISSING_ADD, CONF_MISSING_REFUSE, CONF_MISSING_KEEP };
+enum conf_client_certificates { CONF_CERT_NONE, CONF_CERT_REQUEST, CONF_CERT_REQUIRE };
 enum conf_out_tls { CONF_OUT_NONE, CONF_OUT_MAY, CONF_OUT_ENCRYPT };
 
 struct conf_list {
@@ -26,6 +28,13 @@ struct conf_list {
 struct conf_rate { /* n in each per_ms, which may come at once */
     unsigned n;
     int64_t per_ms;
+};
+
+/* A certificate of the listeners, chosen by the name the client asks for (SNI). Several files: one
+ * for each kind of key, certificate and key by place. */
+struct conf_tls {
+    const char *name; /* "" = the section without a title */
+    struct conf_list certificate, key;
 };
 
 struct conf_listener {
@@ -43,6 +52,8 @@ struct conf_listener {
     unsigned max_header_fields;
     enum conf_missing missing_date, missing_message_id, missing_from, missing_to;
     bool received_user, received_client; /* shown in Received */
+    const char *client_ca;               /* "" = none */
+    enum conf_client_certificates client_certificates;
 };
 
 struct conf_destination {
@@ -62,8 +73,9 @@ struct conf {
     unsigned threads;                         /* net loops; 0 = cores */
     const char *spool_path;
     uint64_t spool_min_free;
-    const char *tls_certificate,
-        *tls_key; /* "" = none: STARTTLS listeners are then refused by check */
+    struct conf_tls *tls; /* none has files: STARTTLS listeners are then refused by check */
+    size_t n_tls;
+    size_t tls_default; /* for clients that ask for no name, or one that is nobody's */
     struct conf_listener *listeners;
     size_t n_listeners;
     const char *users_file;         /* "" = none */
@@ -83,9 +95,11 @@ struct conf {
     int64_t log_keep_s;
     enum log_level log_level;
     const char *control_socket;
-    int64_t debug_sync_delay_ms;   /* hidden: for promise 2's test */
-    uint64_t debug_segment_bytes;  /* hidden: small ones, so that tests see rotation */
-    int64_t debug_reply_within_ms; /* hidden: for promise 33's test; 0: as in real life */
+    int64_t debug_look_at_files_ms;   /* hidden: how often certificates are looked at */
+    int64_t debug_ticket_rotation_ms; /* hidden: how long a ticket key makes tickets */
+    int64_t debug_sync_delay_ms;      /* hidden: for promise 2's test */
+    uint64_t debug_segment_bytes;     /* hidden: small ones, so that tests see rotation */
+    int64_t debug_reply_within_ms;    /* hidden: for promise 33's test; 0: as in real life */
 };
 
 /*
@@ -100,6 +114,15 @@ struct conf *conf_load(const char *path, void (*say)(void *ctx, const char *line
  * key readable, users file whole, folders writable, account there. Returns the number of problems
  * told. (Whether the key fits the certificate is tls_context_server's to say.) */
 unsigned conf_check(const struct conf *c, void (*say)(void *ctx, const char *line), void *ctx);
+/* "FILE:LINE: text", where the i-th tls section has its key (NULL: its certificate). For those who
+ * look into the files. */
+void conf_tell_tls(const struct conf *c, size_t i, const char *key, const char *text,
+                   void (*say)(void *ctx, const char *line), void *ctx);
+/* The same for a listener. */
+void conf_tell_listener(const struct conf *c, size_t i, const char *key, const char *text,
+                        void (*say)(void *ctx, const char *line), void *ctx);
+/* Is there a certificate? */
+bool conf_has_certificate(const struct conf *c);
 struct conf *conf_ref(struct conf *c); /* NULL stays NULL */
 void conf_unref(struct conf *c);
 

@@ -3,7 +3,7 @@
 
 #define STRUCT_TOP conf
 #define STRUCT_SPOOL conf
-#define STRUCT_TLS conf
+#define STRUCT_TLS conf_tls
 #define STRUCT_LISTENER conf_listener
 #define STRUCT_USERS conf
 #define STRUCT_CLIENTS conf
@@ -37,7 +37,12 @@ _Static_assert(sizeof section_names / sizeof *section_names == S_COUNT, "one nam
 static const char *const section_help[] = {
     "Outside of any section.",
     "The mail that waits.",
-    "The certificate of the listeners.",
+    "The certificate of the listeners. Further sections have titles: each is shown to clients that "
+    "ask (SNI) for its title or for a name in its certificate, itself before a wildcard, the first "
+    "section before later ones. Who asks for no name, or for one that is in none, is shown the "
+    "section without a title; where there is none, the first. Files that change are read again by "
+    "themselves; those that do not fit together are told in the log and in postwain status, and "
+    "what was read before stays.",
     "Where mail comes in. Each listener has a title of its own.",
     "Who may log in.",
     "What is done about client addresses that misbehave. A client is an IPv4 address or an IPv6 "
@@ -57,7 +62,12 @@ const char *section_name(enum conf_section s)
 
 bool section_has_title(enum conf_section s)
 {
-    return s == S_LISTENER || s == S_DESTINATION;
+    return s == S_LISTENER || s == S_DESTINATION || s == S_TLS;
+}
+
+bool section_title_is_optional(enum conf_section s)
+{
+    return s == S_TLS;
 }
 
 const struct option *option_find(enum conf_section s, const char *key)
@@ -113,7 +123,9 @@ void options_mdoc(struct buf *out)
     for (enum conf_section s = S_TOP; s < S_COUNT; s++) {
         if (s != S_TOP)
             buf_addf(out, ".Ss %s%s\n", section_name(s),
-                     section_has_title(s) ? " \\(dqtitle\\(dq" : "");
+                     section_title_is_optional(s) ? " Op \\(dqtitle\\(dq"
+                     : section_has_title(s)       ? " \\(dqtitle\\(dq"
+                                                  : "");
         mdoc_sentences(out, section_help[s]);
         buf_add_str(out, ".Bl -tag -width Ds\n");
         for (size_t i = 0; i < n_options; i++)

@@ -55,7 +55,8 @@ extern const struct option options[];
 extern const size_t n_options;
 extern const struct option_kind option_kinds[T_COUNT_OF_TYPES];
 const char *section_name(enum conf_section s); /* "" for S_TOP */
-bool section_has_title(enum conf_section s);
+bool section_has_title(enum conf_section s);   /* there may be several */
+bool section_title_is_optional(enum conf_section s);
 /* The row of a key; NULL when there is none. */
 const struct option *option_find(enum conf_section s, const char *key);
 
@@ -67,7 +68,7 @@ struct setting {
     unsigned line;
 };
 
-struct title { /* a listener or destination, in the order of the file */
+struct title { /* a tls, listener or destination section, in the order of the file */
     enum conf_section section;
     const char *name, *file;
     unsigned line; /* of its first key */
@@ -111,6 +112,8 @@ bool conf_text_read(struct conf_own *o, const char *path, struct teller *t);
 
 /* Blanks in place of comments; lines stay where they are. False: a comment is not closed. */
 bool blank_comments(uint8_t *text, size_t n);
+/* The same text, with an empty title where a section that may have one has none. */
+void add_empty_titles(struct slice text, struct buf *out);
 
 /* Converts text for an option into *field (for a list: one item). Else `why` says what is wrong. */
 struct place {

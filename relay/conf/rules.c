@@ -22,7 +22,7 @@ static void check_access(struct conf_own *o, struct teller *t, size_t i)
 {
     const struct conf *c = &o->c;
     const struct conf_listener *l = &c->listeners[i];
-    if (l->tls != CONF_TLS_NONE && !c->tls_certificate[0])
+    if (l->tls != CONF_TLS_NONE && !conf_has_certificate(c))
         tell_at(t, o, S_LISTENER, "tls", i,
                 "listener \"%s\" offers TLS, but there is no certificate: add tls { certificate = "
                 "… key = … } (`postwain init` makes one)",
@@ -69,6 +69,27 @@ static void check_address(struct conf_own *o, struct teller *t, size_t i, size_t
             }
 }
 
+static void check_clients(struct conf_own *o, struct teller *t, size_t i)
+{
+    const struct conf_listener *l = &o->c.listeners[i];
+    if (l->client_certificates == CONF_CERT_NONE) {
+        if (l->client_ca[0])
+            tell_at(t, o, S_LISTENER, "client-ca", i,
+                    "client-ca is for nothing: listener \"%s\" asks for no certificates; set "
+                    "client-certificates = \"request\" or \"require\"",
+                    l->name);
+        return;
+    }
+    if (l->tls == CONF_TLS_NONE)
+        tell_at(t, o, S_LISTENER, "client-certificates", i,
+                "listener \"%s\" asks for certificates, and has no TLS", l->name);
+    if (!l->client_ca[0])
+        tell_at(t, o, S_LISTENER, "client-certificates", i,
+                "listener \"%s\" asks for certificates: add client-ca = FILE, the authorities that "
+                "may have signed them",
+                l->name);
+}
+
 static void check_listener(struct conf_own *o, struct teller *t, size_t i)
 {
     const struct conf_listener *l = &o->c.listeners[i];
@@ -81,6 +102,7 @@ static void check_listener(struct conf_own *o, struct teller *t, size_t i)
         check_address(o, t, i, k);
     check_trust(o, t, i);
     check_access(o, t, i);
+    check_clients(o, t, i);
 }
 
 static bool same_list(const struct conf_list *a, const struct conf_list *b)
@@ -124,13 +146,28 @@ static void check_destination(struct conf_own *o, struct teller *t, size_t i)
                     list[k].name);
 }
 
-static void check_pair(struct conf_own *o, struct teller *t)
+static bool has_empty(const struct conf_list *list)
 {
-    const struct conf *c = &o->c;
-    bool has_certificate = c->tls_certificate[0], has_key = c->tls_key[0];
-    if (has_certificate != has_key)
-        tell_at(t, o, S_TLS, has_key ? "key" : "certificate", 0,
+    for (size_t i = 0; i < list->n; i++)
+        if (!list->items[i][0])
+            return true;
+    return false;
+}
+
+static void check_pairs(struct conf_own *o, struct teller *t, size_t i)
+{
+    const struct conf_tls *s = &o->c.tls[i];
+    if (s->certificate.n != s->key.n)
+        tell_at(t, o, S_TLS, s->key.n ? "key" : "certificate", i,
                 "tls needs both certificate and key");
+    else if (s->certificate.n > CONF_PAIRS_MAX)
+        tell_at(t, o, S_TLS, "certificate", i,
+                "certificate: at most %d, one for each kind of key; other names are other sections",
+                CONF_PAIRS_MAX);
+    else if (has_empty(&s->certificate) || has_empty(&s->key))
+        tell_at(t, o, S_TLS, "certificate", i, "tls: an empty name of a file");
+    else if (s->certificate.n == 0 && s->name[0])
+        tell_at(t, o, S_TLS, "certificate", i, "tls \"%s\" has no certificate", s->name);
 }
 
 void conf_rules(struct conf_own *o, struct teller *t)
@@ -139,7 +176,8 @@ void conf_rules(struct conf_own *o, struct teller *t)
     if (!c->hostname[0])
         tell_at(t, o, S_TOP, "hostname", 0,
                 "hostname is not set: add hostname = \"relay.example.com\"");
-    check_pair(o, t);
+    for (size_t i = 0; i < c->n_tls; i++)
+        check_pairs(o, t, i);
     for (size_t i = 0; i < c->n_listeners; i++)
         check_listener(o, t, i);
     for (size_t i = 0; i + 1 < c->n_destinations; i++)

@@ -6,7 +6,8 @@
  * libConfuse takes the end of the file for a closing brace. So each text gets one more line, a key
  * of our own: it must arrive outside of any section, or the text was not complete. Comments are
  * made blank before (blank.c): libConfuse 3.3 counts their lines twice and refuses them inside
- * lists.
+ * lists. It knows sections with a title and sections without, but none that may have one: those get
+ * an empty title there, too.
  */
 #include "relay/base/defer.h"
 #include "relay/base/must.h"
@@ -56,6 +57,8 @@ static void on_error(cfg_t *cfg, const char *fmt, va_list ap)
     if (slice_find_slice(what, SLICE_LIT(MARK)) < what.n ||
         slice_starts(what, SLICE_LIT("premature end")))
         fail(cfg, "the file ends inside a section, a list, a string or a comment");
+    else if (slice_find_slice(what, SLICE_LIT("duplicate title ''")) < what.n)
+        fail(cfg, "a second section of this kind needs a title: tls \"name\" { … }");
     else if (slice_starts(what, SLICE_LIT("no such option")) && strcmp(cfg->name, "root") != 0)
         fail(cfg, "%s in section %s", text, cfg->name);
     else
@@ -77,7 +80,7 @@ static void *one_more(void *list, size_t n, size_t size)
     return n & (n - 1) ? list : must_realloc(list, (n ? n * 2 : 1) * size);
 }
 
-/* Which listener or destination this is, counted in the order of the file. */
+/* Which of its kind this is, counted in the order of the file. */
 static size_t instance_of(const cfg_t *cfg, enum conf_section section)
 {
     struct settings *s = &reading->own->settings;
@@ -214,8 +217,11 @@ static void parse(cfg_t *cfg, const char *path)
         fail(cfg, "a comment /* … is not closed");
         return;
     }
-    buf_add_str(&text, "\n" MARK " = end\n");
-    FILE *f = fmemopen(text.p, text.n, "r");
+    DEFER(buf_done) struct buf titled = BUF_MAX(2 * TEXT_MAX_BYTES + 8192);
+    add_empty_titles(buf_slice(&text), &titled);
+    buf_add_str(&titled, "\n" MARK " = end\n");
+    MUST(!titled.overflow);
+    FILE *f = fmemopen(titled.p, titled.n, "r");
     MUST(f);
     reading->ended = false;
     /* Our own words first, because libConfuse stops without one in a few corners. */

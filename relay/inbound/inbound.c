@@ -85,11 +85,12 @@ static void renew_listeners(struct inbound *in)
     struct listening *l;
     LL_FOREACH (in->listening, l) {
         look_up(l);
-        if (!l->tls || !in->tls)
+        if (!l->tls || !in->tls || !l->served)
             continue;
-        net_listener_set_tls(l->listener, in->tls);
+        struct tls_context *fresh = tls_ref(tls_context_for(in->tls, l->index));
+        net_listener_set_tls(l->listener, fresh);
         tls_context_unref(l->tls);
-        l->tls = tls_ref(in->tls);
+        l->tls = fresh;
     }
 }
 
@@ -193,7 +194,7 @@ void inbound_listen(struct inbound *in, size_t listener, int fd)
     look_up(l);
     LL_PREPEND(in->listening, l);
     if (conf->tls == CONF_TLS_IMPLICIT)
-        l->tls = tls_ref(in->tls);
+        l->tls = tls_ref(tls_context_for(in->tls, listener));
     struct net_acceptor a = {
         .admit = door_admit, .accept = door_accept, .ctx = l, .implicit_tls = l->tls};
     l->listener = net_listen(in->loop, fd, &a);

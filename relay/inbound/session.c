@@ -196,7 +196,7 @@ struct session *session_new(struct inbound *in, const struct listening *l,
     s->admission = *a;
     s->trusted = a->trusted;
     s->conf = conf_ref(in->conf);
-    s->tls = in->tls;
+    s->tls = tls_context_for(in->tls, l->index);
     if (s->tls)
         frozen_ref(&s->tls->frozen);
     s->listener = &s->conf->listeners[l->index];

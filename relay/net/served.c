@@ -92,6 +92,7 @@ static void on_deadline(void *ctx, struct mono now)
 {
     struct served *s = ctx;
     if (s->handshaking) {
+        s->by->tls(s->ctx, false, "timed out");
         net_conn_abort(s->conn);
         return;
     }

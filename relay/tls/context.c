@@ -1,19 +1,19 @@
-/* TLS contexts: versions, suites, certificate and key. */
+/* TLS contexts: versions, suites; which certificate a client is shown, and whether it is asked for
+ * one. */
 #include "relay/base/defer.h"
 #include "relay/base/must.h"
+#include "relay/tls/certs.h"
 #include "relay/tls/reason.h"
-#include "relay/tls/tls.h"
+#include "relay/tls/tickets.h"
 #include <errno.h>
-#include <limits.h>
-#include <openssl/crypto.h>
 #include <openssl/err.h>
-#include <openssl/pem.h>
-#include <openssl/ssl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
-enum { PEM_MAX_BYTES = 1024 * 1024, READ_BYTES = 4096 };
+/* A session is resumed for so long; less than a ticket key lives. */
+#define SESSION_S (2 * 60 * 60L)
+/* What stands between a client's certificate and its authority. */
+#define CLIENT_CHAIN_MAX 8
 
 /* TLS 1.2 with forward secrecy and authenticated encryption only (RFC 9325); 1.3 has nothing else.
  */
@@ -28,21 +28,53 @@ enum { PEM_MAX_BYTES = 1024 * 1024, READ_BYTES = 4096 };
 static const char client_suites_12[] =
     SUITES_12 ":HIGH:!aNULL:!eNULL:!MD5:!RC4:!3DES:!PSK:!SRP:@SECLEVEL=1";
 
+/* The certificates to choose from: of a context, and of those that stand under it. */
+struct tls_roster {
+    struct frozen frozen;
+    struct tls_certs **certs;
+    size_t n;
+    const struct tls_certs *fallback;
+};
+
+static void roster_free(struct frozen *f)
+{
+    struct tls_roster *r = (struct tls_roster *)(void *)f;
+    for (size_t i = 0; i < r->n; i++)
+        tls_certs_unref(r->certs[i]);
+    free(r->certs);
+    free(r);
+}
+
+static struct tls_roster *roster_new(const struct tls_serving *s)
+{
+    struct tls_roster *r = must_alloc(sizeof *r);
+    frozen_init(&r->frozen, roster_free);
+    MUST(s->fallback < s->n_certs);
+    r->n = s->n_certs;
+    r->certs = must_alloc(r->n * sizeof(struct tls_certs *));
+    for (size_t i = 0; i < r->n; i++) {
+        frozen_ref(&s->certs[i]->frozen);
+        r->certs[i] = s->certs[i];
+    }
+    r->fallback = r->certs[s->fallback];
+    return r;
+}
+
 static void context_free(struct frozen *f)
 {
     struct tls_context *c = (struct tls_context *)(void *)f;
+    for (size_t i = 0; i < c->n_listeners; i++)
+        tls_context_unref(c->listeners[i]);
+    free(c->listeners);
     SSL_CTX_free(c->ssl_ctx);
+    frozen_unref(c->roster ? &c->roster->frozen : NULL);
+    tls_tickets_unref(c->tickets);
     free(c);
 }
 
 void tls_context_unref(struct tls_context *c)
 {
     frozen_unref(c ? &c->frozen : NULL);
-}
-
-static void ssl_ctx_freep(SSL_CTX **p)
-{
-    SSL_CTX_free(*p);
 }
 
 static SSL_CTX *new_ssl_ctx(const SSL_METHOD *method, const char *suites, struct err *e)
@@ -72,121 +104,180 @@ static struct tls_context *freeze(SSL_CTX *ssl_ctx)
     return c;
 }
 
-/* A key with a pass phrase would make OpenSSL ask at the terminal. */
-static int no_pass_phrase(char *space, int size, int writing, void *ctx)
-{
-    (void)space, (void)size, (void)writing, (void)ctx;
-    return -1;
-}
+/* --- listeners ------------------------------------------------------------------------------- */
 
-static void bio_freep(BIO **p)
+static const struct tls_certs *choose(const struct tls_roster *r, const char *sni)
 {
-    BIO_free(*p);
-}
-
-static BIO *bio_of(struct slice pem)
-{
-    MUST(pem.n <= INT_MAX);
-    BIO *bio = BIO_new_mem_buf(pem.n ? (const void *)pem.p : "", (int)pem.n);
-    MUST(bio);
-    return bio;
-}
-
-static int use_chain(SSL_CTX *ssl_ctx, struct slice pem, const char *name, struct err *e)
-{
-    DEFER(bio_freep) BIO *bio = bio_of(pem);
-    X509 *x = PEM_read_bio_X509_AUX(bio, NULL, no_pass_phrase, NULL);
-    if (!x)
-        return err_set(e, -EINVAL, "%s: no certificate in it: %s", name, reason_take("not PEM"));
-    int ok = SSL_CTX_use_certificate(ssl_ctx, x);
-    X509_free(x);
-    if (!ok)
-        return reason_err(e, name);
-    while ((x = PEM_read_bio_X509(bio, NULL, no_pass_phrase, NULL))) {
-        if (!SSL_CTX_add0_chain_cert(ssl_ctx, x)) {
-            X509_free(x);
-            return reason_err(e, name);
+    const struct tls_certs *best = r->fallback;
+    unsigned best_answer = 0;
+    for (size_t i = 0; sni && i < r->n && best_answer < 2; i++) {
+        unsigned answer = certs_answer(r->certs[i], slice_str(sni));
+        if (answer > best_answer) {
+            best = r->certs[i];
+            best_answer = answer;
         }
     }
-    /* The end of the file is the one error that is none. */
-    if (ERR_GET_REASON(ERR_peek_last_error()) != PEM_R_NO_START_LINE)
-        return reason_err(e, name);
-    ERR_clear_error();
+    return best;
+}
+
+/* After the ClientHello, and not when a session is resumed: nothing is shown then. */
+static int on_choose(SSL *ssl, void *roster)
+{
+    const struct tls_roster *r = roster;
+    const struct tls_certs *c = choose(r, SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name));
+    if (c == r->fallback)
+        return 1; /* the context's own */
+    SSL_certs_clear(ssl);
+    return certs_use(ssl, c);
+}
+
+/* A certificate that does not verify is as good as none: whoever asks later hears "not verified".
+ */
+static int let_pass(int ok, X509_STORE_CTX *store)
+{
+    (void)ok, (void)store;
+    return 1;
+}
+
+static bool trust(SSL_CTX *ssl_ctx, STACK_OF(X509) * list)
+{
+    bool ok = true;
+    X509_STORE *store = SSL_CTX_get_cert_store(ssl_ctx);
+    for (int i = 0; i < sk_X509_num(list) && ok; i++)
+        ok = X509_STORE_add_cert(store, sk_X509_value(list, i)) &&
+             SSL_CTX_add_client_CA(ssl_ctx, sk_X509_value(list, i));
+    return ok;
+}
+
+/* A session begun under one rule is not resumed under another: the rule is part of its name. */
+static void name_sessions(SSL_CTX *ssl_ctx, enum tls_ask ask, struct slice ca)
+{
+    uint8_t digest[EVP_MAX_MD_SIZE] = {0};
+    unsigned n = SSL_MAX_SID_CTX_LENGTH;
+    if (ca.n)
+        MUST(EVP_Digest(ca.p, ca.n, digest, &n, EVP_sha256(), NULL));
+    digest[0] = (uint8_t)ask;
+    MUST(SSL_CTX_set_session_id_context(ssl_ctx, digest, SSL_MAX_SID_CTX_LENGTH));
+}
+
+static int load_authorities(SSL_CTX *ssl_ctx, const char *path, struct buf *pem, struct err *e)
+{
+    int rc = certs_read_file(path, pem, e);
+    STACK_OF(X509) *list = rc == 0 ? certs_parse(buf_slice(pem), path, e) : NULL;
+    if (!list)
+        return rc < 0 ? rc : -EINVAL;
+    bool ok = trust(ssl_ctx, list);
+    sk_X509_pop_free(list, X509_free);
+    return ok ? 0 : reason_err(e, path);
+}
+
+int tls_check_authorities(const char *path, struct err *e)
+{
+    DEFER(buf_done) struct buf pem = BUF_MAX(PEM_MAX_BYTES);
+    SSL_CTX *ssl_ctx = SSL_CTX_new(TLS_server_method());
+    MUST(ssl_ctx);
+    int rc = load_authorities(ssl_ctx, path, &pem, e);
+    SSL_CTX_free(ssl_ctx);
+    return rc;
+}
+
+static int ask_clients(SSL_CTX *ssl_ctx, const struct tls_clients *k, struct err *e)
+{
+    DEFER(buf_done) struct buf pem = BUF_MAX(PEM_MAX_BYTES);
+    int rc = load_authorities(ssl_ctx, k->ca_path, &pem, e);
+    if (rc < 0)
+        return rc;
+    bool must = k->ask == TLS_ASK_REQUIRE;
+    SSL_CTX_set_verify(ssl_ctx, SSL_VERIFY_PEER | (must ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0),
+                       must ? NULL : let_pass);
+    SSL_CTX_set_verify_depth(ssl_ctx, CLIENT_CHAIN_MAX);
+    name_sessions(ssl_ctx, k->ask, buf_slice(&pem));
     return 0;
 }
 
-static int use_key(SSL_CTX *ssl_ctx, struct slice pem, const char *name, struct err *e)
+static struct tls_context *server_new(struct tls_roster *r, struct tls_tickets *tickets,
+                                      struct err *e)
 {
-    DEFER(bio_freep) BIO *bio = bio_of(pem);
-    EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, no_pass_phrase, NULL);
-    if (!key)
-        return err_set(e, -EINVAL, "%s: no private key in it that needs no pass phrase: %s", name,
-                       reason_take("not PEM"));
-    int ok = SSL_CTX_use_PrivateKey(ssl_ctx, key) && SSL_CTX_check_private_key(ssl_ctx);
-    EVP_PKEY_free(key);
-    return ok ? 0 : reason_err(e, name);
+    SSL_CTX *ssl_ctx = new_ssl_ctx(TLS_server_method(), SUITES_12, e);
+    if (!ssl_ctx)
+        return NULL;
+    if (!certs_use_ctx(ssl_ctx, r->fallback)) {
+        reason_err(e, "cannot serve the certificate");
+        SSL_CTX_free(ssl_ctx);
+        return NULL;
+    }
+    struct tls_context *c = freeze(ssl_ctx);
+    frozen_ref(&r->frozen);
+    c->roster = r;
+    SSL_CTX_set_cert_cb(ssl_ctx, on_choose, r);
+    SSL_CTX_set_timeout(ssl_ctx, SESSION_S);
+    SSL_CTX_set_num_tickets(ssl_ctx, 1); /* it may be used more than once */
+    name_sessions(ssl_ctx, TLS_ASK_NONE, SLICE_NONE);
+    if (tickets) {
+        c->tickets = tickets;
+        tickets_use(ssl_ctx, tickets);
+    }
+    return c;
 }
 
-static int server_of(struct tls_context **ret, struct slice cert_pem, const char *cert_name,
-                     struct slice key_pem, const char *key_name, struct err *e)
+static int add_listeners(struct tls_context *c, const struct tls_serving *s, struct err *e)
 {
-    DEFER(ssl_ctx_freep) SSL_CTX *ssl_ctx = new_ssl_ctx(TLS_server_method(), SUITES_12, e);
-    if (!ssl_ctx)
-        return -EINVAL;
-    int code = use_chain(ssl_ctx, cert_pem, cert_name, e);
-    if (code == 0)
-        code = use_key(ssl_ctx, key_pem, key_name, e);
-    if (code == 0)
-        *ret = freeze(TAKE_PTR(ssl_ctx));
-    return code;
+    int rc = 0;
+    c->listeners = must_alloc((s->n_listeners ? s->n_listeners : 1) * sizeof(struct tls_context *));
+    c->n_listeners = s->n_listeners;
+    for (size_t i = 0; i < s->n_listeners && rc == 0; i++) {
+        if (s->listeners[i].ask == TLS_ASK_NONE)
+            continue;
+        c->listeners[i] = server_new(c->roster, c->tickets, e);
+        rc = c->listeners[i] ? ask_clients(c->listeners[i]->ssl_ctx, &s->listeners[i], e) : -EINVAL;
+    }
+    return rc;
+}
+
+int tls_context_serve(struct tls_context **ret, const struct tls_serving *s, struct err *e)
+{
+    struct tls_roster *r = roster_new(s);
+    struct tls_context *c = server_new(r, s->tickets, e);
+    frozen_unref(&r->frozen);
+    int rc = c ? add_listeners(c, s, e) : -EINVAL;
+    if (rc < 0)
+        tls_context_unref(c);
+    else
+        *ret = c;
+    return rc;
+}
+
+struct tls_context *tls_context_for(struct tls_context *c, size_t listener)
+{
+    bool own = c && listener < c->n_listeners && c->listeners[listener];
+    return own ? c->listeners[listener] : c;
+}
+
+static int serve_one(struct tls_context **ret, struct tls_certs *certs, struct err *e)
+{
+    const struct tls_serving s = {.certs = &certs, .n_certs = 1};
+    int rc = tls_context_serve(ret, &s, e);
+    tls_certs_unref(certs);
+    return rc;
 }
 
 int tls_context_server_pem(struct tls_context **ret, struct slice cert_pem, struct slice key_pem,
                            struct err *e)
 {
-    return server_of(ret, cert_pem, "certificate", key_pem, "key", e);
-}
-
-static int cannot_read(const char *path, struct err *e)
-{
-    unsigned long code = ERR_peek_error();
-    ERR_clear_error();
-    errno = ERR_SYSTEM_ERROR(code) ? ERR_GET_REASON(code) : EIO;
-    return err_errno(e, "cannot read %s", path);
-}
-
-static int read_file(const char *path, struct buf *out, struct err *e)
-{
-    ERR_clear_error();
-    DEFER(bio_freep) BIO *file = BIO_new_file(path, "re");
-    if (!file)
-        return cannot_read(path, e);
-    for (;;) {
-        uint8_t *to = buf_reserve(out, READ_BYTES);
-        if (!to)
-            return err_set(e, -EFBIG, "%s is larger than %d bytes", path, PEM_MAX_BYTES);
-        int n = BIO_read(file, to, READ_BYTES);
-        if (n < 0)
-            return cannot_read(path, e); /* a folder, for one */
-        if (n == 0)
-            return 0;
-        buf_commit(out, (size_t)n);
-    }
+    struct tls_certs *certs;
+    int rc = tls_certs_pem(&certs, cert_pem, key_pem, e);
+    return rc < 0 ? rc : serve_one(ret, certs, e);
 }
 
 int tls_context_server(struct tls_context **ret, const char *cert_path, const char *key_path,
                        struct err *e)
 {
-    DEFER(buf_done) struct buf cert = BUF_MAX(PEM_MAX_BYTES);
-    DEFER(buf_done) struct buf key = BUF_MAX(PEM_MAX_BYTES);
-    int code = read_file(cert_path, &cert, e);
-    if (code == 0)
-        code = read_file(key_path, &key, e);
-    if (code == 0)
-        code = server_of(ret, buf_slice(&cert), cert_path, buf_slice(&key), key_path, e);
-    OPENSSL_cleanse(key.p, key.n);
-    return code;
+    struct tls_certs *certs;
+    int rc = tls_certs_load(&certs, "", &cert_path, &key_path, 1, e);
+    return rc < 0 ? rc : serve_one(ret, certs, e);
 }
+
+/* --- delivery -------------------------------------------------------------------------------- */
 
 int tls_context_client(struct tls_context **ret, struct err *e)
 {

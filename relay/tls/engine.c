@@ -1,7 +1,7 @@
 /* One TLS connection between two queues of bytes. OpenSSL reads and writes them through a BIO of
  * our own: no copying inside a memory BIO, and what is empty keeps no memory. */
-#include "relay/base/must.h"
 #include "relay/tls/engine.h"
+#include "relay/base/must.h"
 #include "relay/tls/fifo.h"
 #include "relay/tls/reason.h"
 #include "relay/tls/tls.h"

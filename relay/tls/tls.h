@@ -8,12 +8,72 @@
 #include "relay/base/err.h"
 #include "relay/base/frozen.h"
 
+#define TLS_PAIRS_MAX 3 /* RSA, ECDSA, Ed25519 */
+
 struct tls_context { /* embeds struct frozen first; the rest is private */
     struct frozen frozen;
     void *ssl_ctx;
+    struct tls_roster *roster;      /* server: the certificates to choose from; NULL: client */
+    struct tls_tickets *tickets;    /* NULL: OpenSSL's own */
+    struct tls_context **listeners; /* those whose clients are asked for certificates, else NULL */
+    size_t n_listeners;
 };
 
-/* A listener's context: certificate chain and key in PEM files. */
+/* --- certificates: chain and key, of each kind of key at most one, and the names they answer to
+ * (the DNS names in the certificates, and a title). Frozen. --- */
+
+struct tls_certs;
+/* n pairs of PEM files, 1 to TLS_PAIRS_MAX; title: one more name, "" = none. -EINVAL, or what
+ * reading them gave: e names the file. */
+int tls_certs_load(struct tls_certs **ret, const char *title, const char *const *cert_paths,
+                   const char *const *key_paths, size_t n, struct err *e);
+/* One pair from memory. */
+int tls_certs_pem(struct tls_certs **ret, struct slice cert_pem, struct slice key_pem,
+                  struct err *e);
+void tls_certs_unref(struct tls_certs *c);
+size_t tls_certs_count(const struct tls_certs *c); /* pairs */
+struct tls_cert_info {
+    const char *path, *key_type;       /* "RSA", "EC", "ED25519"; live with the certs */
+    int64_t not_before_s, not_after_s; /* since 1970 */
+};
+struct tls_cert_info tls_certs_info(const struct tls_certs *c, size_t i);
+/* By a name itself or by a wildcard for one label; letter case and a last dot do not count. */
+bool tls_certs_has_name(const struct tls_certs *c, struct slice name);
+
+/* --- the keys of session tickets, shared by all contexts and loops; frozen but for rotation --- */
+
+struct tls_tickets;
+struct tls_tickets *tls_tickets_new(void);
+/* Any thread: new tickets get a new key, those of the key before stay good until the next call. */
+void tls_tickets_rotate(struct tls_tickets *t);
+void tls_tickets_unref(struct tls_tickets *t);
+
+/* --- contexts --- */
+
+/* Whether a listener's clients are asked for a certificate. Request: one that does not verify, or
+ * none, is no hindrance (tls_info.verified tells); require: it is. */
+enum tls_ask { TLS_ASK_NONE, TLS_ASK_REQUEST, TLS_ASK_REQUIRE };
+struct tls_clients {
+    enum tls_ask ask;
+    const char *ca_path; /* PEM: the authorities of the clients' certificates */
+};
+struct tls_serving {
+    /* The first that has the name a client asks for (SNI) by itself is shown, else the first that
+     * has it by a wildcard, else certs[fallback], also to those who ask for none. */
+    struct tls_certs *const *certs;
+    size_t n_certs, fallback;
+    struct tls_tickets *tickets;         /* NULL: OpenSSL's own keys, a context's own */
+    const struct tls_clients *listeners; /* by listener; may be NULL */
+    size_t n_listeners;
+};
+/* refs what it keeps. -EINVAL or a reading error of ca_path: e names the file. */
+int tls_context_serve(struct tls_context **ret, const struct tls_serving *s, struct err *e);
+/* Whether a file holds authorities that clients' certificates can be held against. */
+int tls_check_authorities(const char *path, struct err *e);
+/* The context for one listener's connections: c, or the one that asks its clients. Borrowed from
+ * c. */
+struct tls_context *tls_context_for(struct tls_context *c, size_t listener);
+/* One certificate, in PEM files. */
 int tls_context_server(struct tls_context **ret, const char *cert_path, const char *key_path,
                        struct err *e);
 /* The same from memory (sink, tests). */

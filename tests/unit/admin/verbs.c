@@ -88,12 +88,15 @@ static void test_status(void **state)
         assert_true(number(a.last, keys[i]) >= 0);
     assert_true(json_is_false(json_object_get(a.last, "accepting")));
     const json_t *warnings = json_object_get(a.last, "warnings");
-    assert_int_equal(json_array_size(warnings), 3); /* the disk twice, the dead site */
+    assert_int_equal(json_array_size(warnings), 5); /* the dead site comes last */
     assert_string_equal(json_string_value(json_array_get(warnings, 0)),
                         "spool cannot be written: syncing the spool failed: Disk quota since "
                         "2027-01-15T08:00:00.000000Z; deliveries wait");
     assert_string_equal(json_string_value(json_array_get(warnings, 1)),
                         "less room than spool.min-free: new mail is answered 452");
+    assert_string_equal(json_string_value(json_array_get(warnings, 2)), "the house is on fire");
+    assert_string_equal(json_string_value(json_array_get(warnings, 3)),
+                        "certificate /etc/soon.pem expires in 3 days: renew it");
     answer_done(&a);
     say(f, "{\"id\":2,\"verb\":\"queue.summary\",\"args\":{}}");
     a = hear(f);

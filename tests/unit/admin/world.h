@@ -247,8 +247,30 @@ void conf_unref(struct conf *c)
     (void)c;
 }
 
-static const struct admin_hooks hooks = {
-    .reload = hook_reload, .stop = hook_stop, .drain = hook_drain, .draining = hook_draining};
+/* One certificate that ends in three days, one that has years. */
+static void hook_certificates(void *ctx, admin_certificate_fn *each, void *each_ctx)
+{
+    (void)ctx;
+    const int64_t now_s = wall_now().us / WALL_SECOND, day_s = 86400;
+    const struct admin_certificate list[] = {
+        {"", "/etc/soon.pem", "EC", now_s + 3 * day_s + 60},
+        {"b.example", "/etc/later.pem", "RSA", now_s + 900 * day_s}};
+    each(each_ctx, &list[0]);
+    each(each_ctx, &list[1]);
+}
+
+static void hook_warnings(void *ctx, admin_say_fn *say, void *say_ctx)
+{
+    (void)ctx;
+    say(say_ctx, "the house is on fire");
+}
+
+static const struct admin_hooks hooks = {.reload = hook_reload,
+                                         .stop = hook_stop,
+                                         .drain = hook_drain,
+                                         .draining = hook_draining,
+                                         .certificates = hook_certificates,
+                                         .warnings = hook_warnings};
 
 static inline int start(void **state)
 {

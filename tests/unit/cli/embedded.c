@@ -94,7 +94,7 @@ static void test_template_is_a_configuration(void **state)
         assert_int_equal(c->n_listeners, 2);
         if (i == 1) {
             assert_string_equal(c->spool_path, "/srv/my relay/spool");
-            assert_string_equal(c->tls_key, "/srv/my relay/key.pem");
+            assert_string_equal(c->tls[0].key.items[0], "/srv/my relay/key.pem");
             assert_string_equal(c->log_deliveries, "/srv/my relay/delivery.jsonl");
             assert_string_equal(c->control_socket, "/srv/my relay/control.sock");
             assert_int_equal(slice_find_slice(buf_slice(&text), SLICE_LIT("/etc/postwain")),

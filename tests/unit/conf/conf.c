@@ -157,6 +157,52 @@ static void test_everything(void **state)
     conf_unref(c);
 }
 
+/* One section without a title, and others with one; with what stands between them in every way that
+ * an administrator writes it. */
+static void test_certificates(void **state)
+{
+    (void)state;
+    struct conf *c =
+        load(HOST USERS "tls \"a.example\"{certificate=a.pem key=a.key}tls{certificate={ "
+                        "rsa.pem, \"ec.pem\" }\n key = { rsa.key, ec.key } }\n"
+                        "# tls { certificate = /no }\n"
+                        "tls\n\t'*.b.example'\n{ certificate = b.pem key = b.key }\n"
+                        "listener \"s\" { banner = \"tls { here }\" tls = \"implicit\""
+                        " address = 1.2.3.4:465 client-ca = ca.pem"
+                        " client-certificates = require }\n");
+    assert_string_equal(buf_str(&told), "");
+    assert_non_null(c);
+    assert_int_equal(c->n_tls, 3);
+    assert_int_equal(c->tls_default, 1);
+    assert_string_equal(c->tls[0].name, "a.example");
+    assert_string_equal(c->tls[0].key.items[0], FOLDER "/a.key");
+    assert_string_equal(c->tls[1].name, "");
+    assert_int_equal(c->tls[1].certificate.n, 2);
+    assert_string_equal(c->tls[1].certificate.items[1], FOLDER "/ec.pem");
+    assert_string_equal(c->tls[2].name, "*.b.example");
+    assert_string_equal(c->listeners[0].banner, "tls { here }");
+    assert_string_equal(c->listeners[0].client_ca, FOLDER "/ca.pem");
+    assert_int_equal(c->listeners[0].client_certificates, CONF_CERT_REQUIRE);
+    assert_true(conf_has_certificate(c));
+    buf_reset(&told);
+    conf_tell_tls(c, 2, "key", "no good", say, NULL);
+    conf_tell_tls(c, 1, NULL, "no better", say, NULL);
+    assert_string_equal(buf_str(&told), FILE_NAME ":8: no good\n" FILE_NAME ":3: no better\n");
+    conf_unref(c);
+    /* only titled ones: the first stands in for the rest; it alone brings both ports */
+    c = load(HOST USERS
+             "tls \"a\" { certificate = /a key = /a }\ntls \"b\" { certificate = /b key = /b }");
+    assert_non_null(c);
+    assert_int_equal(c->tls_default, 0);
+    assert_int_equal(c->n_listeners, 2);
+    assert_int_equal(c->listeners[0].client_certificates, CONF_CERT_NONE);
+    conf_unref(c);
+    c = load(HOST "tls { }");
+    assert_non_null(c);
+    assert_false(conf_has_certificate(c));
+    conf_unref(c);
+}
+
 /* Each text is refused with this line number and these words. */
 static const struct {
     const char *text;
@@ -201,6 +247,24 @@ static const struct {
     {HOST TLS, 0, "there is no users file"},
     {HOST "tls { certificate = /c }", 2, "both certificate and key"},
     {HOST "tls { key = /c }", 2, "both certificate and key"},
+    {HOST "tls { certificate = { /a, /b }\n key = /c }", 3, "both certificate and key"},
+    {HOST TLS "tls \"b\" {\n key = /c }", 4, "both certificate and key"},
+    {HOST TLS "tls \"b\" {\n }", 4, "tls \"b\" has no certificate"},
+    {HOST "tls { certificate = \"\" key = \"\" }", 2, "an empty name"},
+    {HOST "tls {\n certificate = { /1, /2, /3, /4 } key = { /1, /2, /3, /4 } }", 3, "at most 3"},
+    {HOST TLS TLS, 3, "needs a title"},
+    {HOST TLS "tls \"a\" { certificate = /c key = /k }\ntls \"a\" { certificate = /c key = /k }", 4,
+     "duplicate title 'a'"},
+    {HOST TLS USERS "listener \"a\" { address = \"1.2.3.4:25\"\n client-ca = /ca }", 5,
+     "for nothing"},
+    {HOST TLS USERS "listener \"a\" { address = \"1.2.3.4:25\"\n client-certificates = require }",
+     5, "add client-ca"},
+    {HOST
+     "listener \"a\" { address = \"1.2.3.4:25\" tls = none auth = none trust = { 10.0.0.0/8 }\n"
+     " client-ca = /ca client-certificates = request }",
+     3, "has no TLS"},
+    {HOST TLS USERS "listener \"a\" { address = \"1.2.3.4:25\"\n client-certificates = maybe }", 5,
+     "not one of none, request or require"},
     {HOST USERS "listener \"a\" {\n address = 127.0.0.1:25 }", 4, "there is no certificate"},
     {HOST USERS "listener \"a\" {\n address = 127.0.0.1:25\n tls = implicit }", 5,
      "there is no certificate"},
@@ -399,13 +463,10 @@ int main(void)
 {
     mkdir(FOLDER, 0700);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_hostname_only),
-        cmocka_unit_test(test_certificate_brings_both_ports),
-        cmocka_unit_test(test_everything),
-        cmocka_unit_test(test_bad),
-        cmocka_unit_test(test_all_problems_at_once),
-        cmocka_unit_test(test_include),
-        cmocka_unit_test(test_missing_file),
+        cmocka_unit_test(test_hostname_only), cmocka_unit_test(test_certificate_brings_both_ports),
+        cmocka_unit_test(test_everything),    cmocka_unit_test(test_certificates),
+        cmocka_unit_test(test_bad),           cmocka_unit_test(test_all_problems_at_once),
+        cmocka_unit_test(test_include),       cmocka_unit_test(test_missing_file),
         cmocka_unit_test(test_check),
     };
     int rc = cmocka_run_group_tests(tests, NULL, NULL);

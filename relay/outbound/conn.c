@@ -253,7 +253,7 @@ static void on_tls(void *ctx, bool ok, const char *why, struct mono now)
         return;
     c->handshaking = false;
     c->tls_ms = out_conn_since(c, now);
-    smtp_client_tls_done(c->client, ok, slice_str(why), now);
+    smtp_client_tls_done(c->client, ok ? FAULT_NONE : FAULT_TLS_HANDSHAKE, slice_str(why), now);
     out_conn_pump(c, now);
 }
 
@@ -273,7 +273,7 @@ static void on_deadline(void *ctx, struct mono now)
         return;
     if (c->handshaking) {
         c->handshaking = false;
-        smtp_client_tls_done(c->client, false, SLICE_LIT("timed out"), now);
+        smtp_client_tls_done(c->client, FAULT_TLS_HANDSHAKE, SLICE_LIT("timed out"), now);
     } else {
         smtp_client_tick(c->client, now);
     }

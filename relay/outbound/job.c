@@ -41,6 +41,8 @@ static const char *policy_name(const struct out_conn *c)
         return "may";
     case SMTP_TLS_ENCRYPT:
         return "encrypt";
+    case SMTP_TLS_VERIFY:
+        return "verify";
     }
     UNREACHABLE();
 }

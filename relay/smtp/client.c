@@ -1,5 +1,7 @@
+#include "relay/base/defer.h"
 #include "relay/base/must.h"
 #include "relay/smtp/client_priv.h"
+#include <stdio.h>
 #include <stdlib.h>
 
 /* No more content is asked for while this much waits in the output. */
@@ -35,6 +37,7 @@ void smtp_client_free(struct smtp_client *c)
     if (!c)
         return;
     forget_verdicts(c);
+    reencode_free(c->reencode);
     verdict_done(&c->failed);
     smtp_reply_parser_done(&c->parser);
     buf_done(&c->out);
@@ -108,7 +111,9 @@ void client_renew(struct smtp_client *c, struct mono now)
     }
     if (c->stage == STAGE_HANDSHAKE)
         step = STEP_STARTTLS;
-    else if (c->stage == STAGE_CONTENT || (c->stage == STAGE_DOT && smtp_client_output(c).n > 0))
+    else if (smtp_client_output(c).n > 0 && (c->stage == STAGE_CONTENT || c->stage == STAGE_DOT))
+        step = STEP_BLOCK;
+    else if (c->stage == STAGE_CONTENT && c->ahead_n == 0)
         step = STEP_BLOCK;
     else if (c->ahead_n > 0)
         step = c->ahead[c->ahead_head].step;
@@ -184,6 +189,10 @@ void client_settle(struct smtp_client *c, const struct verdict *v)
 
 void client_txn_done(struct smtp_client *c)
 {
+    if (c->peer.mail_max > 0 && c->n_mails >= c->peer.mail_max) {
+        client_over(c, (struct verdict){0}, true); /* RFC 9422 section 4.1; all have verdicts */
+        return;
+    }
     c->stage = STAGE_READY;
     c->told_ready = false;
     c->reusable = true;
@@ -346,12 +355,12 @@ size_t smtp_client_bytes(struct smtp_client *c, struct slice in, struct mono now
 
 /* ---- the driver's side ---- */
 
-void smtp_client_tls_done(struct smtp_client *c, bool ok, struct slice why, struct mono now)
+void smtp_client_tls_done(struct smtp_client *c, enum fault f, struct slice why, struct mono now)
 {
     if (c->stage != STAGE_HANDSHAKE)
         return;
-    if (!ok) {
-        client_over_fault(c, FAULT_TLS_HANDSHAKE, why);
+    if (f != FAULT_NONE) {
+        client_over_fault(c, f, why);
         return;
     }
     c->tls = true;
@@ -382,38 +391,78 @@ void smtp_client_begin(struct smtp_client *c, const struct smtp_client_txn *t, s
     c->n_accepted = 0;
     c->lone_dot = c->asked = false;
     c->dots = (struct dot_writer){0};
+    reencode_free(TAKE_PTR(c->reencode));
     if (over) /* it ended between READY and now, or a line that nobody waits for has begun */
         client_over_fault(c, FAULT_CONN_LOST, SLICE_NONE);
     else
         client_begin_envelope(c, now);
 }
 
+static void write_lines(struct smtp_client *c, struct slice piece, bool last, struct mono now)
+{
+    if (!dot_write(&c->dots, piece, &c->out) || (last && !dot_finish(&c->dots, &c->out))) {
+        client_over_fault(c, FAULT_BODY_LOST, SLICE_NONE);
+    } else if (c->out.overflow) {
+        client_over_fault(c, FAULT_LOCAL, SLICE_LIT("out of memory"));
+    } else if (last) {
+        c->stage = STAGE_DOT;
+        client_say(c, STEP_EOD, 0, NULL, 0, now);
+    }
+}
+
+static void write_reencoded(struct smtp_client *c, struct slice piece, bool last, struct mono now)
+{
+    DEFER(buf_done) struct buf lines = BUF_MAX(SIZE_MAX / 4);
+    if (!c->reencode)
+        c->reencode = reencode_new();
+    if (!reencode_bytes(c->reencode, piece, &lines) || (last && !reencode_end(c->reencode, &lines)))
+        client_over_fault(c, FAULT_CONVERSION, slice_str(reencode_problem(c->reencode)));
+    else if (lines.overflow)
+        client_over_fault(c, FAULT_LOCAL, SLICE_LIT("out of memory"));
+    else
+        write_lines(c, buf_slice(&lines), last, now);
+}
+
+/* RFC 3030 section 2: a chunk of its own for each piece. */
+static void write_chunk(struct smtp_client *c, struct slice piece, bool last, struct mono now)
+{
+    char size[32];
+    if (piece.n == 0 && !last)
+        return;
+    snprintf(size, sizeof size, "%zu%s", piece.n, last ? " LAST" : "");
+    const struct slice words[] = {client_phases[STEP_BDAT].sends, slice_str(size)};
+    if (last)
+        c->stage = STAGE_DOT;
+    client_say(c, last ? STEP_EOD : STEP_BDAT, 0, words, 2, now);
+    buf_add(&c->out, piece);
+    if (c->out.overflow)
+        client_over_fault(c, FAULT_LOCAL, SLICE_LIT("out of memory"));
+}
+
 void smtp_client_body(struct smtp_client *c, struct slice piece, bool last, struct mono now)
 {
-    if (c->stage != STAGE_CONTENT || smtp_reply_parser_busy(&c->parser))
+    bool early = c->ahead_n == 0 && smtp_reply_parser_busy(&c->parser);
+    if (c->stage != STAGE_CONTENT || early)
         return; /* an early reply: it decides, not the content */
     c->asked = false;
     buf_drop(&c->out, c->out_sent);
     c->out_sent = 0;
-    if (!dot_write(&c->dots, piece, &c->out) || (last && !dot_finish(&c->dots, &c->out))) {
-        client_over_fault(c, FAULT_BODY_LOST, SLICE_NONE);
+    if (c->content == CONTENT_CHUNKS)
+        write_chunk(c, piece, last, now);
+    else if (c->content == CONTENT_REENCODED)
+        write_reencoded(c, piece, last, now);
+    else
+        write_lines(c, piece, last, now);
+    if (c->stage == STAGE_OVER)
         return;
-    }
-    if (c->out.overflow) {
-        client_over_fault(c, FAULT_LOCAL, SLICE_LIT("out of memory"));
-        return;
-    }
-    if (last) {
-        c->stage = STAGE_DOT;
-        client_say(c, STEP_EOD, 0, NULL, 0, now);
-    }
     client_renew(c, now);
     client_go_on(c, now);
 }
 
 bool client_wants_body(const struct smtp_client *c)
 {
-    return !c->asked && smtp_client_output(c).n < OUT_ENOUGH;
+    bool turn = c->ahead_n == 0 || (c->peer.pipelining && c->ahead_n < AHEAD_MAX);
+    return !c->asked && turn && smtp_client_output(c).n < OUT_ENOUGH;
 }
 
 void smtp_client_body_failed(struct smtp_client *c, const struct verdict *v, struct mono now)

@@ -19,7 +19,9 @@
 #include "relay/smtp/ehlo.h"
 #include "relay/smtp/types.h"
 
-enum smtp_tls_level { SMTP_TLS_NONE, SMTP_TLS_MAY, SMTP_TLS_ENCRYPT };
+/* VERIFY: as ENCRYPT, and the driver's handshake fails unless the certificate is valid for the
+ * host's name. */
+enum smtp_tls_level { SMTP_TLS_NONE, SMTP_TLS_MAY, SMTP_TLS_ENCRYPT, SMTP_TLS_VERIFY };
 
 struct smtp_client_conf { /* borrowed, must outlive the session */
     struct slice helo;    /* our name: an FQDN or an address literal */
@@ -28,13 +30,30 @@ struct smtp_client_conf { /* borrowed, must outlive the session */
     int64_t timeout_percent; /* scales all timeouts for tests; 0 = 100 */
 };
 
+/* What else was asked for a recipient. */
+struct smtp_client_ask {
+    unsigned notify;    /* enum mail_notify; 0: unsaid */
+    struct slice orcpt; /* decoded, "type;address"; "": none */
+    enum fault fault;   /* the driver knows that this host is not for this recipient */
+};
+
+/* Parameters are said as far as the peer offers them. What cannot go without one (SMTPUTF8,
+ * REQUIRETLS, a deadline shorter than the peer's) has that fault as its verdict, and the others go.
+ */
 struct smtp_client_txn { /* what it points to is borrowed until TXN_DONE */
     struct slice sender; /* "" = null reverse-path */
     const struct slice *rcpts;
     size_t n_rcpts;
-    uint64_t size;  /* octets of the content */
-    bool eight_bit; /* the content has bytes >= 0x80: BODY=8BITMIME where offered, else sent as it
-                       is */
+    uint64_t size;    /* octets of the content */
+    bool eight_bit;   /* the content has bytes >= 0x80: BODY=8BITMIME where offered, else sent as it
+                         is */
+    bool utf8_header; /* the header section has: with params.smtputf8 only for a peer that has it */
+    struct mail_params
+        params;         /* BINARYMIME goes as it is (BDAT), or re-encoded (relay/mail/reencode)
+                         */
+    struct slice envid; /* decoded; "": none */
+    int64_t by_s;       /* of params.by: seconds that are left */
+    const struct smtp_client_ask *asks; /* one a recipient; NULL: nothing */
 };
 
 enum smtp_client_act {
@@ -64,17 +83,21 @@ void smtp_client_free(struct smtp_client *c);
 
 size_t smtp_client_bytes(struct smtp_client *c, struct slice in, struct mono now);
 bool smtp_client_next(struct smtp_client *c, struct smtp_client_action *ret);
+/* After CLI_READY: no recipient needs what the peer does not offer. */
+bool smtp_client_suits(const struct smtp_client *c, const struct smtp_client_txn *t);
 /* After CLI_READY. Sends RSET first where the last transaction left something behind. */
 void smtp_client_begin(struct smtp_client *c, const struct smtp_client_txn *t, struct mono now);
 /* After CLI_BODY: the next piece of content (exact stored bytes, CRLF lines; dot-stuffing happens
  * here), `last` with the final one, which may be empty. A missing final CRLF is added before the
  * dot. The bytes are copied (into the output, <= 64 KiB + one piece, dots doubled). A bare CR or LF
- * ends the session as FAULT_BODY_LOST, without the dot. */
+ * ends the session as FAULT_BODY_LOST, without the dot; in binary content they are ordinary, and
+ * what cannot be re-encoded is FAULT_CONVERSION. */
 void smtp_client_body(struct smtp_client *c, struct slice piece, bool last, struct mono now);
 /* The content cannot be read: the connection is given up without ending the data; all recipients
  * get `v`'s copy. */
 void smtp_client_body_failed(struct smtp_client *c, const struct verdict *v, struct mono now);
-void smtp_client_tls_done(struct smtp_client *c, bool ok, struct slice why, struct mono now);
+/* FAULT_NONE: it is done, and the certificate as the level wants it. */
+void smtp_client_tls_done(struct smtp_client *c, enum fault f, struct slice why, struct mono now);
 /* After CLI_READY: QUIT, a short wait for its reply, CLOSE. */
 void smtp_client_quit(struct smtp_client *c, struct mono now);
 /* The peer closed, or the connection broke (why = text for the verdict). What has no verdict yet

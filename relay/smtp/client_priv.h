@@ -1,8 +1,10 @@
 /*
  * The inside of the client machine, shared by client.c (the session: replies, time, actions) and
- * client_talk.c (what is said: the rows of phases.def). Nobody else includes this.
+ * client_talk.c (what is said: the rows of phases.def) and client_params.c (what of it depends on
+ * what the peer offers). Nobody else includes this.
  */
 #pragma once
+#include "relay/mail/reencode.h"
 #include "relay/smtp/client.h"
 #include "relay/smtp/dot.h"
 #include "relay/smtp/reply.h"
@@ -28,6 +30,13 @@ enum stage {
 
 /* What of an envelope is written next. */
 enum cursor { CURSOR_RSET, CURSOR_MAIL, CURSOR_RCPT, CURSOR_DATA, CURSOR_END };
+
+/* How the content goes. */
+enum content {
+    CONTENT_LINES,     /* DATA */
+    CONTENT_REENCODED, /* DATA, binary no more */
+    CONTENT_CHUNKS     /* BDAT, any bytes */
+};
 
 /* A command whose reply is awaited. */
 struct awaited {
@@ -64,7 +73,11 @@ struct smtp_client {
     bool mail_open; /* the peer holds a transaction: RSET before the next */
     bool lone_dot;  /* 354 came although no recipient was taken */
     bool asked;     /* CLI_BODY is out */
+    enum content content;
+    bool utf8; /* the transaction is SMTPUTF8 */
     struct dot_writer dots;
+    struct reencode *reencode; /* CONTENT_REENCODED */
+    uint64_t n_mails;
     size_t block_progress; /* bytes that went since the deadline was set */
 
     enum smtp_client_act acts[3]; /* for the driver, in this order */
@@ -108,3 +121,15 @@ extern const struct phase_row {
 void client_begin_envelope(struct smtp_client *c, struct mono now);
 /* Says and asks what can be said and asked now. */
 void client_go_on(struct smtp_client *c, struct mono now);
+
+/* ---- client_params.c ---- */
+
+/* Why recipient i of t cannot go to this peer; FAULT_NONE: it can. */
+enum fault client_lacks(const struct smtp_client *c, const struct smtp_client_txn *t, size_t i);
+enum content client_content_of(const struct smtp_client *c);
+/* Address i, or the sender (CLIENT_SENDER), makes the transaction SMTPUTF8. */
+#define CLIENT_SENDER SIZE_MAX
+bool client_needs_utf8(const struct smtp_client_txn *t, size_t i);
+/* All that stands behind the path, each with a blank before it. */
+void client_mail_params(const struct smtp_client *c, struct buf *out);
+void client_rcpt_params(const struct smtp_client *c, size_t i, struct buf *out);

@@ -1,12 +1,15 @@
 #include "relay/base/defer.h"
+#include "relay/base/utf8.h"
 #include "relay/smtp/client_priv.h"
 
+#define PARAMS_MAX 4096 /* of one command; what does not fit is left out */
 #define PATH_MAX_BYTES                                                                             \
     1024 /* far above RFC 5321's 256: the peer may judge, our output stays bounded */
 
 static client_reply_fn on_greeted, on_ehlo, on_ehlo_refused, on_helo, on_session_refused,
     on_starttls, on_starttls_refused, on_rset, on_rset_refused, on_mail, on_mail_refused, on_rcpt,
-    on_rcpt_refused, on_data, on_data_refused, on_delivered, on_eod_refused, on_nothing;
+    on_rcpt_refused, on_data, on_data_refused, on_chunk_refused, on_delivered, on_eod_refused,
+    on_nothing;
 
 const struct phase_row client_phases[STEP_COUNT] = {
 #define X(name, phase_, seconds_, sends_, class_, good_, bad_)                                     \
@@ -61,7 +64,7 @@ static void on_session_refused(struct smtp_client *c, const struct awaited *a,
 static void on_ehlo_refused(struct smtp_client *c, const struct awaited *a,
                             const struct smtp_reply *reply)
 {
-    bool needs_tls = c->conf->tls == SMTP_TLS_ENCRYPT && !c->tls;
+    bool needs_tls = c->conf->tls >= SMTP_TLS_ENCRYPT && !c->tls;
     if (reply->code < 500 || needs_tls)
         on_session_refused(c, a, reply);
     else
@@ -92,9 +95,11 @@ static void on_starttls_refused(struct smtp_client *c, const struct awaited *a,
 static bool can_be_sent(struct slice path)
 {
     bool quoted = false;
+    if (!utf8_valid(path))
+        return false;
     for (size_t i = 0; i < path.n; i++) {
         uint8_t b = path.p[i];
-        if (b < ' ' || b > '~')
+        if (b < ' ' || b == 127)
             return false;
         if (quoted && b == '\\' && i + 1 < path.n && path.p[i + 1] >= ' ' && path.p[i + 1] <= '~')
             i++;
@@ -120,6 +125,32 @@ static void settle_fault(struct smtp_client *c, enum fault f, enum phase phase, 
     client_settle(c, &v);
 }
 
+/* Whom this host cannot serve; whether the others' transaction is SMTPUTF8 follows. */
+static void settle_lacking(struct smtp_client *c)
+{
+    const struct smtp_client_txn *t = &c->txn;
+    c->utf8 = client_needs_utf8(t, CLIENT_SENDER);
+    for (size_t i = 0; i < t->n_rcpts; i++) {
+        enum fault lacks = client_lacks(c, t, i);
+        if (c->verdicts[i].kind != VERDICT_NONE)
+            continue;
+        if (lacks != FAULT_NONE)
+            c->verdicts[i] = verdict_of_fault(lacks, PHASE_EHLO, SLICE_NONE);
+        else
+            c->utf8 = c->utf8 || client_needs_utf8(t, i);
+    }
+}
+
+/* RFC 9422 section 4.2: not more than the peer said that it takes. */
+static void settle_too_many(struct smtp_client *c)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < c->n_verdicts && c->peer.rcpt_max > 0; i++) {
+        if (c->verdicts[i].kind == VERDICT_NONE && n++ >= c->peer.rcpt_max)
+            c->verdicts[i] = verdict_of_fault(FAULT_RCPT_LIMIT, PHASE_RCPT, SLICE_NONE);
+    }
+}
+
 void client_begin_envelope(struct smtp_client *c, struct mono now)
 {
     const struct smtp_client_txn *t = &c->txn;
@@ -133,6 +164,9 @@ void client_begin_envelope(struct smtp_client *c, struct mono now)
             (t->rcpts[i].n == 0 || !can_be_sent(t->rcpts[i])))
             c->verdicts[i] = verdict_of_fault(FAULT_LOCAL, PHASE_RCPT, bad_path);
     }
+    settle_lacking(c);
+    settle_too_many(c);
+    c->content = client_content_of(c);
     c->next_rcpt = undecided(c, 0);
     if (c->next_rcpt == c->n_verdicts)
         client_txn_done(c);
@@ -141,22 +175,22 @@ void client_begin_envelope(struct smtp_client *c, struct mono now)
 
 static void say_mail(struct smtp_client *c, struct mono now)
 {
-    DEFER(buf_done) struct buf params = BUF_MAX(64);
-    if (c->peer.size && c->txn.size > 0)
-        buf_addf(&params, " SIZE=%llu", (unsigned long long)c->txn.size);
-    if (c->peer.eight_bit_mime && c->txn.eight_bit)
-        buf_add_str(&params, " BODY=8BITMIME");
+    DEFER(buf_done) struct buf params = BUF_MAX(PARAMS_MAX);
+    client_mail_params(c, &params);
     const struct slice words[] = {client_phases[STEP_MAIL].sends, c->txn.sender, SLICE_LIT(">"),
                                   buf_slice(&params)};
     client_say(c, STEP_MAIL, 0, words, 4, now);
+    c->n_mails++;
     c->cursor = CURSOR_RCPT;
 }
 
 static void say_rcpt(struct smtp_client *c, struct mono now)
 {
+    DEFER(buf_done) struct buf params = BUF_MAX(PARAMS_MAX);
+    client_rcpt_params(c, c->next_rcpt, &params);
     const struct slice words[] = {client_phases[STEP_RCPT].sends, c->txn.rcpts[c->next_rcpt],
-                                  SLICE_LIT(">")};
-    client_say(c, STEP_RCPT, c->next_rcpt, words, 3, now);
+                                  SLICE_LIT(">"), buf_slice(&params)};
+    client_say(c, STEP_RCPT, c->next_rcpt, words, 4, now);
     c->next_rcpt = undecided(c, c->next_rcpt + 1);
     if (c->next_rcpt == c->n_verdicts)
         c->cursor = CURSOR_DATA;
@@ -185,6 +219,12 @@ static void say_envelope(struct smtp_client *c, struct mono now)
             say_mail(c, now);
         } else if (c->cursor == CURSOR_RCPT) {
             say_rcpt(c, now);
+        } else if (c->content == CONTENT_CHUNKS) {
+            if (c->ahead_n > 0) /* a chunk behind refused recipients would be for nothing */
+                return;
+            c->cursor = CURSOR_END;
+            if (c->n_accepted > 0)
+                c->stage = STAGE_CONTENT;
         } else {
             /* All replies are here and none is yes: there is nothing to send. */
             if (c->ahead_n > 0 || c->n_accepted > 0)
@@ -192,7 +232,7 @@ static void say_envelope(struct smtp_client *c, struct mono now)
             c->cursor = CURSOR_END;
         }
     }
-    if (c->cursor == CURSOR_END && c->ahead_n == 0)
+    if (c->stage == STAGE_ENVELOPE && c->cursor == CURSOR_END && c->ahead_n == 0)
         client_txn_done(c);
 }
 
@@ -272,6 +312,19 @@ static void want_content(struct smtp_client *c, struct mono now)
     }
 }
 
+/* The rest of the content is for nothing; chunks that are out already have their replies yet. */
+static void on_chunk_refused(struct smtp_client *c, const struct awaited *a,
+                             const struct smtp_reply *reply)
+{
+    if (smtp_client_output(c).n > 0) {
+        client_over(c, smtp_trouble(PHASE_DATA, reply), false);
+        return;
+    }
+    decide_all(c, a, reply);
+    if (c->stage == STAGE_CONTENT)
+        c->stage = STAGE_ENVELOPE; /* at CURSOR_END */
+}
+
 static void on_delivered(struct smtp_client *c, const struct awaited *a,
                          const struct smtp_reply *reply)
 {
@@ -326,9 +379,9 @@ void client_go_on(struct smtp_client *c, struct mono now)
         say_hello(c, now);
     } else if (c->stage == STAGE_ENVELOPE) {
         say_envelope(c, now);
-    } else if (c->stage == STAGE_CONTENT) {
-        want_content(c, now);
     }
+    if (c->stage == STAGE_CONTENT)
+        want_content(c, now);
     if (c->stage == STAGE_READY && !c->told_ready) {
         c->told_ready = true;
         client_renew(c, now);

@@ -15,7 +15,32 @@ static const struct {
     {"CHUNKING", offsetof(struct smtp_peer, chunking)},                   /* RFC 3030 */
     {"SMTPUTF8", offsetof(struct smtp_peer, smtputf8)},                   /* RFC 6531 */
     {"DSN", offsetof(struct smtp_peer, dsn)},                             /* RFC 3461 */
+    {"BINARYMIME", offsetof(struct smtp_peer, binarymime)},               /* RFC 3030 */
+    {"REQUIRETLS", offsetof(struct smtp_peer, requiretls)},               /* RFC 8689 */
+    {"MT-PRIORITY", offsetof(struct smtp_peer, mt_priority)},             /* RFC 6710 */
+    {"DELIVERBY", offsetof(struct smtp_peer, deliver_by)},                /* RFC 2852 */
 };
+
+/* The number that is the first parameter; 0: none that makes sense. */
+static uint64_t first_number(struct slice rest)
+{
+    uint64_t n;
+    rest = slice_trim(rest);
+    return slice_u64(slice_cut(&rest, ' '), UINT64_MAX, &n) ? n : 0;
+}
+
+/* RFC 9422 section 4: names of limits that are not known are passed over. */
+static void read_limits(struct smtp_peer *peer, struct slice rest)
+{
+    while (rest.n > 0) {
+        struct slice value = slice_cut(&rest, ' ');
+        struct slice name = slice_cut(&value, '=');
+        if (slice_ieq(name, SLICE_LIT("MAILMAX")))
+            peer->mail_max = first_number(value);
+        else if (slice_ieq(name, SLICE_LIT("RCPTMAX")))
+            peer->rcpt_max = first_number(value);
+    }
+}
 
 void smtp_ehlo_line(struct smtp_peer *peer, struct slice line)
 {
@@ -25,9 +50,10 @@ void smtp_ehlo_line(struct smtp_peer *peer, struct slice line)
         if (slice_ieq(keyword, slice_str(keywords[i].keyword)))
             *(bool *)((char *)peer + keywords[i].flag) = true;
     }
-    if (slice_ieq(keyword, SLICE_LIT("SIZE"))) {
-        rest = slice_trim(rest);
-        uint64_t size;
-        peer->max_size = slice_u64(slice_cut(&rest, ' '), UINT64_MAX, &size) ? size : 0;
-    }
+    if (slice_ieq(keyword, SLICE_LIT("SIZE")))
+        peer->max_size = first_number(rest);
+    else if (slice_ieq(keyword, SLICE_LIT("DELIVERBY")))
+        peer->deliver_by_min = first_number(rest);
+    else if (slice_ieq(keyword, SLICE_LIT("LIMITS")))
+        read_limits(peer, rest);
 }

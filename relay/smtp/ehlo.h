@@ -6,8 +6,11 @@
 
 struct smtp_peer {
     bool esmtp, pipelining, size, eight_bit_mime, starttls, enhanced_status, chunking, smtputf8,
-        dsn;
-    uint64_t max_size; /* SIZE's value; 0: no limit told */
+        dsn, binarymime, requiretls, mt_priority, deliver_by;
+    uint64_t max_size;           /* SIZE's value; 0: no limit told */
+    uint64_t deliver_by_min;     /* seconds; 0: none told */
+    uint64_t mail_max, rcpt_max; /* LIMITS (RFC 9422): transactions a connection, recipients a
+                                    transaction; 0: none told */
 };
 
 /* One keyword line of the reply, without code and line end. The first line is the peer's name and

@@ -228,16 +228,21 @@ static void begin(struct sim *s, struct link *l)
         const struct sim_message *m = l->message;
         for (unsigned i = 0; i < m->n_rcpts; i++)
             l->rcpt_slices[i] = slice_str(m->rcpts[i]);
-        l->txn = (struct smtp_client_txn){slice_str(m->sender), l->rcpt_slices, m->n_rcpts,
-                                          m->content.n, false};
+        l->txn = (struct smtp_client_txn){.sender = slice_str(m->sender),
+                                          .rcpts = l->rcpt_slices,
+                                          .n_rcpts = m->n_rcpts,
+                                          .size = m->content.n};
         l->to_send = buf_slice(&m->content);
     } else {
         struct out_work *w = l->job;
         MUST(w->n <= SIM_RCPTS_MAX && w->body);
         for (size_t i = 0; i < w->n; i++)
             l->rcpt_slices[i] = buf_slice(&w->addresses[i]);
-        l->txn = (struct smtp_client_txn){buf_slice(&w->sender), l->rcpt_slices, w->n, w->size,
-                                          w->eight_bit};
+        l->txn = (struct smtp_client_txn){.sender = buf_slice(&w->sender),
+                                          .rcpts = l->rcpt_slices,
+                                          .n_rcpts = w->n,
+                                          .size = w->size,
+                                          .eight_bit = w->eight_bit};
         l->to_send = slice_of(w->body->bytes, w->body->n);
     }
     smtp_client_begin(l->client, &l->txn, sim_mono(s));

@@ -4,7 +4,8 @@
  * away, or falls silent.
  *
  * Laws: the session ends; each transaction begun ends once, with one verdict for each recipient; a
- * recipient counts as delivered only when the last thing said is a dot; we say whole CRLF lines;
+ * recipient counts as delivered only when the last thing said is a dot or the last chunk, and never
+ * under REQUIRETLS outside of TLS; we say whole CRLF lines;
  * lines in pieces give the same actions and words as lines whole. (Turns whole are a third run and
  * not compared: a peer that answers before it was asked is noticed as far as its bytes are here.)
  */
@@ -15,6 +16,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define N_RCPTS 3
+#define LAST SLICE_LIT("BDAT 7 LAST\r\n.line\r\n")
 
 /* How the peer's words come: a turn at once, a line at once, a line in pieces. */
 enum cut { TURNS, LINES, PIECES };
@@ -38,7 +40,10 @@ static void take_verdict(struct run *r, const struct verdict *v)
     if (v->kind == VERDICT_DELIVERED) {
         MUST(v->code / 100 == 2 && v->phase == PHASE_EOD);
         struct slice said = buf_slice(&r->said);
-        MUST(said.n >= 5 && slice_eq(slice_skip(said, said.n - 5), SLICE_LIT("\r\n.\r\n")));
+        bool dot = said.n >= 5 && slice_eq(slice_skip(said, said.n - 5), SLICE_LIT("\r\n.\r\n"));
+        bool chunk = said.n >= LAST.n && slice_eq(slice_skip(said, said.n - LAST.n), LAST);
+        MUST(dot || (chunk && r->txn.params.body == MAIL_BODY_BINARYMIME));
+        MUST(!r->txn.params.requiretls || r->conf.tls == SMTP_TLS_VERIFY);
     }
     buf_addf(&r->log, "%d/%d/%d/%d/%d/%u.%u.%u ", (int)v->kind, (int)v->scope, (int)v->class,
              (int)v->phase, (int)v->fault, v->enhanced.class, v->enhanced.subject,
@@ -99,7 +104,8 @@ static bool act(struct run *r)
         return false;
     if (r->tls) {
         r->tls = false;
-        smtp_client_tls_done(r->client, (r->key & 8) != 0, SLICE_LIT("no"), r->now);
+        smtp_client_tls_done(r->client, (r->key & 8) ? FAULT_NONE : FAULT_TLS_VERIFY,
+                             SLICE_LIT("no"), r->now);
     } else if (r->body) {
         r->body = false;
         r->bodies++;
@@ -165,6 +171,33 @@ static void end(struct run *r)
         MUST(r->said.p[i] != '\n' || (i > 0 && r->said.p[i - 1] == '\r'));
 }
 
+static void ask_for_all(struct smtp_client_txn *t)
+{
+    static const struct smtp_client_ask asks[N_RCPTS] = {
+        {.notify = MAIL_NOTIFY_NEVER, .orcpt = {(const uint8_t *)"rfc822;a+b=c d", 14}},
+        {.notify = MAIL_NOTIFY_SUCCESS | MAIL_NOTIFY_DELAY},
+        {.orcpt = {(const uint8_t *)"utf-8;\xc3\xa4=", 9}}};
+    t->asks = asks;
+    t->envid = SLICE_LIT("an id");
+    t->eight_bit = true;
+    t->by_s = 100;
+    t->params = (struct mail_params){.body = MAIL_BODY_BINARYMIME,
+                                     .ret = MAIL_RET_HDRS,
+                                     .by = MAIL_BY_RETURN,
+                                     .by_trace = true,
+                                     .smtputf8 = true,
+                                     .priority = -9};
+}
+
+static void ask_for_more(struct smtp_client_txn *t)
+{
+    static const struct slice rcpts[N_RCPTS] = {{(const uint8_t *)"\xc3\xa4@example.org", 14},
+                                                {(const uint8_t *)"b@example.org", 13},
+                                                {(const uint8_t *)"c@example.org", 13}};
+    t->rcpts = rcpts;
+    t->params.requiretls = t->params.by == MAIL_BY_NONE;
+}
+
 static void session(uint8_t key, struct slice script, enum cut cut, struct run *r)
 {
     static const struct slice rcpts[N_RCPTS] = {{(const uint8_t *)"a@example.org", 13},
@@ -172,11 +205,14 @@ static void session(uint8_t key, struct slice script, enum cut cut, struct run *
                                                 {(const uint8_t *)"c@example.org", 13}};
     *r = (struct run){.key = key, .cut = cut};
     r->log = r->said = BUF_MAX((size_t)16 << 20);
-    r->conf = (struct smtp_client_conf){.helo = SLICE_LIT("me"),
-                                        .tls = (enum smtp_tls_level)(key % 4 % 3),
-                                        .tls_on = (key & 4) != 0};
+    r->conf = (struct smtp_client_conf){
+        .helo = SLICE_LIT("me"), .tls = (enum smtp_tls_level)(key % 4), .tls_on = (key & 4) != 0};
     r->txn = (struct smtp_client_txn){
         .sender = SLICE_LIT("s@example.net"), .rcpts = rcpts, .n_rcpts = N_RCPTS, .size = 21};
+    if (key & 64)
+        ask_for_all(&r->txn);
+    if (key & 128)
+        ask_for_more(&r->txn);
     r->client = smtp_client_new(&r->conf, r->now);
     pull(r);
     while (script.n && !r->closed) {

@@ -324,17 +324,12 @@ static void test_peer_that_does_not_read(void **state)
 static void test_addresses_that_cannot_be_said(void **state)
 {
     (void)state;
-    const struct slice bad[] = {SLICE_LIT("a\r\nDATA@x"),
-                                SLICE_LIT("a\nb@x"),
-                                SLICE_LIT("a\0b@x"),
-                                SLICE_LIT("a@x> SIZE=1"),
-                                SLICE_LIT("a b@x"),
-                                SLICE_LIT("<a@x"),
-                                SLICE_LIT("\"a@x"),
-                                SLICE_LIT("\"a\\\"@x"),
-                                SLICE_LIT("\xc3\xa4@x"),
-                                SLICE_LIT("a\x7f@x"),
-                                SLICE_NONE};
+    const struct slice bad[] = {SLICE_LIT("a\r\nDATA@x"), SLICE_LIT("a\nb@x"),
+                                SLICE_LIT("a\0b@x"),      SLICE_LIT("a@x> SIZE=1"),
+                                SLICE_LIT("a b@x"),       SLICE_LIT("<a@x"),
+                                SLICE_LIT("\"a@x"),       SLICE_LIT("\"a\\\"@x"),
+                                SLICE_LIT("\xe4@x"), /* no UTF-8 */
+                                SLICE_LIT("a\x7f@x"),     SLICE_NONE};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct talk t;
         play(&t, HELLO_PIPE, 0, 0, WHOLE);

@@ -172,7 +172,11 @@ static inline void drive(struct talk *t, struct slice args)
     else if (slice_eq(verb, SLICE_LIT("quit")))
         smtp_client_quit(t->client, t->now);
     else if (slice_eq(verb, SLICE_LIT("tls")))
-        smtp_client_tls_done(t->client, slice_eq(args, SLICE_LIT("ok")), SLICE_LIT("why"), t->now);
+        smtp_client_tls_done(t->client,
+                             slice_eq(args, SLICE_LIT("ok"))           ? FAULT_NONE
+                             : slice_eq(args, SLICE_LIT("unverified")) ? FAULT_TLS_VERIFY
+                                                                       : FAULT_TLS_HANDSHAKE,
+                             SLICE_LIT("why"), t->now);
     else if (slice_eq(verb, SLICE_LIT("lost")))
         smtp_client_lost(t->client, SLICE_LIT("reset by peer"), t->now);
     else if (slice_eq(verb, SLICE_LIT("unread")))

@@ -70,6 +70,20 @@ static void test_size(void **state)
     assert_int_equal(peer_of("SIZE 5\nSIZE").max_size, 0); /* the last word counts */
 }
 
+static void test_later_extensions(void **state)
+{
+    (void)state;
+    struct smtp_peer p = peer_of("binarymime\nRequireTLS\nMT-PRIORITY MIXER\nDELIVERBY 240\n"
+                                 "LIMITS RCPTMAX=20  mailmax=3 X=5 RCPTDOMAINMAX=1 =9\n");
+    assert_true(p.binarymime && p.requiretls && p.mt_priority && p.deliver_by);
+    assert_int_equal(p.deliver_by_min, 240);
+    assert_int_equal(p.rcpt_max, 20);
+    assert_int_equal(p.mail_max, 3);
+    p = peer_of("DELIVERBY\nLIMITS RCPTMAX=0 MAILMAX=-1\nLIMITS\nMT-PRIORITYX\n");
+    assert_true(p.deliver_by && p.deliver_by_min == 0 && !p.mt_priority);
+    assert_true(p.rcpt_max == 0 && p.mail_max == 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -77,6 +91,7 @@ int main(void)
         cmocka_unit_test(test_case_and_blanks),
         cmocka_unit_test(test_none_is_believed_by_half),
         cmocka_unit_test(test_size),
+        cmocka_unit_test(test_later_extensions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

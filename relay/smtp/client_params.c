@@ -1,0 +1,177 @@
+/*
+ * What a message asks for, against what the peer offers: the parameters of MAIL and RCPT, how the
+ * content goes, and who cannot be served here at all. RFC 1870 (SIZE), 6152 (8BITMIME), 3030
+ * (BINARYMIME), 6531 (SMTPUTF8), 3461 (DSN), 8689 (REQUIRETLS), 2852 (DELIVERBY), 6710
+ * (MT-PRIORITY).
+ */
+#include "relay/base/utf8.h"
+#include "relay/smtp/client_priv.h"
+#include "relay/smtp/xtext.h"
+
+#define BY_MAX 999999999 /* RFC 2852 section 4: nine digits */
+
+static bool is_ascii(struct slice s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if (s.p[i] >= 0x80)
+            return false;
+    return true;
+}
+
+bool client_needs_utf8(const struct smtp_client_txn *t, size_t i)
+{
+    if (i == CLIENT_SENDER)
+        return !is_ascii(t->sender) || (t->params.smtputf8 && t->utf8_header);
+    return !is_ascii(t->rcpts[i]);
+}
+
+/* A deadline that the peer would refuse (section 4 there); past it only "notify" goes on. */
+static bool is_too_late(const struct smtp_client *c, const struct smtp_client_txn *t)
+{
+    return t->params.by == MAIL_BY_RETURN && c->peer.deliver_by &&
+           (t->by_s <= 0 || (uint64_t)t->by_s < c->peer.deliver_by_min);
+}
+
+enum fault client_lacks(const struct smtp_client *c, const struct smtp_client_txn *t, size_t i)
+{
+    bool secure = c->tls && c->conf->tls == SMTP_TLS_VERIFY && c->peer.requiretls;
+    bool utf8 = client_needs_utf8(t, CLIENT_SENDER) || client_needs_utf8(t, i);
+    if (t->asks && t->asks[i].fault != FAULT_NONE)
+        return t->asks[i].fault;
+    if (t->params.requiretls && !secure)
+        return FAULT_REQUIRETLS;
+    if (utf8 && !c->peer.smtputf8)
+        return FAULT_SMTPUTF8;
+    return is_too_late(c, t) ? FAULT_DELIVERBY : FAULT_NONE;
+}
+
+bool smtp_client_suits(const struct smtp_client *c, const struct smtp_client_txn *t)
+{
+    for (size_t i = 0; i < t->n_rcpts; i++)
+        if (client_lacks(c, t, i) != FAULT_NONE)
+            return false;
+    return true;
+}
+
+enum content client_content_of(const struct smtp_client *c)
+{
+    if (c->txn.params.body != MAIL_BODY_BINARYMIME)
+        return CONTENT_LINES;
+    return c->peer.binarymime && c->peer.chunking ? CONTENT_CHUNKS : CONTENT_REENCODED;
+}
+
+/* ---- MAIL ---- */
+
+/* What re-encoding makes of the size is not known before. */
+static void add_content(const struct smtp_client *c, struct buf *out)
+{
+    if (c->peer.size && c->txn.size > 0 && c->content != CONTENT_REENCODED)
+        buf_addf(out, " SIZE=%llu", (unsigned long long)c->txn.size);
+    if (c->content == CONTENT_CHUNKS)
+        buf_add_str(out, " BODY=BINARYMIME");
+    else if (c->txn.eight_bit && (c->peer.eight_bit_mime || c->peer.smtputf8))
+        buf_add_str(out, " BODY=8BITMIME");
+    if (c->utf8)
+        buf_add_str(out, " SMTPUTF8");
+}
+
+static void add_xtext(struct buf *out, const char *name, struct slice value)
+{
+    size_t before = out->n;
+    buf_add_str(out, name);
+    if (!xtext_encode(out, value))
+        buf_cut(out, before);
+}
+
+static void add_dsn(const struct smtp_client *c, struct buf *out)
+{
+    if (!c->peer.dsn)
+        return;
+    if (c->txn.params.ret != MAIL_RET_UNSAID)
+        buf_add_str(out, c->txn.params.ret == MAIL_RET_FULL ? " RET=FULL" : " RET=HDRS");
+    if (c->txn.envid.n > 0)
+        add_xtext(out, " ENVID=", c->txn.envid);
+}
+
+static void add_by(const struct smtp_client *c, struct buf *out)
+{
+    const struct mail_params *p = &c->txn.params;
+    int64_t s = c->txn.by_s;
+    if (!c->peer.deliver_by || p->by == MAIL_BY_NONE)
+        return;
+    s = s > BY_MAX ? BY_MAX : s < -BY_MAX ? -BY_MAX : s;
+    buf_addf(out, " BY=%lld;%c%s", (long long)s, p->by == MAIL_BY_RETURN ? 'R' : 'N',
+             p->by_trace ? "T" : "");
+}
+
+void client_mail_params(const struct smtp_client *c, struct buf *out)
+{
+    add_content(c, out);
+    add_dsn(c, out);
+    if (c->txn.params.requiretls)
+        buf_add_str(out, " REQUIRETLS");
+    add_by(c, out);
+    if (c->peer.mt_priority && c->txn.params.priority != 0)
+        buf_addf(out, " MT-PRIORITY=%d", c->txn.params.priority);
+}
+
+/* ---- RCPT ---- */
+
+static void add_notify(unsigned notify, struct buf *out)
+{
+    static const struct {
+        unsigned bit;
+        const char *word;
+    } words[] = {
+        {MAIL_NOTIFY_NEVER, "NEVER"},
+        {MAIL_NOTIFY_SUCCESS, "SUCCESS"},
+        {MAIL_NOTIFY_FAILURE, "FAILURE"},
+        {MAIL_NOTIFY_DELAY, "DELAY"},
+    };
+    const char *before = " NOTIFY=";
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        if (notify & words[i].bit) {
+            buf_addf(out, "%s%s", before, words[i].word);
+            before = ",";
+        }
+    }
+}
+
+/* An address of type utf-8 has an encoding of its own (RFC 6533 section 3): what was decoded may
+ * hold characters, or still stands as \x{…}. Outside of SMTPUTF8 only the latter may be said. */
+static bool add_utf8_address(const struct smtp_client *c, struct slice address, struct buf *out)
+{
+    while (address.n > 0) {
+        uint32_t code;
+        size_t n = utf8_char(address, &code);
+        if (n == 0 || code <= ' ' || code == 127)
+            return false;
+        if (code == '+' || code == '=' || (code >= 0x80 && !c->utf8))
+            buf_addf(out, "\\x{%02X}", (unsigned)code);
+        else
+            buf_add(out, slice_head(address, n));
+        address = slice_skip(address, n);
+    }
+    return !out->overflow;
+}
+
+static void add_orcpt(const struct smtp_client *c, struct slice orcpt, struct buf *out)
+{
+    size_t before = out->n;
+    struct slice address = orcpt, type = slice_cut(&address, ';');
+    buf_add_str(out, " ORCPT=");
+    bool ok = xtext_encode(out, type) && buf_add_u8(out, ';');
+    ok = ok && (slice_ieq(type, SLICE_LIT("utf-8")) ? add_utf8_address(c, address, out)
+                                                    : xtext_encode(out, address));
+    if (!ok || address.n == 0)
+        buf_cut(out, before);
+}
+
+void client_rcpt_params(const struct smtp_client *c, size_t i, struct buf *out)
+{
+    if (!c->peer.dsn || !c->txn.asks)
+        return;
+    add_notify(c->txn.asks[i].notify, out);
+    if (c->txn.asks[i].orcpt.n > 0)
+        add_orcpt(c, c->txn.asks[i].orcpt, out);
+}

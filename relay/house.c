@@ -220,7 +220,10 @@ static int make_admin(struct house *h, struct err *e)
                                       .drain = hook_drain,
                                       .draining = hook_draining,
                                       .certificates = hook_certificates,
-                                      .warnings = hook_warnings};
+                                      .warnings = hook_warnings,
+                                      .clients = house_clients,
+                                      .client_ban = house_client_ban,
+                                      .client_allow = house_client_allow};
     return admin_new(&h->admin, h->conf, h->spooler, h->events, &hooks, e);
 }
 

@@ -55,6 +55,12 @@ void house_look(struct house *h, struct mono now);      /* main: at files that m
 void house_drain(struct house *h);                      /* any thread: takes no more mail */
 void house_note(struct house *h, enum event_name name); /* a service line in the delivery log */
 
+/* house_clients.c: admin_hooks; ctx is the house */
+bool house_clients(void *ctx, size_t *at, struct admin_client *rows, size_t max, size_t *ret_n);
+int house_client_ban(void *ctx, struct slice address, int64_t for_s, struct slice reason,
+                     struct slice actor, struct err *e);
+int house_client_allow(void *ctx, struct slice address, struct slice actor, struct err *e);
+
 /* stop.c: signals and the orderly end; runs the main loop until it is over. */
 void house_run(struct house *h);
 void house_ask_stop(void);                   /* any thread */

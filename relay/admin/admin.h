@@ -18,6 +18,13 @@ struct admin_certificate { /* of the listeners; lent for the call */
 };
 typedef void admin_certificate_fn(void *each_ctx, const struct admin_certificate *c);
 typedef void admin_say_fn(void *say_ctx, const char *text);
+/* One row of client.list. */
+struct admin_client {
+    char address[50];
+    unsigned connections, lately /* in the last minute */, failures;
+    int64_t banned_s; /* left; 0: not banned */
+    char reason[128]; /* of the ban */
+};
 
 struct admin_hooks { /* what only main can do; called on the admin thread */
     void *ctx;
@@ -29,6 +36,13 @@ struct admin_hooks { /* what only main can do; called on the admin thread */
     void (*certificates)(void *ctx, admin_certificate_fn *each, void *each_ctx);
     /* What an operator should know, and admin does not. */
     void (*warnings)(void *ctx, admin_say_fn *say, void *say_ctx);
+    /* The front door's clients: at most max (<= 64) at *at (0: the beginning) and behind, which is
+     * moved on. False: that was all. */
+    bool (*clients)(void *ctx, size_t *at, struct admin_client *rows, size_t max, size_t *ret_n);
+    /* -EINVAL: that names no client; -ENOENT: there is nothing to lift. */
+    int (*client_ban)(void *ctx, struct slice address, int64_t for_s, struct slice reason,
+                      struct slice actor, struct err *e);
+    int (*client_allow)(void *ctx, struct slice address, struct slice actor, struct err *e);
 };
 
 struct admin;

@@ -24,6 +24,8 @@ enum {
     ARG_REPAIR = 4096,
     ARG_SORT = 8192,
     ARG_BRIEF = 16384,
+    ARG_ADDRESS = 32768,
+    ARG_FOR = 65536,
     ARGS_CHANGE = ARG_FILTER | ARG_ALL | ARG_DRY_RUN | ARG_REASON
 };
 
@@ -51,6 +53,9 @@ static const struct {
     [VERB_DRAIN] = {"drain", 0},
     [VERB_STOP] = {"stop", 0},
     [VERB_LOG_REOPEN] = {"log.reopen", 0},
+    [VERB_CLIENT_LIST] = {"client.list", 0},
+    [VERB_CLIENT_BAN] = {"client.ban", ARG_ADDRESS | ARG_FOR | ARG_REASON},
+    [VERB_CLIENT_ALLOW] = {"client.allow", ARG_ADDRESS},
 };
 
 /* How a value is read. `at` is where it goes, of the kind's type. */
@@ -272,6 +277,8 @@ static const struct arg request_args[] = {
     {"tags", asked_read_tags, "at most 16 texts by name, each shorter than 256 bytes",
      IN_REQUEST(import.asked.tags), ARG_IMPORT},
     {"route", read_text, "a name", IN_REQUEST(import.asked.route), ARG_IMPORT},
+    {"address", read_text, "an address", IN_REQUEST(address), ARG_ADDRESS},
+    {"for_s", read_seconds, "seconds", IN_REQUEST(for_s), ARG_FOR},
     {"repair", read_bool, "true or false", IN_REQUEST(repair), ARG_REPAIR},
     {"recipients", read_array, "a list", IN_REQUEST(recipients), ARG_RECIPIENTS},
     {"data_base64", read_data, "base 64", IN_REQUEST(data), ARG_DATA},
@@ -403,6 +410,7 @@ void request_done(struct request *r)
 {
     json_decref(r->id);
     buf_done(&r->reason);
+    buf_done(&r->address);
     buf_done(&r->import.sender);
     buf_done(&r->import.user);
     buf_done(&r->import.envid);

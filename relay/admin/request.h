@@ -28,7 +28,10 @@ enum verb {
     VERB_RELOAD,
     VERB_DRAIN,
     VERB_STOP,
-    VERB_LOG_REOPEN
+    VERB_LOG_REOPEN,
+    VERB_CLIENT_LIST,
+    VERB_CLIENT_BAN,
+    VERB_CLIENT_ALLOW
 };
 
 /* A place in a listing: the recipient that was given last. Text "QUEUEID.RCPT". */
@@ -59,6 +62,8 @@ struct request {
     uint64_t message; /* show, cat */
     bool count, brief, all, dry_run, headers, repair;
     struct buf reason;
+    struct buf address; /* client.… */
+    int64_t for_s;      /* client.ban; 0: not given */
     struct import_args import;
     json_t *recipients, *data; /* import: an array, a string; NULL: not given */
 };

@@ -276,6 +276,9 @@ static void go_on_with_page(struct peer *p)
     case VERB_DRAIN:
     case VERB_STOP:
     case VERB_LOG_REOPEN:
+    case VERB_CLIENT_LIST:
+    case VERB_CLIENT_BAN:
+    case VERB_CLIENT_ALLOW:
         UNREACHABLE();
     }
 }
@@ -287,6 +290,8 @@ void task_go_on(struct peer *p)
         return;
     if (t->page)
         go_on_with_page(p);
+    else if (t->request.verb == VERB_CLIENT_LIST)
+        clients_go_on(p);
     else if (t->checked)
         check_go_on(p);
     else if (t->exported && !t->giving_content)
@@ -408,6 +413,13 @@ void task_begin(struct peer *p, struct request *r)
     case VERB_LOG_REOPEN:
         events_reopen(p->admin->events);
         peer_done(p, json_object());
+        break;
+    case VERB_CLIENT_LIST:
+        clients_go_on(p);
+        break;
+    case VERB_CLIENT_BAN:
+    case VERB_CLIENT_ALLOW:
+        clients_ban_or_allow(p);
         break;
     case VERB_NONE:
         UNREACHABLE();

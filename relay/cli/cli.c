@@ -49,6 +49,7 @@ static const struct cli_verb verbs[] = {
      "  postwain status --json | tail -n 1 | jq .waiting\n"},
     {"queue", "the mail that waits: list, show, cat, retry, remove, hold, release, export, import",
      verb_queue, NULL, ""},
+    {"client", "who connects: list, ban, allow", verb_client, NULL, ""},
     {"spool", "the mail on disk: check, and repair", verb_spool, NULL, ""},
     {"log", "the delivery log for a person", verb_log, log_options,
      "usage: postwain log [-f] [FILTER]... [--since-seq N] [--event NAME] [--json] [--schema]\n"
@@ -108,6 +109,7 @@ static const char overview[] =
     "  status         one screen: what the relay is doing\n"
     "  queue          the mail that waits: list, show, cat, retry, remove, hold, release,\n"
     "                 export, import\n"
+    "  client         who connects, fails to log in, is banned: list, ban, allow\n"
     "  spool check    read the mail on disk through, and repair it\n"
     "  log            the delivery log for a person\n"
     "  reload         read the configuration again\n"

@@ -164,6 +164,7 @@ int verb_queue(const struct cli_verb *v, int argc, char **argv);
 int verb_queue_act(const struct cli_verb *v, int argc, char **argv);
 int verb_export(const struct cli_verb *v, int argc, char **argv);
 int verb_import(const struct cli_verb *v, int argc, char **argv);
+int verb_client(const struct cli_verb *v, int argc, char **argv);
 int verb_spool(const struct cli_verb *v, int argc, char **argv);
 int verb_log(const struct cli_verb *v, int argc, char **argv);
 int verb_plain(const struct cli_verb *v, int argc, char **argv);

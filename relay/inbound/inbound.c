@@ -43,6 +43,11 @@ unsigned inbound_shared_sessions(const struct inbound_shared *s)
     return clients_total(s->clients);
 }
 
+struct clients *inbound_shared_clients(const struct inbound_shared *s)
+{
+    return s->clients;
+}
+
 static struct tls_context *tls_ref(struct tls_context *tls)
 {
     if (tls)

@@ -16,6 +16,9 @@ void inbound_shared_end_hashing(struct inbound_shared *s);
 void inbound_shared_free(struct inbound_shared *s);               /* after the loops have ended */
 unsigned inbound_shared_sessions(const struct inbound_shared *s); /* open now, any thread */
 
+/* Its table of clients, any thread. */
+struct clients *inbound_shared_clients(const struct inbound_shared *s);
+
 struct inbound;
 /* Before loop_start; refs conf and tls (NULL: no TLS). */
 struct inbound *inbound_new(struct loop *l, struct inbox *i, struct inbound_shared *shared,

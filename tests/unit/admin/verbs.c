@@ -248,6 +248,53 @@ static void test_show(void **state)
     fclose(f);
 }
 
+/* However many clients there are, a reader that is slow costs a page; bans end. */
+static void test_clients(void **state)
+{
+    (void)state;
+    FILE *f = call();
+    say(f, "{\"id\":1,\"verb\":\"client.list\"}");
+    usleep(100000);
+    struct answer a = hear(f);
+    assert_true(a.ok);
+    assert_int_equal(a.rows, CLIENTS);
+    assert_int_equal(number(a.last, "matched"), CLIENTS);
+    assert_string_equal(string(a.first_row, "client"), "10.0.0.0");
+    assert_int_equal(number(a.first_row, "connections"), 3);
+    assert_int_equal(number(a.first_row, "rate"), 70);
+    assert_int_equal(number(a.first_row, "failures"), 2);
+    assert_null(json_object_get(a.first_row, "banned_until"));
+    answer_done(&a);
+    static const struct {
+        const char *args, *code; /* NULL: done */
+    } cases[] = {
+        {"ban\",\"args\":{\"address\":\"192.0.2.1\"}", NULL},
+        {"ban\",\"args\":{\"address\":\"192.0.2.1\",\"for_s\":60,\"reason\":\"x y\"}", NULL},
+        {"ban\",\"args\":{\"address\":\"192.0.2.0/24\"}", "usage"},
+        {"ban\",\"args\":{\"address\":\"192.0.2.1\",\"for_s\":99999999999}", "usage"},
+        {"ban\",\"args\":{}", "usage"},
+        {"allow\",\"args\":{\"address\":\"192.0.2.1\"}", NULL},
+        {"allow\",\"args\":{\"address\":\"192.0.2.2\"}", "not-found"},
+        {"allow\",\"args\":{\"address\":\"192.0.2.1\",\"reason\":\"x\"}", "usage"},
+    };
+    static const char *const bans[] = {"3600  1", "60 x y 1"};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char line[200];
+        snprintf(line, sizeof line, "{\"id\":1,\"verb\":\"client.%s}", cases[i].args);
+        say(f, line);
+        a = hear(f);
+        assert_int_equal(a.ok, !cases[i].code);
+        if (cases[i].code)
+            assert_string_equal(string(a.last, "code"), cases[i].code);
+        if (i < 2) {
+            assert_string_equal(last_ban, bans[i]);
+            assert_non_null(json_object_get(a.last, "banned_until"));
+        }
+        answer_done(&a);
+    }
+    fclose(f);
+}
+
 static void test_orders(void **state)
 {
     (void)state;
@@ -286,6 +333,7 @@ int main(void)
         cmocka_unit_test(test_sorted),
         cmocka_unit_test(test_content),
         cmocka_unit_test(test_show),
+        cmocka_unit_test(test_clients),
         cmocka_unit_test(test_orders),
     };
     return run_with_admin(tests, sizeof tests / sizeof *tests);

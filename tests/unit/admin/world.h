@@ -237,6 +237,46 @@ static inline bool hook_draining(void *ctx)
     return atomic_load(&drains) > 0;
 }
 
+/* 200,000 clients, of which the odd ones are banned. */
+enum { CLIENTS = 200000 };
+
+static inline bool hook_clients(void *ctx, size_t *at, struct admin_client *rows, size_t max,
+                                size_t *ret_n)
+{
+    (void)ctx;
+    size_t n = 0;
+    for (; n < max && *at < CLIENTS; n++, ++*at) {
+        rows[n] = (struct admin_client){.connections = 3, .lately = 70, .failures = 2};
+        snprintf(rows[n].address, sizeof rows[n].address, "10.0.%zu.%zu", *at >> 8, *at & 255);
+        if (*at % 2) {
+            rows[n].banned_s = 60;
+            snprintf(rows[n].reason, sizeof rows[n].reason, "2 failed logins");
+        }
+    }
+    *ret_n = n;
+    return *at < CLIENTS;
+}
+
+static char last_ban[400];
+
+static inline int hook_client_ban(void *ctx, struct slice address, int64_t for_s,
+                                  struct slice reason, struct slice actor, struct err *e)
+{
+    (void)ctx;
+    if (!slice_eq(address, SLICE_LIT("192.0.2.1")))
+        return err_set(e, -EINVAL, "is not one client");
+    snprintf(last_ban, sizeof last_ban, "%lld %.*s %d", (long long)for_s, SLICE_ARG(reason),
+             actor.n > 0);
+    return 0;
+}
+
+static inline int hook_client_allow(void *ctx, struct slice address, struct slice actor,
+                                    struct err *e)
+{
+    (void)ctx, (void)actor;
+    return slice_eq(address, SLICE_LIT("192.0.2.1")) ? 0 : err_set(e, -ENOENT, "is not banned");
+}
+
 struct conf *conf_ref(struct conf *c)
 {
     return c;
@@ -270,7 +310,10 @@ static const struct admin_hooks hooks = {.reload = hook_reload,
                                          .drain = hook_drain,
                                          .draining = hook_draining,
                                          .certificates = hook_certificates,
-                                         .warnings = hook_warnings};
+                                         .warnings = hook_warnings,
+                                         .clients = hook_clients,
+                                         .client_ban = hook_client_ban,
+                                         .client_allow = hook_client_allow};
 
 static inline int start(void **state)
 {

@@ -254,16 +254,14 @@ struct mail_params message_params(const struct message *m)
                                 .priority = m->priority};
 }
 
-bool message_dsn_ready(const struct message *m)
+bool message_tried(const struct message *m)
 {
-    bool due = false;
     for (uint32_t i = 0; i < m->n_rcpts; i++) {
         const struct recipient *r = &m->rcpts[i];
         if (r->active || (r->state == RCPT_QUEUED && r->attempts == 0))
             return false;
-        due = due || r->dsn_due;
     }
-    return due;
+    return true;
 }
 
 /* --- recipients ----------------------------------------------------------------------------------

@@ -132,8 +132,8 @@ static inline struct wall message_expires(const struct message *m)
 {
     return wall_add_s(m->queued, m->lifetime_s);
 }
-/* "dsn due now": some recipient has dsn_due and none is active or ready for its first attempt. */
-bool message_dsn_ready(const struct message *m);
+/* No recipient is active or waits for its first attempt: the time to tell of several at once. */
+bool message_tried(const struct message *m);
 
 static inline struct message *recipient_message(const struct recipient *r)
 {

@@ -196,11 +196,22 @@ void sched_lend(struct sched *s, struct recipient *r)
     r->carrier = t; /* it stays while it has connections, so while this one is out */
 }
 
+/* What is to be resolved. A ">" cannot be in a domain. */
+static void domain_name(const struct recipient *r, struct buf *out)
+{
+    const struct message *m = recipient_message(r);
+    address_domain(recipient_address(r), out);
+    if (m->has_route) {
+        buf_add_u8(out, '>');
+        buf_add(out, message_route(m));
+    }
+}
+
 void sched_add(struct sched *s, struct recipient *r)
 {
     MUST(!r->domain && !r->active && r->heap_index == 0);
-    DEFER(buf_done) struct buf name = BUF_MAX(512);
-    address_domain(recipient_address(r), &name);
+    DEFER(buf_done) struct buf name = BUF_MAX(1024);
+    domain_name(r, &name);
     struct sched_domain *d = domain_get(s, buf_slice(&name));
     if (d->list == LIST_EMPTY)
         domain_list(s, d, LIST_NONE);
@@ -236,12 +247,29 @@ void sched_hurry(struct sched *s, struct recipient *r, struct wall now)
 /* --- answers to RESOLVE --------------------------------------------------------------------------
  */
 
+static void rank_pluck(struct sched *s, struct sched_domain *d, const struct sched_rank *k,
+                       struct recipient **chain)
+{
+    struct recipient *r, *next;
+    struct sched_lane *lane, *next_lane;
+    HASH_ITER (hh, k->lanes, lane, next_lane) {
+        for (r = lane->rcpts; r && d->n_ready > 0; r = next) {
+            next = r->next;
+            if (r->domain != d)
+                continue;
+            unlist(s, r); /* the lane goes with its last one */
+            DL_APPEND(*chain, r);
+        }
+        if (d->n_ready == 0)
+            break;
+    }
+}
+
 /* Takes the domain's due recipients off their list: a chain by `next`, oldest first. They stay
  * known here. */
 static struct recipient *domain_pluck(struct sched *s, struct sched_domain *d)
 {
-    struct recipient *chain = NULL, *r, *next;
-    struct sched_lane *lane, *next_lane;
+    struct recipient *chain = NULL, *r;
     if (!d->site) {
         while ((r = d->pending)) {
             unlist(s, r);
@@ -249,17 +277,8 @@ static struct recipient *domain_pluck(struct sched *s, struct sched_domain *d)
         }
         return chain;
     }
-    HASH_ITER (hh, d->site->lanes, lane, next_lane) {
-        for (r = lane->rcpts; r && d->n_ready > 0; r = next) {
-            next = r->next;
-            if (r->domain != d)
-                continue;
-            unlist(s, r); /* the lane goes with its last one */
-            DL_APPEND(chain, r);
-        }
-        if (d->n_ready == 0)
-            break;
-    }
+    for (unsigned k = 0; k < RANKS && d->n_ready > 0; k++)
+        rank_pluck(s, d, &d->site->ranks[k], &chain);
     return chain;
 }
 

@@ -9,7 +9,9 @@
  *
  * Laws: no connection is opened where as many are open as the window allows; never two jobs on one
  * connection; a recipient is in exactly one place; due recipients of a site with a free slot are
- * never left waiting; users of a site take turns by recipients. Cost of each call: O(log n), and
+ * never left waiting; users of a site take turns by recipients, in each of the three ranks that
+ * their messages' priority gives them: the high one (from 4) goes first and has 16 of 21 turns,
+ * the low one (to -4) never less than one. Cost of each call: O(log n), and
  * what an answer moves (the recipients of a domain that got its plan).
  */
 #pragma once
@@ -29,7 +31,8 @@ struct sched_job { /* recipients of one message to one site, lent to a connectio
 };
 
 enum sched_act {
-    SCHED_RESOLVE, /* domain: find its plan, then sched_plan or sched_plan_failed */
+    SCHED_RESOLVE, /* domain: find its plan, then sched_plan or sched_plan_failed. Of messages with
+                      a route it is DOMAIN>ROUTE */
     SCHED_OPEN,    /* a new connection `conn` to `site` by `plan`, with its first job */
     SCHED_WORK,    /* job for the idle connection `conn` */
     SCHED_CLOSE,   /* connection `conn` is not needed (idle too long, worked long enough, or the

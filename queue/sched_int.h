@@ -2,12 +2,13 @@
  * What sched.c (recipients, domains, whose turn) and sched_site.c (sites, lanes, connections,
  * windows) share. Private to these two.
  *
- *   domain ──▶ site ──▶ lanes (one a user) ──▶ ready recipients, first in first out
+ *   domain ──▶ site ──▶ ranks ──▶ lanes (one a user) ──▶ ready recipients, first in first out
  *                 └───▶ connections: busy, idle (last used first), closing
  *
  * A recipient known here has `domain` set and lies on the heap: keyed by its due time while it
  * waits, by its message's expiry once it is due. Due ones are also on a list (`prev` set): their
- * domain's while that has no plan, else the lane of (site, user).
+ * domain's while that has no plan, else the lane of (site, rank, user). A domain's name is that of
+ * its recipients' addresses, and where their messages name a route, ">" and that behind it.
  */
 #pragma once
 #include "queue/heap.h"
@@ -42,12 +43,23 @@ struct sched_domain {
 
 struct sched_lane {
     UT_hash_handle hh;
-    struct sched_site *site;
     struct recipient *rcpts;
-    int64_t turn; /* recipients served so far, on the site's scale: the lowest is next */
+    int64_t turn; /* recipients served so far, on the rank's scale: the lowest is next */
     uint32_t heap_index;
     size_t user_n;
     char user[];
+};
+
+/* By the priority of a message (RFC 6710). A rank has a clock of its own that goes by its cost for
+ * each recipient served; the rank whose clock is furthest behind is next, the higher one when two
+ * are equal. So each gets its share while others wait, and all of the site when none does. */
+enum { RANK_HIGH, RANK_NORMAL, RANK_LOW, RANKS };
+static const int64_t rank_cost[RANKS] = {1, 4, 16}; /* shares of 21: 16, 4, 1 */
+struct sched_rank {
+    struct sched_lane *lanes;
+    struct heap turns;
+    int64_t turn;  /* of the lane served last: where a new lane begins */
+    int64_t clock; /* … of the rank */
 };
 
 enum conn_state { CONN_BUSY, CONN_IDLE, CONN_CLOSING };
@@ -77,9 +89,8 @@ struct sched_site {
     int64_t probe_pause_ms;
     uint32_t probe_index;
     struct sched_conn *idle;
-    struct sched_lane *lanes;
-    struct heap turns;
-    int64_t turn; /* of the lane served last: where a new lane begins */
+    struct sched_rank ranks[RANKS];
+    int64_t clock; /* of the rank served last: where one begins that had nothing to do */
     uint64_t ready, waiting, n_domains;
     bool runnable;
     struct sched_site *prev, *next;

@@ -28,15 +28,17 @@ struct sched_site *site_get(struct sched *s, struct slice destination, struct sl
 
 void site_free(struct sched *s, struct sched_site *t)
 {
-    struct sched_lane *lane, *next;
-    HASH_ITER (hh, t->lanes, lane, next) {
-        HASH_DEL(t->lanes, lane);
-        free(lane);
+    for (struct sched_rank *k = t->ranks; k < t->ranks + RANKS; k++) {
+        struct sched_lane *lane, *next;
+        HASH_ITER (hh, k->lanes, lane, next) {
+            HASH_DEL(k->lanes, lane);
+            free(lane);
+        }
+        heap_done(&k->turns);
     }
     if (t->runnable)
         DL_DELETE(s->runnable, t);
     heap_drop(&s->probes, &t->probe_index);
-    heap_done(&t->turns);
     frozen_unref(t->plan);
     HASH_DEL(s->sites, t);
     free(t);
@@ -90,35 +92,44 @@ void site_kick(struct sched *s, struct sched_site *t)
 /* --- lanes: users take turns ---------------------------------------------------------------------
  */
 
-static struct sched_lane *lane_find(const struct sched_site *t, struct slice user)
+static struct sched_rank *rank_of(struct sched_site *t, const struct message *m)
+{
+    enum { HIGH = 4, LOW = -4 };
+    return &t->ranks[m->priority >= HIGH ? RANK_HIGH : m->priority <= LOW ? RANK_LOW : RANK_NORMAL];
+}
+
+static struct sched_lane *lane_find(const struct sched_rank *k, struct slice user)
 {
     struct sched_lane *lane;
     const void *key = user.n ? (const void *)user.p : "";
-    HASH_FIND(hh, t->lanes, key, user.n, lane);
+    HASH_FIND(hh, k->lanes, key, user.n, lane);
     return lane;
 }
 
-static struct sched_lane *lane_get(struct sched_site *t, struct slice user)
+static struct sched_lane *lane_get(struct sched_site *t, struct sched_rank *k, struct slice user)
 {
-    struct sched_lane *lane = lane_find(t, user);
+    struct sched_lane *lane = lane_find(k, user);
     if (lane)
         return lane;
+    /* What it had before counts, or one that is never empty for long would go before all others. */
+    if (!k->lanes && k->clock < t->clock)
+        k->clock = t->clock;
     lane = must_alloc(sizeof *lane + user.n + 1);
-    lane->site = t;
     lane->user_n = user.n;
     if (user.n)
         memcpy(lane->user, user.p, user.n);
-    HASH_ADD_KEYPTR(hh, t->lanes, lane->user, lane->user_n, lane);
+    HASH_ADD_KEYPTR(hh, k->lanes, lane->user, lane->user_n, lane);
     /* A newcomer begins where the others are now: it neither waits behind their past nor is paid
      * for its own. */
-    lane->turn = t->turn;
-    heap_set(&t->turns, &lane->heap_index, lane->turn);
+    lane->turn = k->turn;
+    heap_set(&k->turns, &lane->heap_index, lane->turn);
     return lane;
 }
 
 void site_push(struct sched *s, struct sched_site *t, struct recipient *r)
 {
-    struct sched_lane *lane = lane_get(t, message_user(recipient_message(r)));
+    const struct message *m = recipient_message(r);
+    struct sched_lane *lane = lane_get(t, rank_of(t, m), message_user(m));
     DL_APPEND(lane->rcpts, r);
     t->ready++;
     site_kick(s, t);
@@ -126,16 +137,33 @@ void site_push(struct sched *s, struct sched_site *t, struct recipient *r)
 
 void site_unlink(struct sched_site *t, struct recipient *r)
 {
-    struct sched_lane *lane = lane_find(t, message_user(recipient_message(r)));
+    const struct message *m = recipient_message(r);
+    struct sched_rank *k = rank_of(t, m);
+    struct sched_lane *lane = lane_find(k, message_user(m));
     MUST(lane && t->ready > 0);
     DL_DELETE(lane->rcpts, r);
     r->prev = r->next = NULL;
     t->ready--;
     if (lane->rcpts)
         return;
-    heap_drop(&t->turns, &lane->heap_index);
-    HASH_DEL(t->lanes, lane);
+    heap_drop(&k->turns, &lane->heap_index);
+    HASH_DEL(k->lanes, lane);
     free(lane);
+}
+
+static struct sched_rank *rank_next(struct sched_site *t)
+{
+    struct sched_rank *next = NULL;
+    for (struct sched_rank *k = t->ranks; k < t->ranks + RANKS; k++)
+        if (k->lanes && (!next || k->clock < next->clock))
+            next = k;
+    MUST(next);
+    return next;
+}
+
+static struct sched_lane *lane_next(const struct sched_rank *k)
+{
+    return HEAP_ITEM(heap_top(&k->turns), struct sched_lane, heap_index);
 }
 
 static void job_take(struct sched *s, struct sched_job *job, struct recipient *r)
@@ -168,18 +196,19 @@ static void job_fill(struct sched *s, struct sched_site *t, struct recipient *fi
 
 static void job_next(struct sched *s, struct sched_site *t, struct sched_job *job)
 {
-    const struct heap_entry *top = heap_top(&t->turns);
-    MUST(top);
-    struct sched_lane *lane = HEAP_ITEM(top, struct sched_lane, heap_index);
+    struct sched_rank *k = rank_next(t);
+    struct sched_lane *lane = lane_next(k);
     struct slice user = message_user(recipient_message(lane->rcpts));
-    t->turn = lane->turn;
+    k->turn = lane->turn;
+    t->clock = k->clock;
     job_fill(s, t, lane->rcpts, job);
+    k->clock += rank_cost[k - t->ranks] * (int64_t)job->n;
     /* The lane is gone when that was its last one. */
-    lane = lane_find(t, user);
+    lane = lane_find(k, user);
     if (!lane)
         return;
     lane->turn += (int64_t)job->n;
-    heap_set(&t->turns, &lane->heap_index, lane->turn);
+    heap_set(&k->turns, &lane->heap_index, lane->turn);
 }
 
 /* --- connections ---------------------------------------------------------------------------------
@@ -397,9 +426,8 @@ static bool may_open(struct sched *s, struct sched_site *t, struct mono mono)
     }
     if (!mono_reached(t->valid_until, mono))
         return true;
-    const struct sched_lane *lane = HEAP_ITEM(heap_top(&t->turns), struct sched_lane, heap_index);
     t->refreshing = true;
-    domain_ask(s, lane->rcpts->domain);
+    domain_ask(s, lane_next(rank_next(t))->rcpts->domain);
     return false;
 }
 

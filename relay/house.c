@@ -87,6 +87,7 @@ static int make_keeping(struct house *h, struct err *e)
         .min_free_bytes = c->spool_min_free,
         .retry = retry_of(c),
         .lifetime_s = c->lifetime_s,
+        .delay_warning_s = c->delay_warning_s,
         .node = slice_str(c->hostname),
         .seq_after = last_seq,
         .sync_delay_ms = c->debug_sync_delay_ms,
@@ -345,6 +346,7 @@ static void reconfigure_spooler(struct house *h)
     c->what = SPOOLER_RECONFIGURE;
     c->retry = retry_of(h->conf);
     c->lifetime_s = h->conf->lifetime_s;
+    c->delay_warning_s = h->conf->delay_warning_s;
     port_send(spooler_port(h->spooler), &c->msg);
 }
 

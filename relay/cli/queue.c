@@ -96,11 +96,14 @@ static const struct cli_verb verbs[] = {
      "  postwain queue cat 001MF7BDBW000 > message.eml\n"
      "  postwain queue cat 001MF7BDBW000 --headers\n"},
     {"queue retry", "", verb_queue_act, act_options,
-     ACT_HELP("retry", "Tries again now, whatever was planned. What is held stays held.")},
+     ACT_HELP("retry", "Tries again now, whatever was planned. What is held stays held, and\n"
+                       "what its sender wants to go later waits for its time.")},
     {"queue hold", "", verb_queue_act, act_options,
      ACT_HELP("hold", "Is not tried until it is released. It still expires.")},
     {"queue release", "", verb_queue_act, act_options,
-     ACT_HELP("release", "Ends a hold: tried again now.")},
+     ACT_HELP("release",
+              "Ends a hold: tried again now. What is not held but waits for the time that\n"
+              "its sender named goes now, too.")},
     {"queue remove", "", verb_queue_act, act_options,
      ACT_HELP("remove", "Forgets it for good. Nobody is told; the delivery log says `cancelled`.")},
     {"queue export", "", verb_export, export_options,

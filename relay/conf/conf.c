@@ -318,3 +318,11 @@ const struct conf_destination *conf_by_domain(const struct conf *c, struct slice
     }
     return NULL;
 }
+
+const struct conf_destination *conf_by_name(const struct conf *c, struct slice name)
+{
+    for (size_t i = 0; i < c->n_destinations; i++)
+        if (slice_eq(slice_str(c->destinations[i].name), name))
+            return &c->destinations[i];
+    return NULL;
+}

@@ -86,6 +86,7 @@ struct conf {
     int64_t dns_timeout_ms;
     bool allow_private_addresses;
     int64_t lifetime_s;
+    int64_t delay_warning_s; /* 0: never */
     int64_t retry_s[CONF_RETRY_MAX];
     unsigned n_retry;
     struct conf_destination *destinations; /* the implicit last one included */
@@ -129,6 +130,8 @@ void conf_unref(struct conf *c);
 /* The first destination that claims the recipient domain by `domains`; NULL: none does (ask the
  * MX). Lower-case domain. */
 const struct conf_destination *conf_by_domain(const struct conf *c, struct slice domain);
+/* The one of this name; NULL: there is none. */
+const struct conf_destination *conf_by_name(const struct conf *c, struct slice name);
 
 /* Units, for the CLI as well. */
 bool conf_parse_size(struct slice s, uint64_t *ret_bytes);   /* "25M" */

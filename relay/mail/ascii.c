@@ -61,6 +61,9 @@ void fold_word(struct fold *f, struct slice word)
 {
     while (word.n > 0) {
         struct slice piece = slice_head(word, WORD_MAX);
+        /* Not within a character. */
+        while (piece.n < word.n && piece.n > WORD_MAX - 4 && (word.p[piece.n] & 0xC0) == 0x80)
+            piece.n--;
         if (!f->at_start && f->column + 1 + piece.n > LINE_WANTED) {
             new_line(f);
         } else if (!f->at_start) {

@@ -6,11 +6,20 @@
 #include "relay/mail/dsn.h"
 #include "relay/base/defer.h"
 #include "relay/base/must.h"
+#include "relay/base/utf8.h"
 #include "relay/mail/ascii.h"
 #include "relay/mail/dsn_words.h"
 #include "relay/mail/header.h"
 
-enum { BOUNDARY_MAX = 60, HOST_MAX = 255, ID_MAX = 64, ADDRESS_MAX = 256, TEXT_MAX = 4096 };
+enum {
+    BOUNDARY_MAX = 60,
+    HOST_MAX = 255,
+    ID_MAX = 64,
+    ADDRESS_MAX = 256,
+    ORCPT_MAX = 512,
+    ENVID_MAX = 100,
+    TEXT_MAX = 4096
+};
 
 static void add_date(struct buf *out, const char *name, struct wall t)
 {
@@ -21,35 +30,39 @@ static void add_date(struct buf *out, const char *name, struct wall t)
     buf_addf(out, "%s: %s\r\n", name, date);
 }
 
-static void add_address(struct buf *out, struct slice address)
+static bool is_ascii(struct slice s)
 {
-    ascii_text(out, slice_head(address, ADDRESS_MAX));
+    for (size_t i = 0; i < s.n; i++)
+        if (s.p[i] >= 0x80)
+            return false;
+    return true;
 }
 
-static uint8_t hex_value(uint8_t c)
+bool dsn_is_global(const struct dsn_input *in)
 {
-    if (c >= '0' && c <= '9')
-        return (uint8_t)(c - '0');
-    return c >= 'A' && c <= 'F' ? (uint8_t)(c - 'A' + 10) : 16;
+    bool ascii = is_ascii(in->to);
+    for (size_t i = 0; i < in->n_rcpts && ascii; i++)
+        ascii = is_ascii(in->rcpts[i].address) && is_ascii(in->rcpts[i].orcpt);
+    return in->smtputf8 && !ascii;
 }
 
-/* ORCPT comes in xtext (RFC 3461 section 4) and is reported without it; a "+" that starts no code
- * stays one. */
-static void add_xtext(struct buf *out, struct slice s)
+/* What others wrote. */
+static void add_text(struct buf *out, struct slice s, bool global)
 {
-    DEFER(buf_done) struct buf plain = BUF_MAX(TEXT_MAX);
-    s = slice_head(s, 2 * ADDRESS_MAX);
-    for (size_t i = 0; i < s.n; i++) {
-        uint8_t high = i + 2 < s.n ? hex_value(s.p[i + 1]) : 16;
-        uint8_t low = i + 2 < s.n ? hex_value(s.p[i + 2]) : 16;
-        if (s.p[i] == '+' && high < 16 && low < 16) {
-            buf_add_u8(&plain, (uint8_t)(high << 4 | low));
-            i += 2;
-        } else {
-            buf_add_u8(&plain, s.p[i]);
-        }
-    }
-    ascii_text(out, buf_slice(&plain));
+    if (global)
+        utf8_clean(out, s, TEXT_MAX);
+    else
+        ascii_text(out, s);
+}
+
+static void add_address(struct buf *out, struct slice address, bool global)
+{
+    add_text(out, slice_head(address, ADDRESS_MAX), global);
+}
+
+static uint8_t good_class(enum dsn_action a)
+{
+    return a == DSN_DELAYED ? 4 : a == DSN_RELAYED ? 2 : 5;
 }
 
 /* The status of the verdict; where its class contradicts the action, the action's own class (RFC
@@ -57,15 +70,16 @@ static void add_xtext(struct buf *out, struct slice s)
  * made-up 5. */
 static struct enhanced status_of(const struct dsn_recipient *r)
 {
+    if (enhanced_is(r->status))
+        return r->status;
     struct enhanced e = r->verdict ? r->verdict->enhanced : (struct enhanced){0};
-    bool good = r->action == DSN_DELAYED ? e.class == 4 : e.class == 4 || e.class == 5;
-    if (!good)
-        e = (struct enhanced){.class = r->action == DSN_DELAYED ? 4 : 5};
-    return e;
+    const uint8_t class = good_class(r->action);
+    bool good = e.class == class || (r->action == DSN_FAILED && e.class == 4);
+    return good ? e : (struct enhanced){.class = class};
 }
 
 /* "550 5.1.1 words", or only the words of a verdict without a reply. */
-static void add_answer(struct fold *f, const struct verdict *v)
+static void add_answer(struct fold *f, const struct verdict *v, bool global)
 {
     DEFER(buf_done) struct buf text = BUF_MAX(TEXT_MAX);
     char enhanced[ENHANCED_SIZE];
@@ -74,7 +88,7 @@ static void add_answer(struct fold *f, const struct verdict *v)
         enhanced_write(v->enhanced, enhanced);
         buf_addf(&text, "%s ", enhanced);
     }
-    ascii_text(&text, slice_str(v->text));
+    add_text(&text, slice_str(v->text), global);
     if (v->text_truncated)
         buf_add_str(&text, " ...");
     fold_text(f, buf_slice(&text));
@@ -86,47 +100,68 @@ static bool has_answer(const struct verdict *v)
 }
 
 /* RFC 3464 section 2.3.6: "smtp" only for what a server said. */
-static void add_diagnostic(struct buf *out, const struct verdict *v)
+static void add_diagnostic(struct buf *out, const struct verdict *v, bool global)
 {
     if (!has_answer(v))
         return;
     struct fold f = fold_begin(out, "Diagnostic-Code:", " ");
     fold_str(&f, v->code ? "smtp;" : "x-postwain;");
-    add_answer(&f, v);
+    add_answer(&f, v, global);
     fold_end(&f);
 }
 
-static void add_recipient_fields(struct buf *out, const struct dsn_recipient *r)
+static const char *action_name(enum dsn_action a)
+{
+    return a == DSN_DELAYED ? "delayed" : a == DSN_RELAYED ? "relayed" : "failed";
+}
+
+static void add_recipient_fields(struct buf *out, const struct dsn_recipient *r, bool global)
 {
     char status[ENHANCED_SIZE];
     if (r->orcpt.n > 0) {
         DEFER(buf_done) struct buf text = BUF_MAX(TEXT_MAX);
         struct fold f = fold_begin(out, "Original-Recipient: ", " ");
-        add_xtext(&text, r->orcpt);
+        add_text(&text, slice_head(r->orcpt, ORCPT_MAX), global);
         fold_word(&f, buf_slice(&text));
         fold_end(&f);
     }
-    buf_add_str(out, "Final-Recipient: rfc822; ");
-    add_address(out, r->address);
+    /* RFC 6533 section 3: past ASCII an address is of another type, however it is written. */
+    buf_addf(out, "Final-Recipient: %s; ", is_ascii(r->address) ? "rfc822" : "utf-8");
+    add_address(out, r->address, global);
     enhanced_write(status_of(r), status);
-    buf_addf(out, "\r\nAction: %s\r\n", r->action == DSN_DELAYED ? "delayed" : "failed");
+    buf_addf(out, "\r\nAction: %s\r\n", action_name(r->action));
     buf_addf(out, "Status: %s\r\n", status);
     if (r->remote_mta.n > 0) {
         buf_add_str(out, "Remote-MTA: dns; ");
         ascii_token(out, r->remote_mta, HOST_MAX);
         buf_add_str(out, "\r\n");
     }
-    add_diagnostic(out, r->verdict);
+    add_diagnostic(out, r->verdict, global);
     add_date(out, "Last-Attempt-Date", r->last_attempt);
     if (r->action == DSN_DELAYED)
         add_date(out, "Will-Retry-Until", r->will_retry_until);
 }
 
-static void write_status_part(struct buf *out, const struct dsn_input *in)
+static void add_eight_bit(struct buf *out, bool eight)
 {
-    buf_add_str(out, "Content-Description: Delivery report\r\n"
-                     "Content-Type: message/delivery-status\r\n\r\n"
-                     "Reporting-MTA: dns; ");
+    if (eight)
+        buf_add_str(out, "Content-Transfer-Encoding: 8bit\r\n");
+}
+
+static void write_status_part(struct buf *out, const struct dsn_input *in, bool global)
+{
+    buf_add_str(out, "Content-Description: Delivery report\r\n");
+    buf_addf(out, "Content-Type: message/%sdelivery-status\r\n", global ? "global-" : "");
+    add_eight_bit(out, global);
+    buf_add_str(out, "\r\n");
+    if (in->envid.n > 0) {
+        struct fold f = fold_begin(out, "Original-Envelope-Id: ", " ");
+        DEFER(buf_done) struct buf text = BUF_MAX(TEXT_MAX);
+        ascii_text(&text, slice_head(in->envid, ENVID_MAX));
+        fold_word(&f, buf_slice(&text));
+        fold_end(&f);
+    }
+    buf_add_str(out, "Reporting-MTA: dns; ");
     ascii_token(out, in->reporting_mta, HOST_MAX);
     buf_add_str(out, "\r\nX-Postwain-Queue-ID: ");
     ascii_token(out, in->queue_id, ID_MAX);
@@ -134,7 +169,7 @@ static void write_status_part(struct buf *out, const struct dsn_input *in)
     add_date(out, "Arrival-Date", in->arrived);
     for (size_t i = 0; i < in->n_rcpts; i++) {
         buf_add_str(out, "\r\n");
-        add_recipient_fields(out, &in->rcpts[i]);
+        add_recipient_fields(out, &in->rcpts[i], global);
     }
 }
 
@@ -145,7 +180,7 @@ static void text_line(struct buf *out, const char *indent, const char *text)
     fold_end(&f);
 }
 
-static void add_server_said(struct buf *out, const struct dsn_recipient *r)
+static void add_server_said(struct buf *out, const struct dsn_recipient *r, bool global)
 {
     const struct verdict *v = r->verdict;
     DEFER(buf_done) struct buf host = BUF_MAX(HOST_MAX + 4);
@@ -164,18 +199,18 @@ static void add_server_said(struct buf *out, const struct dsn_recipient *r)
         fold_str(&f, "answered:");
     fold_end(&f);
     f = fold_begin(out, "        ", "        ");
-    add_answer(&f, v);
+    add_answer(&f, v, global);
     fold_end(&f);
 }
 
-static void add_recipient_words(struct buf *out, const struct dsn_recipient *r)
+static void add_recipient_words(struct buf *out, const struct dsn_recipient *r, bool global)
 {
     char date[WALL_RFC5322_SIZE];
     buf_add_str(out, "<");
-    add_address(out, r->address);
+    add_address(out, r->address, global);
     buf_add_str(out, ">\r\n");
     text_line(out, "    ", dsn_words_happened(r->action, r->verdict));
-    add_server_said(out, r);
+    add_server_said(out, r, global);
     text_line(out, "    ", dsn_words_next(r->action, r->verdict));
     if (r->action == DSN_DELAYED && r->will_retry_until.us) {
         wall_rfc5322(r->will_retry_until, date);
@@ -184,30 +219,41 @@ static void add_recipient_words(struct buf *out, const struct dsn_recipient *r)
     buf_add_str(out, "\r\n");
 }
 
-static size_t count_failed(const struct dsn_input *in)
+/* How many there are of each kind. Those that have no room are of the gravest. */
+struct kinds {
+    size_t failed, delayed, relayed;
+};
+static struct kinds count_kinds(const struct dsn_input *in)
 {
-    size_t n = 0;
-    for (size_t i = 0; i < in->n_rcpts; i++)
-        n += in->rcpts[i].action == DSN_FAILED;
-    return n > 0 ? n + in->n_more : 0;
+    struct kinds k = {0};
+    for (size_t i = 0; i < in->n_rcpts; i++) {
+        k.failed += in->rcpts[i].action == DSN_FAILED;
+        k.delayed += in->rcpts[i].action == DSN_DELAYED;
+        k.relayed += in->rcpts[i].action == DSN_RELAYED;
+    }
+    size_t *more = k.failed ? &k.failed : k.delayed ? &k.delayed : &k.relayed;
+    *more += in->n_more;
+    return k;
 }
 
-static void write_text_part(struct buf *out, const struct dsn_input *in)
+static void write_text_part(struct buf *out, const struct dsn_input *in, bool global)
 {
     DEFER(buf_done) struct buf host = BUF_MAX(HOST_MAX);
-    size_t failed = count_failed(in);
+    const struct kinds k = count_kinds(in);
     ascii_token(&host, in->reporting_mta, HOST_MAX);
-    buf_add_str(out, "Content-Description: Notification\r\n"
-                     "Content-Type: text/plain; charset=us-ascii\r\n\r\n");
+    buf_add_str(out, "Content-Description: Notification\r\n");
+    buf_addf(out, "Content-Type: text/plain; charset=%s\r\n", global ? "utf-8" : "us-ascii");
+    add_eight_bit(out, global);
+    buf_add_str(out, "\r\n");
     struct fold f = fold_begin(out, "", "");
     fold_str(&f, "This is the mail system of");
     fold_word(&f, buf_slice(&host));
     fold_end(&f);
     buf_add_str(out, "\r\n");
-    text_line(out, "", dsn_words_intro(failed, in->n_rcpts + in->n_more - failed));
+    text_line(out, "", dsn_words_intro(k.failed, k.delayed, k.relayed));
     buf_add_str(out, "\r\n");
     for (size_t i = 0; i < in->n_rcpts; i++)
-        add_recipient_words(out, &in->rcpts[i]);
+        add_recipient_words(out, &in->rcpts[i], global);
     if (in->n_more > 0)
         buf_addf(out, "... and %zu more recipients, for whom this report has no room.\r\n\r\n",
                  in->n_more);
@@ -221,33 +267,34 @@ static void write_text_part(struct buf *out, const struct dsn_input *in)
 }
 
 /* One recipient is named; an address that could pass for an encoded word is not. */
-static void add_subject(struct buf *out, const struct dsn_input *in)
+static void add_subject(struct buf *out, const struct dsn_input *in, bool global)
 {
-    size_t failed = count_failed(in);
+    const struct kinds k = count_kinds(in);
     struct slice only = in->n_rcpts == 1 ? in->rcpts[0].address : SLICE_NONE;
-    buf_add_str(out, failed ? "Subject: Undelivered mail" : "Subject: Delayed mail");
+    buf_addf(out, "Subject: %s mail", k.failed ? "Undelivered" : k.delayed ? "Delayed" : "Relayed");
     if (only.n > 0 && slice_find_slice(only, SLICE_LIT("=?")) == only.n) {
         buf_add_str(out, " to ");
-        add_address(out, only);
-    } else if (failed > 1) {
-        buf_addf(out, " to %zu recipients", failed);
+        add_address(out, only, global);
+    } else if (k.failed > 1) {
+        buf_addf(out, " to %zu recipients", k.failed);
     }
     buf_add_str(out, "\r\n");
 }
 
-static void write_top(struct buf *out, const struct dsn_input *in, const char *boundary, bool eight)
+static void write_top(struct buf *out, const struct dsn_input *in, const char *boundary, bool eight,
+                      bool global)
 {
     buf_add_str(out, "From: \"Mail Delivery System\" <");
     if (in->postmaster.n > 0) {
-        add_address(out, in->postmaster);
+        add_address(out, in->postmaster, global);
     } else {
         buf_add_str(out, "MAILER-DAEMON@");
         ascii_token(out, in->reporting_mta, HOST_MAX);
     }
     buf_add_str(out, ">\r\nTo: <");
-    add_address(out, in->to);
+    add_address(out, in->to, global);
     buf_add_str(out, ">\r\n");
-    add_subject(out, in);
+    add_subject(out, in, global);
     header_write_date(out, in->now);
     header_write_message_id(out, in->report_id, in->reporting_mta);
     buf_add_str(out, "Auto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n");
@@ -255,8 +302,7 @@ static void write_top(struct buf *out, const struct dsn_input *in, const char *b
         out,
         "Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary=\"%s\"\r\n",
         boundary);
-    if (eight)
-        buf_add_str(out, "Content-Transfer-Encoding: 8bit\r\n");
+    add_eight_bit(out, eight);
     buf_add_str(out, "\r\nThis is a delivery report in MIME format.\r\n");
 }
 
@@ -271,14 +317,16 @@ static struct slice header_section(struct slice message)
 }
 
 static void write_original(struct buf *out, const struct dsn_input *in, struct slice original,
-                           bool eight)
+                           bool eight, bool global)
 {
-    buf_add_str(out, in->headers_only ? "Content-Description: Header of the undelivered message\r\n"
-                                        "Content-Type: text/rfc822-headers\r\n"
-                                      : "Content-Description: Undelivered message\r\n"
-                                        "Content-Type: message/rfc822\r\n");
-    if (eight)
-        buf_add_str(out, "Content-Transfer-Encoding: 8bit\r\n");
+    buf_addf(out, "Content-Description: %s message\r\n",
+             in->headers_only ? "Header of the" : "The original");
+    if (in->headers_only)
+        buf_addf(out, "Content-Type: %s\r\n",
+                 global ? "message/global-headers" : "text/rfc822-headers");
+    else
+        buf_addf(out, "Content-Type: %s\r\n", global ? "message/global" : "message/rfc822");
+    add_eight_bit(out, eight);
     buf_add_str(out, "\r\n");
     buf_add(out, original);
 }
@@ -306,17 +354,17 @@ bool dsn_write(struct buf *out, const struct dsn_input *in)
     struct header_scan scan;
     header_scan_init(&scan, HEADER_SCAN_MAX);
     header_scan_bytes(&scan, original);
-    bool eight = scan.facts.eight_bit;
+    const bool global = dsn_is_global(in), eight = scan.facts.eight_bit;
     header_scan_done(&scan);
 
     make_boundary(&boundary, in->boundary, original);
-    write_top(out, in, buf_str(&boundary), eight);
+    write_top(out, in, buf_str(&boundary), eight || global, global);
     buf_addf(out, "\r\n--%s\r\n", buf_str(&boundary));
-    write_text_part(out, in);
+    write_text_part(out, in, global);
     buf_addf(out, "\r\n--%s\r\n", buf_str(&boundary));
-    write_status_part(out, in);
+    write_status_part(out, in, global);
     buf_addf(out, "\r\n--%s\r\n", buf_str(&boundary));
-    write_original(out, in, original, eight);
+    write_original(out, in, original, eight, global);
     buf_addf(out, "\r\n--%s--\r\n", buf_str(&boundary));
     if (out->overflow)
         buf_cut(out, before);

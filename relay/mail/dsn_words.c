@@ -53,25 +53,32 @@ static enum verdict_class class_of(const struct verdict *v)
     return v ? v->class : CLASS_OTHER;
 }
 
-const char *dsn_words_intro(size_t failed, size_t delayed)
+const char *dsn_words_intro(size_t failed, size_t delayed, size_t relayed)
 {
-    if (failed == 0)
-        return "Your message is not delivered yet to the recipients named below. This is a notice "
-               "only: "
-               "you do not need to send it again.";
-    if (delayed == 0)
+    if (failed && !delayed && !relayed)
         return "Your message could not be delivered to the recipients named below. No further "
-               "attempt "
-               "is made for them.";
-    return "Your message could not be delivered to some of the recipients named below; for others "
-           "it is "
-           "still being tried.";
+               "attempt is made for them.";
+    if (failed && !relayed)
+        return "Your message could not be delivered to some of the recipients named below; for "
+               "others it is still being tried.";
+    if (failed)
+        return "Your message could not be delivered to some of the recipients named below; what "
+               "became of it is said for each.";
+    if (!relayed)
+        return "Your message is not delivered yet to the recipients named below. This is a notice "
+               "only: you do not need to send it again.";
+    if (!delayed)
+        return "Your message was handed on for the recipients named below. This is a notice only.";
+    return "Your message was handed on for some of the recipients named below; for others it is "
+           "still being tried. This is a notice only.";
 }
 
 const char *dsn_words_happened(enum dsn_action action, const struct verdict *v)
 {
     if (action == DSN_DELAYED)
         return "The message is delayed.";
+    if (action == DSN_RELAYED)
+        return "The message was handed to the next mail server.";
     /* Failed with a temporary status: time ran out, whatever the class. */
     bool ran_out = v && v->enhanced.class == 4;
     return words_of(ran_out ? CLASS_EXPIRED : class_of(v))->happened;
@@ -81,5 +88,9 @@ const char *dsn_words_next(enum dsn_action action, const struct verdict *v)
 {
     if (action == DSN_DELAYED)
         return "You need not do anything: further attempts follow by themselves.";
+    if (action == DSN_RELAYED)
+        return "You need not do anything. That it has come to the mailbox may not be told to you: "
+               "not "
+               "every server sends such notices.";
     return words_of(class_of(v))->next;
 }

@@ -3,6 +3,6 @@
 #pragma once
 #include "relay/mail/dsn.h"
 
-const char *dsn_words_intro(size_t failed, size_t delayed);
+const char *dsn_words_intro(size_t failed, size_t delayed, size_t relayed);
 const char *dsn_words_happened(enum dsn_action action, const struct verdict *v);
 const char *dsn_words_next(enum dsn_action action, const struct verdict *v);

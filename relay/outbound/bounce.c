@@ -1,5 +1,5 @@
-/* A failed recipient's sender is told: the report (relay/mail/dsn) enters the spooler like any
- * other mail, with the null reverse-path. */
+/* A sender is told what became of recipients: the report (relay/mail/dsn) enters the spooler like
+ * any other mail, with the null reverse-path. */
 #include "relay/base/metrics.h"
 #include "relay/base/must.h"
 #include "relay/mail/dsn.h"
@@ -45,18 +45,49 @@ static void shorten(struct out_dsn *d, size_t most)
     }
 }
 
+static enum dsn_action action_of(enum out_dsn_what what)
+{
+    switch (what) {
+    case OUT_DSN_FAILED:
+        return DSN_FAILED;
+    case OUT_DSN_DELAYED:
+        return DSN_DELAYED;
+    case OUT_DSN_RELAYED:
+        return DSN_RELAYED;
+    }
+    UNREACHABLE();
+}
+
+/* RFC 3461 section 6.2: the whole message only with failures; RFC 8689 section 5.2: never what was
+ * to go protected only. What is not lines cannot stand in a report. */
+static bool may_return_whole(const struct out_dsn *d)
+{
+    const struct mail_params *p = &d->params;
+    bool failed = false;
+    for (size_t i = 0; i < d->n; i++)
+        failed = failed || d->rcpts[i].what == OUT_DSN_FAILED;
+    return failed && p->ret != MAIL_RET_HDRS && !p->requiretls && p->body != MAIL_BODY_BINARYMIME;
+}
+
 static struct dsn_recipient *recipients(const struct out_dsn *d)
 {
-    struct dsn_recipient *list = must_alloc(d->n * sizeof *list);
-    for (size_t i = 0; i < d->n; i++)
-        list[i] = (struct dsn_recipient){
+    struct dsn_recipient *list = must_alloc(d->n * sizeof *list), *at = list;
+    /* The gravest first: of those that have no room the others would be missed less. */
+    for (size_t k = 0; k < 3 * d->n; k++) {
+        const size_t i = k % d->n;
+        if (d->rcpts[i].what != k / d->n)
+            continue;
+        *at++ = (struct dsn_recipient){
             .address = buf_slice(&d->rcpts[i].address),
             .orcpt = buf_slice(&d->rcpts[i].orcpt),
-            .action = DSN_FAILED,
+            .action = action_of(d->rcpts[i].what),
+            .status = d->rcpts[i].status,
             .verdict = &d->rcpts[i].verdict,
             .remote_mta = buf_slice(&d->rcpts[i].host),
             .last_attempt = d->rcpts[i].last_attempt,
+            .will_retry_until = d->expires,
         };
+    }
     return list;
 }
 
@@ -68,7 +99,7 @@ static bool is_hopeless(const struct out_dsn *d, const struct extent *x)
 }
 
 static bool write_report(struct outbound *o, const struct out_dsn *d, uint64_t id,
-                         const struct extent *x, struct buf *out)
+                         const struct extent *x, struct buf *out, bool *ret_global)
 {
     char original_id[QUEUE_ID_SIZE], report_id[QUEUE_ID_SIZE], boundary[QUEUE_ID_SIZE + 40];
     queue_id_write(d->message_id, original_id);
@@ -76,7 +107,7 @@ static bool write_report(struct outbound *o, const struct out_dsn *d, uint64_t i
     snprintf(boundary, sizeof boundary, "=_%s_%016llx", report_id,
              (unsigned long long)rng_next(&o->rng));
     struct slice original = d->original ? slice_of(d->original->bytes, d->original->n) : SLICE_NONE;
-    bool whole = x->whole && d->original_whole && original.n <= RETURNED_MAX;
+    bool whole = x->whole && may_return_whole(d) && d->original_whole && original.n <= RETURNED_MAX;
     size_t listed = d->n < x->n_listed ? d->n : x->n_listed;
     struct dsn_recipient *list = recipients(d);
     struct dsn_input in = {
@@ -86,6 +117,8 @@ static bool write_report(struct outbound *o, const struct out_dsn *d, uint64_t i
         .queue_id = slice_str(original_id),
         .report_id = slice_str(report_id),
         .boundary = slice_str(boundary),
+        .envid = buf_slice(&d->envid),
+        .smtputf8 = d->params.smtputf8,
         .arrived = d->queued,
         .now = wall_now(),
         .rcpts = list,
@@ -94,25 +127,55 @@ static bool write_report(struct outbound *o, const struct out_dsn *d, uint64_t i
         .original = whole ? original : header_section(original, x->headers),
         .headers_only = !whole,
     };
+    *ret_global = dsn_is_global(&in);
     bool ok = dsn_write(out, &in);
     free(list);
     return ok;
 }
 
-static void store(struct outbound *o, struct out_dsn *d, uint64_t id, struct buf *report)
+/* The report takes the way of its message, has its tags and its priority. What it tells of mail
+ * that was to go protected only goes protected only (RFC 8689 section 5.2). */
+static struct mail_params report_params(const struct out_dsn *d, bool eight_bit, bool global)
+{
+    return (struct mail_params){.body = eight_bit ? MAIL_BODY_8BITMIME : MAIL_BODY_7BIT,
+                                .smtputf8 = global,
+                                .requiretls = d->params.requiretls,
+                                .priority = d->params.priority};
+}
+
+static bool has_eight_bit(const struct buf *report)
+{
+    for (size_t i = 0; i < report->n; i++)
+        if (report->p[i] >= 0x80)
+            return true;
+    return false;
+}
+
+/* Copies s to *at, which moves behind it. */
+static struct slice put_behind(char **at, const struct buf *s)
+{
+    struct slice copy = slice_of(*at, s->n);
+    if (s->n)
+        memcpy(*at, s->p, s->n);
+    *at += s->n;
+    return copy;
+}
+
+static void store(struct outbound *o, struct out_dsn *d, uint64_t id, struct buf *report,
+                  bool global)
 {
     /* The slices of the envelope must live until the answer: they stand behind the request. */
     struct store_dsn {
         struct spooler_store store;
         struct envelope_rcpt rcpt;
         char message_id[QUEUE_ID_SIZE + 300];
-        char to[];
-    } *s = must_alloc(sizeof *s + d->to.n + 1);
+        char texts[];
+    } *s = must_alloc(sizeof *s + d->to.n + d->tags.n + d->route.n + 1);
+    char *at = s->texts;
     char id_text[QUEUE_ID_SIZE];
     queue_id_write(id, id_text);
     snprintf(s->message_id, sizeof s->message_id, "<%s@%s>", id_text, o->conf->hostname);
-    memcpy(s->to, d->to.p, d->to.n);
-    s->rcpt.address = slice_of(s->to, d->to.n);
+    s->rcpt.address = put_behind(&at, &d->to);
     s->store.msg.type = SPOOLER_STORE;
     s->store.reply = &o->port;
     s->store.id = id;
@@ -122,13 +185,14 @@ static void store(struct outbound *o, struct out_dsn *d, uint64_t id, struct buf
     s->store.envelope = (struct envelope){
         .message_id = slice_str(s->message_id),
         .size = report->n,
+        .tags = put_behind(&at, &d->tags),
+        .route = put_behind(&at, &d->route),
+        .params = report_params(d, has_eight_bit(report), global),
+        .eight_bit = has_eight_bit(report),
         .dsn_for = d->message_id,
         .rcpts = &s->rcpt,
         .n_rcpts = 1,
     };
-    for (size_t i = 0; i < report->n; i++)
-        if (report->p[i] >= 0x80)
-            s->store.envelope.eight_bit = true;
     port_send(o->spooler, &s->store.msg);
 }
 
@@ -136,16 +200,16 @@ void out_bounce(struct outbound *o, struct out_dsn *d)
 {
     uint64_t id = spooler_new_id(wall_now());
     struct buf report = BUF_MAX(REPORT_MAX);
-    bool fits = false;
+    bool fits = false, global = false;
     for (size_t i = 0; !fits && i < sizeof extents / sizeof *extents; i++) {
         if (is_hopeless(d, &extents[i]))
             continue;
         buf_reset(&report);
         shorten(d, extents[i].words);
-        fits = write_report(o, d, id, &extents[i], &report);
+        fits = write_report(o, d, id, &extents[i], &report, &global);
     }
     MUST(fits); /* the last extent is bounded */
-    store(o, d, id, &report);
+    store(o, d, id, &report, global);
     buf_done(&report);
     out_dsn_free(d);
 }

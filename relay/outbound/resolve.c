@@ -1,8 +1,9 @@
 /*
  * From a recipient domain to a destination, a plan and a site. The destination is the first of the
  * configuration that claims the domain; else the first that claims the plan's MX hosts; else the
- * implicit last one. The site is named by the MX set (or by the destination's `relay`), so that all
- * domains behind the same hosts share limits and back-off.
+ * implicit last one. What a message asks for by name (its route) goes before all of these. The site
+ * is named by the MX set (or by the destination's `relay`), so that all domains behind the same
+ * hosts share limits and back-off.
  */
 #include "relay/base/must.h"
 #include "relay/outbound/private.h"
@@ -190,12 +191,25 @@ static struct plan_maker *relay_maker(const struct conf_destination *d,
     return m;
 }
 
+/* NULL: the MX tells. */
+static const struct conf_destination *destination_of(const struct conf *conf, struct slice domain,
+                                                     struct slice route)
+{
+    const struct conf_destination *d = route.n ? conf_by_name(conf, route) : NULL;
+    if (d)
+        return d;
+    if (route.n)
+        LOG(LV_WARN, "route_unknown", LOG_B("destination", route), LOG_B("domain", domain),
+            LOG_S("hint", "no destination has this name any more; the mail goes by its domain"));
+    return conf_by_domain(conf, domain);
+}
+
 void out_resolve_run(struct outbound *o, struct out_resolve *r)
 {
     struct question *q = must_alloc(sizeof *q);
     *q = (struct question){.o = o, .r = r, .conf = conf_ref(o->conf), .asked = mono_now()};
-    struct slice domain = buf_slice(&r->domain);
-    q->dest = conf_by_domain(q->conf, domain);
+    struct slice route = buf_slice(&r->domain), domain = slice_cut(&route, '>');
+    q->dest = destination_of(q->conf, domain, route);
     struct plan_options opt = {
         .port = q->dest ? q->dest->port : q->conf->destinations[q->conf->n_destinations - 1].port,
         .allow_private = q->conf->allow_private_addresses,

@@ -55,6 +55,20 @@ bool admin_row(struct spooler_admin *a, const struct recipient *r)
 /* --- changes
  * ---------------------------------------------------------------------------------------------- */
 
+/* Not before the time that its sender named (RFC 4865). `retry` leaves it alone: it is not late,
+ * and who retries all of a queue does not mean it. `release` sends it now. */
+static bool awaits_release(const struct core *c, const struct recipient *r)
+{
+    struct wall release = message_release(recipient_message(r));
+    return r->state == RCPT_QUEUED && r->attempts == 0 && release.us > c->now.us &&
+           r->due.us == release.us;
+}
+
+static struct wall later(struct wall a, struct wall b)
+{
+    return a.us > b.us ? a : b;
+}
+
 /* What a verb does to one recipient; false: nothing to do here (already so). */
 static bool decide(const struct core *c, enum admin_verb verb, const struct recipient *r,
                    struct outcome *o)
@@ -68,7 +82,7 @@ static bool decide(const struct core *c, enum admin_verb verb, const struct reci
     case ADMIN_RETRY:
         o->event = EVENT_RESCHEDULED;
         o->change.due = c->now;
-        return r->state == RCPT_QUEUED;
+        return r->state == RCPT_QUEUED && !awaits_release(c, r);
     case ADMIN_REMOVE:
         o->event = EVENT_CANCELLED;
         o->change.state = RCPT_CANCELLED;
@@ -80,8 +94,11 @@ static bool decide(const struct core *c, enum admin_verb verb, const struct reci
     case ADMIN_RELEASE:
         o->event = EVENT_RELEASED;
         o->change.state = RCPT_QUEUED;
-        o->change.due = c->now;
-        return r->state == RCPT_HELD;
+        /* Held: as if it had not been, so the time that its sender named counts again. */
+        o->change.due = r->state == RCPT_HELD && r->attempts == 0
+                            ? later(c->now, message_release(recipient_message(r)))
+                            : c->now;
+        return r->state == RCPT_HELD || awaits_release(c, r);
     case ADMIN_STATUS:
     case ADMIN_QUEUE:
     case ADMIN_LIST:
@@ -93,7 +110,7 @@ static bool decide(const struct core *c, enum admin_verb verb, const struct reci
 
 static void reschedule(struct core *c, struct recipient *r, const struct outcome *o)
 {
-    if (o->event == EVENT_RESCHEDULED)
+    if (o->event == EVENT_RESCHEDULED || (o->event == EVENT_RELEASED && r->domain))
         sched_hurry(c->sched, r, c->now);
     else if (o->event == EVENT_RELEASED)
         sched_add(c->sched, r);

@@ -1,8 +1,10 @@
 /*
- * Failures that a sender must hear of. Once they are durable: wait until the first attempts of the
- * other recipients are over (at most five minutes, so that one slow receiver keeps no one waiting),
- * read the original, hand it out; when the report has not been stored a minute later, again. At
- * most one is out for a message.
+ * What a sender must hear of: failures, delays, and that mail went where notices are not sent on.
+ * Failures and what was relayed are marked in the index (dsn_due); that mail is late follows from
+ * what is there (outcome_is_late), so a restart asks again. Once they are durable: wait until the
+ * first attempts of the other recipients are over (at most five minutes, so that one slow receiver
+ * keeps no one waiting), read the original, hand it out; when the report has not been stored a
+ * minute later, again. At most one is out for a message.
  */
 #include "relay/base/defer.h"
 #include "relay/base/must.h"
@@ -77,36 +79,69 @@ void bounce_poke(struct core *c, uint64_t id)
         look_at(c, b, (struct mono){soon});
 }
 
-static size_t count_due(const struct message *m)
+bool bounce_is_due(const struct core *c, const struct recipient *r)
 {
-    size_t n = 0;
-    for (uint32_t i = 0; m && i < m->n_rcpts; i++)
-        n += m->rcpts[i].dsn_due;
+    return r->dsn_due || outcome_is_late(r, c->delay_warning_s);
+}
+
+static struct bounce_due count_due(const struct core *c, const struct message *m)
+{
+    struct bounce_due n = {0};
+    for (uint32_t i = 0; m && i < m->n_rcpts; i++) {
+        n.over += m->rcpts[i].dsn_due;
+        n.late += outcome_is_late(&m->rcpts[i], c->delay_warning_s);
+    }
     return n;
 }
 
-static struct out_dsn *dsn_new(const struct message *m, size_t n)
+static enum out_dsn_what what_of(const struct recipient *r)
+{
+    return r->state == RCPT_DELIVERED ? OUT_DSN_RELAYED
+           : r->dsn_due               ? OUT_DSN_FAILED
+                                      : OUT_DSN_DELAYED;
+}
+
+/* X.4.7: the time is over that the sender gave (RFC 3463, RFC 2852). */
+static struct enhanced status_of(const struct recipient *r)
+{
+    const struct message *m = recipient_message(r);
+    if (r->state == RCPT_EXPIRED && m->by == MAIL_BY_RETURN)
+        return (struct enhanced){5, 4, 7};
+    if (r->state == RCPT_QUEUED && m->by == MAIL_BY_NOTIFY)
+        return (struct enhanced){4, 4, 7};
+    return (struct enhanced){0};
+}
+
+static void dsn_rcpt(struct out_dsn_rcpt *to, const struct recipient *r)
+{
+    const struct verdict *last = recipient_last(r);
+    to->address = buf_of(recipient_address(r));
+    to->orcpt = buf_of(recipient_orcpt(r));
+    to->host = buf_of(recipient_host(r));
+    to->last_attempt = r->last_attempt;
+    to->what = what_of(r);
+    to->status = status_of(r);
+    to->verdict =
+        last ? verdict_copy(last) : verdict_of_fault(FAULT_EXPIRED, PHASE_NONE, SLICE_NONE);
+}
+
+static struct out_dsn *dsn_new(const struct core *c, const struct message *m, size_t n)
 {
     struct out_dsn *d = must_alloc(sizeof *d);
     d->msg.type = OUT_DSN;
     d->message_id = m->id;
     d->to = buf_of(message_sender(m));
     d->envid = buf_of(message_envid(m));
+    d->params = message_params(m);
+    d->tags = buf_of(message_tags(m));
+    d->route = buf_of(message_route(m));
     d->queued = m->queued;
+    d->expires = message_expires(m);
     d->original_whole = !m->in_file;
     d->rcpts = must_alloc(n * sizeof *d->rcpts);
     for (uint32_t i = 0; i < m->n_rcpts; i++) {
-        const struct recipient *r = &m->rcpts[i];
-        if (!r->dsn_due)
-            continue;
-        struct out_dsn_rcpt *to = &d->rcpts[d->n++];
-        to->address = buf_of(recipient_address(r));
-        to->orcpt = buf_of(recipient_orcpt(r));
-        to->host = buf_of(recipient_host(r));
-        to->last_attempt = r->last_attempt;
-        const struct verdict *last = recipient_last(r);
-        to->verdict =
-            last ? verdict_copy(last) : verdict_of_fault(FAULT_EXPIRED, PHASE_NONE, SLICE_NONE);
+        if (bounce_is_due(c, &m->rcpts[i]))
+            dsn_rcpt(&d->rcpts[d->n++], &m->rcpts[i]);
     }
     MUST(d->n == n);
     return d;
@@ -114,10 +149,10 @@ static struct out_dsn *dsn_new(const struct message *m, size_t n)
 
 static void begin(struct core *c, struct bounce *b, const struct message *m)
 {
-    b->n = count_due(m);
+    b->due = count_due(c, m);
     size_t bytes = m->in_file ? SPOOL_INLINE_MAX : SIZE_MAX;
     struct core_read *r = core_read_new(c, READ_BOUNCE, m, 0, bytes);
-    r->dsn = dsn_new(m, b->n);
+    r->dsn = dsn_new(c, m, b->due.over + b->due.late);
     r->dsn->serial = b->serial = ++c->last_serial;
     set_state(c, b, BOUNCE_READING);
     heap_drop(&c->bounce_times, &b->heap_index);
@@ -140,11 +175,11 @@ bool bounce_step(struct core *c)
     struct bounce *b = HEAP_ITEM(top, struct bounce, heap_index);
     const struct message *m = spool_find(c->spool, b->id);
     set_state(c, b, BOUNCE_WAIT); /* one that was out a minute has been lost */
-    if (count_due(m) == 0)
+    const struct bounce_due due = count_due(c, m);
+    if (due.over + due.late == 0)
         bounce_end(c, b);
     else if (c->bounces_out < CORE_DSN_OUT_MAX &&
-             (message_dsn_ready(m) ||
-              mono_reached(mono_add(b->since, CORE_DSN_PATIENCE_MS), c->mono)))
+             (message_tried(m) || mono_reached(mono_add(b->since, CORE_DSN_PATIENCE_MS), c->mono)))
         begin(c, b, m);
     else
         look_at(c, b, next_look(c, b));
@@ -170,24 +205,27 @@ void bounce_read_done(struct core *c, struct core_read *r)
     core_push(c, (struct core_action){.act = CORE_SEND, .loop = loop, .msg = &d->msg});
 }
 
-/* The report must tell of exactly the failures that its record marks as told: all that are due now.
- */
-int bounce_check(struct core *c, uint64_t id, uint64_t serial)
+/* The report must tell of exactly what its record marks as told: all that is due now. A failure
+ * stays one until it is told, so their number tells whether they are the same; of those that are
+ * late one may have gone and another come, which harms nobody. */
+int bounce_check(struct core *c, uint64_t id, uint64_t serial, bool *ret_delay)
 {
     struct bounce *b = bounce_find(c, id);
     if (!b || b->state != BOUNCE_OUT || (serial && serial != b->serial))
         return -ESTALE;
-    size_t due = count_due(spool_find(c->spool, id));
-    if (due == b->n)
+    const struct bounce_due due = count_due(c, spool_find(c->spool, id));
+    *ret_delay = due.late > 0;
+    if (due.over == b->due.over && due.late == b->due.late)
         return 0;
-    if (due == 0) /* a report is being stored already */
+    if (due.over + due.late ==
+        0) /* a report is being stored already, or nothing is late any more */
         return -ESTALE;
     set_state(c, b, BOUNCE_WAIT);
     look_at(c, b, mono_add(c->mono, LOOK_AGAIN_MS));
     return -ESTALE;
 }
 
-/* More failures may have come since; then it goes on with those. */
+/* More may have come since; then it goes on with that. */
 void bounce_told(struct core *c, uint64_t id)
 {
     struct bounce *b = bounce_find(c, id);

@@ -12,10 +12,10 @@
  * (promise 4). */
 static void take_in(struct core *c, struct message *m)
 {
-    bool failures = false;
+    bool due = false;
     for (uint32_t i = 0; i < m->n_rcpts; i++) {
         struct recipient *r = &m->rcpts[i];
-        failures = failures || r->dsn_due;
+        due = due || bounce_is_due(c, r);
         if (r->state == RCPT_HELD) {
             c->n_held++;
         } else if (r->state == RCPT_QUEUED) {
@@ -24,7 +24,7 @@ static void take_in(struct core *c, struct message *m)
         }
         metric_add(M_QUEUED, !rcpt_state_final(r->state));
     }
-    if (failures)
+    if (due)
         bounce_wanted(c, m->id);
 }
 
@@ -35,6 +35,7 @@ struct core *core_new(struct spool *spool, const struct core_conf *conf, struct 
     c->spool = spool;
     c->retry = conf->retry;
     c->lifetime_s = conf->lifetime_s;
+    c->delay_warning_s = conf->delay_warning_s;
     c->overdue_at = c->room_again = MONO_NEVER;
     rng_seed(&c->rng, conf->seed);
     core_set_loops(c, conf->loops);
@@ -249,7 +250,7 @@ void core_fresh_drop(struct core *c, struct message *m)
 uint64_t core_change(struct core *c, struct message *m, const struct rcpt_change *changes, size_t n,
                      const struct spool_event_in *events)
 {
-    bool failures = false;
+    bool due = false;
     for (size_t i = 0; i < n; i++) {
         const struct rcpt_change *ch = &changes[i];
         enum rcpt_state before = (enum rcpt_state)m->rcpts[ch->rcpt].state;
@@ -258,15 +259,16 @@ uint64_t core_change(struct core *c, struct message *m, const struct rcpt_change
         else if (ch->state != RCPT_HELD && before == RCPT_HELD)
             c->n_held--;
         metric_add(M_QUEUED, rcpt_state_final(before) - rcpt_state_final(ch->state));
-        failures = failures || ch->dsn_due;
     }
     uint64_t number = spool_change(c->spool, m, changes, n, c->now, events, n);
     c->last_number = number;
+    for (size_t i = 0; i < n; i++)
+        due = due || bounce_is_due(c, &m->rcpts[changes[i].rcpt]);
     if (c->lazy.n++ == 0)
         c->lazy.until = mono_add(c->mono, CORE_LAZY_MS);
     if (m->n_left == 0)
         core_fresh_drop(c, m);
-    if (failures)
+    if (due)
         core_wait(c, &(struct wait){.number = number, .kind = WAIT_BOUNCE, .id = m->id});
     else
         bounce_poke(c, m->id);
@@ -372,6 +374,7 @@ static void control(struct core *c, struct spooler_control *m)
     case SPOOLER_RECONFIGURE:
         c->retry = m->retry;
         c->lifetime_s = m->lifetime_s;
+        c->delay_warning_s = m->delay_warning_s;
         sched_forget_plans(c->sched);
         core_answer(c, &m->msg, m->reply);
         return;

@@ -35,7 +35,7 @@
 struct core;
 struct core_conf {
     struct retry_policy retry;
-    int64_t lifetime_s;
+    int64_t lifetime_s, delay_warning_s;
     unsigned loops;
     uint64_t seed;
 };

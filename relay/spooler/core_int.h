@@ -18,7 +18,7 @@
 enum wait_kind {
     WAIT_STORE,  /* msg is answered; the message is scheduled */
     WAIT_ANSWER, /* msg is answered */
-    WAIT_BOUNCE  /* failures of message id may be told */
+    WAIT_BOUNCE  /* what is due of message id may be told */
 };
 enum wait_state { WAIT_WAITING, WAIT_ANSWERED, WAIT_CLAIMED }; /* see durable.c */
 struct wait {
@@ -48,16 +48,22 @@ struct job {
     uint32_t rcpts[];
 };
 
-/* A message with failures to be told. */
+/* How many recipients of a message its sender is to hear of. */
+struct bounce_due {
+    size_t over; /* with dsn_due: failed, or relayed */
+    size_t late;
+};
+
+/* A message of which something is to be told. */
 enum bounce_state { BOUNCE_WAIT, BOUNCE_READING, BOUNCE_OUT };
 struct bounce {
     UT_hash_handle hh;
     uint64_t id;
     enum bounce_state state;
     struct mono since;
-    uint32_t heap_index; /* in c->bounce_times, by the next look */
-    size_t n;            /* recipients told of in the DSN that is out */
-    uint64_t serial;     /* of that one; grows */
+    uint32_t heap_index;   /* in c->bounce_times, by the next look */
+    struct bounce_due due; /* recipients told of in the DSN that is out */
+    uint64_t serial;       /* of that one; grows */
 };
 
 enum read_kind { READ_ASKED, READ_WORK, READ_BOUNCE };
@@ -75,7 +81,7 @@ struct core {
     struct spool *spool;
     struct sched *sched;
     struct retry_policy retry;
-    int64_t lifetime_s;
+    int64_t lifetime_s, delay_warning_s;
     unsigned loops;
     struct rng rng;
     struct wall now;
@@ -164,9 +170,11 @@ void work_free(struct core *c);
 /* bounce.c */
 void bounce_wanted(struct core *c, uint64_t id);
 void bounce_poke(struct core *c, uint64_t id); /* something of the message has changed */
+bool bounce_is_due(const struct core *c, const struct recipient *r);
 bool bounce_step(struct core *c);
-/* May this store tell of the failures of message id? 0, or -ESTALE. */
-int bounce_check(struct core *c, uint64_t id, uint64_t serial);
+/* May this store tell what is due of message id? 0 (*ret_delay: it tells of a delay), or -ESTALE.
+ */
+int bounce_check(struct core *c, uint64_t id, uint64_t serial, bool *ret_delay);
 void bounce_told(struct core *c, uint64_t id);
 void bounce_read_done(struct core *c, struct core_read *r);
 void bounce_free(struct core *c);

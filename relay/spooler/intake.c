@@ -22,7 +22,7 @@ static void refuse(struct core *c, struct spooler_store *s, int error)
     core_answer(c, &s->msg, s->reply);
 }
 
-/* The DSN's record also says, of the message it reports on, that its failures are told. */
+/* The DSN's record also says, of the message it reports on, that what was due of it is told. */
 static void add_dsn_queued(struct core *c, struct buf *out, const struct spooler_store *s)
 {
     const struct message *m = spool_find(c->spool, s->envelope.dsn_for);
@@ -35,6 +35,11 @@ static void add_dsn_queued(struct core *c, struct buf *out, const struct spooler
         event_add_str(out, EV_SENDER, message_sender(m));
     }
     event_add_str(out, EV_DSN_ID, slice_str(report));
+}
+
+static int64_t seconds_up(int64_t us)
+{
+    return us / WALL_SECOND + (us % WALL_SECOND != 0);
 }
 
 /* Held from the beginning: the change stands right behind its message, most often in the same
@@ -52,18 +57,31 @@ static void hold(struct core *c, const struct spooler_store *s, struct message *
     }
 }
 
+/* The lifetime begins when the message may go; BY=…R ends it at the deadline (RFC 2852). */
+static uint64_t lifetime_of(const struct core *c, const struct envelope *e)
+{
+    int64_t waits_us = e->release.us > c->now.us ? e->release.us - c->now.us : 0;
+    uint64_t s = e->expires_s ? e->expires_s : (uint64_t)(c->lifetime_s + seconds_up(waits_us));
+    int64_t left_us = e->by_deadline.us - c->now.us;
+    if (e->params.by != MAIL_BY_RETURN)
+        return s;
+    uint64_t left = left_us > WALL_SECOND ? (uint64_t)seconds_up(left_us) : 1;
+    return left < s ? left : s;
+}
+
 void intake_store(struct core *c, struct spooler_store *s)
 {
     struct envelope *e = &s->envelope;
     MUST(e->n_rcpts >= 1 && e->n_rcpts <= SPOOL_MESSAGE_MAX_RCPTS);
-    int stale = e->dsn_for ? bounce_check(c, e->dsn_for, s->dsn_serial) : 0;
+    bool delay = false;
+    int stale = e->dsn_for ? bounce_check(c, e->dsn_for, s->dsn_serial, &delay) : 0;
     int error = stale < 0 ? stale : core_accepting(c);
     if (error < 0) {
         refuse(c, s, error);
         return;
     }
-    if (e->expires_s == 0)
-        e->expires_s = (uint64_t)c->lifetime_s;
+    e->dsn_delay = delay;
+    e->expires_s = lifetime_of(c, e);
     DEFER(buf_done) struct buf more = BUF_MAX(EVENT_MAX), told = BUF_MAX(EVENT_MAX);
     event_add_str(&more, EV_ACTOR, s->actor);
     event_add_str(&more, EV_REASON, s->reason);

@@ -8,12 +8,15 @@ static struct wall earlier(struct wall a, struct wall b)
 }
 
 /* The last attempt is made when the lifetime ends (checklist 96), so expiry is itself a due moment.
- */
+ * So is the deadline of BY=…N: the notice follows from an attempt. */
 static struct wall next_due(const struct recipient *r, uint32_t attempts,
                             const struct retry_policy *retry, struct wall now, struct rng *rng)
 {
-    struct wall next = retry_next(retry, attempts, now, rng),
-                last = message_expires(recipient_message(r));
+    const struct message *m = recipient_message(r);
+    struct wall next = retry_next(retry, attempts, now, rng), last = message_expires(m),
+                deadline = message_by_deadline(m);
+    if (m->by == MAIL_BY_NOTIFY && deadline.us > now.us)
+        next = earlier(next, deadline);
     return last.us > now.us ? earlier(next, last) : next;
 }
 
@@ -30,8 +33,40 @@ static void decide_deferred(struct outcome *o, const struct recipient *r, const 
     o->event = EVENT_DEFERRED;
 }
 
+/* NOTIFY=NEVER mutes all; else what is asked for, and for failures also silence. */
+static bool wants_failure(const struct recipient *r)
+{
+    return message_sender(recipient_message(r)).n > 0 &&
+           (r->notify == 0 || (r->notify & MAIL_NOTIFY_FAILURE));
+}
+
+static void decide_delivered(struct outcome *o, const struct recipient *r, struct passed_on passed)
+{
+    const struct message *m = recipient_message(r);
+    const bool unsaid = (r->notify & MAIL_NOTIFY_SUCCESS) && !passed.dsn;
+    const bool traced = m->by_trace || (m->by == MAIL_BY_NOTIFY && !passed.deliver_by);
+    o->change.state = RCPT_DELIVERED;
+    o->event = unsaid ? EVENT_RELAYED : EVENT_DELIVERED;
+    o->change.dsn_due =
+        message_sender(m).n > 0 && r->notify != MAIL_NOTIFY_NEVER && (unsaid || traced);
+}
+
+bool outcome_is_late(const struct recipient *r, int64_t warning_s)
+{
+    const struct message *m = recipient_message(r);
+    const bool by = m->by == MAIL_BY_NOTIFY;
+    if (r->state != RCPT_QUEUED || !r->last || r->last_attempt.us == 0 || m->delay_told ||
+        r->notify == MAIL_NOTIFY_NEVER || message_sender(m).n == 0)
+        return false;
+    if (by)
+        return r->last_attempt.us >= message_by_deadline(m).us;
+    return warning_s > 0 && (r->notify == 0 || (r->notify & MAIL_NOTIFY_DELAY)) &&
+           r->last_attempt.us >= wall_add_s(message_first_due(m), warning_s).us;
+}
+
 struct outcome outcome_decide(const struct recipient *r, const struct verdict *v, const char *host,
-                              const struct retry_policy *retry, struct wall now, struct rng *rng)
+                              struct passed_on passed, const struct retry_policy *retry,
+                              struct wall now, struct rng *rng)
 {
     struct outcome o = {.change = {.rcpt = r->number,
                                    .attempts = r->attempts + 1,
@@ -41,8 +76,7 @@ struct outcome outcome_decide(const struct recipient *r, const struct verdict *v
                                    .host = host}};
     switch (v->kind) {
     case VERDICT_DELIVERED:
-        o.change.state = RCPT_DELIVERED;
-        o.event = EVENT_DELIVERED;
+        decide_delivered(&o, r, passed);
         return o;
     case VERDICT_FAILED:
         o.change.state = RCPT_BOUNCED;
@@ -54,8 +88,7 @@ struct outcome outcome_decide(const struct recipient *r, const struct verdict *v
     case VERDICT_NONE:
         UNREACHABLE();
     }
-    o.change.dsn_due =
-        rcpt_state_final(o.change.state) && message_sender(recipient_message(r)).n > 0;
+    o.change.dsn_due = rcpt_state_final(o.change.state) && wants_failure(r);
     return o;
 }
 
@@ -176,7 +209,7 @@ void outcome_event(struct buf *out, const struct recipient *r, const struct outc
     add_when(out, r, o, now);
     add_way(out, f);
     if (v)
-        add_reply(out, v, o->event == EVENT_DELIVERED);
+        add_reply(out, v, o->event == EVENT_DELIVERED || o->event == EVENT_RELAYED);
     if (o->event == EVENT_EXPIRED)
         add_cstr(out, EV_CLASS, class_name(CLASS_EXPIRED));
     else if (v)

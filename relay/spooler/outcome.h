@@ -2,12 +2,14 @@
  * What a verdict does to a recipient, and what the delivery log says about it: one pure function
  * for the first, one for the second.
  *
- *   delivered                       -> DELIVERED  delivered (final)
- *   failed                          -> BOUNCED    bounced   (final; a DSN is due unless the sender
- * is "") deferred, lifetime left         -> QUEUED     deferred  (attempts + 1, next due by the
- * retry policy, at the latest when it expires) deferred, lifetime over         -> EXPIRED expired
- * (final; DSN as above) deferred by a fault of our own  -> QUEUED     deferred  (for ever: nothing
- * bounces because of us; promise 10)
+ *   delivered                       -> DELIVERED  delivered (final), or relayed: a notice of
+ * success was asked for and the receiver cannot send it on. The sender is told "relayed" then, and
+ * where BY=…T asked for that (RFC 3461 section 5.2.2, RFC 2852) failed                          ->
+ * BOUNCED    bounced   (final; a DSN is due unless the sender is "" or NOTIFY does not want it)
+ * deferred, lifetime left         -> QUEUED     deferred  (attempts + 1, next due by the retry
+ * policy, at the latest when it expires) deferred, lifetime over         -> EXPIRED expired (final;
+ * DSN as above) deferred by a fault of our own  -> QUEUED     deferred  (for ever: nothing bounces
+ * because of us; promise 10)
  */
 #pragma once
 #include "relay/spooler/spooler.h"
@@ -17,9 +19,20 @@ struct outcome {
     enum event_name event;
 };
 
+/* What the receiver took over with the message. */
+struct passed_on {
+    bool dsn, deliver_by;
+};
+
 /* v->kind is not VERDICT_NONE. */
 struct outcome outcome_decide(const struct recipient *r, const struct verdict *v, const char *host,
-                              const struct retry_policy *retry, struct wall now, struct rng *rng);
+                              struct passed_on passed, const struct retry_policy *retry,
+                              struct wall now, struct rng *rng);
+
+/* Late enough that its sender is to hear that it is delayed? Since the last attempt, by what is in
+ * the index alone: the deadline of BY=…N, else warning_s (0: never) after it could go first; not
+ * where NOTIFY does not want it, and once a message. */
+bool outcome_is_late(const struct recipient *r, int64_t warning_s);
 
 /* Facts beside the verdict; each may be missing. */
 struct outcome_facts {
@@ -27,6 +40,7 @@ struct outcome_facts {
     struct slice site, destination;
     struct slice actor, reason;
     bool no_attempt; /* decided without one: it is not counted */
+    struct passed_on passed_on;
 };
 /* v may be NULL (operators' events). */
 void outcome_event(struct buf *out, const struct recipient *r, const struct outcome *o,

@@ -53,6 +53,8 @@ void out_dsn_free(struct out_dsn *d)
     free(d->rcpts);
     buf_done(&d->to);
     buf_done(&d->envid);
+    buf_done(&d->tags);
+    buf_done(&d->route);
     body_unref(d->original);
     free(d);
 }

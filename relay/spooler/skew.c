@@ -10,7 +10,12 @@ enum { STEP_MESSAGES = 500 };
 
 struct wall skew_due(const struct core *c, const struct recipient *r)
 {
-    return retry_clamp(&c->retry, r->attempts, r->due, c->now);
+    struct wall due = retry_clamp(&c->retry, r->attempts, r->due, c->now),
+                release = message_release(recipient_message(r));
+    /* The moment that its sender has named is not absurd. */
+    if (r->attempts > 0 || release.us <= due.us)
+        return due;
+    return release.us < r->due.us ? release : r->due;
 }
 
 void skew_watch(struct core *c)

@@ -443,7 +443,10 @@ int spooler_new(struct spooler **ret, const struct spooler_conf *c, struct spool
     s->min_free_bytes = c->min_free_bytes;
     s->sync_delay_ms = c->sync_delay_ms;
     listen_all(s);
-    struct core_conf conf = {.retry = c->retry, .lifetime_s = c->lifetime_s, .loops = 1};
+    struct core_conf conf = {.retry = c->retry,
+                             .lifetime_s = c->lifetime_s,
+                             .delay_warning_s = c->delay_warning_s,
+                             .loops = 1};
     rand_bytes(&conf.seed, sizeof conf.seed);
     s->core = core_new(s->spool, &conf, wall_now(), loop_now(s->loop));
     s->bodies = bodies_new(s->fs);

@@ -120,9 +120,11 @@ struct spooler_result {
     bool ready;     /* the connection can take another job; false: a SPOOLER_CONN_GONE follows */
     bool attempted; /* false: the job comes back untouched (idle connection was closed meanwhile);
                        no attempt is counted */
-    bool
-        dsn_passed_on; /* the receiver offers DSN and got RET, ENVID, NOTIFY and ORCPT: where it has
-                          taken the message, the notices are its duty now (RFC 3461 section 5.2) */
+    /* What the receiver took over where it has taken the message. DSN: it offers that and got RET,
+     * ENVID, NOTIFY and ORCPT, so the notices are its duty now (RFC 3461 section 5.2). DELIVERBY:
+     * it offers that and got BY; else BY=…N ends in a notice that the message was relayed (RFC
+     * 2852). */
+    bool dsn_passed_on, deliver_by_passed_on;
     uint64_t message_id;
     size_t n;
     uint32_t *rcpts;          /* n recipient numbers, owned */
@@ -154,7 +156,8 @@ enum out_type {
 
 struct out_resolve {
     struct msg msg;
-    struct buf domain; /* lower case, or an address literal with brackets */
+    struct buf domain; /* lower case, or an address literal with brackets; of messages with a route
+                          ">" and a destination's name behind it. The answer has it as it stands */
 };
 
 /* One job: everything a connection needs, copied, so that nothing of the spooler's is shared. */
@@ -182,8 +185,11 @@ struct out_work {
 };
 void out_work_free(struct out_work *w);
 
+enum out_dsn_what { OUT_DSN_FAILED, OUT_DSN_DELAYED, OUT_DSN_RELAYED };
 struct out_dsn_rcpt {
     struct buf address, orcpt, host;
+    enum out_dsn_what what;
+    struct enhanced status; /* to be told in place of the verdict's own; zero: that one */
     struct verdict verdict;
     struct wall last_attempt;
 };
@@ -191,9 +197,13 @@ struct out_dsn {
     struct msg msg;
     uint64_t message_id;
     uint64_t serial; /* copied into spooler_store.dsn_serial */
-    struct buf to;   /* reverse-path of the failed message */
+    struct buf to;   /* reverse-path of the message that it tells of */
     struct buf envid;
-    struct wall queued;
+    /* … which the report takes over as it is sensible: priority, tags and route are its own, too;
+     * RET and REQUIRETLS say what comes back (RFC 3461 section 6.2, RFC 8689 section 5.2) */
+    struct mail_params params;
+    struct buf tags, route;
+    struct wall queued, expires;
     size_t n;
     struct out_dsn_rcpt *rcpts;
     struct body
@@ -375,7 +385,7 @@ struct spooler_control {
         SPOOLER_RECONFIGURE /* new defaults */
     } what;
     struct retry_policy retry;
-    int64_t lifetime_s;
+    int64_t lifetime_s, delay_warning_s;
 };
 
 /* --- life
@@ -388,6 +398,7 @@ struct spooler_conf {
     uint64_t min_free_bytes;
     struct retry_policy retry;
     int64_t lifetime_s;
+    int64_t delay_warning_s; /* senders hear of a delay after it; 0: never */
     struct slice node;
     uint64_t
         seq_after; /* the delivery log's last: a new spool beside an old log goes on behind it */

@@ -145,7 +145,7 @@ static void send_close(struct core *c, const struct sched_action *a)
 
 static void count_outcome(enum event_name event)
 {
-    if (event == EVENT_DELIVERED)
+    if (event == EVENT_DELIVERED || event == EVENT_RELAYED)
         metric_add(M_DELIVERED, 1);
     else if (event == EVENT_DEFERRED)
         metric_add(M_DEFERRED, 1);
@@ -170,8 +170,8 @@ static void apply(struct core *c, struct message *m, struct recipient *const *rc
         buf_add(&host, buf_slice(&facts->attempt->mx_host)))
         last_host = buf_str(&host);
     for (size_t i = 0; i < n; i++) {
-        struct outcome o =
-            outcome_decide(rcpts[i], verdicts[i], last_host, &c->retry, c->now, &c->rng);
+        struct outcome o = outcome_decide(rcpts[i], verdicts[i], last_host, facts->passed_on,
+                                          &c->retry, c->now, &c->rng);
         if (facts->no_attempt) {
             o.change.attempts = rcpts[i]->attempts;
             o.change.last_attempt = rcpts[i]->last_attempt;
@@ -247,7 +247,8 @@ static void apply_result(struct core *c, struct message *m, const struct job *j,
         rcpts[n] = &m->rcpts[r->rcpts[i]];
         verdicts[n++] = &r->verdicts[i];
     }
-    struct outcome_facts facts = {.attempt = &r->attempt};
+    struct outcome_facts facts = {.attempt = &r->attempt,
+                                  .passed_on = {r->dsn_passed_on, r->deliver_by_passed_on}};
     sched_conn_where(c->sched, r->conn, &facts.site, &facts.destination);
     if (n)
         apply(c, m, rcpts, verdicts, n, &facts);

@@ -62,6 +62,7 @@ static void test_hostname_only(void **state)
     assert_string_equal(c->spool_path, "/var/spool/postwain");
     assert_int_equal(c->spool_min_free, 512u << 20);
     assert_int_equal(c->lifetime_s, 5 * 86400);
+    assert_int_equal(c->delay_warning_s, 4 * 3600);
     assert_int_equal(c->n_retry, 7);
     assert_int_equal(c->retry_s[0], 60);
     assert_int_equal(c->retry_s[6], 4 * 3600);
@@ -106,7 +107,8 @@ static void test_everything(void **state)
         " idle-timeout = 90s banner = \"hello there\" }\n"
         "dns { servers = { 127.0.0.1, \"[::1]:5353\", \"::2\" } timeout = 250ms\n"
         " override = { \"a.test MX 10 mx.a.test\" } }\n"
-        "delivery { allow-private-addresses = yes lifetime = 1d retry = { 1s, 2m } }\n"
+        "delivery { allow-private-addresses = yes lifetime = 1d delay-warning = 0s retry = { 1s, "
+        "2m } }\n"
         "destination \"g\" { mx = { \"*.Google.com\" } connections = 2 messages-per-connection = "
         "9\n"
         " tls = encrypt port = 2526 helo = out.example.com }\n"
@@ -153,6 +155,10 @@ static void test_everything(void **state)
     assert_ptr_equal(conf_by_domain(c, SLICE_LIT("x.c.test")), d);
     assert_ptr_equal(conf_by_domain(c, SLICE_LIT("b.test")), d);
     assert_null(conf_by_domain(c, SLICE_LIT("c.test")));
+    assert_ptr_equal(conf_by_name(c, SLICE_LIT("s")), d);
+    assert_null(conf_by_name(c, SLICE_LIT("S")));
+    assert_null(conf_by_name(c, SLICE_LIT("")));
+    assert_int_equal(c->delay_warning_s, 0);
     conf_unref(conf_ref(c));
     conf_unref(c);
 }
@@ -214,7 +220,8 @@ static const struct {
     {HOST "dkim \"a\" { }", 2, "no such option 'dkim'"},
     {HOST "http { address = 1 }", 2, "no such option 'http'"},
     {HOST "dns {\n\n trust-ad = false }", 4, "no such option 'trust-ad' in section dns"},
-    {HOST "delivery { delay-warning = 4h }", 2, "delay-warning"},
+    {HOST "delivery { delay-warnings = 4h }", 2, "delay-warnings"},
+    {HOST "delivery { delay-warning = 4x }", 2, "delay-warning"},
     {"hostname = \"a b\"", 1, "not a host name"},
     {"hostname = \"${POSTWAIN_UNSET}\"", 1, "hostname is not set"},
     {"# one\n/* two\n three */ hostname = relay..example", 3, "not a host name"},

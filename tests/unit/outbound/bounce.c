@@ -77,10 +77,102 @@ static void always_one_report(void **state)
     }
 }
 
+/* What the message asked for decides what comes back, and how. */
+static void as_the_message_asked(void **state)
+{
+    (void)state;
+    static const struct {
+        enum out_dsn_what what[2];
+        struct mail_params params;
+        const char *with, *without;
+    } cases[] = {
+        {{OUT_DSN_FAILED, OUT_DSN_DELAYED}, {0}, "message/rfc822", "relayed"},
+        {{OUT_DSN_FAILED, OUT_DSN_RELAYED}, {.ret = MAIL_RET_FULL}, "message/rfc822", "delayed"},
+        {{OUT_DSN_FAILED, OUT_DSN_FAILED},
+         {.ret = MAIL_RET_HDRS},
+         "text/rfc822-headers",
+         "rfc822\r\n"},
+        /* RFC 3461 section 6.2: FULL is for failures */
+        {{OUT_DSN_DELAYED, OUT_DSN_RELAYED},
+         {.ret = MAIL_RET_FULL},
+         "text/rfc822-headers",
+         "failed"},
+        /* RFC 8689 section 5.2; checklist 90 */
+        {{OUT_DSN_FAILED, OUT_DSN_FAILED},
+         {.ret = MAIL_RET_FULL, .requiretls = true},
+         "text/rfc822-headers",
+         "rfc822\r\n"},
+        {{OUT_DSN_FAILED, OUT_DSN_FAILED},
+         {.body = MAIL_BODY_BINARYMIME},
+         "text/rfc822-headers",
+         "rfc822\r\n"},
+        {{OUT_DSN_FAILED, OUT_DSN_FAILED},
+         {.smtputf8 = true},
+         "message/global-delivery-status",
+         "message/rfc822"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct world *w = world_new(0, "");
+        struct out_dsn *d = dsn(2, 20, 1000, true);
+        const struct mail_params *p = &cases[i].params;
+        for (size_t k = 0; k < 2; k++)
+            d->rcpts[k].what = cases[i].what[k];
+        if (p->smtputf8) {
+            buf_done(&d->rcpts[1].address);
+            d->rcpts[1].address = buf_of(SLICE_LIT("\xc3\xb6@a.test"));
+        }
+        d->params = *p;
+        d->params.priority = 5;
+        d->envid = buf_of(SLICE_LIT("E1"));
+        d->tags = buf_of(SLICE_LIT("a=1\nb=2"));
+        d->route = buf_of(SLICE_LIT("smart"));
+        port_send(outbound_port(w->out), &d->msg);
+        struct spooler_store *s = told(w, SPOOLER_STORE);
+        const struct envelope *e = &s->envelope;
+        assert_true(has(s->body, cases[i].with) && has(s->body, "Original-Envelope-Id: E1\r\n"));
+        assert_false(has(s->body, cases[i].without));
+        assert_true(slice_eq(e->tags, SLICE_LIT("a=1\nb=2")) &&
+                    slice_eq(e->route, SLICE_LIT("smart")));
+        assert_int_equal(e->params.priority, 5);
+        assert_int_equal(e->params.requiretls, p->requiretls);
+        assert_int_equal(e->params.smtputf8, p->smtputf8);
+        assert_true(!p->smtputf8 || (e->eight_bit && e->params.body == MAIL_BODY_8BITMIME));
+        /* Notices about notices are not asked for (checklist 92). */
+        assert_true(e->params.ret == MAIL_RET_UNSAID && e->params.by == MAIL_BY_NONE);
+        assert_true(e->rcpts[0].notify == 0 && e->rcpts[0].orcpt.n == 0 && e->envid.n == 0);
+        body_unref(s->body);
+        s->body = NULL;
+        port_send(s->reply, &s->msg);
+        told_nothing(w);
+        world_free(w);
+    }
+}
+
+/* Where there is no room for all, those that failed are named. */
+static void the_gravest_are_named(void **state)
+{
+    (void)state;
+    struct world *w = world_new(0, "");
+    struct out_dsn *d = dsn(2000, 1024, 1000, true);
+    for (size_t k = 0; k < 1999; k++)
+        d->rcpts[k].what = OUT_DSN_RELAYED;
+    port_send(outbound_port(w->out), &d->msg);
+    struct spooler_store *s = told(w, SPOOLER_STORE);
+    assert_true(has(s->body, "Final-Recipient: rfc822; r1999@"));
+    assert_true(has(s->body, "and 1800 more recipients"));
+    body_unref(s->body);
+    s->body = NULL;
+    port_send(s->reply, &s->msg);
+    told_nothing(w);
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(always_one_report),
+        cmocka_unit_test(as_the_message_asked),
+        cmocka_unit_test(the_gravest_are_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

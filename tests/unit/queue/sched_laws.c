@@ -118,6 +118,8 @@ static void model_round(struct model *m, bool adding)
     static const char *const users[] = {"", "u1", "u2"};
     if (adding && m->w.n_messages < 300 && chance(m, 60)) {
         unsigned n = 1 + (unsigned)rng_below(&m->rng, 6);
+        m->w.priority = (int8_t)((int)rng_below(&m->rng, 19) - 9);
+        m->w.route = chance(m, 20) ? "way" : NULL;
         struct message *added =
             add(&m->w, users[rng_below(&m->rng, 3)], domains[rng_below(&m->rng, 5)], n);
         m->total += n;

@@ -20,6 +20,8 @@ struct world {
     struct message *messages[4096];
     size_t n_messages;
     struct sched_limits limits;
+    int8_t priority;   /* of the messages made from now on */
+    const char *route; /* NULL: none */
 };
 
 static inline void plan_free(struct frozen *f)
@@ -62,7 +64,10 @@ static inline struct message *mail(struct world *w, const char *user, const char
         snprintf(texts[i], sizeof texts[i], "r%u@%s", i, domain);
         rcpts[i].address = slice_str(texts[i]);
     }
-    struct envelope e = {.rcpts = rcpts, .n_rcpts = n};
+    struct envelope e = {.route = slice_str(w->route),
+                         .params = {.priority = w->priority},
+                         .rcpts = rcpts,
+                         .n_rcpts = n};
     struct message *m =
         message_new(w->n_messages + 1, &e, w->now, NULL, intern_get(&w->users, slice_str(user)));
     m->lifetime_s = 5 * 86400;

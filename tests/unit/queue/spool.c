@@ -110,7 +110,7 @@ static void test_finished(void **state)
     assert_int_equal(kit_commit(s, NULL, NULL, NULL), 0);
     assert_ptr_equal(spool_find(s, id), m);
     assert_int_equal(m->n_left, 1);
-    assert_true(message_dsn_ready(m));
+    assert_true(message_tried(m));
 
     struct envelope_rcpt rcpt = {.address = SLICE_LIT("sender@example.net")};
     struct envelope e = {.rcpts = &rcpt, .n_rcpts = 1, .dsn_for = id};

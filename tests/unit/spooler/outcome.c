@@ -72,7 +72,8 @@ static void each_verdict_has_its_fate(void **state)
         struct world w;
         world_init(&w, fates[i].sender, fates[i].left_s);
         struct verdict v = {.kind = fates[i].kind, .fault = fates[i].fault, .enhanced = {4, 0, 0}};
-        struct outcome o = outcome_decide(&w.r[1], &v, "mx", &retry, now, &w.rng);
+        struct outcome o =
+            outcome_decide(&w.r[1], &v, "mx", (struct passed_on){0}, &retry, now, &w.rng);
         assert_int_equal(o.change.rcpt, 1);
         assert_int_equal(o.change.state, fates[i].state);
         assert_int_equal(o.event, fates[i].event);
@@ -82,6 +83,155 @@ static void each_verdict_has_its_fate(void **state)
         if (fates[i].due_in_s >= 0)
             assert_int_equal(o.change.due.us, wall_add_s(now, fates[i].due_in_s).us);
         world_done(&w);
+    }
+}
+
+/* 74, 92, 94: what a sender is told, by what he asked for. */
+static void notices_are_as_asked_for(void **state)
+{
+    (void)state;
+    enum {
+        N = MAIL_NOTIFY_NEVER,
+        S = MAIL_NOTIFY_SUCCESS,
+        F = MAIL_NOTIFY_FAILURE,
+        D = MAIL_NOTIFY_DELAY
+    };
+    static const struct {
+        unsigned notify;
+        const char *sender;
+        bool passed_on, trace;
+        enum mail_by by;
+        enum event_name event;
+        bool success, failure;
+    } rows[] = {
+        {0, "a@x", false, false, MAIL_BY_NONE, EVENT_DELIVERED, false, true},
+        {N, "a@x", false, false, MAIL_BY_NONE, EVENT_DELIVERED, false, false},
+        {F, "a@x", false, false, MAIL_BY_NONE, EVENT_DELIVERED, false, true},
+        {D, "a@x", false, false, MAIL_BY_NONE, EVENT_DELIVERED, false, false},
+        {S, "a@x", false, false, MAIL_BY_NONE, EVENT_RELAYED, true, false},
+        {S | F | D, "a@x", false, false, MAIL_BY_NONE, EVENT_RELAYED, true, true},
+        {S, "a@x", true, false, MAIL_BY_NONE, EVENT_DELIVERED, false, false},
+        {S, "", false, false, MAIL_BY_NONE, EVENT_RELAYED, false, false},
+        /* BY=…T tells of each relay, also where DSN goes on; only NEVER mutes it */
+        {0, "a@x", true, true, MAIL_BY_NOTIFY, EVENT_DELIVERED, true, true},
+        {F, "a@x", true, true, MAIL_BY_RETURN, EVENT_DELIVERED, true, true},
+        {N, "a@x", true, true, MAIL_BY_RETURN, EVENT_DELIVERED, false, false},
+        /* BY=…N ends where DELIVERBY is not known, and its sender hears that */
+        {0, "a@x", false, false, MAIL_BY_NOTIFY, EVENT_DELIVERED, true, true},
+        {0, "a@x", true, false, MAIL_BY_NOTIFY, EVENT_DELIVERED, false, true},
+        {N, "a@x", false, false, MAIL_BY_NOTIFY, EVENT_DELIVERED, false, false},
+        {0, "a@x", false, false, MAIL_BY_RETURN, EVENT_DELIVERED, false, true},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct world w;
+        world_init(&w, rows[i].sender, 5000);
+        w.r[1].notify = rows[i].notify & 15u;
+        w.m->by = rows[i].by & 3u;
+        w.m->by_trace = rows[i].trace;
+        const struct passed_on passed = {rows[i].passed_on, rows[i].passed_on};
+        struct verdict v = {.kind = VERDICT_DELIVERED, .enhanced = {2, 0, 0}};
+        struct outcome o = outcome_decide(&w.r[1], &v, "mx", passed, &retry, now, &w.rng);
+        if (o.event != rows[i].event || o.change.dsn_due != rows[i].success)
+            fail_msg("row %zu: %d, %d", i, o.event, o.change.dsn_due);
+        assert_int_equal(o.change.state, RCPT_DELIVERED);
+        v = (struct verdict){.kind = VERDICT_FAILED, .enhanced = {5, 0, 0}};
+        o = outcome_decide(&w.r[1], &v, "mx", passed, &retry, now, &w.rng);
+        if (o.change.dsn_due != rows[i].failure)
+            fail_msg("row %zu: failure %d", i, o.change.dsn_due);
+        world_done(&w);
+    }
+}
+
+/* An attempt falls on the deadline of BY=…N, and of BY=…R, which is the end of the lifetime. */
+static void deadlines_are_due_moments(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t deadline_s; /* from now */
+        enum mail_by by;
+        int64_t due_in_s;
+    } rows[] = {
+        {30, MAIL_BY_NOTIFY, 30}, {90, MAIL_BY_NOTIFY, 60}, {-1, MAIL_BY_NOTIFY, 60},
+        {0, MAIL_BY_NOTIFY, 60},  {30, MAIL_BY_NONE, 60},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct envelope_rcpt rcpt = {.address = SLICE_LIT("a@b")};
+        struct envelope e = {.rcpts = &rcpt,
+                             .n_rcpts = 1,
+                             .by_deadline = wall_add_s(now, rows[i].deadline_s),
+                             .params = {.by = rows[i].by}};
+        struct message *m = message_new(1, &e, wall_add_s(now, -100), NULL, NULL);
+        struct rng rng;
+        rng_seed(&rng, 1);
+        m->lifetime_s = 86400;
+        struct verdict v = {.kind = VERDICT_DEFERRED, .enhanced = {4, 0, 0}};
+        struct outcome o =
+            outcome_decide(&m->rcpts[0], &v, "mx", (struct passed_on){0}, &retry, now, &rng);
+        assert_int_equal(o.change.due.us, wall_add_s(now, rows[i].due_in_s).us);
+        free(m);
+    }
+}
+
+/* 93, 94: who is to hear of a delay. */
+static void late_by_what_was_asked_for(void **state)
+{
+    (void)state;
+    enum {
+        N = MAIL_NOTIFY_NEVER,
+        S = MAIL_NOTIFY_SUCCESS,
+        F = MAIL_NOTIFY_FAILURE,
+        D = MAIL_NOTIFY_DELAY
+    };
+    static const struct {
+        unsigned notify;
+        enum mail_by by;
+        int64_t release_s, deadline_s, tried_s, warning_s; /* after it was queued; 0: not */
+        bool late;
+    } rows[] = {
+        {0, MAIL_BY_NONE, 0, 0, 3600, 3600, true},
+        {0, MAIL_BY_NONE, 0, 0, 3599, 3600, false},
+        {0, MAIL_BY_NONE, 0, 0, 9999, 0, false}, /* never */
+        {D, MAIL_BY_NONE, 0, 0, 3600, 3600, true},
+        {F, MAIL_BY_NONE, 0, 0, 3600, 3600, false},
+        {S, MAIL_BY_NONE, 0, 0, 3600, 3600, false},
+        {N, MAIL_BY_NONE, 0, 0, 3600, 3600, false},
+        {0, MAIL_BY_NONE, 0, 0, 0, 3600, false},       /* not tried yet */
+        {0, MAIL_BY_NONE, 5000, 0, 8000, 3600, false}, /* it was to wait */
+        {0, MAIL_BY_NONE, 5000, 0, 8600, 3600, true},
+        {0, MAIL_BY_NOTIFY, 0, 600, 600, 3600, true}, /* the deadline counts, and only it */
+        {0, MAIL_BY_NOTIFY, 0, 600, 599, 3600, false},
+        {0, MAIL_BY_NOTIFY, 0, 9000, 5000, 3600, false},
+        {F, MAIL_BY_NOTIFY, 0, 600, 600, 0, true}, /* it was asked for by BY itself */
+        {N, MAIL_BY_NOTIFY, 0, 600, 600, 3600, false},
+        {0, MAIL_BY_RETURN, 0, 9000, 3600, 3600, true},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        static const struct last_reply reply;
+        struct intern strings = {0};
+        struct envelope_rcpt rcpt = {.address = SLICE_LIT("a@b"), .notify = rows[i].notify};
+        struct envelope e = {.rcpts = &rcpt, .n_rcpts = 1, .params = {.by = rows[i].by}};
+        if (rows[i].release_s)
+            e.release = wall_add_s(now, rows[i].release_s);
+        if (rows[i].deadline_s)
+            e.by_deadline = wall_add_s(now, rows[i].deadline_s);
+        struct message *m = message_new(1, &e, now, intern_get(&strings, SLICE_LIT("s@x")), NULL);
+        struct recipient *r = &m->rcpts[0];
+        if (rows[i].tried_s) {
+            r->last_attempt = wall_add_s(now, rows[i].tried_s);
+            r->last = &reply;
+        }
+        if (outcome_is_late(r, rows[i].warning_s) != rows[i].late)
+            fail_msg("row %zu", i);
+        m->delay_told = true; /* once */
+        assert_false(outcome_is_late(r, rows[i].warning_s));
+        m->delay_told = false;
+        r->state = RCPT_HELD; /* its operator knows */
+        assert_false(outcome_is_late(r, rows[i].warning_s));
+        r->state = RCPT_QUEUED;
+        m->sender = NULL;
+        assert_false(outcome_is_late(r, rows[i].warning_s));
+        intern_done(&strings);
+        free(m);
     }
 }
 
@@ -113,7 +263,8 @@ static void is_number(struct buf *fields, enum event_field f, int64_t want)
 static struct buf event_of(struct world *w, struct verdict *v, const struct outcome_facts *f)
 {
     struct buf out = BUF_MAX(16384);
-    struct outcome o = outcome_decide(&w->r[1], v, NULL, &retry, now, &w->rng);
+    struct outcome o =
+        outcome_decide(&w->r[1], v, NULL, (struct passed_on){0}, &retry, now, &w->rng);
     outcome_event(&out, &w->r[1], &o, v, f, now);
     return out;
 }
@@ -202,9 +353,9 @@ static void ids_of_receivers_are_found(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(each_verdict_has_its_fate),
-        cmocka_unit_test(a_line_tells_what_happened),
-        cmocka_unit_test(ids_of_receivers_are_found),
+        cmocka_unit_test(each_verdict_has_its_fate),  cmocka_unit_test(notices_are_as_asked_for),
+        cmocka_unit_test(deadlines_are_due_moments),  cmocka_unit_test(late_by_what_was_asked_for),
+        cmocka_unit_test(a_line_tells_what_happened), cmocka_unit_test(ids_of_receivers_are_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

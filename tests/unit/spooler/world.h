@@ -22,6 +22,7 @@ struct world {
     struct core *core;
     struct wall now;
     struct mono mono;
+    int64_t delay_warning_s;
     uint64_t last_id;
     struct core_action seen[SEEN_MAX]; /* batches and reads are done at once unless `hold` */
     size_t n;
@@ -47,8 +48,11 @@ static inline void open_world(struct world *w)
     w->fs = file_posix_new(w->folder, &error);
     assert_non_null(w->fs);
     assert_int_equal(spool_open(&w->spool, w->fs, &o, &report, &e), 0);
-    struct core_conf c = {
-        .retry = {.pause_s = {60}, .n = 1}, .lifetime_s = 86400, .loops = 1, .seed = 1};
+    struct core_conf c = {.retry = {.pause_s = {60}, .n = 1},
+                          .lifetime_s = 86400,
+                          .delay_warning_s = w->delay_warning_s,
+                          .loops = 1,
+                          .seed = 1};
     w->core = core_new(w->spool, &c, w->now, w->mono);
     core_set_events(w->core, see_event, w);
     w->last_id = spool_last_id(w->spool);
@@ -139,23 +143,29 @@ static inline void give(struct world *w, void *request, enum spooler_type type)
 static const struct envelope_rcpt rcpts[] = {{.address = {(const uint8_t *)"one@a.test", 10}},
                                              {.address = {(const uint8_t *)"two@a.test", 10}}};
 
-static uint64_t store(struct world *w, const char *sender, size_t n_rcpts, uint64_t dsn_for,
-                      uint64_t serial)
+static inline uint64_t store_envelope(struct world *w, const struct envelope *e, uint64_t serial)
 {
     struct spooler_store *q = must_alloc(sizeof *q);
     q->id = w->last_id = queue_id_next(w->last_id, w->now);
     q->dsn_serial = serial;
-    q->envelope = (struct envelope){.sender = slice_str(sender),
-                                    .message_id = SLICE_LIT("<m@x>"),
-                                    .size = 5,
-                                    .dsn_for = dsn_for,
-                                    .rcpts = rcpts,
-                                    .n_rcpts = n_rcpts};
+    q->envelope = *e;
+    q->envelope.size = 5;
     q->body = body_new(5);
     memcpy(q->body->bytes, "abc\r\n", 5);
     uint64_t id = q->id;
     give(w, q, SPOOLER_STORE);
     return id;
+}
+
+static uint64_t store(struct world *w, const char *sender, size_t n_rcpts, uint64_t dsn_for,
+                      uint64_t serial)
+{
+    const struct envelope e = {.sender = slice_str(sender),
+                               .message_id = SLICE_LIT("<m@x>"),
+                               .dsn_for = dsn_for,
+                               .rcpts = rcpts,
+                               .n_rcpts = n_rcpts};
+    return store_envelope(w, &e, serial);
 }
 
 static inline struct core_action *seen(struct world *w, enum core_act act, unsigned type)
@@ -210,13 +220,15 @@ static inline struct out_work *job_of(struct world *w)
     return job;
 }
 
-static inline void result(struct world *w, struct out_work *job, const struct verdict *verdicts,
-                          bool ready)
+/* passed_on: the receiver took over DSN and DELIVERBY. */
+static inline void result_passed(struct world *w, struct out_work *job,
+                                 const struct verdict *verdicts, bool ready, bool passed_on)
 {
     struct spooler_result *r = must_alloc(sizeof *r);
     r->conn = job->conn;
     r->ready = ready;
     r->attempted = verdicts != NULL;
+    r->dsn_passed_on = r->deliver_by_passed_on = passed_on;
     r->message_id = job->message_id;
     r->n = job->n;
     r->rcpts = must_alloc(job->n * sizeof *r->rcpts);
@@ -228,6 +240,12 @@ static inline void result(struct world *w, struct out_work *job, const struct ve
     }
     give(w, r, SPOOLER_RESULT);
     out_work_free(job);
+}
+
+static inline void result(struct world *w, struct out_work *job, const struct verdict *verdicts,
+                          bool ready)
+{
+    result_passed(w, job, verdicts, ready, false);
 }
 
 static const struct verdict delivered = {

@@ -1,0 +1,151 @@
+/* Priorities inside a site, and the ways that messages name. If this breaks, a password reset
+ * stands behind a newsletter, a newsletter never goes, or mail leaves by another way than its
+ * sender's. */
+#include "tests/unit/queue/sched_world.h"
+
+static struct message *add_ranked(struct world *w, int priority, const char *user, unsigned n)
+{
+    w->priority = (int8_t)priority;
+    return add(w, user, "a.test", n);
+}
+
+static unsigned rank_of(const struct message *m)
+{
+    return m->priority >= 4 ? 0 : m->priority <= -4 ? 2 : 1;
+}
+
+/* The next job on the connection that has done its one. */
+static void next_job(struct world *w, struct sched_action *a)
+{
+    finish(a);
+    sched_conn_ready(w->s, a->conn, w->mono);
+    expect(w, SCHED_WORK, a);
+}
+
+/* While all three wait each has its share, whatever the size of its messages; of two that are equal
+ * users still take turns. */
+static void ranks_have_shares(void **state)
+{
+    (void)state;
+    struct world w;
+    struct sched_action a;
+    world_init(&w, 1);
+    for (int i = 0; i < 900; i++) {
+        add_ranked(&w, 9, i % 2 ? "u" : "v", 1);
+        add_ranked(&w, -4, "u", 1);
+        add_ranked(&w, i % 2 ? 3 : -3, "u", 1);
+    }
+    for (int i = 0; i < 10; i++)
+        add_ranked(&w, 0, "u", 90);
+    expect(&w, SCHED_RESOLVE, &a);
+    plan(&w, "a.test", "mx");
+    expect(&w, SCHED_OPEN, &a);
+    assert_int_equal(rank_of(a.job.message), 0); /* of equals the highest */
+    size_t served[3] = {0}, of_u = 0, all = 0;
+    for (; all < 1050; next_job(&w, &a)) {
+        unsigned rank = rank_of(a.job.message);
+        served[rank] += a.job.n;
+        all += a.job.n;
+        of_u += rank == 0 && slice_eq(message_user(a.job.message), SLICE_LIT("u"));
+    }
+    assert_true(served[0] >= 750 && served[0] <= 850);
+    assert_true(served[1] >= 150 && served[1] <= 290);
+    assert_true(served[2] >= 45 && served[2] <= 60);
+    assert_true(of_u >= served[0] / 2 - 1 && of_u <= served[0] / 2 + 1);
+    finish(&a);
+    world_done(&w);
+}
+
+/* Urgent mail behind a hundred thousand of the same user's goes next. */
+static void high_goes_first(void **state)
+{
+    (void)state;
+    struct world w;
+    struct sched_action a;
+    world_init(&w, 1);
+    for (int i = 0; i < 1000; i++)
+        add_ranked(&w, i % 2 ? 0 : -9, "u", 1);
+    expect(&w, SCHED_RESOLVE, &a);
+    plan(&w, "a.test", "mx");
+    expect(&w, SCHED_OPEN, &a);
+    for (int i = 0; i < 300; i++)
+        next_job(&w, &a);
+    for (int round = 0; round < 20; round++) {
+        struct message *urgent = add_ranked(&w, 4, "u", 1);
+        next_job(&w, &a);
+        assert_ptr_equal(a.job.message, urgent);
+        for (int i = 0; i < 10; i++)
+            next_job(&w, &a);
+    }
+    finish(&a);
+    world_done(&w);
+}
+
+/* High mail that comes one by one, as fast as it is served, does not keep the low from its turns;
+ * nor does a rank that was idle have turns saved up. */
+static void low_never_starves(void **state)
+{
+    (void)state;
+    struct world w;
+    struct sched_action a;
+    world_init(&w, 1);
+    add_ranked(&w, 9, "u", 1);
+    for (int i = 0; i < 100; i++)
+        add_ranked(&w, -9, "u", 1);
+    expect(&w, SCHED_RESOLVE, &a);
+    plan(&w, "a.test", "mx");
+    expect(&w, SCHED_OPEN, &a);
+    size_t low = 0;
+    for (int i = 0; i < 850; i++) {
+        add_ranked(&w, 9, "u", 1);
+        next_job(&w, &a);
+        low += rank_of(a.job.message) == 2;
+    }
+    assert_true(low >= 49 && low <= 51); /* 1 of 17 */
+    for (int i = 0; i < 3; i++)
+        add_ranked(&w, 0, "u", 1);
+    size_t normal = 0;
+    for (int i = 0; i < 6; i++) {
+        next_job(&w, &a);
+        normal += rank_of(a.job.message) == 1;
+        add_ranked(&w, 9, "u", 1);
+    }
+    assert_true(normal <= 2);
+    finish(&a);
+    world_done(&w);
+}
+
+/* A message that names its way asks for that, whatever its recipients' domain does otherwise. */
+static void a_route_is_resolved(void **state)
+{
+    (void)state;
+    struct world w;
+    struct sched_action a;
+    world_init(&w, 2);
+    add(&w, "u", "A.test", 1);
+    w.route = "smart host";
+    struct message *routed = add(&w, "u", "a.Test", 2);
+    expect(&w, SCHED_RESOLVE, &a);
+    assert_true(slice_eq(a.domain, SLICE_LIT("a.test")));
+    expect(&w, SCHED_RESOLVE, &a);
+    assert_true(slice_eq(a.domain, SLICE_LIT("a.test>smart host")));
+    plan(&w, "a.test>smart host", "smart");
+    expect(&w, SCHED_OPEN, &a);
+    assert_true(slice_eq(a.site, SLICE_LIT("smart")));
+    assert_ptr_equal(a.job.message, routed);
+    assert_int_equal(a.job.n, 2);
+    expect_nothing(&w); /* the other one has no plan yet */
+    finish(&a);
+    world_done(&w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(ranks_have_shares),
+        cmocka_unit_test(high_goes_first),
+        cmocka_unit_test(low_never_starves),
+        cmocka_unit_test(a_route_is_resolved),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

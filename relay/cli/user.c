@@ -40,7 +40,8 @@ static const struct cli_verb verbs[] = {
     {"user add", "", user_add, add_options,
      "usage: postwain user add NAME [--from PATTERN]... [--rate N/PERIOD] [--password-stdin]\n"
      "\n"
-     "  --from PATTERN     may only send as addresses like this (repeat; default: any)\n"
+     "  --from PATTERN     may only send as addresses like this, in MAIL and in From (repeat;\n"
+     "                     default: any)\n"
      "  --rate N/PERIOD    such as 100/s, 1000/h; kept and shown, not enforced yet\n"
      "  --password-stdin   take the password from standard input instead of making one\n"
      "\n"

@@ -9,6 +9,7 @@
 #include "relay/base/must.h"
 #include "relay/inbound/content.h"
 #include "relay/inbound/private.h"
+#include "relay/mail/address.h"
 #include <stdlib.h>
 
 #define PREFIX_MAX 8192 /* what the header section grows by: Received and fix-ups */
@@ -185,6 +186,18 @@ static void refuse_commit(struct session *s, const struct smtp_reply *r)
     session_answer(s, r);
 }
 
+/* Some libraries ask for SMTPUTF8 with every message. What nothing in it needs is not asked of the
+ * next host either, which may not have it (RFC 6531 section 3.2; MIME parts are not looked into).
+ */
+static bool needs_smtputf8(const struct session *s)
+{
+    const struct transaction *t = &s->txn;
+    bool needs = s->intake.scan.facts.eight_bit_header || !address_is_ascii(t->sender);
+    for (size_t i = 0; i < t->n_rcpts && !needs; i++)
+        needs = !address_is_ascii(t->rcpts[i].address);
+    return needs;
+}
+
 static void fill_envelope(struct session *s, struct envelope *e)
 {
     struct intake *t = &s->intake;
@@ -202,6 +215,7 @@ static void fill_envelope(struct session *s, struct envelope *e)
     };
     transaction_fill(&s->txn, e, s->conf->lifetime_s, wall_now());
     e->params.tls_optional = t->fixup.tls_optional && !e->params.requiretls;
+    e->params.smtputf8 = e->params.smtputf8 && needs_smtputf8(s);
 }
 
 static int64_t reply_within(const struct session *s)

@@ -16,6 +16,9 @@
 #define MIN_DATA_RATE 100
 #define MAX_ERRORS 20
 #define MAX_AUTH_FAILURES 3
+#define MAX_IDLE 100   /* commands that bring no message forward, between two messages */
+#define MAX_UNKNOWN 10 /* commands that do not exist */
+#define LOGIN_TIMEOUT_MS (5 * 60 * 1000)
 
 static const struct smtp_reply reply_sender_ok = SMTP_REPLY_INIT(250, 2, 1, 0, "Sender ok");
 static const struct smtp_reply reply_rcpt_ok = SMTP_REPLY_INIT(250, 2, 1, 5, "Recipient ok");
@@ -172,6 +175,7 @@ static void configure(struct session *s)
         .hostname = slice_str(s->conf->hostname),
         .banner = slice_str(l->banner),
         .auth_mechanisms = offer_auth ? SLICE_LIT(AUTH_MECHANISMS) : SLICE_NONE,
+        .extensions = SMTP_EVERY_EXTENSION,
         .starttls = l->tls == CONF_TLS_STARTTLS && s->tls,
         .auth_needs_tls = true,
         .auth_required = l->auth == CONF_AUTH_REQUIRED && !s->trusted,
@@ -179,6 +183,12 @@ static void configure(struct session *s)
         .max_recipients = l->max_recipients,
         .max_errors = MAX_ERRORS,
         .max_auth_failures = MAX_AUTH_FAILURES,
+        .max_idle = MAX_IDLE,
+        .max_unknown = MAX_UNKNOWN,
+        .max_hold_s = l->max_hold_s,
+        .max_hold_until = wall_add_s(wall_now(), l->max_hold_s),
+        .greeting_delay_ms = l->greeting_delay_ms,
+        .login_timeout_ms = LOGIN_TIMEOUT_MS,
         .command_timeout_ms = l->idle_timeout_ms,
         .data_timeout_ms = DATA_TIMEOUT_MS,
         .min_data_rate = MIN_DATA_RATE,

@@ -3,6 +3,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* What a place where mail ends can honour: it does not report (DSN, BY=…T), and holds nothing. */
+#define OFFER_DEFAULT                                                                              \
+    (SMTP_EVERY_EXTENSION & ~(SMTP_DSN | SMTP_FUTURERELEASE | SMTP_DELIVERBY | SMTP_MT_PRIORITY))
+
 const char options_help[] =
     "usage: postwain sink --listen ADDR --maildir DIR [OPTION]...\n"
     "\n"
@@ -18,6 +22,8 @@ const char options_help[] =
     "  --delay MS        waits so long before the reply to a message\n"
     "  --hostname NAME   in the greeting (default: this host's)\n"
     "  --no-tls          does not offer STARTTLS (else with a self-signed certificate)\n"
+    "  --offer KEYWORDS  what EHLO offers in place of all that a sink can honour, such as\n"
+    "                    'PIPELINING,8BITMIME,DSN'; what is not offered is refused\n"
     "  --quiet           prints nothing for a message\n"
     "\n"
     "A file has Return-Path: and Delivered-To: in front (X-Envelope-To: when there are several\n"
@@ -36,6 +42,19 @@ static int usage(const char *what, const char *which)
     return 2;
 }
 
+static int take_offer(struct options *o, const char *value)
+{
+    struct slice rest = slice_str(value);
+    o->offer = 0;
+    while (rest.n) {
+        unsigned one = smtp_extension_find(slice_cut(&rest, ','));
+        if (one == 0)
+            return usage("--offer takes keywords of EHLO with commas between, not ", value);
+        o->offer |= one;
+    }
+    return 0;
+}
+
 static int take_value(struct options *o, const char *name, const char *value)
 {
     uint64_t ms;
@@ -47,6 +66,8 @@ static int take_value(struct options *o, const char *name, const char *value)
         pattern_add(&o->refuse, value);
     } else if (strcmp(name, "--defer") == 0) {
         pattern_add(&o->defer, value);
+    } else if (strcmp(name, "--offer") == 0) {
+        return take_offer(o, value);
     } else if (strcmp(name, "--listen") == 0) {
         if (o->n_listen == SINK_LISTEN_MAX)
             return usage("too many --listen", "");
@@ -61,8 +82,8 @@ static int take_value(struct options *o, const char *name, const char *value)
 
 static bool takes_value(const char *name)
 {
-    static const char *const names[] = {"--listen", "--maildir", "--refuse",
-                                        "--defer",  "--delay",   "--hostname"};
+    static const char *const names[] = {"--listen", "--maildir",  "--refuse", "--defer",
+                                        "--delay",  "--hostname", "--offer"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(name, names[i]) == 0)
             return true;
@@ -82,7 +103,7 @@ static int check(const struct options *o)
 
 int options_parse(struct options *o, int argc, char **argv)
 {
-    *o = (struct options){.tls = true};
+    *o = (struct options){.tls = true, .offer = OFFER_DEFAULT};
     for (int i = 1; i < argc; i++) {
         const char *a = argv[i];
         int rc = 0;

@@ -21,6 +21,7 @@ struct options {
     const char *maildir, *hostname;
     struct patterns refuse, defer;
     int64_t delay_ms;
+    unsigned offer; /* set of enum smtp_extension */
     bool tls, quiet, help;
 };
 

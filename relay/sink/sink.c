@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 enum { STOP_MS = 5000, TIMEOUT_MS = 5 * 60 * 1000, MAX_ERRORS = 100 };
+/* Where --offer has FUTURERELEASE: all is filed at once, whatever was asked for. */
+#define MAX_HOLD_S 2592000
 
 static int make_tls(struct sink *k, struct err *e)
 {
@@ -34,10 +36,13 @@ static void configure(struct sink *k)
     k->smtp = (struct smtp_server_conf){
         .hostname = slice_str(k->hostname),
         .banner = SLICE_LIT("ESMTP postwain sink"),
+        .extensions = k->options.offer,
         .starttls = k->tls,
         .max_message_size = SINK_MESSAGE_MAX,
         .max_recipients = SINK_RCPTS_MAX,
         .max_errors = MAX_ERRORS,
+        .max_hold_s = MAX_HOLD_S,
+        .max_hold_until = wall_add_s(wall_now(), MAX_HOLD_S),
         .command_timeout_ms = TIMEOUT_MS,
         .data_timeout_ms = TIMEOUT_MS,
     };

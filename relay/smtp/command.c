@@ -1,20 +1,17 @@
 /*
  * command   = verb [SP args] *SP CRLF
- * MAIL args = "FROM:" *SP path *(1*SP param)        RCPT args = "TO:" *SP path *(1*SP param)
- * param     = keyword ["=" value]; keyword = (ALPHA / DIGIT) *(ALPHA / DIGIT / "-")
+ * MAIL args = "FROM:" *SP path params               RCPT args = "TO:" *SP path params
  * BDAT args = 1*20DIGIT [1*SP "LAST"]               AUTH args = mechanism [1*SP (base64 / "=")]
  */
 #include "relay/smtp/command.h"
 #include "relay/mail/address.h"
 
 static const struct verb_row verb_rows[] = {
-#define X(name_, args_, usage_, help_)                                                             \
-    {.name = #name_, .usage = usage_, .args = args_, .help = help_},
+#define X(name_, args_, idle_, usage_, help_)                                                      \
+    {.name = #name_, .usage = usage_, .args = args_, .idle = idle_, .help = help_},
 #include "relay/smtp/verbs.def"
 #undef X
 };
-
-enum { KEYWORD_MAX = 32, AUTH_PARAM_MAX = 500, PARAM_SIZE = 1, PARAM_BODY = 2, PARAM_AUTH = 4 };
 
 const struct verb_row *command_row(enum verb v)
 {
@@ -66,146 +63,79 @@ static bool is_alnum(uint8_t c)
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
 }
 
-static bool is_keyword(struct slice s)
-{
-    if (s.n == 0 || s.n > KEYWORD_MAX || !is_alnum(s.p[0]))
-        return false;
-    for (size_t i = 1; i < s.n; i++)
-        if (!is_alnum(s.p[i]) && s.p[i] != '-')
-            return false;
-    return true;
-}
-
-static bool has_8bit(struct slice s)
-{
-    for (size_t i = 0; i < s.n; i++)
-        if (s.p[i] >= 0x80)
-            return true;
-    return false;
-}
-
-static bool is_upper_hex(uint8_t c)
-{
-    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'F');
-}
-
-/* RFC 3461 section 4: printable, "+" and "=" only as +XX. */
-static bool is_xtext(struct slice s)
-{
-    for (size_t i = 0; i < s.n; i++) {
-        if (s.p[i] < 0x21 || s.p[i] > 0x7e || s.p[i] == '=')
-            return false;
-        if (s.p[i] != '+')
-            continue;
-        if (s.n - i < 3 || !is_upper_hex(s.p[i + 1]) || !is_upper_hex(s.p[i + 2]))
-            return false;
-        i += 2;
-    }
-    return true;
-}
-
 /* "FROM:" *SP path; what follows the path goes to *rest. */
-static enum command_fault path_after(struct slice *rest, struct slice tag, struct slice *ret_path)
+static enum command_fault path_after(struct slice *rest, struct slice tag, unsigned offered,
+                                     struct slice *ret_path)
 {
+    const enum address_form form = offered & SMTP_SMTPUTF8 ? ADDRESS_UTF8 : ADDRESS_ASCII;
     if (!slice_istarts(*rest, tag))
         return COMMAND_SYNTAX;
     struct slice s = trim_blanks(slice_skip(*rest, tag.n));
     if (s.n == 0 || s.p[0] != '<')
         return COMMAND_SYNTAX;
-    size_t n = address_parse_path(s, ADDRESS_ASCII, ret_path);
-    if (n == 0)
-        return has_8bit(slice_head(s, slice_find(s, '>'))) ? COMMAND_NOT_ASCII : COMMAND_PATH;
+    size_t n = address_parse_path(s, form, ret_path);
+    if (n == 0) {
+        const bool ascii = address_is_ascii(slice_head(s, slice_find(s, '>')));
+        return form == ADDRESS_ASCII && !ascii ? COMMAND_NOT_ASCII : COMMAND_PATH;
+    }
     *rest = slice_skip(s, n);
     return rest->n && rest->p[0] != ' ' ? COMMAND_PATH : COMMAND_FINE;
 }
 
-struct param {
-    struct slice keyword, value;
-};
-
-/* The next parameter; false at the end, or with *ret_fault set. */
-static bool next_param(struct slice *rest, struct param *ret, enum command_fault *ret_fault)
+static enum command_fault params_after(struct slice args, struct param_target *t,
+                                       struct slice *ret_culprit)
 {
-    struct slice w = word(rest);
-    *ret = (struct param){0};
-    if (w.n == 0)
-        return false;
-    struct slice keyword = slice_head(w, slice_find(w, '='));
-    if (!is_keyword(keyword)) {
-        *ret_fault = COMMAND_PARAM_VALUE;
-        return false;
-    }
-    *ret = (struct param){keyword, slice_skip(w, keyword.n + 1)};
-    return true;
+    static const enum command_fault faults[] = {
+        [PARAM_FINE] = COMMAND_FINE,
+        [PARAM_UNKNOWN] = COMMAND_PARAM_UNKNOWN,
+        [PARAM_VALUE] = COMMAND_PARAM_VALUE,
+        [PARAM_TWICE] = COMMAND_PARAM_TWICE,
+        [PARAM_CONFLICT] = COMMAND_PARAM_CONFLICT,
+    };
+    buf_reset(t->text);
+    return faults[params_read(args, t, ret_culprit)];
 }
 
-static enum command_fault mail_param(const struct param *p, bool auth_param, unsigned *seen,
-                                     struct smtp_mail *m)
+/* A sender needs a domain: a bounce could never come back to a bare "postmaster". */
+static bool lacks_domain(struct slice path)
 {
-    unsigned which = slice_ieq(p->keyword, SLICE_LIT("SIZE"))                 ? PARAM_SIZE
-                     : slice_ieq(p->keyword, SLICE_LIT("BODY"))               ? PARAM_BODY
-                     : auth_param && slice_ieq(p->keyword, SLICE_LIT("AUTH")) ? PARAM_AUTH
-                                                                              : 0;
-    if (which == 0)
-        return COMMAND_PARAM_UNKNOWN;
-    if (*seen & which)
-        return COMMAND_PARAM_TWICE;
-    *seen |= which;
-    bool good = false;
-    if (which == PARAM_SIZE) {
-        good = p->value.n <= 20 && slice_u64(p->value, UINT64_MAX, &m->size);
-    } else if (which == PARAM_BODY) {
-        bool eight = slice_ieq(p->value, SLICE_LIT("8BITMIME"));
-        good = eight || slice_ieq(p->value, SLICE_LIT("7BIT"));
-        m->params.body = eight ? MAIL_BODY_8BITMIME : MAIL_BODY_7BIT;
-    } else if (p->value.n > 0 && p->value.n <= AUTH_PARAM_MAX && is_xtext(p->value)) {
-        good = true;
-        m->auth = p->value;
-    }
-    return good ? COMMAND_FINE : COMMAND_PARAM_VALUE;
+    return path.n && slice_find(path, '@') == path.n;
 }
 
-enum command_fault command_mail(struct slice args, bool auth_param, struct smtp_mail *ret,
-                                struct slice *ret_culprit)
+enum command_fault command_mail(struct slice args, const struct command_rules *rules,
+                                struct smtp_mail *ret, struct slice *ret_culprit)
 {
     struct smtp_mail m = {0};
+    struct param_target t = {.mail = &m, .text = rules->text, .offered = rules->offered};
     *ret_culprit = SLICE_NONE;
-    enum command_fault fault = path_after(&args, SLICE_LIT("FROM:"), &m.path);
-    if (fault != COMMAND_FINE)
-        return fault;
-    /* Only a recipient may lack its domain: a bounce could never come back to a bare "postmaster".
-     */
-    if (m.path.n && slice_find(m.path, '@') == m.path.n)
-        return COMMAND_PATH;
-    unsigned seen = 0;
-    for (struct param p; next_param(&args, &p, &fault);) {
-        *ret_culprit = p.keyword;
-        fault = mail_param(&p, auth_param, &seen, &m);
-        if (fault != COMMAND_FINE)
-            return fault;
-    }
-    *ret_culprit = SLICE_NONE;
+    enum command_fault fault = path_after(&args, SLICE_LIT("FROM:"), rules->offered, &m.path);
+    if (fault == COMMAND_FINE && lacks_domain(m.path))
+        fault = COMMAND_PATH;
+    if (fault == COMMAND_FINE)
+        fault = params_after(args, &t, ret_culprit);
+    if (fault == COMMAND_FINE && !m.params.smtputf8 && !address_is_ascii(m.path))
+        fault = COMMAND_NOT_ASCII;
     if (fault == COMMAND_FINE)
         *ret = m;
     return fault;
 }
 
-enum command_fault command_rcpt(struct slice args, struct smtp_rcpt *ret, struct slice *ret_culprit)
+enum command_fault command_rcpt(struct slice args, const struct command_rules *rules,
+                                struct smtp_rcpt *ret, struct slice *ret_culprit)
 {
-    struct slice path;
+    struct smtp_rcpt r = {0};
+    struct param_target t = {
+        .rcpt = &r, .text = rules->text, .offered = rules->offered, .smtputf8 = rules->smtputf8};
     *ret_culprit = SLICE_NONE;
-    enum command_fault fault = path_after(&args, SLICE_LIT("TO:"), &path);
-    if (fault == COMMAND_FINE && path.n == 0)
+    enum command_fault fault = path_after(&args, SLICE_LIT("TO:"), rules->offered, &r.path);
+    if (fault == COMMAND_FINE && r.path.n == 0)
         fault = COMMAND_PATH;
-    if (fault != COMMAND_FINE)
-        return fault;
-    struct param p;
-    if (next_param(&args, &p, &fault)) {
-        *ret_culprit = p.keyword;
-        return COMMAND_PARAM_UNKNOWN;
-    }
     if (fault == COMMAND_FINE)
-        *ret = (struct smtp_rcpt){.path = path};
+        fault = params_after(args, &t, ret_culprit);
+    if (fault == COMMAND_FINE && !rules->smtputf8 && !address_is_ascii(r.path))
+        fault = COMMAND_NOT_ASCII;
+    if (fault == COMMAND_FINE)
+        *ret = r;
     return fault;
 }
 

@@ -2,13 +2,13 @@
  * One command line, taken apart (RFC 5321 section 4.1, RFC 1870, 3030, 4954, 6152). Pure;
  * everything found is borrowed from the line. Decided once: letter case of words does not matter;
  * blanks behind "FROM:" and "TO:" and at the end of a line are tolerated; the angle brackets of a
- * path are not optional; a parameter comes once; an unknown one is refused (555), never ignored.
+ * path are not optional. Parameters of MAIL and RCPT: params.h.
  */
 #pragma once
-#include "relay/smtp/types.h"
+#include "relay/smtp/params.h"
 
 enum verb {
-#define X(name, args, usage, help) VERB_##name,
+#define X(name, args, idle, usage, help) VERB_##name,
 #include "relay/smtp/verbs.def"
 #undef X
     VERB_UNKNOWN,
@@ -20,7 +20,8 @@ enum verb_args { ARGS_NONE, ARGS_MAY, ARGS_MUST };
 struct verb_row {
     const char *name, *usage;
     enum verb_args args;
-    bool help; /* listed by HELP */
+    bool idle;        /* brings no message forward */
+    const char *help; /* a sentence; "": not listed by HELP */
 };
 
 /* NULL for VERB_UNKNOWN. */
@@ -36,18 +37,25 @@ enum command_fault {
     COMMAND_FINE,
     COMMAND_SYNTAX,    /* not "FROM:<path>", not "size [LAST]", … */
     COMMAND_PATH,      /* no address */
-    COMMAND_NOT_ASCII, /* an address with 8-bit bytes, and SMTPUTF8 is not offered */
+    COMMAND_NOT_ASCII, /* an address beyond ASCII, and MAIL did not ask for SMTPUTF8 */
     COMMAND_PARAM_UNKNOWN,
     COMMAND_PARAM_VALUE,
-    COMMAND_PARAM_TWICE
+    COMMAND_PARAM_TWICE,
+    COMMAND_PARAM_CONFLICT
 };
 
-/* *ret_culprit is the parameter at fault where there is one: a well-formed keyword, safe to repeat
- * in a reply; else "". */
-enum command_fault command_mail(struct slice args, bool auth_param, struct smtp_mail *ret,
-                                struct slice *ret_culprit);
-enum command_fault command_rcpt(struct slice args, struct smtp_rcpt *ret,
-                                struct slice *ret_culprit);
+/* What a command may ask for. */
+struct command_rules {
+    unsigned offered; /* set of enum smtp_extension */
+    bool smtputf8;    /* RCPT: MAIL asked for it */
+    struct buf *text; /* takes what has to be decoded; emptied first, part of *ret afterwards */
+};
+
+/* *ret_culprit as params_read has it. On a fault *ret is untouched. */
+enum command_fault command_mail(struct slice args, const struct command_rules *rules,
+                                struct smtp_mail *ret, struct slice *ret_culprit);
+enum command_fault command_rcpt(struct slice args, const struct command_rules *rules,
+                                struct smtp_rcpt *ret, struct slice *ret_culprit);
 enum command_fault command_bdat(struct slice args, uint64_t *ret_size, bool *ret_last);
 /* "MECHANISM [initial-response]"; "=" is an empty response (RFC 4954 section 4). SYNTAX, or
  * PARAM_VALUE: no base64. */

@@ -72,6 +72,10 @@ size_t dot_read(struct dot_reader *r, struct slice in, struct slice *ret_piece)
     *ret_piece = SLICE_NONE;
     if (in.n == 0)
         return 0;
+    if (r->binary) {
+        *ret_piece = in;
+        return in.n;
+    }
     const bool refused_before = r->fault != DOT_FINE;
     struct walk w = {.in = in};
     while (w.at < in.n && !r->ended) {

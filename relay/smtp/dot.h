@@ -18,11 +18,12 @@
 enum dot_fault { DOT_FINE, DOT_BARE_CR, DOT_BARE_LF, DOT_LONG_LINE };
 enum dot_state { DOT_LINE_START, DOT_MID_LINE, DOT_CR, DOT_DOT, DOT_DOT_CR };
 
-/* Zeroed: ready for DATA. For BDAT set `chunked` first. */
+/* Zeroed: ready for DATA. For BDAT set `chunked` first, and `binary` for BODY=BINARYMIME. */
 struct dot_reader {
     enum dot_state state;
     enum dot_fault fault; /* the first one; from there on pieces are empty */
     bool chunked;         /* no dots, no end of data */
+    bool binary;          /* chunked, and no lines either: any bytes, as they are (RFC 3030) */
     bool ended;           /* CRLF.CRLF was seen; nothing more is consumed */
     size_t line;          /* octets of the line so far */
 };

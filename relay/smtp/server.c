@@ -14,7 +14,7 @@ enum { TIMEOUT_DEFAULT_MS = 300000 };
 
 void server_forget(struct smtp_server *s)
 {
-    s->in_transaction = false;
+    s->in_transaction = s->smtputf8 = s->binary = false;
     s->rcpts = 0;
     s->content.bdat = false;
 }
@@ -56,7 +56,9 @@ void server_close(struct smtp_server *s)
 /* Between two commands. */
 static void at_rest(struct smtp_server *s)
 {
-    if (s->question != ASKED_NOTHING || (s->state != SERVER_COMMAND && s->state != SERVER_AUTH))
+    const bool between =
+        s->state == SERVER_COMMAND || s->state == SERVER_AUTH || s->state == SERVER_GREETING;
+    if (s->question != ASKED_NOTHING || !between)
         return;
     s->path_known = false;
     if (s->eof)
@@ -67,24 +69,35 @@ static void at_rest(struct smtp_server *s)
 
 /* ---- bytes in ---- */
 
-struct smtp_server *smtp_server_new(const struct smtp_server_conf *conf, bool tls, struct mono now)
+static void greet(struct smtp_server *s)
 {
-    struct smtp_server *s = must_alloc(sizeof *s);
-    s->conf = conf;
-    s->tls = tls;
-    s->verb = VERB_UNKNOWN;
-    s->now = s->wait_from = now;
-    line_init(&s->line);
-    s->out = BUF_MAX(SERVER_OUT_MAX);
-    s->helo = BUF_MAX(SERVER_HELO_MAX);
-    s->detail = BUF_MAX(2 * SERVER_TEXT_MAX);
-    s->content.reply_text = BUF_MAX(SERVER_TEXT_MAX);
+    const struct smtp_server_conf *conf = s->conf;
     DEFER(buf_done) struct buf text = BUF_MAX(SERVER_TEXT_MAX);
     buf_add(&text, conf->hostname);
     buf_add_u8(&text, ' ');
     buf_add(&text, conf->banner.n ? conf->banner : SLICE_LIT("ESMTP postwain"));
     struct smtp_reply greeting = {220, {0}, buf_slice(&text)};
     server_reply(s, &greeting);
+    s->state = SERVER_COMMAND;
+    s->wait_from = s->now;
+}
+
+struct smtp_server *smtp_server_new(const struct smtp_server_conf *conf, bool tls, struct mono now)
+{
+    struct smtp_server *s = must_alloc(sizeof *s);
+    s->conf = conf;
+    s->tls = tls;
+    s->verb = VERB_UNKNOWN;
+    s->begun = s->now = s->wait_from = now;
+    line_init(&s->line);
+    s->out = BUF_MAX(SERVER_OUT_MAX);
+    s->helo = BUF_MAX(SERVER_HELO_MAX);
+    s->text = BUF_MAX(SERVER_DECODED_MAX);
+    s->detail = BUF_MAX(2 * SERVER_TEXT_MAX);
+    s->content.reply_text = BUF_MAX(SERVER_TEXT_MAX);
+    s->state = SERVER_GREETING;
+    if (conf->greeting_delay_ms <= 0)
+        greet(s);
     return s;
 }
 
@@ -95,6 +108,7 @@ void smtp_server_free(struct smtp_server *s)
     line_done(&s->line);
     buf_done(&s->out);
     buf_done(&s->helo);
+    buf_done(&s->text);
     buf_done(&s->detail);
     buf_done(&s->content.reply_text);
     free(s);
@@ -116,6 +130,7 @@ static void bad_auth_line(struct smtp_server *s, enum line_event event)
 /* A line that held a password is wiped as soon as nobody needs it. */
 static void line_over(struct smtp_server *s)
 {
+    buf_done(&s->text);
     if (s->verb == VERB_AUTH)
         line_wipe(&s->line);
     else
@@ -161,7 +176,10 @@ size_t smtp_server_bytes(struct smtp_server *s, struct slice in, struct mono now
     size_t took = 0;
     while (took < in.n && takes_bytes(s)) {
         struct slice rest = slice_skip(in, took);
-        if (s->state == SERVER_DATA || s->state == SERVER_CHUNK) {
+        if (s->state == SERVER_GREETING) {
+            server_give_up(s, SAY_EARLY);
+            took += rest.n;
+        } else if (s->state == SERVER_DATA || s->state == SERVER_CHUNK) {
             s->wait_from = now;
             took += server_content_bytes(s, rest);
         } else {
@@ -222,6 +240,8 @@ void smtp_server_answer(struct smtp_server *s, const struct smtp_reply *reply, s
         auth_answered(s, reply);
     } else if (q == ASKED_MAIL) {
         s->in_transaction = yes;
+        s->smtputf8 = yes && s->mail.params.smtputf8;
+        s->binary = yes && s->mail.params.body == MAIL_BODY_BINARYMIME;
     } else if (q == ASKED_RCPT) {
         s->rcpts += yes;
     } else {
@@ -229,7 +249,7 @@ void smtp_server_answer(struct smtp_server *s, const struct smtp_reply *reply, s
         server_forget(s);
         s->messages++;
         if (yes)
-            s->errors = 0;
+            s->errors = s->idle = s->unknown = 0;
     }
     line_over(s);
     if (reply->code == 421)
@@ -303,21 +323,39 @@ void smtp_server_sent(struct smtp_server *s, size_t n)
     buf_drop(&s->out, n);
 }
 
+/* Nothing but the end of what is waited for moves it: a command is whole in time however its bytes
+ * come (checklist 50). Content has a least rate beside it. */
 static struct mono wait_deadline(const struct smtp_server *s)
 {
-    const bool content = s->state == SERVER_DATA || s->state == SERVER_CHUNK;
-    const int64_t ms = content ? s->conf->data_timeout_ms : s->conf->command_timeout_ms;
+    if (s->state == SERVER_GREETING)
+        return mono_add(s->begun, s->conf->greeting_delay_ms);
+    const int64_t ms =
+        server_in_content(s) ? s->conf->data_timeout_ms : s->conf->command_timeout_ms;
     return mono_add(s->wait_from, ms > 0 ? ms : TIMEOUT_DEFAULT_MS);
+}
+
+static struct mono login_deadline(const struct smtp_server *s)
+{
+    const struct smtp_server_conf *conf = s->conf;
+    if (!conf->auth_required || s->authenticated || conf->login_timeout_ms <= 0)
+        return MONO_NEVER;
+    return mono_add(s->begun, conf->login_timeout_ms);
 }
 
 struct mono smtp_server_deadline(const struct smtp_server *s)
 {
     if (s->question != ASKED_NOTHING || s->state == SERVER_END)
         return MONO_NEVER;
-    struct mono t = wait_deadline(s);
-    if (s->state == SERVER_DATA || s->state == SERVER_CHUNK)
-        t = mono_min(t, server_content_deadline(s));
-    return t;
+    struct mono t = mono_min(wait_deadline(s), login_deadline(s));
+    return server_in_content(s) ? mono_min(t, server_content_deadline(s)) : t;
+}
+
+static void give_up_waiting(struct smtp_server *s, enum situation what)
+{
+    if (s->state == SERVER_TLS)
+        server_close(s); /* nothing in clear may be said any more */
+    else
+        server_give_up(s, what);
 }
 
 void smtp_server_tick(struct smtp_server *s, struct mono now)
@@ -326,15 +364,15 @@ void smtp_server_tick(struct smtp_server *s, struct mono now)
     if (s->question != ASKED_NOTHING || s->state == SERVER_END)
         return;
     s->path_known = false;
-    if (mono_reached(wait_deadline(s), now)) {
-        if (s->state == SERVER_TLS)
-            server_close(s); /* nothing in clear may be said any more */
-        else
-            server_give_up(s, SAY_TIMEOUT);
-    } else if ((s->state == SERVER_DATA || s->state == SERVER_CHUNK) &&
-               server_content_too_slow(s)) {
+    const bool waited = mono_reached(wait_deadline(s), now);
+    if (mono_reached(login_deadline(s), now))
+        give_up_waiting(s, SAY_LOGIN_LATE);
+    else if (waited && s->state == SERVER_GREETING)
+        greet(s);
+    else if (waited)
+        give_up_waiting(s, SAY_TIMEOUT);
+    else if (server_in_content(s) && server_content_too_slow(s))
         server_give_up(s, SAY_TOO_SLOW);
-    }
 }
 
 /* ---- what is known ---- */

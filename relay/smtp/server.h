@@ -1,7 +1,7 @@
 /*
- * The server side of one SMTP session (RFC 5321, 2034, 2920, 3030, 3207, 4954, 6152, 1870) as a
- * pure machine: bytes and time in, actions and a deadline out. It owns no socket, reads no clock
- * and calls nobody.
+ * The server side of one SMTP session (RFC 5321 and the extensions of extensions.def) as a pure
+ * machine: bytes and time in, actions and a deadline out. It owns no socket, reads no clock and
+ * calls nobody.
  *
  * The driver's loop:   while (smtp_server_next(s, &a)) act(a);   then send smtp_server_output, then
  * feed more bytes. While a question (ASK_*, COMMIT) is open, or BODY has not been taken,
@@ -14,24 +14,40 @@
  */
 #pragma once
 #include "relay/base/buf.h"
+#include "relay/smtp/extensions.h"
 #include "relay/smtp/types.h"
 
 struct smtp_server_conf {  /* borrowed, must outlive the session */
     struct slice hostname; /* in the greeting and the EHLO reply */
     struct slice banner;   /* text behind the host name in the greeting; "" = "ESMTP postwain" */
     struct slice auth_mechanisms; /* "PLAIN LOGIN"; "" = AUTH is not offered */
-    bool starttls;                /* offered while the session is not under TLS */
-    bool auth_needs_tls;          /* AUTH is neither offered nor taken before TLS: 538 5.7.11 */
-    bool auth_required;           /* MAIL before AUTH: 530 5.7.0 */
-    uint64_t max_message_size;    /* octets of content; 552 5.3.4; 0: no limit */
-    unsigned max_recipients;      /* 452 4.5.3 */
-    unsigned max_errors;          /* bad commands before 421 4.7.0 and close */
-    unsigned max_auth_failures;   /* before 421 4.7.0 and close */
-    unsigned max_messages;        /* per session, then 421 4.7.0; 0: no limit */
-    int64_t command_timeout_ms;   /* RFC 5321 4.5.3.2.7: 5 min */
-    int64_t data_timeout_ms;      /* between blocks of content */
-    unsigned min_data_rate;       /* bytes/s over a running minute while content comes; 0: no guard;
-                                     421 4.4.2 */
+    /* Set of enum smtp_extension: what may be offered, and is then taken. STARTTLS and AUTH go by
+     * the fields below; REQUIRETLS is offered within TLS, FUTURERELEASE and LIMITS where there is a
+     * number, BINARYMIME with CHUNKING, SMTPUTF8 with 8BITMIME. */
+    unsigned extensions;
+    bool starttls;              /* offered while the session is not under TLS */
+    bool auth_needs_tls;        /* AUTH is neither offered nor taken before TLS: 538 5.7.11 */
+    bool auth_required;         /* MAIL before AUTH: 530 5.7.0 */
+    uint64_t max_message_size;  /* octets of content; 552 5.3.4; 0: no limit */
+    unsigned max_recipients;    /* 452 4.5.3 */
+    unsigned max_errors;        /* bad commands before 421 4.7.0 and close */
+    unsigned max_auth_failures; /* before 421 4.7.0 and close */
+    unsigned max_messages;      /* per session, then 421 4.7.0; 0: no limit */
+    unsigned max_idle;          /* commands that bring no message forward, between two messages,
+                                   then 421 4.7.0; 0: no limit */
+    unsigned max_unknown;       /* the same for commands that do not exist */
+    int64_t max_hold_s;         /* HOLDFOR: 501 5.5.4 beyond; 0: FUTURERELEASE is not offered */
+    struct wall max_hold_until; /* HOLDUNTIL: 501 5.5.4 beyond */
+    int64_t min_by_s;           /* BY=…;R: 555 5.5.4 below */
+    int64_t greeting_delay_ms;  /* who talks before the greeting is refused: 554 5.5.1; 0: it is
+                                   sent at once */
+    int64_t login_timeout_ms;   /* where AUTH is required: from the first moment until it has
+                                   succeeded; 421 4.7.0; 0: no limit */
+    int64_t command_timeout_ms; /* for a whole command, however its bytes come; RFC 5321 4.5.3.2.7:
+                                   5 min */
+    int64_t data_timeout_ms;    /* between blocks of content */
+    unsigned min_data_rate;     /* bytes/s over a running minute while content comes; 0: no guard;
+                                   421 4.4.2 */
 };
 
 enum smtp_server_act {
@@ -45,9 +61,9 @@ enum smtp_server_act {
                            (the 501 is out) */
     SRV_ASK_MAIL,       /* mail: answer 250 or a refusal */
     SRV_ASK_RCPT,       /* rcpt: answer 250 or a refusal */
-    SRV_BODY,    /* content: exact bytes, unstuffed, CRLF line ends, last line ended; take it, then
-                    smtp_server_body_taken. It points    into the input of smtp_server_bytes, which
-                    must    live until then; no other action does */
+    SRV_BODY,    /* content: exact bytes, unstuffed, CRLF line ends, last line ended (BINARYMIME: as
+                    it came); take it, then smtp_server_body_taken. It points    into the input of
+                    smtp_server_bytes, which    must    live until then; no other action does */
     SRV_COMMIT,  /* the content is whole: answer with the final reply */
     SRV_ABORT,   /* the transaction is over without COMMIT (RSET, EHLO, refused content, lost
                     connection): forget it; no answer */
@@ -70,7 +86,8 @@ struct smtp_server_action {
 
 struct smtp_server; /* opaque; ~2 KiB while idle */
 
-/* Starts with the greeting in the output. `tls`: already under TLS (implicit). */
+/* Starts with the greeting in the output, unless it is delayed. `tls`: already under TLS
+ * (implicit). */
 struct smtp_server *smtp_server_new(const struct smtp_server_conf *conf, bool tls, struct mono now);
 void smtp_server_free(struct smtp_server *s);
 

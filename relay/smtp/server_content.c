@@ -17,18 +17,23 @@ static const enum situation fault_situation[] = {
     [DOT_LONG_LINE] = SAY_CONTENT_LONG_LINE,
 };
 
-static void begin(struct smtp_server *s, enum server_state state)
+static void start_clock(struct smtp_server *s)
 {
-    s->state = state;
     s->rate_from = s->now;
     s->rate_octets = 0;
 }
 
-static void reset(struct server_content *c, bool chunked)
+static void reset(struct server_content *c, bool chunked, bool binary)
 {
     struct buf keep = c->reply_text;
     buf_reset(&keep);
-    *c = (struct server_content){.dot.chunked = chunked, .reply_text = keep};
+    *c = (struct server_content){.dot.chunked = chunked, .dot.binary = binary, .reply_text = keep};
+}
+
+bool server_in_content(const struct smtp_server *s)
+{
+    return s->state == SERVER_DATA || s->state == SERVER_CHUNK ||
+           (s->state == SERVER_COMMAND && s->content.bdat);
 }
 
 static void doom(struct smtp_server *s, enum situation what)
@@ -64,19 +69,24 @@ static bool too_much_to_skip(const struct smtp_server *s)
 
 void server_content_begin_data(struct smtp_server *s)
 {
-    reset(&s->content, false);
-    begin(s, SERVER_DATA);
+    reset(&s->content, false, false);
+    s->state = SERVER_DATA;
+    start_clock(s);
 }
 
 void server_content_begin_chunk(struct smtp_server *s, uint64_t size, bool last)
 {
     struct server_content *c = &s->content;
-    if (!c->bdat)
-        reset(c, true);
+    if (!c->bdat) { /* the pauses between chunks count: small ones are no way to be slow */
+        reset(c, true, s->binary);
+        start_clock(s);
+    }
     c->chunk = c->chunk_left = size;
     c->last = last;
-    begin(s, SERVER_CHUNK);
-    if (!s->in_transaction) {
+    s->state = SERVER_CHUNK;
+    if (!(s->conf->extensions & SMTP_CHUNKING)) {
+        doom(s, SAY_NO_CHUNKING);
+    } else if (!s->in_transaction) {
         doom(s, s->helo.n ? SAY_NO_MAIL : SAY_NO_HELO);
     } else if (s->rcpts == 0) {
         doom(s, SAY_NO_RCPT);

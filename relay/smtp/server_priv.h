@@ -1,7 +1,8 @@
 /*
  * The inside of a server session, shared by server.c (bytes, time, answers), server_replies.c (what
- * is said), server_verbs.c (one function a command) and server_content.c (DATA and BDAT). One
- * command is carried out at a time: its replies go to `out`, what the driver must do to `queue`.
+ * is said), server_verbs.c (one function a command), server_ehlo.c (what it says of itself) and
+ * server_content.c (DATA and BDAT). One command is carried out at a time: its replies go to `out`,
+ * what the driver must do to `queue`.
  */
 #pragma once
 #include "relay/smtp/command.h"
@@ -12,6 +13,7 @@
 /* What the bytes that come are: command lines, AUTH responses, content; or, in the last two,
  * nobody's. */
 enum server_state {
+    SERVER_GREETING, /* not said yet */
     SERVER_COMMAND,
     SERVER_AUTH,
     SERVER_DATA,
@@ -41,7 +43,8 @@ enum {
     SERVER_OUT_MAX =
         131072, /* never reached: one command adds a few lines, a challenge is <= 12,288 */
     SERVER_HELO_MAX = 255,
-    SERVER_TEXT_MAX = 512
+    SERVER_TEXT_MAX = 512,
+    SERVER_DECODED_MAX = 1024
 };
 
 struct server_content {
@@ -66,14 +69,16 @@ struct smtp_server {
     enum server_state state;
     enum server_question question;
     bool tls, esmtp, authenticated;
-    bool eof, stopping;  /* told; acted upon as soon as nothing is under way */
-    bool in_transaction; /* MAIL was accepted */
-    bool path_known;     /* mail or rcpt holds what the command at hand says, for REFUSED */
-    enum verb verb;      /* the command at hand */
-    unsigned rcpts, errors, auth_failures, messages;
+    bool eof, stopping;    /* told; acted upon as soon as nothing is under way */
+    bool in_transaction;   /* MAIL was accepted */
+    bool smtputf8, binary; /* what this MAIL asked for */
+    bool path_known;       /* mail or rcpt holds what the command at hand says, for REFUSED */
+    enum verb verb;        /* the command at hand */
+    unsigned rcpts, errors, auth_failures, messages, idle, unknown;
     struct line line;
     struct buf out;
     struct buf helo;
+    struct buf text;   /* what had to be decoded of the command at hand */
     struct buf detail; /* text of the last refusal, when it has a detail */
     struct smtp_mail mail;
     struct smtp_rcpt rcpt;
@@ -87,6 +92,7 @@ struct smtp_server {
         bool mail, rcpt;
     } queue[SERVER_QUEUE_MAX];
     size_t queued;
+    struct mono begun;     /* the first moment */
     struct mono now;       /* the latest we were told */
     struct mono wait_from; /* since when we wait for the client */
     struct mono asked_at;
@@ -118,8 +124,17 @@ void server_forget(struct smtp_server *s);
  */
 void server_command(struct smtp_server *s, enum line_event event, bool bytes_follow);
 void server_auth_response(struct smtp_server *s);
+bool server_auth_offered(const struct smtp_server *s);
+
+/* server_ehlo.c */
+/* Set of enum smtp_extension, as things stand. */
+unsigned server_offers(const struct smtp_server *s);
+void server_say_ehlo(struct smtp_server *s);
+void server_say_help(struct smtp_server *s, struct slice topic);
 
 /* server_content.c */
+/* Content has begun and not ended, also between two chunks. */
+bool server_in_content(const struct smtp_server *s);
 void server_content_begin_data(struct smtp_server *s);
 void server_content_begin_chunk(struct smtp_server *s, uint64_t size, bool last);
 size_t server_content_bytes(struct smtp_server *s, struct slice in);

@@ -1,9 +1,7 @@
 /* One function a command. Each looks at the order first, then at the words, then asks the driver or
  * answers. */
-#include "relay/base/defer.h"
 #include "relay/base/must.h"
 #include "relay/smtp/server_priv.h"
-#include <inttypes.h>
 
 static void reply_text(struct smtp_server *s, uint16_t code, struct enhanced e, struct slice text)
 {
@@ -11,7 +9,7 @@ static void reply_text(struct smtp_server *s, uint16_t code, struct enhanced e, 
     server_reply(s, &r);
 }
 
-static bool auth_offered(const struct smtp_server *s)
+bool server_auth_offered(const struct smtp_server *s)
 {
     return s->conf->auth_mechanisms.n && (s->tls || !s->conf->auth_needs_tls);
 }
@@ -46,17 +44,7 @@ static void do_ehlo(struct smtp_server *s, struct slice args)
     server_abort(s);
     set_helo(s, args);
     s->esmtp = true;
-    DEFER(buf_done) struct buf text = BUF_MAX(2048);
-    buf_add(&text, s->conf->hostname);
-    buf_add_str(&text, "\nPIPELINING\n8BITMIME\nENHANCEDSTATUSCODES\nCHUNKING");
-    buf_addf(&text, "\nSIZE %" PRIu64, s->conf->max_message_size);
-    if (s->conf->starttls && !s->tls)
-        buf_add_str(&text, "\nSTARTTLS");
-    if (auth_offered(s)) {
-        buf_add_str(&text, "\nAUTH ");
-        buf_add(&text, s->conf->auth_mechanisms);
-    }
-    reply_text(s, 250, (struct enhanced){0}, buf_slice(&text));
+    server_say_ehlo(s);
 }
 
 static void do_starttls(struct smtp_server *s, bool bytes_follow)
@@ -99,6 +87,7 @@ static void begin_auth(struct smtp_server *s, struct slice args)
     case COMMAND_NOT_ASCII:
     case COMMAND_PARAM_UNKNOWN:
     case COMMAND_PARAM_TWICE:
+    case COMMAND_PARAM_CONFLICT:
         server_refuse_with(s, SAY_USAGE, slice_str(command_row(VERB_AUTH)->usage));
         return;
     }
@@ -125,7 +114,7 @@ static void do_auth(struct smtp_server *s, struct slice args)
         server_refuse(s, SAY_AUTH_TWICE);
     else if (s->in_transaction)
         server_refuse(s, SAY_AUTH_IN_TRANSACTION);
-    else if (!auth_offered(s))
+    else if (!server_auth_offered(s))
         server_refuse(s, SAY_AUTH_NEEDS_TLS);
     else
         begin_auth(s, args);
@@ -160,7 +149,7 @@ static void refuse_path(struct smtp_server *s, enum command_fault fault, enum si
         server_refuse(s, bad_path);
         return;
     case COMMAND_NOT_ASCII:
-        server_refuse(s, SAY_NOT_ASCII);
+        server_refuse(s, server_offers(s) & SMTP_SMTPUTF8 ? SAY_NOT_ASCII : SAY_NOT_ASCII_EVER);
         return;
     case COMMAND_PARAM_UNKNOWN:
         server_refuse_with(s, SAY_PARAM_UNKNOWN, culprit);
@@ -171,35 +160,75 @@ static void refuse_path(struct smtp_server *s, enum command_fault fault, enum si
     case COMMAND_PARAM_TWICE:
         server_refuse_with(s, SAY_PARAM_TWICE, culprit);
         return;
+    case COMMAND_PARAM_CONFLICT:
+        server_refuse_with(s, SAY_PARAM_CONFLICT, culprit);
+        return;
     }
+}
+
+/* AUTH= may be given whether AUTH has happened or not, and REQUIRETLS too early hears what it
+ * needs. */
+static struct command_rules rules_of(struct smtp_server *s)
+{
+    const struct smtp_server_conf *conf = s->conf;
+    unsigned offered = server_offers(s) | (conf->extensions & SMTP_REQUIRETLS);
+    if (conf->auth_mechanisms.n)
+        offered |= SMTP_AUTH;
+    return (struct command_rules){.offered = offered, .smtputf8 = s->smtputf8, .text = &s->text};
+}
+
+static void refuse_hold_until(struct smtp_server *s)
+{
+    char text[WALL_RFC3339_SIZE];
+    wall_rfc3339(s->conf->max_hold_until, text);
+    server_refuse_with(s, SAY_HOLD_TOO_FAR, slice_str(text));
+}
+
+/* The parameters that have a limit. True: all are within. */
+static bool is_within_limits(struct smtp_server *s, const struct smtp_mail *m)
+{
+    const struct smtp_server_conf *conf = s->conf;
+    if (conf->max_message_size && m->size > conf->max_message_size)
+        server_refuse_number(s, SAY_TOO_BIG, conf->max_message_size);
+    else if (m->params.requiretls && !s->tls)
+        server_refuse(s, SAY_REQUIRETLS_NEEDS_TLS);
+    else if (m->hold_s > conf->max_hold_s)
+        server_refuse_number(s, SAY_HOLD_TOO_LONG, (uint64_t)conf->max_hold_s);
+    else if (m->hold_until.us > conf->max_hold_until.us)
+        refuse_hold_until(s);
+    else if (m->params.by == MAIL_BY_RETURN && m->by_s < conf->min_by_s)
+        server_refuse_number(s, SAY_BY_TOO_SOON, (uint64_t)conf->min_by_s);
+    else
+        return true;
+    return false;
 }
 
 static void do_mail(struct smtp_server *s, struct slice args)
 {
     const struct smtp_server_conf *conf = s->conf;
+    const struct command_rules rules = rules_of(s);
     struct slice culprit;
-    enum command_fault fault = command_mail(args, conf->auth_mechanisms.n > 0, &s->mail, &culprit);
+    enum command_fault fault = command_mail(args, &rules, &s->mail, &culprit);
     s->path_known = fault == COMMAND_FINE;
     if (s->helo.n == 0)
         server_refuse(s, SAY_NO_HELO);
     else if (s->in_transaction)
         server_refuse(s, SAY_MAIL_TWICE);
     else if (conf->auth_required && !s->authenticated)
-        server_refuse(s, auth_offered(s) ? SAY_AUTH_REQUIRED : SAY_TLS_REQUIRED);
+        server_refuse(s, server_auth_offered(s) ? SAY_AUTH_REQUIRED : SAY_TLS_REQUIRED);
     else if (conf->max_messages && s->messages >= conf->max_messages)
         server_give_up(s, SAY_TOO_MANY_MESSAGES);
     else if (fault != COMMAND_FINE)
         refuse_path(s, fault, SAY_SENDER_SYNTAX, culprit);
-    else if (conf->max_message_size && s->mail.size > conf->max_message_size)
-        server_refuse_number(s, SAY_TOO_BIG, conf->max_message_size);
-    else
+    else if (is_within_limits(s, &s->mail))
         server_ask(s, ASKED_MAIL, SRV_ASK_MAIL);
 }
 
 static void do_rcpt(struct smtp_server *s, struct slice args)
 {
+    const struct command_rules rules = rules_of(s);
     struct slice culprit;
-    enum command_fault fault = command_rcpt(args, &s->rcpt, &culprit);
+    enum command_fault fault = command_rcpt(args, &rules, &s->rcpt, &culprit);
     s->path_known = fault == COMMAND_FINE;
     if (!s->in_transaction)
         server_refuse(s, SAY_NO_MAIL);
@@ -222,6 +251,8 @@ static void do_data(struct smtp_server *s, struct slice args)
         server_refuse(s, SAY_IN_BDAT);
     } else if (s->rcpts == 0) {
         server_refuse(s, SAY_NO_RCPT);
+    } else if (s->binary) {
+        server_refuse(s, SAY_CONTENT_NOT_BDAT);
     } else {
         reply_text(s, 354, (struct enhanced){0}, SLICE_LIT("go ahead; end with <CRLF>.<CRLF>"));
         server_content_begin_data(s);
@@ -268,15 +299,7 @@ static void do_expn(struct smtp_server *s, struct slice args)
 
 static void do_help(struct smtp_server *s, struct slice args)
 {
-    (void)args;
-    DEFER(buf_done) struct buf text = BUF_MAX(1024);
-    buf_add_str(&text, "postwain takes mail to be relayed (RFC 5321, 6409):");
-    for (int v = 0; v < VERB_UNKNOWN; v++) {
-        const struct verb_row *row = command_row((enum verb)v);
-        if (row->help)
-            buf_addf(&text, "\n%s", row->usage);
-    }
-    reply_text(s, 214, (struct enhanced){2, 0, 0}, buf_slice(&text));
+    server_say_help(s, args);
 }
 
 static void do_quit(struct smtp_server *s, struct slice args)
@@ -301,6 +324,14 @@ static void (*const handlers[VERB_UNKNOWN])(struct smtp_server *, struct slice) 
     [VERB_CONNECT] = do_http,
 };
 
+static void refuse_line(struct smtp_server *s, enum situation bad)
+{
+    server_refuse(s, bad);
+    if (bad == SAY_UNKNOWN && s->conf->max_unknown && ++s->unknown >= s->conf->max_unknown &&
+        s->state != SERVER_END)
+        server_give_up(s, SAY_TOO_MANY_UNKNOWN);
+}
+
 void server_command(struct smtp_server *s, enum line_event event, bool bytes_follow)
 {
     struct slice args, line = buf_slice(&s->line.text);
@@ -316,11 +347,13 @@ void server_command(struct smtp_server *s, enum line_event event, bool bytes_fol
         return;
     }
     if (bad != SAY_COUNT) {
-        server_refuse(s, bad);
+        refuse_line(s, bad);
         return;
     }
     const struct verb_row *row = command_row(s->verb);
-    if ((row->args == ARGS_MUST && args.n == 0) || (row->args == ARGS_NONE && args.n))
+    if (row->idle && s->conf->max_idle && ++s->idle > s->conf->max_idle)
+        server_give_up(s, SAY_TOO_MANY_IDLE);
+    else if ((row->args == ARGS_MUST && args.n == 0) || (row->args == ARGS_NONE && args.n))
         server_refuse_with(s, SAY_USAGE, slice_str(row->usage));
     else if (s->verb == VERB_STARTTLS)
         do_starttls(s, bytes_follow);

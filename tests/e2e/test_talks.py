@@ -13,7 +13,8 @@ from kit.wait import answers, free_port, until
 
 TALKS = pathlib.Path(ROOT) / "tests/talks/server"
 SETTINGS = {"hostname": "relay.test", "banner": "", "tls": "none", "auth-mechanisms": "PLAIN LOGIN", "auth-needs-tls": "no", "auth-required": "no",
-            "max-message-size": "100000", "max-recipients": "100", "max-errors": "20", "max-messages": "0", "max-auth-failures": "3", "split": ""}
+            "max-message-size": "100000", "max-recipients": "100", "max-errors": "20", "max-messages": "0", "max-auth-failures": "3", "max-idle": "100",
+            "max-unknown": "10", "max-hold": "2592000", "min-by": "0", "greeting-delay": "0", "login-timeout": "0", "extensions": "", "split": ""}
 # What the daemon says where the driver of a talk, which stands for the daemon, has words of its own.
 DAEMON_SAYS = {"250 2.1.0 Ok": "250 2.1.0 Sender ok", "250 2.1.5 Ok": "250 2.1.5 Recipient ok"}
 ESCAPES = {b"r": b"\r", b"n": b"\n", b"t": b"\t", b"0": b"\0", b"\\": b"\\"}
@@ -26,7 +27,7 @@ def unescape(text):
 
 
 class Talk:
-    """A file as settings and steps: ("C", octets of one group), ("S", pattern), ("?", …), ("!", event)."""
+    """A file as settings and steps: ("C", octets of one group), ("S", pattern of a line), ("R", pattern of a reply), ("?", …), ("!", event)."""
 
     def __init__(self, path):
         self.name, self.settings, self.steps = path.stem, dict(SETTINGS), []
@@ -41,8 +42,8 @@ class Talk:
             elif line.startswith("C*"):
                 times, text = line[2:].split(" ", 1)
                 self.said(unescape(text) * int(times))
-            elif line.startswith("S:"):
-                self.steps.append(("S", text))
+            elif line.startswith(("S:", "S+")):
+                self.steps.append(("S" if line[1] == ":" else "R", text))
             elif line.startswith(("? ", "! ")):
                 self.steps.append((line[0], line[2:]))
             else:
@@ -71,7 +72,7 @@ class Talk:
 
 # --- what is left to the machine, and where the rest is replayed
 
-FIXED = ("auth-mechanisms", "hostname", "banner", "max-errors", "max-messages", "max-auth-failures", "max-recipients")
+FIXED = ("max-idle", "max-unknown", "min-by", "login-timeout", "extensions", "auth-mechanisms", "hostname", "banner", "max-errors", "max-messages", "max-auth-failures", "max-recipients")
 
 
 def for_the_machine_alone(t):
@@ -96,7 +97,7 @@ def for_the_machine_alone(t):
 def place(t):
     """The listener whose configuration is the talk's. One that shows AUTH in clear is held inside TLS, where the daemon offers it."""
     tls = "implicit" if t.settings["tls"] == "none" and t.shows_auth else t.settings["tls"]
-    return tls, t.settings["auth-required"], t.settings["max-message-size"]
+    return tls, *(t.settings[key] for key in ("auth-required", "max-message-size", "max-hold", "greeting-delay"))
 
 
 EVERY = [Talk(path) for path in sorted(TALKS.glob("*.talk"))]
@@ -115,10 +116,10 @@ class Front:
         self.relay.start()
 
     def listener(self, where):
-        tls, required, size = where
+        tls, required, size, hold, delay = where
         auth = 'auth = "required"' if required == "yes" else 'auth = "optional" trust = { "127.0.0.0/8" }'
-        return (f'listener "{tls}-{required}-{size}" {{ address = {{ "127.0.0.1:{self.ports[where]}" }} tls = "{tls}" {auth} '
-                f'max-message-size = {size} max-recipients = {SETTINGS["max-recipients"]} }}\n')
+        return (f'listener "{"-".join(where)}" {{ address = {{ "127.0.0.1:{self.ports[where]}" }} tls = "{tls}" {auth} '
+                f'max-message-size = {size} max-hold = "{hold}s" greeting-delay = "{delay}s" max-recipients = {SETTINGS["max-recipients"]} }}\n')
 
 
 @pytest.fixture(scope="module")
@@ -171,10 +172,22 @@ class Conversation:
         self.seen += got
         return bool(got)
 
-    def expect(self, pattern):
+    def line(self, pattern):
         while b"\r\n" not in self.seen:
             assert self.more(), f"closed instead of {pattern!r}; {self.seen!r}"
         line, self.seen = self.seen.split(b"\r\n", 1)
+        return line
+
+    def expect_reply(self, pattern):
+        """All lines of one reply, as "CODE text|text|…"."""
+        lines = [self.line(pattern)]
+        while lines[-1][3:4] == b"-":
+            lines.append(self.line(pattern))
+        reply = lines[0][:3] + b" " + b"|".join(line[4:] for line in lines)
+        assert matches(pattern, reply.decode("latin-1")), f"to {self.said[-200:]!r}: the talk has {pattern!r}, here is {reply!r}"
+
+    def expect(self, pattern):
+        line = self.line(pattern)
         assert matches(pattern, line.decode("latin-1")), f"to {self.said[-200:]!r}: the talk has {pattern!r}, here is {line!r}"
         if line.startswith(b"220 2.0.0") and self.said.upper().endswith(b"STARTTLS\r\n"):
             self.secure()
@@ -203,7 +216,7 @@ class Conversation:
 
     def run(self):
         for kind, what in self.talk.steps:
-            {"C": self.send, "S": self.expect, "!": self.event}[kind](what)
+            {"C": self.send, "S": self.expect, "R": self.expect_reply, "!": self.event}[kind](what)
         self.eof()
         self.socket.close()
 

@@ -34,10 +34,15 @@ static inline struct smtp_server_conf drive_conf(void)
 {
     return (struct smtp_server_conf){.hostname = SLICE_LIT("relay.test"),
                                      .auth_mechanisms = SLICE_LIT("PLAIN LOGIN"),
+                                     .extensions = SMTP_EVERY_EXTENSION,
                                      .max_message_size = 100000,
                                      .max_recipients = 100,
                                      .max_errors = 20,
                                      .max_auth_failures = 3,
+                                     .max_idle = 100,
+                                     .max_unknown = 10,
+                                     .max_hold_s = 2592000,
+                                     .max_hold_until = {INT64_C(1893456000) * WALL_SECOND},
                                      .command_timeout_ms = 300000,
                                      .data_timeout_ms = 180000};
 }
@@ -122,6 +127,28 @@ static inline void drive_flush_body(struct drive *d)
     d->noted = d->body.n;
 }
 
+/* What was not said is not written, but for the first three. */
+static inline void drive_note_mail(struct buf *b, const struct smtp_mail *m)
+{
+    static const char *const bodies[] = {"7bit", "8bitmime", "binarymime"};
+    static const char *const rets[] = {"", " ret=full", " ret=hdrs"};
+    const struct mail_params *p = &m->params;
+    buf_addf(b, "mail <%.*s> size=%llu body=%s auth=%.*s%s", SLICE_ARG(m->path),
+             (unsigned long long)m->size, bodies[p->body], SLICE_ARG(m->auth), rets[p->ret]);
+    if (m->envid.n)
+        buf_addf(b, " envid=%.*s", SLICE_ARG(m->envid));
+    buf_addf(b, "%s%s", p->smtputf8 ? " smtputf8" : "", p->requiretls ? " requiretls" : "");
+    if (m->hold_s)
+        buf_addf(b, " hold=%lld", (long long)m->hold_s);
+    if (m->hold_until.us)
+        buf_addf(b, " hold-until=%lld", (long long)(m->hold_until.us / WALL_SECOND));
+    if (p->by)
+        buf_addf(b, " by=%lld;%c%s", (long long)m->by_s, p->by == MAIL_BY_RETURN ? 'R' : 'N',
+                 p->by_trace ? "T" : "");
+    if (p->priority)
+        buf_addf(b, " priority=%d", p->priority);
+}
+
 static inline void drive_note(struct drive *d, const struct smtp_server_action *a)
 {
     struct buf *b = &d->actions;
@@ -146,13 +173,14 @@ static inline void drive_note(struct drive *d, const struct smtp_server_action *
         buf_add_str(b, "auth-cancelled");
         break;
     case SRV_ASK_MAIL:
-        buf_addf(b, "mail <%.*s> size=%llu body=%s auth=%.*s", SLICE_ARG(a->mail->path),
-                 (unsigned long long)a->mail->size,
-                 a->mail->params.body == MAIL_BODY_8BITMIME ? "8bitmime" : "7bit",
-                 SLICE_ARG(a->mail->auth));
+        drive_note_mail(b, a->mail);
         break;
     case SRV_ASK_RCPT:
         buf_addf(b, "rcpt <%.*s>", SLICE_ARG(a->rcpt->path));
+        if (a->rcpt->notify)
+            buf_addf(b, " notify=%u", a->rcpt->notify);
+        if (a->rcpt->orcpt.n)
+            buf_addf(b, " orcpt=%.*s", SLICE_ARG(a->rcpt->orcpt));
         break;
     case SRV_BODY:
         break;

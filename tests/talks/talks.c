@@ -103,6 +103,20 @@ static bool truth(const struct talk *t, struct slice s)
     return s.n == 3;
 }
 
+/* "SIZE DSN …" */
+static unsigned extensions(const struct talk *t, struct slice s)
+{
+    unsigned set = 0;
+    while (s.n) {
+        struct slice keyword = slice_cut(&s, ' ');
+        unsigned one = smtp_extension_find(keyword);
+        if (one == 0)
+            wrong(t, "no such extension", keyword, SLICE_NONE);
+        set |= one;
+    }
+    return set;
+}
+
 /* "key = value" behind "#!" */
 static void configure(struct talk *t, struct slice s)
 {
@@ -137,6 +151,20 @@ static void configure(struct talk *t, struct slice s)
         c->max_messages = (unsigned)number(t, value);
     else if (IS("max-auth-failures"))
         c->max_auth_failures = (unsigned)number(t, value);
+    else if (IS("max-idle"))
+        c->max_idle = (unsigned)number(t, value);
+    else if (IS("max-unknown"))
+        c->max_unknown = (unsigned)number(t, value);
+    else if (IS("max-hold"))
+        c->max_hold_s = (int64_t)number(t, value);
+    else if (IS("min-by"))
+        c->min_by_s = (int64_t)number(t, value);
+    else if (IS("greeting-delay"))
+        c->greeting_delay_ms = (int64_t)number(t, value) * 1000;
+    else if (IS("login-timeout"))
+        c->login_timeout_ms = (int64_t)number(t, value) * 1000;
+    else if (IS("extensions"))
+        c->extensions = extensions(t, value);
     else
         wrong(t, "no such setting", key, SLICE_NONE);
 #undef IS
@@ -183,6 +211,27 @@ static struct slice next_line(const struct buf *b, size_t *at, const char *end)
     const size_t n = slice_find_slice(rest, slice_str(end));
     *at += n < rest.n ? n + strlen(end) : n;
     return slice_head(rest, n);
+}
+
+/* A reply of any number of lines, as "CODE text|text|…"; an enhanced code belongs to the text. */
+static void expect_reply(struct talk *t, struct slice pattern)
+{
+    DEFER(buf_done) struct buf all = BUF_MAX(TALK_MAX);
+    flush(t);
+    if (t->out_at == t->d.out.n)
+        wrong(t, "nothing more came", pattern, SLICE_NONE);
+    bool more;
+    do {
+        struct slice line = next_line(&t->d.out, &t->out_at, "\r\n");
+        more = line.n > 3 && line.p[3] == '-' && t->out_at < t->d.out.n;
+        if (all.n)
+            buf_add_u8(&all, '|');
+        else
+            buf_addf(&all, "%.*s ", SLICE_ARG(slice_head(line, 3)));
+        buf_add(&all, slice_skip(line, 4));
+    } while (more);
+    if (!slice_glob(pattern, buf_slice(&all)))
+        wrong(t, "something else came", pattern, buf_slice(&all));
 }
 
 static void expect(struct talk *t, struct slice pattern, const struct buf *b, size_t *at,
@@ -232,6 +281,8 @@ static void one_line(struct talk *t, struct slice s)
         repeat(t, slice_skip(s, 2));
     } else if (slice_starts(s, SLICE_LIT("S:"))) {
         expect(t, text, &t->d.out, &t->out_at, "\r\n");
+    } else if (slice_starts(s, SLICE_LIT("S+"))) {
+        expect_reply(t, text);
     } else if (slice_starts(s, SLICE_LIT("? "))) {
         prepare(t, slice_skip(s, 2));
     } else if (slice_starts(s, SLICE_LIT("! "))) {

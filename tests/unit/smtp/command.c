@@ -1,5 +1,6 @@
 /* Command lines and their words: checklist 1, 6, 19, 20, 24, 25. */
 #include "relay/smtp/command.h"
+#include "relay/base/defer.h"
 #include "relay/smtp/line.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -32,6 +33,9 @@ static void verbs(void **state)
         assert_true(slice_eq(args, slice_str(rows[i].args)));
     }
 }
+
+/* What servers of old offer. */
+#define OLD (SMTP_SIZE | SMTP_EIGHTBITMIME | SMTP_AUTH)
 
 /* path == NULL: refused with `fault`. */
 static const struct mail_row {
@@ -72,15 +76,21 @@ static const struct mail_row {
     {"FROM:<a@b\xff>", NULL, COMMAND_NOT_ASCII, 0, 0, "", ""},
     {"FROM:<a@b.test> RET=HDRS", NULL, COMMAND_PARAM_UNKNOWN, 0, 0, "", "RET"},
     {"FROM:<a@b.test> SMTPUTF8", NULL, COMMAND_PARAM_UNKNOWN, 0, 0, "", "SMTPUTF8"},
-    {"FROM:<a@b.test> SIZE", NULL, COMMAND_PARAM_VALUE, 0, 0, "", "SIZE"},
-    {"FROM:<a@b.test> SIZE=", NULL, COMMAND_PARAM_VALUE, 0, 0, "", "SIZE"},
-    {"FROM:<a@b.test> SIZE=-1", NULL, COMMAND_PARAM_VALUE, 0, 0, "", "SIZE"},
-    {"FROM:<a@b.test> SIZE=18446744073709551616", NULL, COMMAND_PARAM_VALUE, 0, 0, "", "SIZE"},
+    {"FROM:<a@b.test> HOLDFOR=5", NULL, COMMAND_PARAM_UNKNOWN, 0, 0, "", "HOLDFOR"},
+    {"FROM:<a@b.test> SIZE", NULL, COMMAND_PARAM_VALUE, 0, 0, "", "SIZE=octets"},
+    {"FROM:<a@b.test> SIZE=", NULL, COMMAND_PARAM_VALUE, 0, 0, "", "SIZE=octets"},
+    {"FROM:<a@b.test> SIZE=-1", NULL, COMMAND_PARAM_VALUE, 0, 0, "", "SIZE=octets"},
+    {"FROM:<a@b.test> SIZE=18446744073709551616", NULL, COMMAND_PARAM_VALUE, 0, 0, "",
+     "SIZE=octets"},
     {"FROM:<a@b.test> SIZE=1 SIZE=1", NULL, COMMAND_PARAM_TWICE, 0, 0, "", "SIZE"},
-    {"FROM:<a@b.test> BODY=BINARYMIME", NULL, COMMAND_PARAM_VALUE, 0, 0, "", "BODY"},
-    {"FROM:<a@b.test> AUTH=a+2", NULL, COMMAND_PARAM_VALUE, 0, 0, "", "AUTH"},
-    {"FROM:<a@b.test> AUTH=a+2b", NULL, COMMAND_PARAM_VALUE, 0, 0, "", "AUTH"},
-    {"FROM:<a@b.test> AUTH=a=b", NULL, COMMAND_PARAM_VALUE, 0, 0, "", "AUTH"},
+    {"FROM:<a@b.test> BODY=BINARYMIME", NULL, COMMAND_PARAM_VALUE, 0, 0, "",
+     "BODY=7BIT|8BITMIME|BINARYMIME"},
+    {"FROM:<a@b.test> AUTH=a+2", NULL, COMMAND_PARAM_VALUE, 0, 0, "",
+     "AUTH=mailbox in xtext, or <>"},
+    {"FROM:<a@b.test> AUTH=a+2b", NULL, COMMAND_PARAM_VALUE, 0, 0, "",
+     "AUTH=mailbox in xtext, or <>"},
+    {"FROM:<a@b.test> AUTH=a=b", NULL, COMMAND_PARAM_VALUE, 0, 0, "",
+     "AUTH=mailbox in xtext, or <>"},
     {"FROM:<a@b.test> =1", NULL, COMMAND_PARAM_VALUE, 0, 0, "", ""},
     {"FROM:<a@b.test> A_B=1", NULL, COMMAND_PARAM_VALUE, 0, 0, "", ""},
     {"FROM:<a@b.test> <c@d.test>", NULL, COMMAND_PARAM_VALUE, 0, 0, "", ""},
@@ -93,7 +103,9 @@ static void mail(void **state)
         const struct mail_row *r = &mail_rows[i];
         struct smtp_mail m = {0};
         struct slice culprit;
-        enum command_fault fault = command_mail(slice_str(r->args), true, &m, &culprit);
+        DEFER(buf_done) struct buf text = BUF_MAX(1024);
+        const struct command_rules rules = {.offered = OLD, .text = &text};
+        enum command_fault fault = command_mail(slice_str(r->args), &rules, &m, &culprit);
         if (fault != r->fault || !slice_eq(culprit, slice_str(r->culprit)))
             fail_msg("%s: fault %d at \"%.*s\"", r->args, fault, SLICE_ARG(culprit));
         if (!r->path)
@@ -112,7 +124,9 @@ static void mail_auth_not_offered(void **state)
     (void)state;
     struct smtp_mail m;
     struct slice culprit;
-    assert_int_equal(command_mail(SLICE_LIT("FROM:<> AUTH=<>"), false, &m, &culprit),
+    DEFER(buf_done) struct buf text = BUF_MAX(1024);
+    const struct command_rules rules = {.offered = OLD & ~(unsigned)SMTP_AUTH, .text = &text};
+    assert_int_equal(command_mail(SLICE_LIT("FROM:<> AUTH=<>"), &rules, &m, &culprit),
                      COMMAND_PARAM_UNKNOWN);
 }
 
@@ -139,7 +153,10 @@ static void rcpt(void **state)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct smtp_rcpt r = {0};
         struct slice culprit;
-        assert_int_equal(command_rcpt(slice_str(rows[i].args), &r, &culprit), rows[i].fault);
+        DEFER(buf_done) struct buf text = BUF_MAX(1024);
+        const struct command_rules rules = {.offered = OLD, .text = &text};
+        assert_int_equal(command_rcpt(slice_str(rows[i].args), &rules, &r, &culprit),
+                         rows[i].fault);
         if (rows[i].path)
             assert_true(slice_eq(r.path, slice_str(rows[i].path)));
     }

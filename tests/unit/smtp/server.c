@@ -202,6 +202,7 @@ static void silent_reader(void **state)
 {
     (void)state;
     struct smtp_server_conf conf = drive_conf();
+    conf.max_idle = 0;
     struct drive d = begin(&conf, "");
     d.mute = true;
     for (int i = 0; i < 20000; i++)

@@ -166,17 +166,14 @@ def try_places(r, word):
                 pass
 
 
-def log_in_as(r, name):
-    """A user's name, wherever a mechanism lets it through."""
+def log_in_as(r, name, mechanism):
+    """A user's name, as far as a mechanism lets it through; then a good login, so that the next bad one is not made to wait."""
+    text = base64.b64encode(b"\0" + name[:8000] + b"\0wrong" if mechanism == "PLAIN" else name[:8000]).decode()
     s = r.smtp(user=None)
-    try:
-        s.docmd("AUTH", "PLAIN " + base64.b64encode(b"\0" + name[:8000] + b"\0wrong").decode())
-        s.docmd("AUTH", "LOGIN " + base64.b64encode(name[:8000]).decode())
+    if s.docmd("AUTH", f"{mechanism} {text}")[0] == 334:
         s.docmd(base64.b64encode(b"wrong").decode())
-    except Exception:
-        pass
-    finally:
-        s.close()
+    s.close()
+    r.smtp().quit()
 
 
 PLAIN = re.compile(rb"[\x20-\x7e\t\r\n]*")
@@ -187,13 +184,13 @@ def test_no_word_becomes_structure(relay, sink):
     """Somebody writes a header field, a log line or a terminal's colours by the name that he gives himself."""
     there = sink("--refuse", "bad*")
     r = relay(listener=proof.TRUSTED + ' idle-timeout = "30s"', destinations=smarthost(there))
-    for word in HOSTILE.values():
+    for n, word in enumerate(HOSTILE.values()):
         try_places(r, word)
-        log_in_as(r, word)
+        log_in_as(r, word, ("PLAIN", "LOGIN")[n % 2])
     r.send(mail.message())
     proof.wait_finished(r)
     reports = there.find("multipart/report")
-    assert len(there.messages()) > 25 and len(reports) > 10 and r.process.errors().count("auth_failed") > 10  # the words did get in
+    assert len(there.messages()) > 25 and len(reports) > 10 and r.process.errors().count("auth_failed") > 5  # the words did get in
     for m in there.messages():
         head = m[:len(m) - len(mail.below_trace(m))]
         assert PLAIN.fullmatch(head), head

@@ -4,8 +4,8 @@
  * (BINARYMIME), 6531 (SMTPUTF8), 3461 (DSN), 8689 (REQUIRETLS), 2852 (DELIVERBY), 6710
  * (MT-PRIORITY).
  */
-#include "relay/base/utf8.h"
 #include "relay/smtp/client_priv.h"
+#include "relay/smtp/orcpt.h"
 #include "relay/smtp/xtext.h"
 
 #define BY_MAX 999999999 /* RFC 2852 section 4: nine digits */
@@ -137,33 +137,11 @@ static void add_notify(unsigned notify, struct buf *out)
     }
 }
 
-/* An address of type utf-8 has an encoding of its own (RFC 6533 section 3): what was decoded may
- * hold characters, or still stands as \x{…}. Outside of SMTPUTF8 only the latter may be said. */
-static bool add_utf8_address(const struct smtp_client *c, struct slice address, struct buf *out)
-{
-    while (address.n > 0) {
-        uint32_t code;
-        size_t n = utf8_char(address, &code);
-        if (n == 0 || code <= ' ' || code == 127)
-            return false;
-        if (code == '+' || code == '=' || (code >= 0x80 && !c->utf8))
-            buf_addf(out, "\\x{%02X}", (unsigned)code);
-        else
-            buf_add(out, slice_head(address, n));
-        address = slice_skip(address, n);
-    }
-    return !out->overflow;
-}
-
 static void add_orcpt(const struct smtp_client *c, struct slice orcpt, struct buf *out)
 {
-    size_t before = out->n;
-    struct slice address = orcpt, type = slice_cut(&address, ';');
+    const size_t before = out->n;
     buf_add_str(out, " ORCPT=");
-    bool ok = xtext_encode(out, type) && buf_add_u8(out, ';');
-    ok = ok && (slice_ieq(type, SLICE_LIT("utf-8")) ? add_utf8_address(c, address, out)
-                                                    : xtext_encode(out, address));
-    if (!ok || address.n == 0)
+    if (!orcpt_encode(out, orcpt, c->utf8))
         buf_cut(out, before);
 }
 

@@ -149,9 +149,9 @@ static const struct row rows[] = {
      ALL_OFFERED,
      {.sender = LIT(UTF8 "@example.net"),
       RCPTS(LIT("r@example.org")),
-      ASK(0, "utf-8;" UTF8 "+\\x{E9}@example.org")},
+      ASK(0, "utf-8;" UTF8 "+\xc3\xa9@example.org")},
      "C MAIL FROM:<" UTF8 "@example.net> SMTPUTF8\nC RCPT TO:<r@example.org> ORCPT=utf-8;" UTF8
-     "\\x{2B}\\x{E9}@example.org\nC DATA\n",
+     "\\x{2B}\xc3\xa9@example.org\nC DATA\n",
      0,
      0},
     {"and as numbers outside (RFC 6533)",

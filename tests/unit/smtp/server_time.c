@@ -63,6 +63,123 @@ static void slowloris(void **state)
     drive_done(&d);
 }
 
+/* Checklist 50: in every phase, bytes that come one by one move no deadline. */
+static void no_byte_buys_time(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *what, *before, *drip, *reply;
+        int64_t most_ms; /* until the session has ended */
+    } rows[] = {
+        {"a command", HELLO, "N", "421 4.4.2", 300000},
+        {"a command that is too long", HELLO, "NNNNNNNNNN", "421 4.4.2", 600000},
+        {"a line behind a bare LF", HELLO "NOOP\nx", "N", "421 4.4.2", 300000},
+        {"a response in AUTH", HELLO "AUTH LOGIN\r\n", "b", "421 4.4.2", 300000},
+        {"DATA", HELLO ENVELOPE "DATA\r\n", "x", "421 4.4.2", 60000},
+        {"DATA that is refused", HELLO ENVELOPE "DATA\r\na\nb", "x", "421 4.4.2", 60000},
+        {"BDAT", HELLO ENVELOPE "BDAT 90000\r\n", "x", "421 4.4.2", 60000},
+        {"BDAT that is refused", HELLO "BDAT 90000\r\n", "x", "421 4.4.2", 60000},
+        {"tiny chunks", HELLO ENVELOPE, "BDAT 1\r\nx", "421 4.4.2", 60000},
+        {"empty chunks", HELLO ENVELOPE, "BDAT 0\r\n", "421 4.4.2", 60000},
+    };
+    struct smtp_server_conf conf = drive_conf();
+    conf.min_data_rate = 100;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct drive d = begin(&conf, rows[i].before);
+        const int64_t from = d.now.ms;
+        while (!d.closed && d.now.ms - from <= rows[i].most_ms) {
+            talk(&d, rows[i].drip);
+            later(&d, 1000);
+        }
+        if (!d.closed || d.now.ms - from > rows[i].most_ms || !said(&d, rows[i].reply))
+            fail_msg("%s: %lld ms", rows[i].what, (long long)(d.now.ms - from));
+        drive_done(&d);
+    }
+}
+
+/* Content in chunks that moves may take long, pauses and all. */
+static void chunks_that_move(void **state)
+{
+    (void)state;
+    struct smtp_server_conf conf = drive_conf();
+    conf.min_data_rate = 10;
+    struct drive d = begin(&conf, HELLO ENVELOPE);
+    for (int i = 0; i < 60; i++) {
+        later(&d, 50000);
+        talk(&d, "BDAT 600\r\n");
+        talk(&d, SIX_HUNDRED);
+    }
+    talk(&d, "BDAT 0 LAST\r\n");
+    expect(&d, "250 2.0.0 Ok: queued", "commit");
+    later(&d, 299999); /* a command again */
+    assert_false(d.closed);
+    drive_done(&d);
+}
+
+/* Where AUTH is required, whoever has not logged in by then is gone, whatever he does meanwhile. */
+static void no_login_in_time(void **state)
+{
+    (void)state;
+    struct smtp_server_conf conf = drive_conf();
+    conf.auth_required = true;
+    conf.login_timeout_ms = 120000;
+    conf.max_idle = 0;
+    for (int logs_in = 0; logs_in <= 1; logs_in++) {
+        struct drive d = begin(&conf, HELLO);
+        if (logs_in)
+            talk(&d, "AUTH PLAIN AGdvb2QAZ29vZA==\r\n");
+        int seconds = 0;
+        for (; !d.closed && seconds < 200; seconds += 10) {
+            talk(&d, "NOOP\r\n");
+            later(&d, 10000);
+        }
+        assert_int_equal(d.closed, !logs_in);
+        assert_int_equal(seconds, logs_in ? 200 : 120);
+        assert_int_equal(said(&d, "421 4.7.0 no login came in time"), !logs_in);
+        drive_done(&d);
+    }
+    conf.auth_required = false; /* a trusted network */
+    struct drive d = begin(&conf, HELLO);
+    later(&d, 200000);
+    assert_false(d.closed);
+    drive_done(&d);
+}
+
+/* A greeting that waits: who waits for it is served, who does not hears why. */
+static void delayed_greeting(void **state)
+{
+    (void)state;
+    struct smtp_server_conf conf = drive_conf();
+    conf.greeting_delay_ms = 5000;
+    struct drive d = begin(&conf, "");
+    assert_int_equal(d.out.n, 0);
+    assert_int_equal(smtp_server_deadline(d.s).ms - d.now.ms, 5000);
+    later(&d, 5000);
+    assert_true(said(&d, "220 relay.test"));
+    assert_int_equal(smtp_server_deadline(d.s).ms - d.now.ms, 300000);
+    talk(&d, HELLO MESSAGE);
+    expect(&d, "queued", "commit");
+    drive_done(&d);
+
+    d = begin(&conf, "E");
+    expect(&d, "554 5.5.1 you spoke before the greeting", "refused 554\nclose\n");
+    assert_false(said(&d, "220"));
+    assert_true(d.closed);
+    drive_done(&d);
+
+    d = begin(&conf, "");
+    smtp_server_shutdown(d.s, d.now);
+    drive_pump(&d, NULL);
+    assert_true(slice_starts(buf_slice(&d.out), SLICE_LIT("421 4.3.2")) && d.closed);
+    drive_done(&d);
+
+    d = begin(&conf, "");
+    smtp_server_eof(d.s);
+    drive_pump(&d, NULL);
+    assert_true(d.closed && d.out.n == 0);
+    drive_done(&d);
+}
+
 /* A slow disk is not a slow client: the driver's time counts against nobody. */
 static void driver_time_is_free(void **state)
 {
@@ -256,6 +373,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(timeouts),
         cmocka_unit_test(slowloris),
+        cmocka_unit_test(no_byte_buys_time),
+        cmocka_unit_test(chunks_that_move),
+        cmocka_unit_test(no_login_in_time),
+        cmocka_unit_test(delayed_greeting),
         cmocka_unit_test(driver_time_is_free),
         cmocka_unit_test(time_after_refused_body),
         cmocka_unit_test(passwords_are_wiped),

@@ -204,6 +204,13 @@ static void hook_warnings(void *ctx, admin_say_fn *say_fn, void *say_ctx)
     struct house *h = ctx;
     char text[800];
     uv_mutex_lock(&h->reloading);
+    for (size_t i = 0; i < h->conf->n_listeners; i++)
+        if (conf_is_open_relay(&h->conf->listeners[i])) {
+            snprintf(text, sizeof text,
+                     "listener \"%.200s\" is an open relay: everybody may send to everybody",
+                     h->conf->listeners[i].name);
+            say_fn(say_ctx, text);
+        }
     const char *problem = certificates_problem(h->certificates);
     if (problem) {
         snprintf(text, sizeof text, "new certificates are not taken, the old ones stay: %s",
@@ -211,6 +218,16 @@ static void hook_warnings(void *ctx, admin_say_fn *say_fn, void *say_ctx)
         say_fn(say_ctx, text);
     }
     uv_mutex_unlock(&h->reloading);
+}
+
+/* Wanted, and yet told at each start and reload. */
+static void warn_of_open_relays(const struct conf *c)
+{
+    for (size_t i = 0; i < c->n_listeners; i++)
+        if (conf_is_open_relay(&c->listeners[i]))
+            LOG(LV_WARN, "open_relay", LOG_S("listener", c->listeners[i].name),
+                LOG_S("meaning", "everybody may send to everybody without a login"),
+                LOG_S("because", "i-want-an-open-relay = true"));
 }
 
 static int make_admin(struct house *h, struct err *e)
@@ -239,6 +256,7 @@ int house_make(struct house *h, const char *conf_path, struct err *e)
     if (!h->conf)
         return e->code;
     log_set_level(h->conf->log_level);
+    warn_of_open_relays(h->conf);
     h->certificates = certificates_new();
     struct identity me;
     int rc = identity_take(&me, h->conf, e);
@@ -381,6 +399,7 @@ static int reload_locked(struct house *h, struct err *e)
     h->conf = fresh;
     h->tls = tls;
     publish(h);
+    warn_of_open_relays(fresh);
     LOG(LV_INFO, "reloaded", LOG_S("file", fresh->path));
     return 0;
 }

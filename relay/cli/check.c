@@ -142,6 +142,11 @@ static void print_notes(const struct conf *c)
         printf("note: hostname \"%s\" is not a full name: receivers look for one such as "
                "relay.example.com\n",
                c->hostname);
+    for (size_t i = 0; i < c->n_listeners; i++)
+        if (conf_is_open_relay(&c->listeners[i]))
+            printf(
+                "note: listener %s is an OPEN RELAY: everybody may send to everybody through it\n",
+                c->listeners[i].name);
     if (geteuid() == 0 && !c->user[0])
         puts("note: without `user` a relay that root starts stays root");
 }

@@ -42,7 +42,8 @@ struct conf_listener {
     struct conf_list address;
     enum conf_listener_tls tls;
     enum conf_auth auth;
-    struct conf_list trust; /* CIDR: may relay without AUTH */
+    struct conf_list trust;          /* CIDR: may relay without AUTH */
+    struct conf_list proxy_protocol; /* CIDR: balancers, which say who the client is */
     uint64_t max_message_size;
     unsigned max_recipients, max_connections, max_connections_per_client;
     struct conf_rate connection_rate_per_client;
@@ -71,6 +72,7 @@ struct conf {
     struct frozen frozen;
     const char *path;
     const char *hostname, *postmaster, *user; /* user "" = stay who we are */
+    bool i_want_an_open_relay;                /* then rules.c lets listeners be one */
     unsigned threads;                         /* net loops; 0 = cores */
     const char *spool_path;
     uint64_t spool_min_free;
@@ -123,6 +125,8 @@ void conf_tell_tls(const struct conf *c, size_t i, const char *key, const char *
 /* The same for a listener. */
 void conf_tell_listener(const struct conf *c, size_t i, const char *key, const char *text,
                         void (*say)(void *ctx, const char *line), void *ctx);
+/* May (nearly) everyone relay through it without AUTH? */
+bool conf_is_open_relay(const struct conf_listener *l);
 /* Is there a certificate? */
 bool conf_has_certificate(const struct conf *c);
 struct conf *conf_ref(struct conf *c); /* NULL stays NULL */

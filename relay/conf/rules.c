@@ -3,19 +3,44 @@
 #include "relay/base/must.h"
 #include "relay/conf/options.h"
 
+/* The first network of a list that is (nearly) everyone; NULL: none is. */
+static const char *open_network(const struct conf_list *list)
+{
+    for (size_t i = 0; i < list->n; i++) {
+        struct network n;
+        struct buf why = BUF_MAX(200);
+        MUST(network_parse(slice_str(list->items[i]), &n, &why));
+        buf_done(&why);
+        if (network_is_open(&n))
+            return list->items[i];
+    }
+    return NULL;
+}
+
+/* Who may name the client may name one that is trusted. */
+bool conf_is_open_relay(const struct conf_listener *l)
+{
+    return open_network(&l->trust) || (l->trust.n && open_network(&l->proxy_protocol));
+}
+
 static void check_trust(struct conf_own *o, struct teller *t, size_t i)
 {
     const struct conf_listener *l = &o->c.listeners[i];
-    for (size_t k = 0; k < l->trust.n; k++) {
-        struct network n;
-        struct buf why = BUF_MAX(200);
-        MUST(network_parse(slice_str(l->trust.items[k]), &n, &why));
-        buf_done(&why);
-        if (network_is_open(&n))
-            tell_at(t, o, S_LISTENER, "trust", i,
-                    "trust: %s would make listener \"%s\" an open relay: name your own networks",
-                    l->trust.items[k], l->name);
-    }
+    const char *trusted = open_network(&l->trust), *proxy = open_network(&l->proxy_protocol);
+    if (o->c.i_want_an_open_relay)
+        return;
+    if (trusted)
+        tell_at(
+            t, o, S_LISTENER, "trust", i,
+            "trust: %s would make listener \"%s\" an open relay: name your own networks (or, if "
+            "it shall be one, set i-want-an-open-relay = true)",
+            trusted, l->name);
+    if (proxy)
+        tell_at(
+            t, o, S_LISTENER, "proxy-protocol", i,
+            "proxy-protocol: from %s anybody could claim any address at listener \"%s\"%s: name "
+            "the addresses of your load balancers",
+            proxy, l->name, l->trust.n ? ", a trusted one too, which makes an open relay" : "");
 }
 
 static void check_access(struct conf_own *o, struct teller *t, size_t i)

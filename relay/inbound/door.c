@@ -62,6 +62,12 @@ static bool judge(struct listening *l, const struct sockaddr *peer, struct slice
     return false;
 }
 
+bool door_behind_proxy(void *ctx, const struct sockaddr *peer)
+{
+    const struct listening *l = ctx;
+    return networks_have(&l->proxies, peer);
+}
+
 bool door_admit(void *ctx, const struct sockaddr *peer, struct slice *ret_words)
 {
     struct listening *l = ctx;

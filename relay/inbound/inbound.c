@@ -64,6 +64,12 @@ static void use(struct inbound *in, struct conf *conf, struct tls_context *tls)
     networks_read(&in->allow, &conf->clients_allow);
 }
 
+static void read_networks(struct listening *l, const struct conf_listener *conf)
+{
+    networks_read(&l->trust, &conf->trust);
+    networks_read(&l->proxies, &conf->proxy_protocol);
+}
+
 /* The listener as the configuration in force has it: a reload may have moved or removed it. */
 static void look_up(struct listening *l)
 {
@@ -73,13 +79,14 @@ static void look_up(struct listening *l)
             break;
     l->served = l->index < conf->n_listeners;
     if (l->served)
-        networks_read(&l->trust, &conf->listeners[l->index].trust);
+        read_networks(l, &conf->listeners[l->index]);
 }
 
 static void listening_free(struct listening *l)
 {
     tls_context_unref(l->tls);
     networks_done(&l->trust);
+    networks_done(&l->proxies);
     free(l->name);
     free(l);
 }
@@ -200,8 +207,11 @@ void inbound_listen(struct inbound *in, size_t listener, int fd)
     LL_PREPEND(in->listening, l);
     if (conf->tls == CONF_TLS_IMPLICIT)
         l->tls = tls_ref(tls_context_for(in->tls, listener));
-    struct net_acceptor a = {
-        .admit = door_admit, .accept = door_accept, .ctx = l, .implicit_tls = l->tls};
+    struct net_acceptor a = {.behind_proxy = door_behind_proxy,
+                             .admit = door_admit,
+                             .accept = door_accept,
+                             .ctx = l,
+                             .implicit_tls = l->tls};
     l->listener = net_listen(in->loop, fd, &a);
 }
 

@@ -40,7 +40,7 @@ struct listening {
     size_t slot;  /* for the counters: the listener's place at start */
     size_t index; /* in the configuration in force … */
     bool served;  /* … which may have it no more */
-    struct networks trust;
+    struct networks trust, proxies;
     struct admission admitted; /* between net's two questions about one caller */
     char words[256];           /* to the one that is being refused */
     struct tls_context *tls;
@@ -107,6 +107,8 @@ void session_answer(struct session *s, const struct smtp_reply *r);
 bool session_back(struct session *s);
 
 /* door.c: the acceptor of a struct listening */
+/* Is it a balancer? Then it must say who the client is, who is asked about after. */
+bool door_behind_proxy(void *ctx, const struct sockaddr *peer);
 bool door_admit(void *ctx, const struct sockaddr *peer, struct slice *ret_words);
 bool door_accept(void *ctx, struct net_conn *c, const struct net_handler **ret_h, void **ret_ctx);
 

@@ -43,6 +43,8 @@ static void own_deadline_came(struct net_conn *c)
 {
     if (!net_conn_is_open(c))
         net_conn_finish(c);
+    else if (c->phase == NET_PROXY)
+        net_proxy_late(c);
     else if (c->phase == NET_CONNECTING)
         connected(c, c->connect_error ? c->connect_error : -ETIMEDOUT);
     else if (c->phase == NET_HANDSHAKE)
@@ -97,14 +99,24 @@ static void name_peer(struct net_conn *c, const struct sockaddr *peer)
     c->names.peer_port = port_of(peer);
 }
 
+static void name_local_as(struct net_conn *c, const struct sockaddr *local)
+{
+    net_addr_text(local, c->names.local_ip);
+    c->names.local_port = port_of(local);
+}
+
 static void name_local(struct net_conn *c)
 {
     struct sockaddr_storage a = {0};
     int size = sizeof a;
-    if (uv_tcp_getsockname(&c->tcp, (struct sockaddr *)&a, &size) != 0)
-        return;
-    net_addr_text((struct sockaddr *)&a, c->names.local_ip);
-    c->names.local_port = port_of((struct sockaddr *)&a);
+    if (uv_tcp_getsockname(&c->tcp, (struct sockaddr *)&a, &size) == 0)
+        name_local_as(c, (struct sockaddr *)&a);
+}
+
+void net_conn_name(struct net_conn *c, const struct sockaddr *peer, const struct sockaddr *local)
+{
+    name_peer(c, peer);
+    name_local_as(c, local);
 }
 
 static void connected(struct net_conn *c, int err)
@@ -175,20 +187,24 @@ struct net_conn *net_connect(struct loop *l, const struct sockaddr *addr,
     return c;
 }
 
-void net_conn_accepted(struct loop *l, int fd, const struct sockaddr *peer,
-                       const struct net_acceptor *a)
+struct net_conn *net_conn_opened(struct loop *l, int fd, const struct sockaddr *peer)
 {
     struct net_conn *c = net_conn_new(l);
-    const struct net_handler *h = NULL;
-    void *ctx = NULL;
     MUST(uv_tcp_open(&c->tcp, fd) == 0);
     uv_tcp_nodelay(&c->tcp, 1);
     name_peer(c, peer);
     name_local(c);
+    return c;
+}
+
+void net_conn_begin(struct net_conn *c, const struct net_acceptor *a)
+{
+    const struct net_handler *h = NULL;
+    void *ctx = NULL;
     c->phase = NET_CLEAR;
     if (a->implicit_tls) {
         c->phase = NET_HANDSHAKE;
-        net_conn_own_deadline(c, mono_add(loop_now(l), HANDSHAKE_MS));
+        net_conn_own_deadline(c, mono_add(loop_now(c->loop), HANDSHAKE_MS));
     }
     if (a->accept(a->ctx, c, &h, &ctx)) {
         c->h = h;

@@ -149,6 +149,25 @@ static void discard(struct net_conn *c, ssize_t n)
     }
 }
 
+static void take_bytes(struct net_conn *c, struct slice s)
+{
+    if (c->phase == NET_CLEAR)
+        offer_fresh(c, s);
+    else
+        feed_tls(c, s);
+}
+
+static void read_header(struct net_conn *c, ssize_t n, struct slice s)
+{
+    if (n < 0) {
+        net_proxy_ended(c);
+        return;
+    }
+    struct slice rest = net_proxy_bytes(c, s);
+    if (rest.n && net_conn_is_open(c))
+        take_bytes(c, rest);
+}
+
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *space)
 {
     struct net_conn *c = stream->data;
@@ -157,12 +176,12 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *space)
         return;
     if (!net_conn_is_open(c))
         discard(c, n);
+    else if (c->phase == NET_PROXY)
+        read_header(c, n, s);
     else if (n < 0)
         read_ended(c, n == UV_EOF ? 0 : (int)n);
-    else if (c->phase == NET_CLEAR)
-        offer_fresh(c, s);
     else
-        feed_tls(c, s);
+        take_bytes(c, s);
 }
 
 /* Returns true when nothing is left. The buffer is taken while it is offered: whatever the handler

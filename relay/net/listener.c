@@ -132,10 +132,12 @@ static void take(struct net_listener *n, int fd, const struct sockaddr *peer)
         refuse(n, fd, SLICE_LIT("421 4.3.2 too many connections here, try again later\r\n"));
         return;
     }
-    if (n->acceptor.admit && !n->acceptor.admit(n->acceptor.ctx, peer, &words))
+    if (n->acceptor.behind_proxy && n->acceptor.behind_proxy(n->acceptor.ctx, peer))
+        net_proxy_wait(n, n->loop, fd, peer);
+    else if (n->acceptor.admit && !n->acceptor.admit(n->acceptor.ctx, peer, &words))
         refuse(n, fd, words);
     else
-        net_conn_accepted(n->loop, fd, peer, &n->acceptor);
+        net_conn_begin(net_conn_opened(n->loop, fd, peer), &n->acceptor);
 }
 
 static void on_readable(uv_poll_t *poll, int status, int events)
@@ -188,10 +190,19 @@ static void on_poll_closed(uv_handle_t *handle)
     handle_closed(handle->data);
 }
 
+/* Those of its callers who have not said who they are: nobody would take them now. */
+static void forget_waiting(const struct net_listener *n)
+{
+    for (struct net_conn *c = n->local->conns; c; c = c->next)
+        if (c->from == n)
+            net_conn_finish(c);
+}
+
 void net_listener_finish(struct net_listener *n)
 {
     if (n->handles)
         return;
+    forget_waiting(n);
     n->handles = 2;
     uv_close((uv_handle_t *)&n->poll, on_poll_closed);
     deadline_close(&n->pause, handle_closed);
@@ -206,6 +217,11 @@ void net_listener_set_tls(struct net_listener *n, struct tls_context *implicit_t
 void net_listener_close(struct net_listener *n)
 {
     net_listener_finish(n);
+}
+
+const struct net_acceptor *net_listener_acceptor(const struct net_listener *n)
+{
+    return &n->acceptor;
 }
 
 struct net_listener *net_listener_next(const struct net_listener *n)

@@ -87,13 +87,16 @@ int net_parse_address(struct slice text, struct sockaddr_storage *ret, struct er
 int net_bind(const struct sockaddr_storage *addr, struct err *e);
 
 struct net_listener;
-/* admit is asked first, when there is nothing but the caller's address: false refuses, at the price
- * of a close; *ret_words (may be "", valid until the next call) are said before, where the
- * conversation begins in clear. NULL: all may come.
- * accept makes the connection's handler: fills *ret_h and *ret_ctx; false: refuse (closed at once).
- * It may call net_conn_send on c. `tls` != NULL: handshake first (implicit TLS), then bytes; on_tls
- * tells when. */
+/* behind_proxy: this caller is a balancer, and says by a PROXY header who the client is: until it
+ * is there nothing is asked and nothing said, after it the client's address stands for the
+ * caller's. NULL: nobody is. admit is asked first, when there is nothing but the caller's address:
+ * false refuses, at the price of a close; *ret_words (may be "", valid until the next call) are
+ * said before, where the conversation begins in clear. NULL: all may come. accept makes the
+ * connection's handler: fills *ret_h and *ret_ctx; false: refuse (closed at once). It may call
+ * net_conn_send on c. `tls` != NULL: handshake first (implicit TLS), then bytes; on_tls tells when.
+ */
 struct net_acceptor {
+    bool (*behind_proxy)(void *ctx, const struct sockaddr *peer);
     bool (*admit)(void *ctx, const struct sockaddr *peer, struct slice *ret_words);
     bool (*accept)(void *ctx, struct net_conn *c, const struct net_handler **ret_h, void **ret_ctx);
     void *ctx;

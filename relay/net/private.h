@@ -6,6 +6,7 @@
 
 enum net_phase {
     NET_CONNECTING,
+    NET_PROXY, /* accepted from a balancer: the header that says who it is has not come whole */
     NET_CLEAR,
     NET_HANDSHAKE,
     NET_SECURE,
@@ -51,6 +52,7 @@ struct net_conn {
     void *ctx;
     struct net_conn *prev, *next; /* all of the loop */
     struct net_conn *prev_dirty, *next_dirty;
+    struct net_listener *from; /* NET_PROXY only: where it came in */
     enum net_phase phase;
     enum net_closing closing;
     bool dirty;
@@ -82,8 +84,10 @@ struct net_conn *net_conn_new(struct loop *l);
 void net_conn_finish(
     struct net_conn *c); /* closes the handles now; on_closed comes from the loop */
 void net_conn_own_deadline(struct net_conn *c, struct mono at);
-void net_conn_accepted(struct loop *l, int fd, const struct sockaddr *peer,
-                       const struct net_acceptor *a);
+/* A connection made of an accepted socket, which nobody reads yet; then its life begins. */
+struct net_conn *net_conn_opened(struct loop *l, int fd, const struct sockaddr *peer);
+void net_conn_begin(struct net_conn *c, const struct net_acceptor *a);
+void net_conn_name(struct net_conn *c, const struct sockaddr *peer, const struct sockaddr *local);
 static inline bool net_conn_is_open(const struct net_conn *c)
 {
     return c->closing == NET_OPEN;
@@ -95,6 +99,13 @@ void net_read_stop(struct net_conn *c);
 void net_tell_eof(struct net_conn *c, int err);
 void net_handshake_failed(struct net_conn *c, const char *why);
 
+/* behind.c */
+void net_proxy_wait(struct net_listener *n, struct loop *l, int fd, const struct sockaddr *peer);
+/* Returns what stands behind the header, once it is there: the client's. */
+struct slice net_proxy_bytes(struct net_conn *c, struct slice s);
+void net_proxy_ended(struct net_conn *c); /* no more will come */
+void net_proxy_late(struct net_conn *c);
+
 /* output.c */
 void net_flush(struct net_conn *c);
 void net_push_out(
@@ -102,4 +113,5 @@ void net_push_out(
 
 /* listener.c */
 void net_listener_finish(struct net_listener *n);
+const struct net_acceptor *net_listener_acceptor(const struct net_listener *n);
 struct net_listener *net_listener_next(const struct net_listener *n);

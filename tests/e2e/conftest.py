@@ -46,7 +46,7 @@ def world():
 @pytest.fixture(scope="session")
 def certificate(world):
     c = Certificate(world / "cert.pem", world / "key.pem")
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "90",
                     "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,DNS:relay.test,IP:127.0.0.1",
                     "-out", c.pem, "-keyout", c.key], check=True, capture_output=True)
     return c

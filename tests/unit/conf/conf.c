@@ -209,6 +209,43 @@ static void test_certificates(void **state)
     conf_unref(c);
 }
 
+/* Promise 20: what would be an open relay by mistake is refused, what is meant is let through, and
+ * what is none is not suspected. */
+static void test_open_relays(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *keys; /* of a listener */
+        bool refused, open;
+    } cases[] = {
+        {"trust = { \"0.0.0.0/0\" }", true, true},
+        {"trust = { \"::/0\" }", true, true},
+        {"trust = { \"0.0.0.0/7\" }", true, true},
+        {"trust = { \"127.0.0.1\", \"2000::/15\" }", true, true},
+        {"auth = none trust = { \"0.0.0.0/1\" }", true, true},
+        {"auth = optional trust = { \"128.0.0.0/1\" }", true, true},
+        {"trust = { 10.0.0.0/8 } proxy-protocol = { \"0.0.0.0/0\" }", true, true},
+        {"proxy-protocol = { \"0.0.0.0/0\" }", true, false}, /* logins are still asked for */
+        {"trust = { 10.0.0.0/8, \"fc00::/7\", \"fe80::/10\", \"2001:db8::/32\" }", false, false},
+        {"trust = { 127.0.0.0/8 } proxy-protocol = { 10.0.0.0/8 }", false, false},
+        {"auth = required", false, false},
+        {"auth = optional", false, false},
+    };
+    for (size_t i = 0; i < 2 * sizeof cases / sizeof *cases; i++) {
+        const bool wanted = i % 2;
+        char text[600];
+        snprintf(text, sizeof text,
+                 "%s" HOST TLS USERS "listener \"a\" { address = \"1.2.3.4:25\" %s }",
+                 wanted ? "i-want-an-open-relay = true\n" : "", cases[i / 2].keys);
+        struct conf *c = load(text);
+        if ((c == NULL) != (cases[i / 2].refused && !wanted))
+            fail_msg("%s\n%s", text, buf_str(&told));
+        if (c)
+            assert_int_equal(conf_is_open_relay(&c->listeners[0]), cases[i / 2].open);
+        conf_unref(c);
+    }
+}
+
 /* Each text is refused with this line number and these words. */
 static const struct {
     const char *text;
@@ -319,6 +356,16 @@ static const struct {
     OPEN("\"::/0\""),
     OPEN("\"0.0.0.0/1\", \"128.0.0.0/1\""),
     OPEN("\"2000::/3\""),
+#define BALANCED(trust, network)                                                                   \
+    {                                                                                              \
+        HOST TLS USERS "listener \"a\" { address = \"1.2.3.4:25\" " trust "\n proxy-protocol = { " \
+                       "\"127.0.0.1\", " network " } }",                                           \
+            5, "anybody could claim"                                                               \
+    }
+    BALANCED("", "\"0.0.0.0/0\""),
+    BALANCED("", "\"::/0\""),
+    BALANCED("trust = { 10.0.0.0/8 }", "\"0.0.0.0/0\""),
+    BALANCED("trust = { 10.0.0.0/8 }", "\"2000::/3\""),
     {HOST "listener \"a\" { trust = { \"::ffff:0:0/96\" } }", 2, "IPv4 network in IPv6 dress"},
     {HOST "listener \"a\" { trust = { \"10.0.0.1/8\" } }", 2, "bits behind its prefix"},
     {HOST "listener \"a\" { trust = { \"10.0.0.0/33\" } }", 2, "prefix length"},
@@ -470,10 +517,15 @@ int main(void)
 {
     mkdir(FOLDER, 0700);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_hostname_only), cmocka_unit_test(test_certificate_brings_both_ports),
-        cmocka_unit_test(test_everything),    cmocka_unit_test(test_certificates),
-        cmocka_unit_test(test_bad),           cmocka_unit_test(test_all_problems_at_once),
-        cmocka_unit_test(test_include),       cmocka_unit_test(test_missing_file),
+        cmocka_unit_test(test_hostname_only),
+        cmocka_unit_test(test_certificate_brings_both_ports),
+        cmocka_unit_test(test_everything),
+        cmocka_unit_test(test_certificates),
+        cmocka_unit_test(test_open_relays),
+        cmocka_unit_test(test_bad),
+        cmocka_unit_test(test_all_problems_at_once),
+        cmocka_unit_test(test_include),
+        cmocka_unit_test(test_missing_file),
         cmocka_unit_test(test_check),
     };
     int rc = cmocka_run_group_tests(tests, NULL, NULL);

@@ -18,7 +18,7 @@ enum conf_auth { CONF_AUTH_REQUIRED, CONF_AUTH_OPTIONAL, CONF_AUTH_NONE };
 /* What becomes of a message that lacks a header field. */
 enum conf_missing { CONF_MISSING_ADD, CONF_MISSING_REFUSE, CONF_MISSING_KEEP };
 enum conf_client_certificates { CONF_CERT_NONE, CONF_CERT_REQUEST, CONF_CERT_REQUIRE };
-enum conf_out_tls { CONF_OUT_NONE, CONF_OUT_MAY, CONF_OUT_ENCRYPT };
+enum conf_out_tls { CONF_OUT_NONE, CONF_OUT_MAY, CONF_OUT_ENCRYPT, CONF_OUT_VERIFY };
 
 struct conf_list {
     const char **items;

@@ -293,6 +293,11 @@ struct tls_info net_conn_tls_info(const struct net_conn *c)
     return c->phase == NET_SECURE ? tls_engine_info(c->tls) : (struct tls_info){0};
 }
 
+bool net_conn_tls_unverified(const struct net_conn *c)
+{
+    return c->tls && tls_engine_unverified(c->tls);
+}
+
 bool net_conn_binding(const struct net_conn *c, enum tls_binding kind,
                       struct tls_binding_bytes *ret)
 {

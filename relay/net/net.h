@@ -70,6 +70,8 @@ struct net_names { /* texts of the two ends, NUL-terminated: "192.0.2.1", "2001:
 void net_conn_names(const struct net_conn *c, struct net_names *ret);
 /* version == NULL when not under TLS. */
 struct tls_info net_conn_tls_info(const struct net_conn *c);
+/* In on_tls: the handshake failed because of the peer's certificate. */
+bool net_conn_tls_unverified(const struct net_conn *c);
 /* As relay/tls/binding.h says; false when not under TLS. */
 bool net_conn_binding(const struct net_conn *c, enum tls_binding kind,
                       struct tls_binding_bytes *ret);

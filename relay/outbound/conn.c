@@ -37,7 +37,7 @@ static void unlink_socket(struct out_conn *c, bool politely)
     }
     smtp_client_free(c->client);
     c->client = NULL;
-    c->ready = c->begun = c->handshaking = c->unsent = false;
+    c->ready = c->begun = c->handshaking = c->unsent = c->wants_body = c->waiting = false;
 }
 
 static void conn_free(struct out_conn *c)
@@ -57,7 +57,7 @@ void out_conn_end(struct out_conn *c)
     struct outbound *o = c->o;
     uint64_t id = c->id;
     if (c->job)
-        out_report_unattempted(o, id, TAKE_PTR(c->job));
+        out_job_untouched(c);
     conn_free(c);
     out_report_gone(o, id);
 }
@@ -124,10 +124,21 @@ static void next_address(struct out_conn *c)
     connect_to(c, &out_conn_host(c)->addrs[c->addr++]);
 }
 
-void out_conn_go_on(struct out_conn *c, struct verdict v)
+/* What may pass counts more than what a host lacks for ever: there may be another host behind it.
+ */
+static void note_failure(struct out_conn *c, struct verdict v)
 {
+    if (out_is_inability(&v) && c->failure.kind == VERDICT_DEFERRED) {
+        verdict_done(&v);
+        return;
+    }
     verdict_done(&c->failure);
     c->failure = v;
+}
+
+void out_conn_go_on(struct out_conn *c, struct verdict v)
+{
+    note_failure(c, v);
     unlink_socket(c, true);
     next_address(c);
 }
@@ -154,9 +165,12 @@ static bool flush(struct out_conn *c, struct mono now)
 static void on_failed(struct out_conn *c, const struct verdict *v, struct mono now)
 {
     MUST(c->job); /* its first transaction has not begun */
-    bool in_clear = v->fault == FAULT_TLS_HANDSHAKE && c->client_conf.tls == SMTP_TLS_MAY &&
-                    c->job->attempt > 1 && c->tries < TRIES_MAX;
-    struct verdict copy = verdict_copy(v);
+    bool in_clear = v->fault == FAULT_TLS_HANDSHAKE && !c->in_clear && c->tries < TRIES_MAX &&
+                    out_may_go_in_clear(c->dest, &c->job->params, c->job->attempt);
+    /* For mail that must have TLS, no TLS is no state that passes. */
+    bool lacks = v->fault == FAULT_TLS_UNAVAILABLE && c->job->params.requiretls;
+    struct verdict copy =
+        lacks ? verdict_of_fault(FAULT_REQUIRETLS, v->phase, SLICE_NONE) : verdict_copy(v);
     metric_add(M_CONNECTS_OUT_FAILED, 1);
     flush(c, now); /* QUIT, perhaps */
     if (!in_clear) {
@@ -182,12 +196,28 @@ static void on_ready(struct out_conn *c, struct mono now)
     }
 }
 
+/* The name that the certificate must be for, where that counts: an address literal has only itself.
+ */
+static struct slice name_of_peer(struct out_conn *c)
+{
+    const struct plan_host *h = out_conn_host(c);
+    net_conn_names(c->link->net, &c->names);
+    return slice_str(h->name[0] ? h->name : c->names.peer_ip);
+}
+
 static void start_tls(struct out_conn *c, struct mono now)
 {
+    struct err e = {0};
+    bool verify = c->client_conf.tls == SMTP_TLS_VERIFY;
+    struct tls_context *tls = verify ? out_tls_verify(c->o, &e) : c->o->tls;
     flush(c, now);
+    if (!tls) {
+        smtp_client_tls_done(c->client, FAULT_LOCAL, slice_str(e.text), now);
+        return;
+    }
     c->step = now;
     c->handshaking = true;
-    net_conn_start_tls(c->link->net, c->o->tls, false, slice_str(out_conn_host(c)->name));
+    net_conn_start_tls(c->link->net, tls, false, name_of_peer(c));
     net_conn_deadline(c->link->net, mono_add(now, HANDSHAKE_MS));
 }
 
@@ -202,7 +232,7 @@ static bool act(struct out_conn *c, const struct smtp_client_action *a, struct m
         on_ready(c, now);
         return true;
     case CLI_BODY:
-        out_job_body(c, now);
+        out_content_body(c, now);
         return true;
     case CLI_TXN_DONE:
         return out_job_done(c, a, now);
@@ -253,7 +283,10 @@ static void on_tls(void *ctx, bool ok, const char *why, struct mono now)
         return;
     c->handshaking = false;
     c->tls_ms = out_conn_since(c, now);
-    smtp_client_tls_done(c->client, ok ? FAULT_NONE : FAULT_TLS_HANDSHAKE, slice_str(why), now);
+    enum fault f = ok                                      ? FAULT_NONE
+                   : net_conn_tls_unverified(c->link->net) ? FAULT_TLS_VERIFY
+                                                           : FAULT_TLS_HANDSHAKE;
+    smtp_client_tls_done(c->client, f, slice_str(why), now);
     out_conn_pump(c, now);
 }
 
@@ -317,21 +350,6 @@ static struct verdict connect_verdict(int err)
                             f == FAULT_CONNECT_FAILED ? slice_str(uv_strerror(err)) : SLICE_NONE);
 }
 
-static enum smtp_tls_level tls_level(const struct out_conn *c)
-{
-    if (c->in_clear)
-        return SMTP_TLS_NONE;
-    switch (c->dest->tls) {
-    case CONF_OUT_NONE:
-        return SMTP_TLS_NONE;
-    case CONF_OUT_MAY:
-        return SMTP_TLS_MAY;
-    case CONF_OUT_ENCRYPT:
-        return SMTP_TLS_ENCRYPT;
-    }
-    UNREACHABLE();
-}
-
 /* We have no way to such an address at all (no IPv6 here, say): it says little, and costs no try.
  */
 static bool is_no_route(int err)
@@ -366,7 +384,7 @@ static void on_connected(void *ctx, int err, struct mono now)
     }
     c->client_conf = (struct smtp_client_conf){
         .helo = slice_str(c->dest->helo[0] ? c->dest->helo : c->conf->hostname),
-        .tls = tls_level(c),
+        .tls = c->in_clear ? SMTP_TLS_NONE : out_tls_level(c->dest, &c->job->params),
     };
     c->talked = true;
     c->client = smtp_client_new(&c->client_conf, now);

@@ -1,5 +1,5 @@
-/* The inside of a connection, shared by conn.c (addresses, socket, session) and job.c (what it
- * carries). Nobody else includes this. */
+/* The inside of a connection, shared by conn.c (addresses, socket, session), job.c (what it
+ * carries), content.c and policy.c. Nobody else includes this. */
 #pragma once
 #include "relay/outbound/private.h"
 
@@ -25,13 +25,20 @@ struct out_conn {
     bool in_clear;    /* this address gets no STARTTLS: its handshake has failed */
     bool handshaking; /* its time is ours, not the machine's */
     bool ready, begun, reading, pumping;
-    bool unsent; /* of what was handed to the socket, some has perhaps not left */
+    bool wants_body; /* the machine has asked for the content at `sent`, and it is not here */
+    bool waiting;    /* the machine is ready, and the start of the content is not here */
+    bool unsent;     /* of what was handed to the socket, some has perhaps not left */
     struct out_work *job;
-    struct slice *addresses; /* of the job */
-    uint64_t sent;           /* octets of the job's content given to the machine */
-    uint64_t jobs;           /* begun on this address */
-    struct verdict failure;  /* the last address's */
-    struct mono step;        /* since when the present step lasts */
+    struct slice *addresses;      /* of the job */
+    struct smtp_client_ask *asks; /* the same */
+    struct verdict *verdicts;     /* the same: of the transactions that are over */
+    size_t first, n_now; /* recipients of the transaction under way: a peer may take fewer at a time
+                            than there are (RFC 9422) */
+    bool header_known, peeking, utf8_header; /* whether its header section has 8-bit bytes */
+    uint64_t sent;                           /* octets of the job's content given to the machine */
+    uint64_t jobs;                           /* begun on this address */
+    struct verdict failure;                  /* the last address's */
+    struct mono step;                        /* since when the present step lasts */
     int32_t dns_ms, connect_ms, tls_ms, data_ms;
     UT_hash_handle hh;
 };
@@ -53,11 +60,32 @@ bool out_conn_has_next_address(const struct out_conn *c);
 /* Gives this address up because of v (taken) and goes on with the next one, or ends. */
 void out_conn_go_on(struct out_conn *c, struct verdict v);
 
+/* content.c */
+/* Whether utf8_header is known. False: the start of the content is asked for, and the job begins
+ * when it is here. */
+bool out_content_header(struct out_conn *c);
+/* CLI_BODY. */
+void out_content_body(struct out_conn *c, struct mono now);
+
+/* policy.c */
+enum smtp_tls_level out_tls_level(const struct conf_destination *d, const struct mail_params *p);
+/* After a failed handshake. */
+bool out_may_go_in_clear(const struct conf_destination *d, const struct mail_params *p,
+                         uint32_t attempt);
+/* For REQUIRETLS: a certificate for this name is one for those who are meant. */
+bool out_trusts_host(const struct conf_destination *d, struct slice host, struct slice recipient);
+/* Final as far as this host goes: it lacks an extension that the mail cannot go without. */
+bool out_is_inability(const struct verdict *v);
+
 /* job.c */
+/* Begins, or goes on with the recipients that are left, when the content's start is known as far as
+ * it matters. A connection kept from before that does not suit the job is ended; the job goes back
+ * untouched. */
 void out_job_begin(struct out_conn *c, struct mono now);
-void out_job_body(struct out_conn *c, struct mono now);
 /* CLI_TXN_DONE; false: the connection is gone, or its session is. */
 bool out_job_done(struct out_conn *c, const struct smtp_client_action *a, struct mono now);
+/* The connection ends with the job still there. */
+void out_job_untouched(struct out_conn *c);
 /* Answers the job: verdicts are copied, one for all when n == 1. */
 void out_job_report(struct out_conn *c, const struct verdict *v, size_t n, bool ready);
 void out_job_drop(struct out_conn *c);

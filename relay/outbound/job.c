@@ -3,22 +3,27 @@
  * transaction, by the last address's failure, or untouched. The connection was kept and dead: no
  * attempt (checklist 69).
  */
+#include "relay/base/defer.h"
 #include "relay/base/must.h"
 #include "relay/net/addr.h"
 #include "relay/outbound/conn.h"
 #include <stdlib.h>
-
-#define PIECE 65536u
-#define READ_PIECE SPOOL_INLINE_MAX
 
 void out_job_drop(struct out_conn *c)
 {
     if (c->job)
         out_work_free(c->job);
     free(c->addresses);
+    free(c->asks);
+    for (size_t i = 0; i < c->first; i++)
+        verdict_done(&c->verdicts[i]);
+    free(c->verdicts);
     c->job = NULL;
     c->addresses = NULL;
-    c->begun = false;
+    c->asks = NULL;
+    c->verdicts = NULL;
+    c->first = c->n_now = 0;
+    c->begun = c->header_known = c->peeking = false;
 }
 
 /* --- results
@@ -95,6 +100,7 @@ void out_job_report(struct out_conn *c, const struct verdict *v, size_t n, bool 
     r->verdicts = must_alloc(r->n * sizeof *r->verdicts);
     for (size_t i = 0; i < r->n; i++)
         r->verdicts[i] = verdict_copy(&v[n == 1 ? 0 : i]);
+    r->dsn_passed_on = c->client && smtp_client_peer(c->client)->dsn;
     describe(c, &r->attempt);
     out_job_drop(c);
     out_send(c->o, &r->msg);
@@ -125,16 +131,38 @@ static bool is_hosts_own(const struct verdict *v)
     return v->kind == VERDICT_DEFERRED && own && !in_doubt;
 }
 
-/* RFC 5321 section 5.1, checklist 58, 59: the next host is asked at once, as long as nobody has a
- * verdict of his own. */
+/* RFC 5321 section 5.1, checklist 58, 59, 73, 90: the next host is asked at once, as long as nobody
+ * has a verdict of his own. */
 static bool is_for_next_host(const struct out_conn *c, const struct smtp_client_action *a)
 {
-    if (c->jobs > 1 || !out_conn_has_next_address(c))
+    if (c->jobs > 1 || c->first > 0 || !out_conn_has_next_address(c))
         return false;
     for (size_t i = 0; i < a->n; i++)
-        if (!is_hosts_own(&a->verdicts[i]))
+        if (!is_hosts_own(&a->verdicts[i]) && !out_is_inability(&a->verdicts[i]))
             return false;
     return a->n > 0;
+}
+
+/* Of those verdicts the one that leaves most hope. */
+static const struct verdict *most_hopeful(const struct smtp_client_action *a)
+{
+    for (size_t i = 0; i < a->n; i++)
+        if (a->verdicts[i].kind == VERDICT_DEFERRED)
+            return &a->verdicts[i];
+    return &a->verdicts[0];
+}
+
+/* Final for this host only: while another may do better, one that did not answer or one that is not
+ * asked yet (some recipients went here), it passes. */
+static struct verdict softened(const struct out_conn *c, const struct verdict *v)
+{
+    struct verdict copy = verdict_copy(v);
+    bool hope = c->jobs > 1 || out_conn_has_next_address(c) || c->failure.kind == VERDICT_DEFERRED;
+    if (out_is_inability(v) && hope) {
+        copy.kind = VERDICT_DEFERRED;
+        copy.enhanced.class = 4;
+    }
+    return copy;
 }
 
 /* "Yes" to content that has not left our own buffers is no answer to it. */
@@ -154,29 +182,62 @@ static void leave_politely(struct out_conn *c, struct mono now)
     net_conn_send(c->link->net, smtp_client_output(c->client));
 }
 
+static void keep_verdicts(struct out_conn *c, const struct verdict *v, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        c->verdicts[c->first + i] = softened(c, &v[i]);
+    c->first += n;
+}
+
+/* Recipients for whom the connection had no transaction left. */
+static void report_all(struct out_conn *c, bool ready)
+{
+    for (; c->first < c->job->n; c->first++)
+        c->verdicts[c->first] = verdict_of_fault(FAULT_RCPT_LIMIT, PHASE_MAIL, SLICE_NONE);
+    out_job_report(c, c->verdicts, c->job->n, ready);
+}
+
+void out_job_untouched(struct out_conn *c)
+{
+    if (c->first > 0)
+        report_all(c, false); /* not for some */
+    else
+        out_report_unattempted(c->o, c->id, TAKE_PTR(c->job));
+}
+
+static void report_too_early(struct out_conn *c, size_t n)
+{
+    struct verdict v = verdict_of_fault(FAULT_SMTP_PROTOCOL, PHASE_EOD, SLICE_NONE);
+    for (size_t i = 0; i < n; i++)
+        keep_verdicts(c, &v, 1);
+    verdict_done(&v);
+    report_all(c, false);
+}
+
 bool out_job_done(struct out_conn *c, const struct smtp_client_action *a, struct mono now)
 {
     c->data_ms = out_conn_since(c, now);
-    c->begun = false;
-    MUST(a->n == c->job->n);
-    if (was_stale(c, a))
+    c->begun = c->wants_body = false;
+    MUST(a->n == c->n_now && a->n > 0);
+    if (c->first == 0 && was_stale(c, a))
         return true; /* out_conn_end hands the job back */
     if (is_too_early(c, a)) {
-        struct verdict v = verdict_of_fault(FAULT_SMTP_PROTOCOL, PHASE_EOD, SLICE_NONE);
-        out_job_report(c, &v, 1, false);
-        verdict_done(&v);
+        report_too_early(c, a->n);
         out_conn_end(c);
         return false;
     }
     if (is_for_next_host(c, a)) {
-        struct verdict v = verdict_copy(&a->verdicts[0]);
+        struct verdict v = verdict_copy(most_hopeful(a));
         if (a->reusable)
             leave_politely(c, now);
         out_conn_go_on(c, v);
         return false;
     }
+    keep_verdicts(c, a->verdicts, a->n);
+    if (a->reusable && c->first < c->job->n)
+        return true; /* READY follows, and the others' transaction */
     /* A connection made under an older configuration carries nothing more. */
-    out_job_report(c, a->verdicts, a->n, a->reusable && c->conf == c->o->conf);
+    report_all(c, a->reusable && c->conf == c->o->conf);
     return true;
 }
 
@@ -184,97 +245,80 @@ bool out_job_done(struct out_conn *c, const struct smtp_client_action *a, struct
  * ----------------------------------------------------------------------------------------------------------------
  */
 
-void out_job_begin(struct out_conn *c, struct mono now)
+/* The job's recipients, and what was asked for them; whom this host is not for. */
+static void prepare(struct out_conn *c)
 {
     struct out_work *w = c->job;
+    struct slice host = slice_str(out_conn_host(c)->name);
     free(c->addresses);
+    free(c->asks);
     c->addresses = must_alloc(w->n * sizeof *c->addresses);
-    for (size_t i = 0; i < w->n; i++)
+    c->asks = must_alloc(w->n * sizeof *c->asks);
+    if (!c->verdicts)
+        c->verdicts = must_alloc(w->n * sizeof *c->verdicts);
+    for (size_t i = 0; i < w->n; i++) {
         c->addresses[i] = buf_slice(&w->addresses[i]);
-    struct smtp_client_txn t = {
+        bool trusted = !w->params.requiretls || out_trusts_host(c->dest, host, c->addresses[i]);
+        c->asks[i] = (struct smtp_client_ask){
+            .notify = w->notify ? w->notify[i] : 0,
+            .orcpt = w->orcpts ? buf_slice(&w->orcpts[i]) : SLICE_NONE,
+            .fault = trusted ? FAULT_NONE : FAULT_REQUIRETLS,
+        };
+    }
+}
+
+/* Rounded up: a deadline is never made shorter on the way. */
+static int64_t seconds_left(struct wall deadline)
+{
+    int64_t us = deadline.us - wall_now().us;
+    return us / WALL_SECOND + (us % WALL_SECOND > 0);
+}
+
+static struct smtp_client_txn transaction(const struct out_conn *c)
+{
+    const struct out_work *w = c->job;
+    return (struct smtp_client_txn){
         .sender = buf_slice(&w->sender),
-        .rcpts = c->addresses,
-        .n_rcpts = w->n,
+        .rcpts = c->addresses + c->first,
+        .n_rcpts = w->n - c->first,
         .size = w->size,
         .eight_bit = w->eight_bit,
+        .utf8_header = c->utf8_header,
+        .params = w->params,
+        .envid = buf_slice(&w->envid),
+        .by_s = w->params.by == MAIL_BY_NONE ? 0 : seconds_left(w->by_deadline),
+        .asks = c->asks + c->first,
     };
-    c->begun = true;
+}
+
+/* Protected as the job needs it, and the peer has what it asks for (checklist 68). */
+static bool suits(const struct out_conn *c, const struct smtp_client_txn *t)
+{
+    enum smtp_tls_level level = out_tls_level(c->dest, &c->job->params);
+    bool secure = level < SMTP_TLS_ENCRYPT || level <= c->client_conf.tls;
+    return secure && smtp_client_suits(c->client, t);
+}
+
+void out_job_begin(struct out_conn *c, struct mono now)
+{
     c->ready = false;
+    c->waiting = !out_content_header(c);
+    if (c->waiting)
+        return;
+    prepare(c);
+    struct smtp_client_txn t = transaction(c);
+    if (c->first == 0 && c->jobs > 0 && !suits(c, &t)) {
+        smtp_client_quit(c->client, now); /* CLOSE follows, and the job goes back */
+        return;
+    }
+    uint64_t most = smtp_client_peer(c->client)->rcpt_max;
+    if (most > 0 && t.n_rcpts > most)
+        t.n_rcpts = (size_t)most;
+    c->n_now = t.n_rcpts;
+    c->begun = true;
+    c->wants_body = false;
     c->sent = 0;
-    c->jobs++;
+    c->jobs += c->first == 0;
     c->step = now;
     smtp_client_begin(c->client, &t, now);
-}
-
-/* --- content
- * --------------------------------------------------------------------------------------------------------------
- */
-
-/* A question for content, and which connection asks. */
-struct question {
-    struct spooler_read read;
-    uint64_t conn;
-};
-
-static void ask_for_content(struct out_conn *c)
-{
-    struct question *q = must_alloc(sizeof *q);
-    q->conn = c->id;
-    q->read.msg.type = SPOOLER_READ;
-    q->read.reply = &c->o->port;
-    q->read.id = c->job->message_id;
-    q->read.offset = c->sent;
-    q->read.n = READ_PIECE;
-    c->reading = true;
-    out_send(c->o, &q->read.msg);
-}
-
-static void content_failed(struct out_conn *c, enum fault f, struct mono now)
-{
-    struct verdict v = verdict_of_fault(f, PHASE_DATA, SLICE_NONE);
-    smtp_client_body_failed(c->client, &v, now);
-    verdict_done(&v);
-}
-
-/* An empty piece before the end means that there is less content than the envelope says. */
-static void give_content(struct out_conn *c, struct slice piece, struct mono now)
-{
-    c->sent += piece.n;
-    bool last = c->sent >= c->job->size;
-    if (piece.n == 0 && !last)
-        content_failed(c, FAULT_BODY_LOST, now);
-    else
-        smtp_client_body(c->client, piece, last, now);
-}
-
-void out_job_body(struct out_conn *c, struct mono now)
-{
-    const struct body *b = c->job->body;
-    if (b)
-        give_content(c, slice_head(slice_skip(slice_of(b->bytes, b->n), (size_t)c->sent), PIECE),
-                     now);
-    else if (!c->reading)
-        ask_for_content(c);
-}
-
-void out_conn_read_answer(struct outbound *o, struct spooler_read *r)
-{
-    struct out_conn *c = NULL;
-    uint64_t id = ((struct question *)(void *)r)->conn;
-    HASH_FIND(hh, o->conns, &id, sizeof id, c);
-    struct mono now = loop_now(o->loop);
-    if (c && c->reading && c->job && c->job->message_id == r->id) {
-        c->reading = false;
-        if (!c->begun) {
-            /* the transaction ended while we read */
-        } else if (r->error == 0) {
-            give_content(c, slice_of(r->body->bytes, r->body->n), now);
-        } else {
-            content_failed(c, r->error == -EBADMSG ? FAULT_BODY_LOST : FAULT_LOCAL, now);
-        }
-        if (c->client)
-            out_conn_pump(c, now);
-    }
-    body_unref(r->body);
-    free(r);
 }

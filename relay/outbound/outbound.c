@@ -32,6 +32,19 @@ static bool same_dns(const struct conf *a, const struct conf *b)
            same_list(&a->dns_override, &b->dns_override);
 }
 
+struct tls_context *out_tls_verify(struct outbound *o, struct err *e)
+{
+    if (!o->tls_verify && tls_context_verify(&o->tls_verify, e) < 0)
+        return NULL;
+    return o->tls_verify;
+}
+
+static void forget_authorities(struct outbound *o)
+{
+    tls_context_unref(o->tls_verify);
+    o->tls_verify = NULL;
+}
+
 /* A resolver whose settings stay keeps its cache, and its open questions are not cut short: nothing
  * is deferred because of a reload. A new one that cannot be made leaves the old one, with a word in
  * the log: `check` has seen the table before. */
@@ -40,6 +53,7 @@ static void reconfigure(struct outbound *o, struct order *order)
     struct err e = {0};
     bool same = same_dns(o->conf, order->conf);
     use_conf(o, order->conf);
+    forget_authorities(o);
     if (!same && out_resolver_new(o, &e) < 0)
         LOG(LV_ERROR, "resolver", LOG_S("problem", e.text));
     out_conn_retire_idle(o);
@@ -130,6 +144,7 @@ void outbound_free(struct outbound *o)
     if (o->resolver)
         resolver_free(o->resolver);
     dns_override_unref(o->override);
+    forget_authorities(o);
     tls_context_unref(o->tls);
     conf_unref(o->conf);
     free(o->own);

@@ -10,6 +10,7 @@ struct outbound {
     struct loop *loop;
     struct conf *conf;
     struct tls_context *tls;
+    struct tls_context *tls_verify; /* made when it is first needed; a reload makes it anew */
     const struct port *spooler;
     struct port port;
     struct resolver *resolver;
@@ -24,6 +25,9 @@ struct outbound {
 void out_resolve_run(struct outbound *o, struct out_resolve *r);
 int out_resolver_new(struct outbound *o, struct err *e);
 void out_own_addresses(struct outbound *o);
+
+/* Borrowed. NULL: it cannot be made, e says why. */
+struct tls_context *out_tls_verify(struct outbound *o, struct err *e);
 
 /* conn.c, job.c: OUT_WORK -> SPOOLER_RESULT, SPOOLER_CONN_GONE */
 void out_conn_work(struct outbound *o, struct out_work *w);

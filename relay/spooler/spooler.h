@@ -107,7 +107,8 @@ struct spooler_plan {
 /* How one attempt went: facts for events, the same for all recipients of the job. */
 struct attempt {
     struct buf mx_host, mx_ip, source_ip, tls_version, tls_cipher; /* "" = unknown */
-    const char *tls_policy; /* static text: "none" "may" "encrypt"; NULL: never got so far */
+    const char *tls_policy; /* static text: "none" "may" "encrypt" "verify"; NULL: never got so
+                               far */
     uint16_t mx_port;
     bool reused, tls_verified;
     int32_t dns_ms, connect_ms, tls_ms, data_ms; /* -1: not done */

@@ -289,6 +289,20 @@ int tls_context_client(struct tls_context **ret, struct err *e)
     return 0;
 }
 
+int tls_context_verify(struct tls_context **ret, struct err *e)
+{
+    SSL_CTX *ssl_ctx = new_ssl_ctx(TLS_client_method(), SUITES_12, e);
+    if (!ssl_ctx)
+        return -EINVAL;
+    if (!SSL_CTX_set_default_verify_paths(ssl_ctx)) {
+        SSL_CTX_free(ssl_ctx);
+        return reason_err(e, "cannot read the system's certificate authorities");
+    }
+    SSL_CTX_set_verify(ssl_ctx, SSL_VERIFY_PEER, NULL);
+    *ret = freeze(ssl_ctx);
+    return 0;
+}
+
 int64_t tls_context_not_after(const struct tls_context *c)
 {
     struct tm tm;

@@ -17,6 +17,7 @@ struct tls_engine {
     SSL *ssl;
     struct fifo in, out; /* ciphertext from and for the peer */
     enum tls_state state;
+    bool unverified;
     char error[160];
 };
 
@@ -65,6 +66,16 @@ static void fail(struct tls_engine *t, const char *otherwise)
     snprintf(t->error, sizeof t->error, "%s", reason_take(otherwise));
 }
 
+/* "certificate has expired" says more than "certificate verify failed". */
+static void fail_handshake(struct tls_engine *t)
+{
+    long result = SSL_get_verify_result(t->ssl);
+    fail(t, "the handshake failed");
+    t->unverified = result != X509_V_OK;
+    if (t->unverified)
+        snprintf(t->error, sizeof t->error, "%s", X509_verify_cert_error_string(result));
+}
+
 static void turn_handshake(struct tls_engine *t)
 {
     ERR_clear_error(); /* checklist 91: an old error would be taken for this call's */
@@ -72,7 +83,7 @@ static void turn_handshake(struct tls_engine *t)
     if (n == 1)
         t->state = TLS_OPEN;
     else if (SSL_get_error(t->ssl, n) != SSL_ERROR_WANT_READ)
-        fail(t, "the handshake failed");
+        fail_handshake(t);
 }
 
 /* RFC 6066: a host name, no literal address; a name that OpenSSL does not take is not sent. */
@@ -84,6 +95,18 @@ static void set_sni(SSL *ssl, struct slice sni)
         SSL_set_tlsext_host_name(ssl, name);
     ASN1_OCTET_STRING_free(ip);
     free(name);
+}
+
+/* RFC 6125: the certificate is to be one for this name, or this address. Without one nothing is
+ * good enough. */
+static void expect_name(SSL *ssl, struct slice name)
+{
+    char *text = slice_dup(name.n ? name : SLICE_LIT("nobody.invalid"));
+    X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
+    X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    if (!X509_VERIFY_PARAM_set1_ip_asc(param, text))
+        MUST(X509_VERIFY_PARAM_set1_host(param, text, 0));
+    free(text);
 }
 
 struct tls_engine *tls_engine_new(struct tls_context *c, bool server, struct slice sni)
@@ -108,6 +131,8 @@ struct tls_engine *tls_engine_new(struct tls_context *c, bool server, struct sli
         SSL_set_connect_state(t->ssl);
         if (sni.n)
             set_sni(t->ssl, sni);
+        if (SSL_get_verify_mode(t->ssl) != SSL_VERIFY_NONE)
+            expect_name(t->ssl, sni);
         turn_handshake(t); /* the client speaks first */
     }
     return t;
@@ -223,6 +248,11 @@ struct tls_info tls_engine_info(const struct tls_engine *t)
 struct ssl_st *tls_engine_ssl(const struct tls_engine *t)
 {
     return t->ssl;
+}
+
+bool tls_engine_unverified(const struct tls_engine *t)
+{
+    return t->unverified;
 }
 
 const char *tls_engine_error(const struct tls_engine *t)

@@ -79,9 +79,12 @@ int tls_context_server(struct tls_context **ret, const char *cert_path, const ch
 /* The same from memory (sink, tests). */
 int tls_context_server_pem(struct tls_context **ret, struct slice cert_pem, struct slice key_pem,
                            struct err *e);
-/* For delivery: opportunistic, accepts any certificate (verification policies come as further
- * contexts). */
+/* For delivery: opportunistic, accepts any certificate. */
 int tls_context_client(struct tls_context **ret, struct err *e);
+/* For delivery: the handshake fails unless the certificate leads to an authority of the system's
+ * store (as of now; SSL_CERT_FILE and SSL_CERT_DIR name another) and is one for the name, or
+ * address, that the engine is given. */
+int tls_context_verify(struct tls_context **ret, struct err *e);
 void tls_context_unref(struct tls_context *c);
 /* A self-signed P-256 certificate for host names, valid 10 years: both as PEM text. */
 int tls_self_signed(struct slice hostname, struct buf *ret_cert_pem, struct buf *ret_key_pem,
@@ -117,5 +120,7 @@ struct tls_info {
     bool verified, resumed;
 };
 struct tls_info tls_engine_info(const struct tls_engine *t);
+/* It failed because of the peer's certificate. */
+bool tls_engine_unverified(const struct tls_engine *t);
 /* Why it failed, for the log and the verdict: OpenSSL's reason, one line; "" while it has not. */
 const char *tls_engine_error(const struct tls_engine *t);

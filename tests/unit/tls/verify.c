@@ -1,0 +1,129 @@
+/* Delivery that looks at the certificate: what passes and what does not. If this breaks, mail that
+ * must go to a host and nobody else goes to whoever answers in its place (promise 22). */
+#include "relay/tls/tls.h"
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static struct tls_context *server, *verifier, *anyone;
+static char store[] = "/tmp/unit_tls_verify_XXXXXX";
+
+/* The server's certificate is its own authority, which the verifier finds in its store. */
+static int make_contexts(void **state)
+{
+    (void)state;
+    struct err e = {0};
+    struct buf cert = BUF_MAX(65536), key = BUF_MAX(65536);
+    int fd = mkstemp(store);
+    assert_true(fd >= 0);
+    assert_int_equal(tls_self_signed(SLICE_LIT("mx.test"), &cert, &key, &e), 0);
+    assert_int_equal(write(fd, cert.p, cert.n), cert.n);
+    close(fd);
+    setenv("SSL_CERT_FILE", store, 1);
+    setenv("SSL_CERT_DIR", "/nonexistent", 1);
+    assert_int_equal(tls_context_verify(&verifier, &e), 0);
+    assert_int_equal(tls_context_client(&anyone, &e), 0);
+    assert_int_equal(tls_context_server_pem(&server, buf_slice(&cert), buf_slice(&key), &e), 0);
+    buf_done(&cert);
+    buf_done(&key);
+    return 0;
+}
+
+static int free_contexts(void **state)
+{
+    (void)state;
+    tls_context_unref(server);
+    tls_context_unref(verifier);
+    tls_context_unref(anyone);
+    unlink(store);
+    return 0;
+}
+
+static bool carry(struct tls_engine *from, struct tls_engine *to)
+{
+    struct slice s = tls_engine_output(from);
+    bool any = s.n > 0;
+    tls_engine_feed(to, s);
+    tls_engine_sent(from, s.n);
+    return any;
+}
+
+/* What the client says about the handshake: "" when it is open. */
+static const char *shake(struct tls_context *from, struct tls_context *to, const char *name)
+{
+    static char why[200];
+    struct tls_engine *c = tls_engine_new(from, false, slice_str(name));
+    struct tls_engine *s = tls_engine_new(to, true, SLICE_NONE);
+    while (carry(c, s) || carry(s, c))
+        ;
+    struct buf plain = BUF_MAX(65536);
+    bool open = tls_engine_read(c, &plain, 65536) == TLS_OPEN;
+    snprintf(why, sizeof why, "%s", open ? "" : tls_engine_error(c));
+    assert_int_equal(open, why[0] == 0);
+    assert_int_equal(tls_engine_unverified(c), !open);
+    assert_int_equal(tls_engine_info(c).verified, open && from == verifier);
+    if (!open) { /* not a byte of what is to be kept can leave */
+        tls_engine_sent(c, tls_engine_output(c).n);
+        tls_engine_write(c, SLICE_LIT("a secret"));
+        assert_int_equal(tls_engine_output(c).n, 0);
+    }
+    buf_done(&plain);
+    tls_engine_free(c);
+    tls_engine_free(s);
+    return why;
+}
+
+static void test_names(void **state)
+{
+    (void)state;
+    assert_string_equal(shake(verifier, server, "mx.test"), "");
+    assert_string_equal(shake(verifier, server, "MX.test"), "");
+    assert_string_equal(shake(verifier, server, "mx2.test"), "hostname mismatch");
+    assert_string_equal(shake(verifier, server, "test"), "hostname mismatch");
+    assert_string_equal(shake(verifier, server, "sub.mx.test"), "hostname mismatch");
+    assert_string_equal(shake(verifier, server, "192.0.2.1"), "IP address mismatch");
+    assert_string_equal(shake(verifier, server, ""), "hostname mismatch");
+    assert_string_equal(shake(anyone, server, "mx2.test"), "");
+}
+
+static void test_unknown_authority(void **state)
+{
+    (void)state;
+    struct err e = {0};
+    struct buf cert = BUF_MAX(65536), key = BUF_MAX(65536);
+    struct tls_context *other;
+    assert_int_equal(tls_self_signed(SLICE_LIT("mx.test"), &cert, &key, &e), 0);
+    assert_int_equal(tls_context_server_pem(&other, buf_slice(&cert), buf_slice(&key), &e), 0);
+    assert_string_not_equal(shake(verifier, other, "mx.test"), "");
+    assert_string_equal(shake(anyone, other, "mx.test"), "");
+    tls_context_unref(other);
+    buf_done(&cert);
+    buf_done(&key);
+}
+
+/* No store at all is no reason to believe anybody. */
+static void test_empty_store(void **state)
+{
+    (void)state;
+    struct err e = {0};
+    struct tls_context *alone;
+    setenv("SSL_CERT_FILE", "/nonexistent/file", 1);
+    assert_int_equal(tls_context_verify(&alone, &e), 0);
+    assert_string_not_equal(shake(alone, server, "mx.test"), "");
+    tls_context_unref(alone);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_unknown_authority),
+        cmocka_unit_test(test_empty_store),
+    };
+    return cmocka_run_group_tests(tests, make_contexts, free_contexts);
+}

@@ -86,6 +86,12 @@ void event_add_time(struct buf *out, enum event_field f, struct wall t)
     event_add_int(out, f, t.us);
 }
 
+void event_add_tags(struct buf *out, struct slice tags)
+{
+    while (tags.n)
+        event_add_str(out, EV_TAGS, slice_cut(&tags, '\n'));
+}
+
 bool event_next(struct cursor *c, struct event_value *ret)
 {
     while (c->rest.n && !c->bad) {

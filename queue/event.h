@@ -46,6 +46,8 @@ void event_add_str(struct buf *out, enum event_field f, struct slice s);
 void event_add_int(struct buf *out, enum event_field f,
                    int64_t v); /* also BOOL, TIME (us), SECONDS (ms) */
 void event_add_time(struct buf *out, enum event_field f, struct wall t);
+/* As in struct envelope: each line is one. */
+void event_add_tags(struct buf *out, struct slice tags);
 
 /* One event as it lies in a record and as it travels to the log writer. `fields` is borrowed. */
 struct event {

@@ -33,6 +33,13 @@ void outbox_accepted(struct buf *out, const struct message_record *r, const stru
     event_add_time(out, EV_QUEUED_TIME, r->queued);
     event_add_time(out, EV_EXPIRES, r->expires);
     buf_add(out, more);
+    event_add_tags(out, e->tags);
+    if (e->release.us)
+        event_add_time(out, EV_RELEASE, e->release);
+    if (e->by_deadline.us)
+        event_add_time(out, EV_DEADLINE, e->by_deadline);
+    if (e->params.priority)
+        event_add_int(out, EV_PRIORITY, e->params.priority);
 }
 
 /* entry: the EVENT_ACCEPTED_ALL; it has the first seq. */

@@ -111,6 +111,13 @@ static bool read_text(const json_t *v, void *at)
     return buf_add(b, text_of(v)) && b->n > 0;
 }
 
+static bool read_tag(const json_t *v, void *at)
+{
+    const struct slice s = text_of(v);
+    const size_t key = slice_find(s, '=');
+    return key > 0 && key < s.n && read_text(v, at);
+}
+
 /* "" is the null reverse-path, and so is something else than nothing. */
 static bool read_sender(const json_t *v, void *at)
 {
@@ -228,6 +235,7 @@ static const struct arg filter_args[] = {
     {"destination", read_text, "a name", IN_FILTER(destination), 0},
     {"site", read_text, "a name", IN_FILTER(site), 0},
     {"reply", read_text, "a text", IN_FILTER(reply), 0},
+    {"tag", read_tag, "KEY=PATTERN", IN_FILTER(tag), 0},
     {"state", read_states, "ready, waiting, held or active", IN_FILTER(states), 0},
     {"older_than_s", read_seconds, "seconds", IN_FILTER(older_than_s), 0},
     {"newer_than_s", read_seconds, "seconds", IN_FILTER(newer_than_s), 0},
@@ -340,9 +348,9 @@ static enum verb verb_of(const char *name)
 static bool is_empty(const struct queue_filter *f)
 {
     return f->n_ids == 0 && f->from.n == 0 && f->to.n == 0 && f->user.n == 0 &&
-           f->destination.n == 0 && f->site.n == 0 && f->reply.n == 0 && f->states == 0 &&
-           f->older_than_s == 0 && f->newer_than_s == 0 && f->attempts_ge == 0 && f->code == 0 &&
-           f->size_ge == 0;
+           f->destination.n == 0 && f->site.n == 0 && f->reply.n == 0 && f->tag.n == 0 &&
+           f->states == 0 && f->older_than_s == 0 && f->newer_than_s == 0 && f->attempts_ge == 0 &&
+           f->code == 0 && f->size_ge == 0;
 }
 
 static bool check(const struct request *r, struct problem *p)

@@ -6,6 +6,7 @@
 #include "relay/admin/private.h"
 #include "relay/base/defer.h"
 #include "relay/base/must.h"
+#include "relay/spooler/requests.h"
 #include <stdlib.h>
 
 enum { HEAD_MAX = 1024 };
@@ -180,9 +181,16 @@ static void show(struct peer *p)
     queue_id_write(r->id, id);
     rows_put(done, "queue_id", json_string(id));
     rows_put(done, "sender", rows_text(r->sender));
+    rows_put_text(done, "envid", r->envid);
     rows_put_number(done, "size", r->size);
     rows_put(done, "queued_time", rows_time(r->queued));
     rows_put(done, "expires", rows_time(r->expires));
+    struct asked asked = {
+        .params = r->params, .release = r->release, .by_deadline = r->by_deadline};
+    asked.tags = buf_of(r->tags);
+    asked.route = buf_of(r->route);
+    asked_put(done, &asked);
+    asked_done(&asked);
     peer_done(p, done);
 }
 

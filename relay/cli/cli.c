@@ -4,11 +4,17 @@
 #include "relay/cli/private.h"
 
 static const struct cli_option init_options[] = {{"hostname", 0, true}, {0}};
-static const struct cli_option log_options[] = {{"follow", 'f', false}, {"since-seq", 0, true},
-                                                {"event", 0, true},     {"id", 0, true},
-                                                {"from", 0, true},      {"to", 0, true},
-                                                {"user", 0, true},      {"destination", 0, true},
-                                                {"schema", 0, false},   {0}};
+static const struct cli_option log_options[] = {{"follow", 'f', false},
+                                                {"since-seq", 0, true},
+                                                {"event", 0, true},
+                                                {"id", 0, true},
+                                                {"from", 0, true},
+                                                {"to", 0, true},
+                                                {"user", 0, true},
+                                                {"destination", 0, true},
+                                                {"tag", 0, true},
+                                                {"schema", 0, false},
+                                                {0}};
 
 static const struct cli_verb verbs[] = {
     {"init", "make a complete working configuration", verb_init, init_options,
@@ -57,7 +63,7 @@ static const struct cli_verb verbs[] = {
      "  -f, --follow            go on as lines are written\n"
      "  --event NAME            accepted, deferred, delivered, bounced, … (repeat for several)\n"
      "  --to, --from PATTERN    shell patterns on addresses\n"
-     "  --id ID  --user NAME  --destination NAME\n"
+     "  --id ID  --user NAME  --destination NAME  --tag KEY=PATTERN\n"
      "  --since-seq N           what came after number N, also from files put aside\n"
      "  --json                  the records as they stand\n"
      "  --schema                print the JSON Schema of a record\n"

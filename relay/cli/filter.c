@@ -6,7 +6,7 @@
 
 #define IDS_MAX 60000 /* as many as fit into a request line */
 
-enum filter_kind { F_ID, F_TEXT, F_STATE, F_SECONDS, F_NUMBER, F_SIZE, F_CODE, F_FILE };
+enum filter_kind { F_ID, F_TEXT, F_STATE, F_SECONDS, F_NUMBER, F_SIZE, F_CODE, F_FILE, F_TAG };
 
 static const struct {
     const char *option, *key;
@@ -20,6 +20,7 @@ static const struct {
     {"destination", "destination", F_TEXT},
     {"site", "site", F_TEXT},
     {"reply", "reply", F_TEXT},
+    {"tag", "tag", F_TAG},
     {"state", "state", F_STATE},
     {"older-than", "older_than_s", F_SECONDS},
     {"newer-than", "newer_than_s", F_SECONDS},
@@ -77,6 +78,11 @@ static bool is_state(const char *s)
            strcmp(s, "active") == 0;
 }
 
+static bool is_tag(const char *s)
+{
+    return s[0] != '=' && strchr(s, '=');
+}
+
 static int put_number(const struct cli_args *a, json_t *filter, size_t i, const char *text)
 {
     uint64_t number = 0;
@@ -123,6 +129,10 @@ static int put_filter(const struct cli_args *a, json_t *filter, size_t i, const 
     case F_NUMBER:
     case F_SIZE:
         return put_number(a, filter, i, text);
+    case F_TAG:
+        if (!is_tag(text))
+            return args_wrong(a, "--tag: %s is not of the form KEY=VALUE", text);
+        break;
     case F_TEXT:
         break;
     }

@@ -88,7 +88,23 @@ bool log_line(struct buf *out, const json_t *e, bool color)
     add_next(out, e);
     add_named(out, e, "actor ", "actor");
     add_named(out, e, "reason: ", "reason");
+    add_named(out, e, "telling of what was ", "dsn_kind");
+    add_named(out, e, "not before ", "release");
     return !out->overflow;
+}
+
+static bool tag_matches(const json_t *event, const char *want)
+{
+    struct slice pattern = slice_str(want), key = slice_cut(&pattern, '=');
+    const char *name;
+    const json_t *value;
+    json_object_foreach(json_object_get(event, "tags"), name, value)
+    {
+        if (slice_eq(slice_str(name), key) &&
+            slice_glob(pattern, slice_str(json_string_value(value))))
+            return true;
+    }
+    return false;
 }
 
 bool log_matches(const struct cli_args *a, const json_t *event)
@@ -109,5 +125,8 @@ bool log_matches(const struct cli_args *a, const json_t *event)
         if (asked && !hit)
             return false;
     }
+    for (size_t i = 0; i < a->n; i++)
+        if (strcmp(a->names[i], "tag") == 0 && !tag_matches(event, a->values[i]))
+            return false;
     return true;
 }

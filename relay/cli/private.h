@@ -100,7 +100,7 @@ const char *row_text(struct row *r, const char *key);
     {"id", 0, true}, {"from", 0, true}, {"to", 0, true}, {"user", 0, true},                        \
         {"destination", 0, true}, {"site", 0, true}, {"state", 0, true}, {"older-than", 0, true},  \
         {"newer-than", 0, true}, {"attempts-ge", 0, true}, {"code", 0, true}, {"reply", 0, true},  \
-        {"size-ge", 0, true},                                                                      \
+        {"size-ge", 0, true}, {"tag", 0, true},                                                    \
     {                                                                                              \
         "ids-from", 0, true                                                                        \
     }

@@ -10,7 +10,7 @@
     "FILTER: --id ID  --from PATTERN  --to PATTERN  --user NAME  --destination NAME  --site "      \
     "SITE\n"                                                                                       \
     "  --state ready|waiting|held|active  --older-than 2h  --newer-than 5m  --attempts-ge N\n"     \
-    "  --code 4xx  --reply TEXT  --size-ge 10M  --ids-from FILE|-\n"
+    "  --code 4xx  --reply TEXT  --size-ge 10M  --tag KEY=PATTERN  --ids-from FILE|-\n"
 
 static const struct cli_option list_options[] = {FILTER_OPTIONS,     {"limit", 0, true},
                                                  {"after", 0, true}, {"count", 0, false},
@@ -377,6 +377,42 @@ static void show_row(void *first, const json_t *row)
     }
 }
 
+static void print_named(const char *name, const char *text)
+{
+    if (!text[0])
+        return;
+    printf("%-11s ", name);
+    print_clean(stdout, text);
+    putchar('\n');
+}
+
+/* What MAIL asked for. */
+static void print_asked(const json_t *done)
+{
+    char ahead[SHOW_SIZE];
+    const char *key;
+    const json_t *value;
+    if (json_text(done, "release")[0])
+        printf("release     %s (in %s)\n", json_text(done, "release"),
+               show_ahead(ahead, done, "release"));
+    if (json_text(done, "deadline")[0])
+        printf("deadline    %s (in %s), then %s\n", json_text(done, "deadline"),
+               show_ahead(ahead, done, "deadline"),
+               strcmp(json_text(done, "by"), "R") == 0 ? "returned" : "told");
+    if (json_number(done, "priority"))
+        printf("priority    %lld\n", (long long)json_number(done, "priority"));
+    print_named("envid", json_text(done, "envid"));
+    print_named("route", json_text(done, "route"));
+    json_object_foreach(json_object_get(done, "tags"), key, value)
+    {
+        fputs("tag         ", stdout);
+        print_clean(stdout, key);
+        putchar('=');
+        print_clean(stdout, json_string_value(value));
+        putchar('\n');
+    }
+}
+
 static void print_envelope(const json_t *done)
 {
     char size[SHOW_SIZE], age[SHOW_SIZE], left[SHOW_SIZE];
@@ -391,6 +427,7 @@ static void print_envelope(const json_t *done)
            show_bytes(size, json_number(done, "size")), json_text(done, "queued_time"),
            show_age(age, done, "queued_time"), json_text(done, "expires"),
            show_ahead(left, done, "expires"));
+    print_asked(done);
 }
 
 static int one_id(const struct cli_args *a)

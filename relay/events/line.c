@@ -38,7 +38,7 @@ struct widths {
     size_t raw, escaped, tag;
 };
 static const struct widths wide = {1024, SIZE_MAX, 256};
-static const struct widths narrow = {1024, 320, 64};
+static const struct widths narrow = {1024, 304, 64};
 
 /* ---- events ---- */
 

@@ -40,10 +40,22 @@ static bool glob_or_any(const struct buf *pattern, struct slice have)
     return pattern->n == 0 || slice_glob(buf_slice(pattern), have);
 }
 
+static bool has_tag(struct slice want, struct slice tags)
+{
+    struct slice key = slice_cut(&want, '=');
+    while (tags.n) {
+        struct slice value = slice_cut(&tags, '\n');
+        if (slice_eq(slice_cut(&value, '='), key) && slice_glob(want, value))
+            return true;
+    }
+    return false;
+}
+
 bool filter_match_message(const struct queue_filter *f, const struct message *m, struct wall now)
 {
     int64_t age_s = (now.us - m->queued.us) / WALL_SECOND;
     return glob_or_any(&f->from, message_sender(m)) && equal_or_any(&f->user, message_user(m)) &&
+           (f->tag.n == 0 || has_tag(buf_slice(&f->tag), message_tags(m))) &&
            m->size >= f->size_ge && (f->older_than_s == 0 || age_s > f->older_than_s) &&
            (f->newer_than_s == 0 || age_s < f->newer_than_s);
 }

@@ -22,6 +22,16 @@ static void refuse(struct core *c, struct spooler_store *s, int error)
     core_answer(c, &s->msg, s->reply);
 }
 
+/* Of what is due now, the gravest. */
+static const char *kind_of(const struct message *m, bool delay)
+{
+    const char *kind = delay ? "delayed" : "relayed";
+    for (uint32_t i = 0; i < m->n_rcpts; i++)
+        if (m->rcpts[i].dsn_due && m->rcpts[i].state != RCPT_DELIVERED)
+            kind = "failed";
+    return kind;
+}
+
 /* The DSN's record also says, of the message it reports on, that what was due of it is told. */
 static void add_dsn_queued(struct core *c, struct buf *out, const struct spooler_store *s)
 {
@@ -34,7 +44,13 @@ static void add_dsn_queued(struct core *c, struct buf *out, const struct spooler
         event_add_str(out, EV_MESSAGE_ID, message_message_id(m));
         event_add_str(out, EV_SENDER, message_sender(m));
     }
+    if (m && m->has_envid)
+        event_add_str(out, EV_ENVID, message_envid(m));
+    if (m)
+        event_add_tags(out, message_tags(m));
     event_add_str(out, EV_DSN_ID, slice_str(report));
+    if (m)
+        event_add_str(out, EV_DSN_KIND, slice_str(kind_of(m, s->envelope.dsn_delay)));
 }
 
 static int64_t seconds_up(int64_t us)

@@ -217,4 +217,5 @@ void outcome_event(struct buf *out, const struct recipient *r, const struct outc
     add_attempt(out, f->attempt);
     event_add_str(out, EV_ACTOR, f->actor);
     event_add_str(out, EV_REASON, f->reason);
+    event_add_tags(out, message_tags(m));
 }

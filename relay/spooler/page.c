@@ -9,10 +9,11 @@
 enum { ROW_TEXT_MAX = 4096 };
 
 static const size_t texts[] = {
-    offsetof(struct queue_row, sender),     offsetof(struct queue_row, recipient),
-    offsetof(struct queue_row, user),       offsetof(struct queue_row, last_reply),
-    offsetof(struct queue_row, last_host),  offsetof(struct queue_row, site),
-    offsetof(struct queue_row, destination)};
+    offsetof(struct queue_row, sender),      offsetof(struct queue_row, recipient),
+    offsetof(struct queue_row, user),        offsetof(struct queue_row, last_reply),
+    offsetof(struct queue_row, last_host),   offsetof(struct queue_row, site),
+    offsetof(struct queue_row, destination), offsetof(struct queue_row, envid),
+    offsetof(struct queue_row, tags),        offsetof(struct queue_row, route)};
 
 static struct slice *text_of(struct queue_row *r, size_t i)
 {

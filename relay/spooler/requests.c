@@ -68,6 +68,7 @@ void queue_filter_done(struct queue_filter *f)
     buf_done(&f->destination);
     buf_done(&f->site);
     buf_done(&f->reply);
+    buf_done(&f->tag);
 }
 
 void spooler_admin_reset(struct spooler_admin *a)

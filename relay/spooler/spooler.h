@@ -234,6 +234,7 @@ struct queue_filter {
     struct buf from, to, user, destination, site,
         reply; /* from/to: shell patterns; site, destination, user: equal; reply: contained in the
                   last reply */
+    struct buf tag;  /* KEY=PATTERN */
     unsigned states; /* bits 1 ready, 2 waiting, 4 held, 8 active; 0: any */
     int64_t older_than_s, newer_than_s;
     uint32_t attempts_ge;
@@ -255,6 +256,9 @@ struct queue_row {
     struct wall queued, due, expires, last_attempt;
     uint64_t size;
     struct slice sender, recipient, user, last_reply, last_host, site, destination;
+    struct slice envid, tags, route;
+    struct mail_params params;
+    struct wall release, by_deadline;
     uint32_t rcpt, n_rcpts, attempts;
     enum rcpt_state state;
     bool active, ready;

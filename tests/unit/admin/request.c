@@ -178,6 +178,12 @@ static void test_refused(void **state)
         {"{\"id\":1,\"verb\":\"queue.list\",\"args\":{\"limit\":-5}}", "limit takes", false},
         {"{\"id\":1,\"verb\":\"queue.list\",\"args\":{\"sort\":\"name\"}}", "sort takes", false},
         {"{\"id\":1,\"verb\":\"queue.list\",\"args\":{\"sort\":1}}", "sort takes", false},
+        {"{\"id\":1,\"verb\":\"queue.list\",\"args\":{\"filter\":{\"tag\":\"=x\"}}}", "tag takes",
+         false},
+        {"{\"id\":1,\"verb\":\"queue.list\",\"args\":{\"filter\":{\"tag\":\"x\"}}}", "tag takes",
+         false},
+        {"{\"id\":1,\"verb\":\"queue.retry\",\"args\":{\"filter\":{\"tag\":\"a=b\"}}}", NULL,
+         false},
         {"{\"id\":1,\"verb\":\"queue.list\",\"args\":{\"sort\":\"due\",\"limit\":10001}}",
          "at most 10000", false},
         {"{\"id\":1,\"verb\":\"queue.list\",\"args\":{\"sort\":\"age\",\"after\":\"0123456789ABC."

@@ -382,6 +382,10 @@ static void test_init_user_check(void **state)
     "{\"v\":1,\"seq\":" #seq ",\"time\":\"2026-01-02T03:04:05.000000Z\",\"event\":\"" name         \
     "\",\"queue_id\":\"Q" #seq "\",\"recipient\":\"" to "\"}\n"
 
+#define TAGGED(seq)                                                                                \
+    "{\"v\":1,\"seq\":" #seq ",\"event\":\"held\",\"tags\":{\"to\":\"all\",\"run\":\"" #seq "\"}}" \
+    "\n"
+
 static void test_log(void **state)
 {
     (void)state;
@@ -399,6 +403,12 @@ static void test_log(void **state)
     assert_int_equal(run("log --event bounced"), 0);
     assert_string_equal(out, "2026-01-02 03:04:05  bounced    Q4  <> -> b@y\n");
     assert_int_equal(run("log --id Q9"), CLI_NOTHING);
+    write_file(FOLDER "/delivery.jsonl", EVENT(3, "delivered", "a@x") TAGGED(4) TAGGED(5));
+    assert_int_equal(run("log --tag run=4 --json"), 0);
+    assert_string_equal(out, TAGGED(4));
+    assert_int_equal(run("log --tag run=* --tag to=a* --json"), 0);
+    assert_string_equal(out, TAGGED(4) TAGGED(5));
+    assert_int_equal(run("log --tag ru=*"), CLI_NOTHING);
     assert_int_equal(run("log --since-seq x"), CLI_USAGE);
     assert_int_equal(run("log Q1"), CLI_USAGE);
     assert_int_equal(run("log --schema"), 0);

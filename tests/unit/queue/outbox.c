@@ -48,13 +48,18 @@ static struct slice some_string(struct mail *m, struct rng *r, const char *betwe
 static void make(struct mail *m, struct rng *r)
 {
     *m = (struct mail){.more = BUF_MAX(1000)};
-    struct slice *const texts[] = {&m->e.sender,      &m->e.user,       &m->e.client_ip,
-                                   &m->e.client_helo, &m->e.listener,   &m->e.session_id,
-                                   &m->e.auth_mech,   &m->e.message_id, &m->e.envid};
+    struct slice *const texts[] = {
+        &m->e.sender,     &m->e.user,      &m->e.client_ip,  &m->e.client_helo, &m->e.listener,
+        &m->e.session_id, &m->e.auth_mech, &m->e.message_id, &m->e.envid,       &m->e.route};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         *texts[i] = some_string(m, r, "");
     m->e.size = rng_below(r, 3) ? rng_below(r, 1u << 20) : 0;
     m->e.eight_bit = rng_below(r, 2);
+    if (rng_below(r, 2))
+        m->e.tags = SLICE_LIT("campaign=spring\nmailing=7");
+    m->e.release.us = rng_below(r, 2) ? (int64_t)rng_below(r, 1000000) : 0;
+    m->e.by_deadline.us = rng_below(r, 2) ? (int64_t)rng_below(r, 1000000) : 0;
+    m->e.params.priority = (int8_t)((int)rng_below(r, 19) - 9);
     m->e.expires_s = rng_below(r, 3) ? 1 + rng_below(r, 1000000) : 0;
     m->e.n_rcpts = 1 + rng_below(r, RCPTS_MAX);
     m->e.rcpts = m->rcpts;
@@ -100,6 +105,16 @@ static void add_line(struct buf *out, uint64_t id, const struct mail *m, size_t 
     event_add_time(out, EV_QUEUED_TIME, now);
     event_add_time(out, EV_EXPIRES, wall_add_s(now, lifetime_s));
     buf_add(out, buf_slice(&m->more));
+    if (e->tags.n) {
+        event_add_str(out, EV_TAGS, SLICE_LIT("campaign=spring"));
+        event_add_str(out, EV_TAGS, SLICE_LIT("mailing=7"));
+    }
+    if (e->release.us)
+        event_add_time(out, EV_RELEASE, e->release);
+    if (e->by_deadline.us)
+        event_add_time(out, EV_DEADLINE, e->by_deadline);
+    if (e->params.priority)
+        event_add_int(out, EV_PRIORITY, e->params.priority);
 }
 
 /* One message, its `accepted` as one entry or, as older programs stored them, each in full; behind

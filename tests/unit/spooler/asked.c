@@ -353,6 +353,45 @@ static void one_report_on_all(void **state)
     }
 }
 
+static size_t matched(struct world *w, const char *tag)
+{
+    struct spooler_admin *a = must_alloc(sizeof *a);
+    a->verb = ADMIN_LIST;
+    a->rows_max = UINT64_MAX;
+    a->filter.tag = buf_of(slice_str(tag));
+    give(w, a, SPOOLER_ADMIN);
+    pump(w);
+    size_t n = a->n_rows;
+    forget(w);
+    return n;
+}
+
+/* An application finds its mail by what it has written on it. */
+static void found_by_tag(void **state)
+{
+    struct world *w = *state;
+    struct envelope e = plain();
+    e.release = wall_add_s(w->now, 3600);
+    e.params.priority = -5;
+    store_envelope(w, &e, 0);
+    e.tags = SLICE_LIT("campaign=spring sale\nmailing=7");
+    store_envelope(w, &e, 0);
+    pump(w);
+    forget(w);
+    assert_int_equal(matched(w, "mailing=7"), 1);
+    assert_int_equal(matched(w, "campaign=spring*"), 1);
+    assert_int_equal(matched(w, "campaign=*"), 1);
+    assert_int_equal(matched(w, "campaign=7"), 0);
+    assert_int_equal(matched(w, "campaig=*"), 0);
+    assert_int_equal(matched(w, "mailing="), 0);
+    assert_int_equal(matched(w, ""), 2);
+    struct spooler_admin *a = ask(w, ADMIN_LIST);
+    const struct queue_row *r = &a->rows[1];
+    assert_true(slice_eq(r->tags, e.tags) && r->params.priority == -5 && a->rows[0].tags.n == 0);
+    assert_int_equal(r->release.us, e.release.us);
+    spooler_admin_free(a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -365,6 +404,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(failed_meanwhile, setup, teardown),
         cmocka_unit_test_setup_teardown(notified_at_its_deadline, setup, teardown),
         cmocka_unit_test_setup_teardown(one_report_on_all, setup, teardown),
+        cmocka_unit_test_setup_teardown(found_by_tag, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,8 +24,11 @@ static void world_init(struct world *w, const char *sender, int64_t lifetime_lef
     *w = (struct world){0};
     struct envelope_rcpt bob[] = {{.address = SLICE_LIT("Bob@Example.COM")},
                                   {.address = SLICE_LIT("Bob@Example.COM")}};
-    struct envelope e = {
-        .message_id = SLICE_LIT("<1@x.test>"), .size = 1234, .rcpts = bob, .n_rcpts = 2};
+    struct envelope e = {.message_id = SLICE_LIT("<1@x.test>"),
+                         .tags = SLICE_LIT("a=1\nb=2"),
+                         .size = 1234,
+                         .rcpts = bob,
+                         .n_rcpts = 2};
     struct wall queued = wall_add_s(now, lifetime_left_s < -100 ? lifetime_left_s : -100);
     w->m = message_new(77, &e, queued, intern_get(&w->strings, slice_str(sender)),
                        intern_get(&w->strings, SLICE_LIT("app")));
@@ -297,6 +300,7 @@ static void a_line_tells_what_happened(void **state)
     is_text(&e, EV_COMMAND, "eod");
     is_text(&e, EV_MX_HOST, "mx.example.com");
     is_number(&e, EV_CONNECT_MS, 12);
+    is_text(&e, EV_TAGS, "a=1"); /* and so on: each event of a message has them */
     struct event_value none;
     assert_false(find(&e, EV_TLS_MS, &none)); /* what did not happen is absent */
     assert_false(find(&e, EV_NEXT_ATTEMPT, &none));
@@ -311,7 +315,7 @@ static void a_line_tells_what_happened(void **state)
     struct event_value value;
     unsigned last = 0;
     while (event_next(&c, &value)) {
-        assert_true((unsigned)value.field > last);
+        assert_true((unsigned)value.field > last || value.field == EV_TAGS);
         last = (unsigned)value.field;
     }
     is_number(&e, EV_NEXT_ATTEMPT, wall_add_s(now, 60).us);

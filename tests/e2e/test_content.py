@@ -2,6 +2,7 @@
 import base64
 import email
 import email.policy
+import json
 import re
 
 import pytest
@@ -10,6 +11,7 @@ import proof
 import torture
 from kit import mail
 from kit.relay import queue_id, smarthost
+from test_export import dead_end
 
 CHUNKS = (1, 7, 1000)
 
@@ -125,6 +127,25 @@ def test_fixups_as_configured(relay, sink):
     assert mail.below_trace(got) == b"To: undisclosed-recipients:;\r\nDate: d\r\nSubject: x\r\n\r\n"
     trace = fields(got, b"received")[-1]
     assert trace.startswith(b"by relay.test with ESMTPSA") and b"(authenticated sender: app)" in trace and b"127.0.0.1" not in trace and b"client" not in trace
+
+
+def export_one(r, folder):
+    """The envelope of the one message that waits, as it is kept."""
+    r.rows("queue", "export", folder)
+    return json.loads(next(folder.glob("*.json")).read_text())
+
+
+@pytest.mark.parametrize("said,optional", ((b"TLS-Required: No\r\n", True), (b"tls-required :\r\n no\r\n", True), (b"TLS-Required: Yes\r\n", False), (b"", False)))
+def test_fields_that_speak_to_the_relay(relay, tmp_path, said, optional):
+    """An application's tags, or its wish to be delivered without TLS, are carried to the receiver and not heard."""
+    r = relay(destinations=dead_end())
+    raw = mail.message(headers=b"X-Postwain-Tag: campaign=spring sale\r\nx-postwain-tag: mandant=J\xc3\xb6rg\r\n" + said)
+    id = r.send(raw)
+    envelope = export_one(r, tmp_path / "q")
+    assert envelope["tags"] == {"campaign": "spring sale", "mandant": "J\u00f6rg"}
+    assert envelope.get("tls_optional", False) is optional
+    content = r.cli("queue", "cat", id).out
+    assert "Postwain-Tag" not in content and said.decode() in content.replace("\n", "\r\n").replace("\r\r", "\r")
 
 
 # --- promise 36

@@ -24,9 +24,12 @@ struct drive {
     size_t noted;
     struct buf unread; /* arrived, not consumed */
     bool closed, tls_seen;
+    bool tls_fails;
     bool mute; /* sends nothing: what a client that never reads does */
     /* The answer to an action; NULL: the built-in one below. `text` outlives the call. */
     struct smtp_reply (*answer)(struct drive *d, const struct smtp_server_action *a);
+    void (*seen)(struct drive *d,
+                 const struct smtp_server_action *a); /* each action; may be NULL */
     void *ctx;
 };
 
@@ -219,6 +222,8 @@ static inline void drive_pump(struct drive *d, uint8_t **lent)
     struct smtp_server_action a;
     while (smtp_server_next(d->s, &a)) {
         drive_note(d, &a);
+        if (d->seen)
+            d->seen(d, &a);
         if (a.act != SRV_BODY && lent) {
             free(*lent);
             *lent = NULL;
@@ -227,7 +232,10 @@ static inline void drive_pump(struct drive *d, uint8_t **lent)
             d->tls_seen = true;
             drive_send(d);
             buf_reset(&d->unread);
-            smtp_server_tls_started(d->s, d->now);
+            if (d->tls_fails)
+                smtp_server_eof(d->s);
+            else
+                smtp_server_tls_started(d->s, d->now);
         } else if (a.act == SRV_BODY) {
             struct smtp_reply r =
                 d->answer == drive_answer ? (struct smtp_reply){0} : d->answer(d, &a);

@@ -1,5 +1,6 @@
-/* Law: what passes is printable ASCII, or valid UTF-8 without controls, within the bounds; path and
- * mailbox agree; parsing what was parsed gives the same; what is ASCII is the same in both forms.
+/* Checklist 20. Law: what passes is printable ASCII, or valid UTF-8 without controls, within the
+ * bounds; path and mailbox agree; parsing what was parsed gives the same; what is ASCII is the same
+ * in both forms.
  */
 #include "relay/mail/address.h"
 #include "relay/base/must.h"

@@ -1,8 +1,7 @@
 /*
- * Command lines. Laws: any split gives the same lines; no text holds CR or LF; what is found lies
- * within the line, or is decoded from it, and holds no control character; a culprit is safe to
- * repeat in a reply. Input: one
- * byte that chooses the split, then the bytes.
+ * Command lines (checklist 4, 23). Laws: any split gives the same lines; no text holds CR or LF;
+ * what is found lies within the line, or is decoded from it, and holds no control character; a
+ * culprit is safe to repeat in a reply. Input: one byte that chooses the split, then the bytes.
  */
 #include "relay/smtp/command.h"
 #include "relay/base/defer.h"

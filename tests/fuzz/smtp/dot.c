@@ -1,7 +1,7 @@
 /*
- * Content reader and writer. Laws: any split gives the same; what the writer takes comes back as it
- * was; it takes exactly what the reader takes. Input: one byte that chooses the split, then the
- * bytes.
+ * Content reader and writer (checklist 3, 4). Laws: any split gives the same; what the writer takes
+ * comes back as it was; it takes exactly what the reader takes. Input: one byte that chooses the
+ * split, then the bytes.
  */
 #include "relay/smtp/dot.h"
 #include "relay/base/must.h"

@@ -31,7 +31,7 @@ static const struct {
     {"a@b", "a", "b", false},
     {"user@example.com", "user", "example.com", false},
     {"User.Name+tag@Example.COM", "User.Name+tag", "Example.COM", false}, /* 20: case is kept */
-    {"postmaster", "postmaster", "", false},                              /* 19 */
+    {"postmaster", "postmaster", "", false},                              /* checklist 19 */
     {"PostMaster", "PostMaster", "", false},
     {"postmaster@x.test", "postmaster", "x.test", false},
     {"\"john doe\"@x.test", "\"john doe\"", "x.test", false}, /* 20: quoting is kept */

@@ -359,6 +359,7 @@ static struct smtp_reply dirty(struct drive *d, const struct smtp_server_action 
     return SMTP_REPLY(550, 5, 1, 1, "a\r\x1b[2J\xc3\xa4\0b\nsecond");
 }
 
+/* Checklist 21: whoever wrote a reply's text, no control and no 8-bit byte leaves in it. */
 static void replies_are_clean(void **state)
 {
     (void)state;
@@ -370,7 +371,7 @@ static void replies_are_clean(void **state)
     drive_done(&d);
 }
 
-/* The name in Received: and the log holds nothing that has a meaning there. */
+/* Checklist 21: the name in Received: and the log holds nothing that has a meaning there. */
 static void helo_is_clean(void **state)
 {
     (void)state;

@@ -63,7 +63,7 @@ static void slowloris(void **state)
     drive_done(&d);
 }
 
-/* Checklist 50: in every phase, bytes that come one by one move no deadline. */
+/* Checklist 14, 50: in every phase, bytes that come one by one move no deadline. */
 static void no_byte_buys_time(void **state)
 {
     (void)state;

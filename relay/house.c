@@ -42,6 +42,12 @@ static struct retry_policy retry_of(const struct conf *c)
     return p;
 }
 
+static struct marks_conf marks_of(const struct conf *c)
+{
+    return (struct marks_conf){.max_messages = c->spool_max_messages,
+                               .max_memory = c->spool_max_memory};
+}
+
 /* --- making
  * -------------------------------------------------------------------------------------------------------------
  */
@@ -85,6 +91,7 @@ static int make_keeping(struct house *h, struct err *e)
         .path = c->spool_path,
         .segment_bytes = c->debug_segment_bytes,
         .min_free_bytes = c->spool_min_free,
+        .marks = marks_of(c),
         .retry = retry_of(c),
         .lifetime_s = c->lifetime_s,
         .delay_warning_s = c->delay_warning_s,
@@ -365,6 +372,8 @@ static void reconfigure_spooler(struct house *h)
     c->retry = retry_of(h->conf);
     c->lifetime_s = h->conf->lifetime_s;
     c->delay_warning_s = h->conf->delay_warning_s;
+    c->min_free_bytes = h->conf->spool_min_free;
+    c->marks = marks_of(h->conf);
     port_send(spooler_port(h->spooler), &c->msg);
 }
 

@@ -37,6 +37,10 @@ void import_disk_text(char *ret, size_t size, int error)
     if (error == -ENOSPC)
         snprintf(ret, size,
                  "the spool's disk is full, or has less room than spool.min-free: make room");
+    else if (error == -EXFULL)
+        snprintf(ret, size, "the queue is full: it has spool.max-messages");
+    else if (error == -ENOBUFS)
+        snprintf(ret, size, "the relay uses the memory that spool.max-memory allows");
     else if (error == -ETIMEDOUT)
         snprintf(ret, size, "the spool's disk is too slow: the message was not taken");
     else

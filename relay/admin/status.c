@@ -72,6 +72,11 @@ static json_t *warnings(const struct admin *a, const struct spooler_admin *page)
     status_disk(list, &page->totals.disk);
     a->hooks.warnings(a->hooks.ctx, say_warning, list);
     a->hooks.certificates(a->hooks.ctx, warn_certificate, list);
+    if (spooler_above(a->spooler)) {
+        char text[200];
+        snprintf(text, sizeof text, "%s: new mail is answered 452", spooler_above(a->spooler));
+        warn(list, text);
+    }
     if (events_stuck(a->events))
         warn(list,
              "the delivery log cannot be written: its events wait in memory and in the spool");

@@ -76,7 +76,9 @@ struct conf {
     unsigned threads;                         /* net loops; 0 = cores */
     const char *spool_path;
     uint64_t spool_min_free;
-    struct conf_tls *tls; /* none has files: STARTTLS listeners are then refused by check */
+    unsigned spool_max_messages; /* 0: no limit */
+    uint64_t spool_max_memory;   /* 0: no limit */
+    struct conf_tls *tls;        /* none has files: STARTTLS listeners are then refused by check */
     size_t n_tls;
     size_t tls_default; /* for clients that ask for no name, or one that is nobody's */
     struct conf_listener *listeners;

@@ -13,7 +13,13 @@
 #include <stdlib.h>
 
 #define PREFIX_MAX 8192 /* what the header section grows by: Received and fix-ups */
-#define PIECE_MAX SPOOL_INLINE_MAX
+/* What goes to a file goes in pieces of this size: one is out, one is being filled. */
+#define PIECE_MAX (64u * 1024)
+/* What gathers in memory, and the last that was read. */
+#define CONTENT_MAX (SPOOL_INLINE_MAX + 2 * NET_INPUT_MAX)
+/* While the content of all sessions takes more memory than this, what is larger than a piece goes
+ * to a file at once. */
+#define EASY_BYTES (INT64_C(64) * 1024 * 1024)
 
 /* The disk's answers in the client's words; the last one is for all the rest. */
 static const struct {
@@ -22,6 +28,9 @@ static const struct {
 } disk_replies[] = {
     {{-ENOSPC, -EDQUOT},
      SMTP_REPLY_INIT(452, 4, 3, 1, "Not enough disk space here, try again later")},
+    {{-EXFULL}, SMTP_REPLY_INIT(452, 4, 3, 2, "The queue here is full, try again later")},
+    {{-ENOBUFS},
+     SMTP_REPLY_INIT(452, 4, 3, 2, "Too much is on its way through here, try again later")},
     {{-ETIMEDOUT},
      SMTP_REPLY_INIT(451, 4, 3, 0,
                      "The disk here is too slow, the message was not taken, try again later")},
@@ -42,7 +51,7 @@ void intake_begin(struct session *s)
     struct intake *t = &s->intake;
     t->begun = true;
     header_scan_init(&t->scan, (size_t)s->listener->max_header_size);
-    buf_init(&t->content, PIECE_MAX * 4);
+    buf_init(&t->content, CONTENT_MAX);
     t->id = spooler_new_id(wall_now());
 }
 
@@ -109,6 +118,17 @@ static struct slice gathered_body(const struct session *s)
     return slice_skip(buf_slice(&s->intake.content), s->intake.scan.facts.header_n);
 }
 
+/* What this content takes, here and on its way to the disk, is in the gauge that the marks look at.
+ */
+static void account(struct session *s)
+{
+    struct intake *t = &s->intake;
+    const size_t now = t->content.cap + t->out_bytes;
+    if (now != t->counted)
+        metric_add(M_INTAKE_BYTES, (int64_t)now - (int64_t)t->counted);
+    t->counted = now;
+}
+
 /* Hands what has gathered to the body file. */
 static void send_step(struct session *s, enum spooler_body_step step)
 {
@@ -132,9 +152,11 @@ static void send_step(struct session *s, enum spooler_body_step step)
         }
         MUST(!b->bytes.overflow);
         t->stored += b->bytes.n;
-        buf_init(&t->content, PIECE_MAX * 4);
+        t->out_bytes = b->bytes.cap;
+        buf_init(&t->content, CONTENT_MAX);
     }
     t->step_out = true;
+    account(s);
     s->pending++;
     port_send(spooler_port(s->in->shared->spooler), &b->msg);
 }
@@ -156,6 +178,13 @@ static const struct smtp_reply *judge(struct session *s, struct content_refusal 
     return r;
 }
 
+/* More than this is handed on. The first piece carries the header section, judged and whole. */
+static size_t gather_max(const struct intake *t)
+{
+    const bool tight = t->judged && metric_get(M_INTAKE_BYTES) > EASY_BYTES;
+    return t->to_file || tight ? PIECE_MAX : SPOOL_INLINE_MAX - PREFIX_MAX;
+}
+
 void intake_body(struct session *s, struct slice piece, struct mono now)
 {
     struct intake *t = &s->intake;
@@ -170,9 +199,9 @@ void intake_body(struct session *s, struct slice piece, struct mono now)
         smtp_server_body_refuse(s->served.smtp, refused);
         return;
     }
-    size_t inline_max = SPOOL_INLINE_MAX - PREFIX_MAX;
-    if (!t->step_out && t->content.n > (t->to_file ? PIECE_MAX : inline_max))
+    if (!t->step_out && t->content.n > gather_max(t))
         send_step(s, SPOOLER_BODY_WRITE);
+    account(s);
     if (t->step_out && t->content.n > PIECE_MAX)
         t->held = true; /* taken when the step comes back: back pressure up to the socket */
     else
@@ -236,6 +265,7 @@ static void send_store(struct session *s)
     st->body = t->body;
     t->body = NULL;
     t->storing = true;
+    account(s);
     fill_envelope(s, &st->envelope);
     s->pending++;
     port_send(spooler_port(s->in->shared->spooler), &st->msg);
@@ -255,6 +285,7 @@ static void make_inline_body(struct session *s)
         memcpy(t->body->bytes + head.n, body.p, body.n);
     buf_done(&head);
     buf_done(&t->content);
+    t->out_bytes = t->stored;
 }
 
 /* One thing after the other: the rest of the file, its sync, then the record that names it. */
@@ -309,6 +340,8 @@ void intake_body_answer(struct session *s, struct spooler_body *b)
     if (!session_back(s) || s->closed || !ours)
         return;
     t->step_out = false;
+    t->out_bytes = 0;
+    account(s);
     if (error && !t->error)
         t->error = error;
     if (t->committing) {
@@ -372,5 +405,6 @@ void intake_abort(struct session *s)
     fixup_done(&t->fixup);
     buf_done(&t->content);
     body_unref(t->body);
+    metric_add(M_INTAKE_BYTES, -(int64_t)t->counted);
     s->intake = (struct intake){0};
 }

@@ -67,6 +67,8 @@ struct intake {
     struct header_scan scan;
     struct fixup fixup; /* once `judged` */
     struct buf content; /* not yet handed on */
+    size_t out_bytes;   /* memory of what is with the spooler */
+    size_t counted;     /* of all this, in M_INTAKE_BYTES */
     uint64_t stored;    /* octets handed to the body file, prefix included */
     uint64_t id;
     struct mono ended;            /* committing: when the content had ended */
@@ -88,7 +90,7 @@ struct session {
     struct smtp_server_conf smtp_conf;
     char id[SESSION_ID_SIZE];
     struct admission admission;
-    bool trusted, closed;
+    bool trusted, closed, has_tls;
     const struct smtp_reply *delayed; /* a failed login's, static; NULL: none */
     unsigned rejections;              /* told since the last accepted message */
     unsigned pending;                 /* requests out that will come back to this session */

@@ -147,6 +147,9 @@ static void on_tls(void *ctx, bool ok, const char *why)
     if (!ok)
         LOG(LV_INFO, "tls_failed", LOG_S("client_ip", s->names.peer_ip), LOG_S("session_id", s->id),
             LOG_S("reason", why));
+    else
+        metric_add(M_SESSIONS_IN_TLS, 1);
+    s->has_tls = ok;
 }
 
 static void on_late(void *ctx, struct mono now)
@@ -163,6 +166,7 @@ static void on_closed(void *ctx)
     s->closed = true;
     clients_leave(in->shared->clients, s->admission.client, s->slot, loop_now(in->loop));
     metric_add(M_SESSIONS_IN_OPEN, -1);
+    metric_add(M_SESSIONS_IN_TLS, -s->has_tls);
     if (s->pending == 0)
         session_free(s);
 }

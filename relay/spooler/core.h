@@ -93,6 +93,8 @@ void core_deadline(const struct core *c, struct wall *ret_wall, struct mono *ret
 void core_set_full(struct core *c, const char *why);
 /* May new mail be taken? 0, or what a store would be answered now. */
 int core_accepting(const struct core *c);
+/* For the marks: how many messages there are, and what the index and fresh bodies take (octets). */
+void core_weight(const struct core *c, uint64_t *ret_messages, uint64_t *ret_memory);
 void core_disk(const struct core *c, struct spooler_disk *ret);
 /* Sees each event when it has become durable, in order. */
 void core_set_events(struct core *c, void (*fn)(void *ctx, const struct event *e), void *ctx);

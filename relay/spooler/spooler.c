@@ -7,6 +7,7 @@
 #include "queue/id.h"
 #include "relay/base/defer.h"
 #include "relay/base/log.h"
+#include "relay/base/metrics.h"
 #include "relay/base/must.h"
 #include "relay/base/rand.h"
 #include "relay/loop/worker.h"
@@ -61,13 +62,16 @@ struct spooler {
     const struct port **outbound;
     unsigned n_outbound;
     uint64_t min_free_bytes;
+    struct marks_conf marks_conf;
+    struct marks marks;
     int64_t sync_delay_ms; /* the test hook: at most one batch is out, so one may be delayed */
     struct deadline sync_delay;
     struct commit_job *delayed;
     bool space_asked, failing;
     const char *full; /* as last told to the core */
     struct damage damage;
-    atomic_int accepting; /* core_accepting, for other threads */
+    atomic_int accepting; /* core_accepting, and the marks, for other threads */
+    _Atomic(const char *) above;
 };
 
 /* --- ids
@@ -247,6 +251,36 @@ static void say_disk(struct spooler *s)
         LOG(LV_INFO, "spool_write_recovered", LOG_N("seq", spool_last_seq(s->spool)));
 }
 
+static uint64_t gauge(enum metric m)
+{
+    const int64_t n = metric_get(m);
+    return n > 0 ? (uint64_t)n : 0;
+}
+
+/* A line when a mark is passed, and one when accepting goes on. */
+static void look_at_marks(struct spooler *s)
+{
+    uint64_t messages, memory;
+    core_weight(s->core, &messages, &memory);
+    const uint64_t sessions = gauge(M_SESSIONS_IN_OPEN), tls = gauge(M_SESSIONS_IN_TLS);
+    memory += gauge(M_INTAKE_BYTES) + tls * MARKS_SESSION_TLS +
+              (sessions > tls ? sessions - tls : 0) * MARKS_SESSION;
+    if (!marks_look(&s->marks, &s->marks_conf, messages, memory))
+        return;
+    const char *why = marks_why(&s->marks);
+    atomic_store(&s->above, why);
+    LOG(why ? LV_ERROR : LV_INFO, why ? "mark_passed" : "mark_over",
+        LOG_S("reason", why ? why : "below nine tenths again"), LOG_N("messages", messages),
+        LOG_N("memory", memory));
+}
+
+static void tell_accepting(struct spooler *s)
+{
+    const int disk = core_accepting(s->core);
+    look_at_marks(s);
+    atomic_store(&s->accepting, disk < 0 ? disk : marks_error(&s->marks));
+}
+
 /* After a batch of messages, and when the time has come: everything the core wants done now. */
 static void pump(void *ctx)
 {
@@ -256,7 +290,7 @@ static void pump(void *ctx)
     while (core_next(s->core, &a))
         act(s, &a);
     say_disk(s);
-    atomic_store(&s->accepting, core_accepting(s->core));
+    tell_accepting(s);
     deadline_set(s->loop, &s->wake, next_wake(s));
 }
 
@@ -274,6 +308,15 @@ static void on_wake(void *ctx, struct mono now)
 /* --- what arrives
  * ---------------------------------------------------------------------------------------- */
 
+/* What is the rim's of new defaults. */
+static void reconfigure(struct spooler *s, const struct spooler_control *c)
+{
+    if (c->what != SPOOLER_RECONFIGURE)
+        return;
+    s->min_free_bytes = c->min_free_bytes;
+    s->marks_conf = c->marks;
+}
+
 static void on_request(void *ctx, struct msg *m)
 {
     struct spooler *s = ctx;
@@ -285,6 +328,8 @@ static void on_request(void *ctx, struct msg *m)
         checker_request(&s->checker, (struct spooler_check *)(void *)m);
         return;
     }
+    if (m->type == SPOOLER_CONTROL)
+        reconfigure(s, (const struct spooler_control *)(const void *)m);
     set_time(s);
     core_message(s->core, m);
 }
@@ -347,7 +392,9 @@ static void on_space(void *ctx, struct msg *m)
     free(m);
     s->space_asked = false;
     const char *full = NULL;
-    if (bytes >= 0 && (uint64_t)bytes < s->min_free_bytes)
+    /* What was full has room again with a little more than that: no flapping. */
+    const uint64_t wanted = s->min_free_bytes + (s->full ? s->min_free_bytes / 16 : 0);
+    if (bytes >= 0 && (uint64_t)bytes < wanted)
         full = "the spool's disk has less room than spool.min-free";
     else if (files >= 0 && files < MIN_FREE_FILES)
         full = "the spool's disk has hardly an inode left";
@@ -362,6 +409,11 @@ static void on_space(void *ctx, struct msg *m)
 int spooler_accepting(const struct spooler *s)
 {
     return atomic_load(&s->accepting);
+}
+
+const char *spooler_above(const struct spooler *s)
+{
+    return atomic_load(&s->above);
 }
 
 /* --- life
@@ -441,6 +493,7 @@ int spooler_new(struct spooler **ret, const struct spooler_conf *c, struct spool
         return rc;
     }
     s->min_free_bytes = c->min_free_bytes;
+    s->marks_conf = c->marks;
     s->sync_delay_ms = c->sync_delay_ms;
     listen_all(s);
     struct core_conf conf = {.retry = c->retry,

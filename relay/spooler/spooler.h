@@ -14,6 +14,7 @@
 #include "queue/spool.h"
 #include "relay/base/err.h"
 #include "relay/loop/inbox.h"
+#include "relay/spooler/marks.h"
 
 /* --- requests to the spooler (type -> struct)
  * ------------------------------------------------------------------------ */
@@ -391,6 +392,8 @@ struct spooler_control {
     } what;
     struct retry_policy retry;
     int64_t lifetime_s, delay_warning_s;
+    uint64_t min_free_bytes;
+    struct marks_conf marks;
 };
 
 /* --- life
@@ -401,6 +404,7 @@ struct spooler_conf {
     const char *path;       /* spool folder; made if missing */
     uint64_t segment_bytes; /* 0 = default */
     uint64_t min_free_bytes;
+    struct marks_conf marks;
     struct retry_policy retry;
     int64_t lifetime_s;
     int64_t delay_warning_s; /* senders hear of a delay after it; 0: never */
@@ -426,6 +430,9 @@ const struct port *spooler_port(struct spooler *s);
 int spooler_start(struct spooler *s);
 /* Stops the thread after a last flush; then frees. */
 void spooler_free(struct spooler *s);
-/* From any thread: may new mail be taken? 0, or why not (-ENOSPC: the disk is full; else what
- * writing failed with). Cheap (an atomic). */
+/* From any thread: may new mail be let in? 0, or why not (-ENOSPC: the disk is full; -EXFULL,
+ * -ENOBUFS: above a mark; else what writing failed with). What was let in is taken above a mark,
+ * too. Cheap (an atomic). */
 int spooler_accepting(const struct spooler *s);
+/* From any thread: the mark that is passed, static text; NULL: none is. */
+const char *spooler_above(const struct spooler *s);

@@ -96,3 +96,11 @@ void core_disk(const struct core *c, struct spooler_disk *ret)
         snprintf(ret->error, sizeof ret->error, "the disk does not answer");
     }
 }
+
+void core_weight(const struct core *c, uint64_t *ret_messages, uint64_t *ret_memory)
+{
+    struct spool_counts n;
+    spool_count(c->spool, &n);
+    *ret_messages = n.messages;
+    *ret_memory = spool_memory(c->spool) + c->fresh_bytes;
+}

@@ -38,6 +38,12 @@ const struct port *spooler_port(struct spooler *s)
     return &s->port;
 }
 
+const char *spooler_above(const struct spooler *s)
+{
+    (void)s;
+    return NULL;
+}
+
 int spooler_accepting(const struct spooler *s)
 {
     return atomic_load(&s->full) ? -ENOSPC : 0;

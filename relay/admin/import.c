@@ -1,8 +1,9 @@
 /*
  * import.begin, import.recipients, import.data, import.end: a message that comes from another
- * host's queue, in steps, each of them answered. It is judged as at the front door: addresses by
- * mail/address, lines by smtp/dot, limits by the listeners' configuration, and nothing is told
- * before it is durable. Its content is taken as it stands: the trace fields are in it.
+ * host's queue, or (submit) from a program of this host, in steps, each of them answered. It is
+ * judged as at the front door: addresses by mail/address, lines by smtp/dot, limits by the
+ * listeners' configuration, and nothing is told before it is durable. What comes from a queue is
+ * taken as it stands, the trace fields are in it; what is submitted is mended (import_mend.c).
  *
  * A refusal forgets the message that was under way; the peer goes on with another one.
  */
@@ -19,7 +20,8 @@
 
 enum {
     ARENA_MAX = 1 << 20,
-    CONTENT_MAX = SPOOL_INLINE_MAX + REQUEST_LINE_MAX,
+    MENDED_MAX = 16384, /* what import_mend adds at most */
+    CONTENT_MAX = SPOOL_INLINE_MAX + REQUEST_LINE_MAX + MENDED_MAX,
     PATIENCE_MS = 30000 /* less than a client of the socket waits */
 };
 
@@ -30,7 +32,7 @@ struct import {
     struct mail_params params;
     struct wall release, by_deadline;
     uint64_t expires_s, size, came; /* octets told, and come */
-    bool hold;
+    bool hold, submit, mended;
     struct import_rcpts rcpts;
     struct dot_reader dot;
     struct header_scan scan;
@@ -110,7 +112,7 @@ static bool takes_mail(struct peer *p)
 static const char *wrong_envelope(const struct peer *p, const struct import_args *a)
 {
     uint64_t id;
-    if (!import_sender_ok(buf_slice(&a->sender)))
+    if (!import_sender_ok(buf_slice(&a->sender), a->asked.params.smtputf8))
         return "the sender is no address";
     if (a->user.n && !import_text_ok(buf_slice(&a->user), IMPORT_USER_MAX))
         return "the user is no name";
@@ -140,7 +142,7 @@ static void begin(struct peer *p)
     struct import *i = p->import = must_alloc(sizeof *i);
     arena_init(&i->arena, ARENA_MAX);
     i->sender = arena_dup(&i->arena, buf_slice(&a->sender));
-    i->user = arena_dup(&i->arena, buf_slice(&a->user));
+    i->user = arena_dup(&i->arena, a->submit ? slice_str(p->actor) : buf_slice(&a->user));
     i->envid = arena_dup(&i->arena, buf_slice(&a->envid));
     i->tags = arena_dup(&i->arena, buf_slice(&a->asked.tags));
     i->route = arena_dup(&i->arena, buf_slice(&a->asked.route));
@@ -152,6 +154,7 @@ static void begin(struct peer *p)
     i->size = a->size;
     i->expires_s = a->expires_s < UINT32_MAX ? (uint64_t)a->expires_s : UINT32_MAX;
     i->hold = a->hold;
+    i->submit = a->submit;
     i->dot.chunked = true;
     i->id = spooler_new_id(wall_now());
     header_scan_init(&i->scan, HEADER_SCAN_MAX);
@@ -174,7 +177,7 @@ static const char *add_recipient(struct peer *p, const json_t *row)
         .address = slice_of(json_string_value(address), json_string_length(address)),
         .orcpt =
             orcpt ? slice_of(json_string_value(orcpt), json_string_length(orcpt)) : SLICE_NONE};
-    const char *why = import_rcpt_wrong(&r);
+    const char *why = import_rcpt_wrong(&r, i->params.smtputf8);
     if (why)
         return why;
     if (notify && !asked_notify_read(slice_str(json_string_value(notify)), &r.notify))
@@ -227,6 +230,33 @@ static const char *fault_text(enum dot_fault f)
     UNREACHABLE();
 }
 
+/* Before the first octet leaves for the spool. NULL, or why it is refused. */
+static const char *mend(struct peer *p, char why[IMPORT_WHY_SIZE])
+{
+    struct import *i = p->import;
+    char id[QUEUE_ID_SIZE];
+    queue_id_write(i->id, id);
+    if (!i->submit || i->mended)
+        return NULL;
+    DEFER(import_mend_done)
+    struct import_mend m = {.queue_id = slice_str(id),
+                            .hostname = slice_str(p->admin->conf->hostname),
+                            .sender = i->sender,
+                            .recipient = i->rcpts.n == 1 ? i->rcpts.at[0].address : SLICE_NONE,
+                            .now = wall_now()};
+    MUST(i->scan.done);
+    if (!import_mend(&m, &i->scan, buf_slice(&i->content))) {
+        memcpy(why, m.why, IMPORT_WHY_SIZE);
+        return why;
+    }
+    buf_reset(&i->content);
+    MUST(buf_add(&i->content, buf_slice(&m.content)));
+    i->tags = arena_dup(&i->arena, buf_slice(&m.tags));
+    i->params.tls_optional |= m.tls_optional && !i->params.requiretls;
+    i->mended = true;
+    return NULL;
+}
+
 static void take(struct import *i, struct slice bytes)
 {
     i->came += bytes.n;
@@ -252,9 +282,14 @@ static void data(struct peer *p)
         return;
     }
     take(i, buf_slice(&bytes));
-    if (i->dot.fault != DOT_FINE)
-        refuse(p, "refused", fault_text(i->dot.fault));
-    else if (i->content.n > SPOOL_INLINE_MAX)
+    const bool full = i->content.n > SPOOL_INLINE_MAX;
+    char room[IMPORT_WHY_SIZE];
+    const char *why = fault_text(i->dot.fault);
+    if (!why && full)
+        why = mend(p, room);
+    if (why)
+        refuse(p, "refused", why);
+    else if (full)
         send_body(p, SPOOLER_BODY_WRITE, true);
     else
         peer_done(p, json_object());
@@ -278,21 +313,22 @@ static void send_store(struct peer *p)
         s->body = body_new(i->content.n);
         memcpy(s->body->bytes, i->content.p, i->content.n);
     }
-    s->envelope = (struct envelope){.sender = i->sender,
-                                    .user = i->user,
-                                    .listener = SLICE_LIT("import"),
-                                    .message_id = buf_slice(&i->scan.message_id),
-                                    .envid = i->envid,
-                                    .tags = i->tags,
-                                    .route = i->route,
-                                    .params = i->params,
-                                    .release = i->release,
-                                    .by_deadline = i->by_deadline,
-                                    .size = i->stored,
-                                    .eight_bit = i->scan.facts.eight_bit,
-                                    .expires_s = i->expires_s,
-                                    .rcpts = i->rcpts.at,
-                                    .n_rcpts = i->rcpts.n};
+    s->envelope =
+        (struct envelope){.sender = i->sender,
+                          .user = i->user,
+                          .listener = i->submit ? SLICE_LIT("sendmail") : SLICE_LIT("import"),
+                          .message_id = buf_slice(&i->scan.message_id),
+                          .envid = i->envid,
+                          .tags = i->tags,
+                          .route = i->route,
+                          .params = i->params,
+                          .release = i->release,
+                          .by_deadline = i->by_deadline,
+                          .size = i->stored,
+                          .eight_bit = i->scan.facts.eight_bit,
+                          .expires_s = i->expires_s,
+                          .rcpts = i->rcpts.at,
+                          .n_rcpts = i->rcpts.n};
     s->asked = loop_now(p->admin->loop);
     s->patience_ms = PATIENCE_MS;
     i->storing = true;
@@ -305,7 +341,7 @@ static void send_store(struct peer *p)
 static void advance(struct peer *p)
 {
     struct import *i = p->import;
-    if (!i->to_file)
+    if (!i->to_file && i->content.n <= SPOOL_INLINE_MAX)
         send_store(p);
     else
         send_body(p, i->content.n ? SPOOLER_BODY_WRITE : SPOOLER_BODY_FINISH, true);
@@ -322,8 +358,12 @@ static void end(struct peer *p)
     MUST(buf_add(&i->content, dot_read_last(&i->dot)));
     header_scan_end(&i->scan);
     i->ending = true;
-    if (i->dot.fault != DOT_FINE)
-        refuse(p, "refused", fault_text(i->dot.fault));
+    char room[IMPORT_WHY_SIZE];
+    const char *why = fault_text(i->dot.fault);
+    if (!why)
+        why = mend(p, room);
+    if (why)
+        refuse(p, "refused", why);
     else
         advance(p);
 }

@@ -6,12 +6,12 @@
 /* RFC 3461: ENVID at most 100 characters, ORCPT 500. */
 enum { IMPORT_ENVID_MAX = 100, IMPORT_ORCPT_MAX = 500, IMPORT_USER_MAX = 64 };
 
-/* An address, or "" (the null reverse-path). */
-bool import_sender_ok(struct slice s);
+/* An address, or "" (the null reverse-path). utf8: one that only SMTPUTF8 can carry is one, too. */
+bool import_sender_ok(struct slice s, bool utf8);
 /* Printable ASCII, not empty. */
 bool import_text_ok(struct slice s, size_t max);
 /* NULL, or what is wrong with it. */
-const char *import_rcpt_wrong(const struct envelope_rcpt *r);
+const char *import_rcpt_wrong(const struct envelope_rcpt *r, bool utf8);
 
 /* Why a message could not be stored now, by the spooler's error. */
 void import_disk_text(char *ret, size_t size, int error);
@@ -34,3 +34,19 @@ struct import_rcpts {
 bool import_rcpts_has(const struct import_rcpts *l, struct slice address);
 void import_rcpts_add(struct import_rcpts *l, const struct envelope_rcpt *r);
 void import_rcpts_done(struct import_rcpts *l);
+
+/* import_mend.c: the header section of a message that is handed in for the first time. In: what a
+ * field of ours says (borrowed). Out: the beginning of the content as it is stored, or why not. */
+enum { IMPORT_WHY_SIZE = 300 };
+struct header_scan;
+struct import_mend {
+    struct slice queue_id, hostname, sender, recipient; /* recipient "": several */
+    struct wall now;
+    struct buf content, tags;
+    bool tls_optional;
+    char why[IMPORT_WHY_SIZE];
+};
+/* content: from its first octet to beyond the header section, whose end the scan has seen; the copy
+ * of the Message-ID in the scan is that of the stored message then. False: *m says why. */
+bool import_mend(struct import_mend *m, struct header_scan *scan, struct slice content);
+void import_mend_done(struct import_mend *m);

@@ -5,10 +5,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-bool import_sender_ok(struct slice s)
+static bool is_address(struct slice s, bool utf8)
 {
     struct address a;
-    return s.n == 0 || address_parse(s, &a);
+    return address_parse_form(s, utf8 ? ADDRESS_UTF8 : ADDRESS_ASCII, &a);
+}
+
+bool import_sender_ok(struct slice s, bool utf8)
+{
+    return s.n == 0 || is_address(s, utf8);
 }
 
 bool import_text_ok(struct slice s, size_t max)
@@ -19,10 +24,9 @@ bool import_text_ok(struct slice s, size_t max)
     return s.n > 0 && s.n <= max;
 }
 
-const char *import_rcpt_wrong(const struct envelope_rcpt *r)
+const char *import_rcpt_wrong(const struct envelope_rcpt *r, bool utf8)
 {
-    struct address a;
-    if (!address_parse(r->address, &a))
+    if (!is_address(r->address, utf8))
         return "a recipient is no address";
     if (r->orcpt.n == 0)
         return NULL;

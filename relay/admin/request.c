@@ -266,6 +266,7 @@ static const struct arg request_args[] = {
     {"size", read_u64, "octets", IN_REQUEST(import.size), ARG_IMPORT},
     {"expires_s", read_seconds, "seconds", IN_REQUEST(import.expires_s), ARG_IMPORT},
     {"hold", read_bool, "true or false", IN_REQUEST(import.hold), ARG_IMPORT},
+    {"submit", read_bool, "true or false", IN_REQUEST(import.submit), ARG_IMPORT},
     {"body", asked_read_body, "8BITMIME or BINARYMIME", IN_REQUEST(import.asked.params.body),
      ARG_IMPORT},
     {"ret", asked_read_ret, "FULL or HDRS", IN_REQUEST(import.asked.params.ret), ARG_IMPORT},
@@ -358,8 +359,10 @@ static bool check(const struct request *r, struct problem *p)
     unsigned args = verbs[r->verb].args;
     if ((args & ARG_ID) && r->message == 0)
         return say(p, "usage", "%s needs an id", verbs[r->verb].name);
-    if ((args & ARG_IMPORT) && (!r->import.has_sender || !r->import.size || !r->import.expires_s))
-        return say(p, "usage", "%s needs sender, size and expires_s", verbs[r->verb].name);
+    if ((args & ARG_IMPORT) &&
+        (!r->import.has_sender || !r->import.size || (!r->import.expires_s && !r->import.submit)))
+        return say(p, "usage", "%s needs sender, size and (without submit) expires_s",
+                   verbs[r->verb].name);
     if (((args & ARG_RECIPIENTS) && !r->recipients) || ((args & ARG_DATA) && !r->data))
         return say(p, "usage", "%s without %s", verbs[r->verb].name,
                    args & ARG_DATA ? "data_base64" : "recipients");

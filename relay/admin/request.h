@@ -49,7 +49,7 @@ struct import_args {
     uint64_t size;
     int64_t expires_s;
     struct asked asked;
-    bool has_sender, hold;
+    bool has_sender, hold, submit;
 };
 
 struct request {

@@ -16,6 +16,36 @@ static const struct cli_option log_options[] = {{"follow", 'f', false},
                                                 {"schema", 0, false},
                                                 {0}};
 
+#define SENDMAIL_HELP_TEXT                                                                         \
+    "usage: sendmail [-t] [-i] [-f SENDER] [-F NAME] [-v] [RECIPIENT]...\n"                        \
+    "       sendmail -bp | mailq      sendmail -q      sendmail -bs      newaliases\n"             \
+    "\n"                                                                                           \
+    "A message on standard input, as programs give it: header, empty line, text.\n"                \
+    "Also as `postwain sendmail` and `postwain mailq`.\n"                                          \
+    "\n"                                                                                           \
+    "  -t           recipients also from To, Cc and Bcc; Bcc is taken off\n"                       \
+    "  -i, -oi      a line with only a dot does not end the message\n"                             \
+    "  -f SENDER    the envelope sender, '<>' for none (default: this account)\n"                  \
+    "  -F NAME      the name in From:, when the message has no From:\n"                            \
+    "  -v           print the queue id\n"                                                          \
+    "  -N never|success,failure,delay   -R full|hdrs   -V ID   delivery reports\n"                 \
+    "  -B 8BITMIME   -C FILE (the configuration)   -G (leave the header's addresses)\n"            \
+    "  -bp          list the queue      -q, -qIID, -qRTO, -qSFROM   try again now\n"               \
+    "  -bs          an SMTP session on standard input and output\n"                                \
+    "\n"                                                                                           \
+    "Other options of sendmail are passed over. root and postmaster are the\n"                     \
+    "configuration's postmaster; other names without a domain get @hostname. Goes\n"               \
+    "through the control socket or, for accounts that may not use it, through a\n"                 \
+    "listener with trust for this host.\n"                                                         \
+    "\n"                                                                                           \
+    "Exit codes (sysexits.h): 0 taken and safe on disk, 64 usage, 65 the message,\n"               \
+    "67 a recipient, 69 refused, 75 not now (nothing was taken), 77 not permitted,\n"              \
+    "78 configuration.\n"                                                                          \
+    "\n"                                                                                           \
+    "examples:\n"                                                                                  \
+    "  printf 'Subject: hello\\n\\nhello\\n' | postwain sendmail -v bob@example.com\n"             \
+    "  git config --global sendemail.sendmailcmd 'postwain sendmail -i'\n"
+
 static const struct cli_verb verbs[] = {
     {"init", "make a complete working configuration", verb_init, init_options,
      "usage: postwain init [DIR] [--hostname NAME]\n"
@@ -98,6 +128,9 @@ static const struct cli_verb verbs[] = {
      "\n"
      "example:\n"
      "  postwain stop\n"},
+    {"sendmail", "the classic sendmail command line", verb_sendmail, NULL, SENDMAIL_HELP_TEXT},
+    {"mailq", "the queue in sendmail's shape", verb_sendmail, NULL, SENDMAIL_HELP_TEXT},
+    {"newaliases", "does nothing", verb_sendmail, NULL, SENDMAIL_HELP_TEXT},
     {"version", "print the version", verb_plain, NULL, "usage: postwain version\n"},
     {"help", "this screen", verb_plain, NULL, "usage: postwain help [VERB]\n"},
 };
@@ -120,6 +153,7 @@ static const char overview[] =
     "  log            the delivery log for a person\n"
     "  reload         read the configuration again\n"
     "  drain, stop    stop accepting; stop\n"
+    "  sendmail       sendmail's command line, for cron and old programs; mailq: the queue\n"
     "  sink           a receiver for tests: files what comes\n"
     "  version, help\n"
     "\n"

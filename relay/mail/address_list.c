@@ -142,8 +142,10 @@ static void add_word(struct buf *out, struct slice word)
     }
 }
 
-/* Words and dots up to a special, which is in *ret. They are put into `out` as a local part. */
-static enum words gather(struct slice *s, struct buf *out, struct token *ret)
+/* Words and dots up to a special, which is in *ret. They are put into `out` as a local part, which
+ * ends at *ret_end. */
+static enum words gather(struct slice *s, struct buf *out, struct token *ret,
+                         const uint8_t **ret_end)
 {
     enum words words = WORDS_NONE;
     int before = '.'; /* a local part has words and dots by turns */
@@ -159,6 +161,7 @@ static enum words gather(struct slice *s, struct buf *out, struct token *ret)
         else if (words == WORDS_NONE)
             words = WORDS_LOCAL;
         before = word ? 0 : '.';
+        *ret_end = t.text.p + t.text.n;
         if (words == WORDS_LOCAL)
             add_word(out, t.text);
     }
@@ -201,11 +204,19 @@ static bool skip_route(struct slice *s, struct buf *scratch)
 }
 
 /* Behind "<", up to its ">". */
-static bool angle(struct slice *s, struct buf *out)
+static bool angle(struct address_list *l, struct buf *out)
 {
+    struct slice *s = &l->rest;
+    const uint8_t *local_end = NULL;
     struct token t;
     buf_reset(out);
-    if (!skip_route(s, out) || gather(s, out, &t) != WORDS_LOCAL || t.kind != '@')
+    if (!skip_route(s, out) || gather(s, out, &t, &local_end) != WORDS_LOCAL)
+        return false;
+    if (t.kind == '>' && l->bare) {
+        l->bare_end = local_end;
+        return true;
+    }
+    if (t.kind != '@')
         return false;
     buf_add_u8(out, '@');
     return domain(s, out) && next_token(s).kind == '>';
@@ -249,8 +260,13 @@ static bool separator(struct address_list *l, bool *ret_end)
 static bool element(struct address_list *l, struct buf *out, bool *ret_one, bool *ret_end)
 {
     struct token t;
+    const uint8_t *local_end = NULL;
     buf_reset(out);
-    const enum words words = gather(&l->rest, out, &t);
+    const enum words words = gather(&l->rest, out, &t, &local_end);
+    if (words == WORDS_LOCAL && l->bare) {
+        *ret_one = t.kind == ',' || t.kind == TOKEN_END || (t.kind == ';' && l->in_group);
+        l->bare_end = *ret_one ? local_end : NULL;
+    }
     switch (t.kind) {
     case '@':
         buf_add_u8(out, '@');
@@ -258,21 +274,21 @@ static bool element(struct address_list *l, struct buf *out, bool *ret_one, bool
         return words == WORDS_LOCAL && domain(&l->rest, out);
     case '<':
         *ret_one = l->wants_comma = true;
-        return angle(&l->rest, out);
+        return angle(l, out);
     case ':':
         if (l->in_group || words == WORDS_NONE)
             return false;
         return l->in_group = true;
     case ';':
-        if (!l->in_group || words != WORDS_NONE)
+        if (!l->in_group || (words != WORDS_NONE && !*ret_one))
             return false;
         l->in_group = false;
         return l->wants_comma = true;
     case ',':
-        return words == WORDS_NONE;
+        return words == WORDS_NONE || *ret_one;
     default:
         *ret_end = true;
-        return t.kind == TOKEN_END && words == WORDS_NONE && !l->in_group;
+        return t.kind == TOKEN_END && (words == WORDS_NONE || *ret_one) && !l->in_group;
     }
 }
 
@@ -285,6 +301,7 @@ struct address_list address_list_of(struct slice value, bool utf8)
 enum address_list_found address_list_next(struct address_list *l, struct buf *ret)
 {
     bool one = false, end = l->bad;
+    l->bare_end = NULL;
     while (!l->bad && !one && !end) {
         const bool fine = l->wants_comma ? separator(l, &end) : element(l, ret, &one, &end);
         if (!fine)

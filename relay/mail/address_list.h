@@ -15,6 +15,10 @@ enum address_list_found { ADDRESS_LIST_ONE, ADDRESS_LIST_END, ADDRESS_LIST_BAD }
 struct address_list { /* address_list_of makes one; the value is borrowed */
     struct slice rest;
     bool utf8, in_group, wants_comma, bad;
+    /* Set it to have local parts without a domain, too ("root"): bare_end is where in the value the
+     * one just given ended, NULL when it has its domain. */
+    bool bare;
+    const uint8_t *bare_end;
 };
 
 /* utf8: characters beyond ASCII may stand in an address (SMTPUTF8), not only in names and

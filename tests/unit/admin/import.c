@@ -1,5 +1,5 @@
-/* A message that comes in, or goes out, whole over the control socket. If this breaks, an import
- * lets in what the front door refuses, or loses mail; an export mixes messages up. */
+/* A message that comes in over the control socket. If this breaks, an import lets in what the front
+ * door refuses, or loses mail. */
 #include "relay/base/base64.h"
 #include "tests/unit/admin/world.h"
 
@@ -67,26 +67,6 @@ static void see_body(struct spooler_body *b)
     b->error = b->step == SPOOLER_BODY_ABANDON ? 0 : given.body_error;
 }
 
-/* Three messages, the second one damaged behind its first piece. */
-static void see_export(struct spooler_export *x)
-{
-    static const uint64_t ids[] = {5, 666, 700};
-    free(x->rcpts);
-    x->rcpts = NULL;
-    x->n_rcpts = 0;
-    x->id = x->next = 0;
-    for (size_t i = 0; i < 3 && !x->id; i++)
-        if (ids[i] > x->after)
-            x->id = x->next = ids[i];
-    x->size = CONTENT_SIZE;
-    if (x->id == 0)
-        return;
-    x->rcpts = calloc(2, sizeof *x->rcpts);
-    x->n_rcpts = 2;
-    x->rcpts[1].held = true;
-    x->rcpts[0].code = 450;
-}
-
 static const struct port *my_part(struct spooler *s, struct msg *m)
 {
     void *v = m;
@@ -96,12 +76,9 @@ static const struct port *my_part(struct spooler *s, struct msg *m)
     if (m->type == SPOOLER_STORE) {
         see_store(v);
         reply = ((struct spooler_store *)v)->reply;
-    } else if (m->type == SPOOLER_BODY) {
+    } else {
         see_body(v);
         reply = ((struct spooler_body *)v)->reply;
-    } else {
-        see_export(v);
-        reply = ((struct spooler_export *)v)->reply;
     }
     pthread_mutex_unlock(&given.lock);
     if (!reply)
@@ -451,65 +428,109 @@ static void test_not_now(void **state)
     fclose(f);
 }
 
-/* ---- export ---- */
+/* ---- submit ---- */
 
-static void test_export(void **state)
+#define SUBMIT(size)                                                                               \
+    "{\"id\":1,\"verb\":\"import.begin\",\"args\":{\"sender\":\"a@x.test\",\"submit\":true,"       \
+    "\"size\":" #size "}}"
+
+static void give(FILE *f, struct slice message)
+{
+    DEFER(buf_done) struct buf begin = BUF_MAX(1000);
+    buf_addf(
+        &begin,
+        "{\"id\":1,\"verb\":\"import.begin\",\"args\":{\"sender\":\"a@x.test\",\"submit\":true,"
+        "\"user\":\"somebody else\",\"size\":%zu}}",
+        message.n);
+    fine(f, buf_str(&begin));
+    fine(f, RCPT);
+    for (; message.n; message = slice_skip(message, 300000)) {
+        DEFER(buf_done) struct buf line = BUF_MAX(1 << 20);
+        buf_add_str(&line, "{\"id\":3,\"verb\":\"import.data\",\"args\":{\"data_base64\":\"");
+        base64_encode(&line, slice_head(message, 300000));
+        buf_add_str(&line, "\"}}");
+        fine(f, buf_str(&line));
+    }
+}
+
+/* A program's message is mended and marked as the front door would, and is its account's. */
+static void test_submitted(void **state)
 {
     (void)state;
     FILE *f = call();
     reset();
-    say(f, "{\"id\":1,\"verb\":\"queue.export\",\"args\":{}}");
-    static const char *const how[] = {"whole", "damaged", "whole"};
-    unsigned messages = 0, rcpts = 0;
-    uint64_t bytes = 0;
-    for (json_t *o; (o = read_object(f)); json_decref(o)) {
-        const json_t *row = json_object_get(o, "row");
-        const char *data = json_string_value(json_object_get(row, "data_base64"));
-        if (!row) {
-            assert_int_equal(number(json_object_get(o, "done"), "messages"), 3);
-            json_decref(o);
-            break;
-        }
-        if (json_object_get(row, "queue_id")) {
-            assert_int_equal(number(row, "size"), CONTENT_SIZE);
-            rcpts = 0;
-            bytes = 0;
-        } else if (json_object_get(row, "recipient")) {
-            assert_string_equal(string(row, "state"), rcpts ? "held" : "waiting");
-            assert_int_equal(json_object_get(row, "smtp_code") != NULL, rcpts == 0);
-            rcpts++;
-        } else if (data) {
-            DEFER(buf_done) struct buf piece = BUF_MAX(1 << 20);
-            assert_true(base64_decode(&piece, slice_str(data)));
-            for (size_t i = 0; i < piece.n; i++)
-                if (piece.p[i] != content_at(bytes + i))
-                    fail_msg("byte %zu", (size_t)bytes + i);
-            bytes += piece.n;
-        } else {
-            assert_string_equal(string(row, "content"), how[messages]);
-            assert_int_equal(bytes, messages == 1 ? PIECE_BYTES : CONTENT_SIZE);
-            assert_int_equal(rcpts, 2);
-            messages++;
-        }
-    }
-    assert_int_equal(messages, 3);
-    say(f, "{\"id\":2,\"verb\":\"queue.export\",\"args\":{\"all\":true}}");
-    struct answer a = heard(f);
-    assert_false(a.ok);
-    answer_done(&a);
-    /* A client that goes away in the middle. */
-    say(f, "{\"id\":3,\"verb\":\"queue.export\"}");
-    json_decref(read_object(f));
+    give(f, SLICE_LIT("Subject: s\r\nBcc: x@y.test\r\nX-Postwain-Tag: k=v\r\n\r\nbody\r\n"));
+    fine(f, END);
+    const char *content = buf_str(&given.content);
+    assert_ptr_equal(strstr(content, "Received: by "), content);
+    assert_non_null(strstr(content, "\r\nDate: "));
+    assert_non_null(strstr(content, "\r\nFrom: <a@x.test>\r\n"));
+    assert_non_null(strstr(content, given.message_id));
+    assert_true(strlen(given.message_id) > 10);
+    assert_non_null(strstr(content, "\r\nSubject: s\r\n\r\nbody\r\n"));
+    assert_null(strstr(content, "Bcc"));
+    assert_null(strstr(content, "Tag"));
+    assert_string_equal(given.listener, "sendmail");
+    assert_string_equal(given.user, given.actor);
+    assert_int_equal(given.size, strlen(content));
+    assert_int_equal(given.expires_s, 0);
+    fclose(f);
+}
+
+/* The field in front also when the body goes to a file, in pieces. */
+static void test_submitted_large(void **state)
+{
+    (void)state;
+    FILE *f = call();
+    reset();
+    DEFER(buf_done) struct buf message = BUF_MAX(1 << 20);
+    buf_add_str(&message, "Subject: s\r\n\r\n");
+    while (message.n < 700000)
+        buf_add_str(&message, "0123456789\r\n");
+    give(f, buf_slice(&message));
+    fine(f, END);
+    assert_true(given.in_file);
+    assert_int_equal(given.size, given.content.n);
+    const struct slice content = buf_slice(&given.content),
+                       body = slice_skip(buf_slice(&message), 12);
+    assert_true(slice_starts(content, SLICE_LIT("Received: by ")));
+    assert_true(content.n > message.n && content.n < message.n + 1000);
+    assert_true(slice_eq(slice_skip(content, content.n - body.n), body));
+    fclose(f);
+}
+
+static void test_submitted_refused(void **state)
+{
+    (void)state;
+    FILE *f = call();
+    reset();
+    give(f, SLICE_LIT("From: a@x.test\r\nFrom: b@x.test\r\n\r\n"));
+    bad(f, END, "refused", "more than one From");
+    DEFER(buf_done) struct buf message = BUF_MAX(1 << 20);
+    for (int i = 0; i < 51; i++)
+        buf_add_str(&message, "Received: x\r\n");
+    give(f, buf_slice(&message));
+    bad(f, END, "refused", "the limit is: 50");
+    assert_int_equal(given.stores, 0);
+    bad(f, "{\"id\":1,\"verb\":\"import.begin\",\"args\":{\"sender\":\"\",\"size\":1}}", "usage",
+        "without submit");
+    fine(f, SUBMIT(1));
     fclose(f);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_whole_message), cmocka_unit_test(test_asked),
-        cmocka_unit_test(test_large),         cmocka_unit_test(test_given_up),
-        cmocka_unit_test(test_refused),       cmocka_unit_test(test_limit_of_recipients),
-        cmocka_unit_test(test_not_now),       cmocka_unit_test(test_export),
+        cmocka_unit_test(test_whole_message),
+        cmocka_unit_test(test_asked),
+        cmocka_unit_test(test_large),
+        cmocka_unit_test(test_given_up),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_limit_of_recipients),
+        cmocka_unit_test(test_submitted),
+        cmocka_unit_test(test_submitted_large),
+        cmocka_unit_test(test_submitted_refused),
+        cmocka_unit_test(test_not_now),
     };
     int rc = run_with_admin(tests, sizeof tests / sizeof *tests);
     buf_done(&given.content);

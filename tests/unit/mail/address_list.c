@@ -165,6 +165,53 @@ static void what_is_long_is_bounded(void **state)
     buf_done(&got);
 }
 
+/* Programs of this machine write "root": each such name is found, and where "@host" belongs. */
+static const struct {
+    const char *value, *with_host; /* NULL: no list */
+} bare_rows[] = {
+    {" root", " root@H"},
+    {"root (Cron Daemon)", "root@H (Cron Daemon)"},
+    {" root , ann@a.test,bob", " root@H , ann@a.test,bob@H"},
+    {" Root <root>, \"x, y\" < a.b (c) >", " Root <root@H>, \"x, y\" < a.b@H (c) >"},
+    {" us: root, bob; , ann", " us: root@H, bob@H; , ann@H"},
+    {" us: root;", " us: root@H;"},
+    {" \"a b\"", " \"a b\"@H"},
+    {" a . b\r\n (c)", " a . b@H\r\n (c)"},
+    {" ann@a.test, <b@b.test>, undisclosed:;", " ann@a.test, <b@b.test>, undisclosed:;"},
+    {" John Doe", NULL},
+    {" root;", NULL},
+    {" us: root", NULL},
+    {" <>", NULL},
+    {" a.", NULL},
+    {" root bob@a.test", NULL},
+};
+
+static void a_name_without_a_domain_is_one_where_asked_for(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof bare_rows / sizeof *bare_rows; i++) {
+        struct buf out = BUF_MAX(1000), one = BUF_MAX(ADDRESS_LIST_OCTETS);
+        struct slice value = slice_str(bare_rows[i].value);
+        struct address_list l = address_list_of(value, false);
+        enum address_list_found found;
+        size_t at = 0;
+        l.bare = true;
+        while ((found = address_list_next(&l, &one)) == ADDRESS_LIST_ONE) {
+            assert_int_equal(!l.bare_end, slice_find(buf_slice(&one), '@') < one.n);
+            const size_t end = l.bare_end ? (size_t)(l.bare_end - value.p) : at;
+            buf_add(&out, slice_skip(slice_head(value, end), at));
+            buf_add_str(&out, l.bare_end ? "@H" : "");
+            at = end;
+        }
+        buf_add(&out, slice_skip(value, at));
+        assert_int_equal(found, bare_rows[i].with_host ? ADDRESS_LIST_END : ADDRESS_LIST_BAD);
+        if (bare_rows[i].with_host)
+            assert_string_equal(buf_str(&out), bare_rows[i].with_host);
+        buf_done(&out);
+        buf_done(&one);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -172,6 +219,7 @@ int main(void)
         cmocka_unit_test(characters_beyond_ascii_need_smtputf8),
         cmocka_unit_test(a_nul_is_nowhere),
         cmocka_unit_test(what_is_long_is_bounded),
+        cmocka_unit_test(a_name_without_a_domain_is_one_where_asked_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -372,7 +372,7 @@ static void test_init_user_check(void **state)
     assert_int_equal(run("init " FOLDER "/new/other --hostname other.example.com"), 0);
     assert_int_equal(rename(FOLDER "/new/other/key.pem", FOLDER "/new/relay/key.pem"), 0);
     assert_int_equal(run("check"), CLI_NOTHING);
-    expect(err, "tls: ");
+    expect(err, "key values mismatch");
     assert_int_equal(run("check -c " FOLDER "/none"), CLI_NOTHING);
     expect(err, "postwain init");
     setenv("POSTWAIN_CONFIG", CONF, 1);

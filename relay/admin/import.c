@@ -156,6 +156,7 @@ static void begin(struct peer *p)
     i->hold = a->hold;
     i->submit = a->submit;
     i->dot.chunked = true;
+    i->dot.binary = i->params.body == MAIL_BODY_BINARYMIME;
     i->id = spooler_new_id(wall_now());
     header_scan_init(&i->scan, HEADER_SCAN_MAX);
     buf_init(&i->content, CONTENT_MAX);

@@ -1,5 +1,6 @@
 #include "relay/admin/import.h"
 #include "relay/base/must.h"
+#include "relay/base/utf8.h"
 #include "relay/mail/address.h"
 #include <errno.h>
 #include <stdio.h>
@@ -24,14 +25,28 @@ bool import_text_ok(struct slice s, size_t max)
     return s.n > 0 && s.n <= max;
 }
 
+/* As it is kept: "type;address", decoded; of type utf-8 it may have any characters but controls. */
+static bool is_orcpt(struct slice s)
+{
+    const size_t type = slice_find(s, ';');
+    uint32_t code;
+    if (type == 0 || type == s.n || s.n > IMPORT_ORCPT_MAX)
+        return false;
+    if (!slice_istarts(s, SLICE_LIT("utf-8;")))
+        return import_text_ok(s, IMPORT_ORCPT_MAX);
+    for (size_t n; s.n > 0; s = slice_skip(s, n)) {
+        n = utf8_char(s, &code);
+        if (n == 0 || utf8_is_control(code))
+            return false;
+    }
+    return true;
+}
+
 const char *import_rcpt_wrong(const struct envelope_rcpt *r, bool utf8)
 {
     if (!is_address(r->address, utf8))
         return "a recipient is no address";
-    if (r->orcpt.n == 0)
-        return NULL;
-    const size_t type = slice_find(r->orcpt, ';');
-    if (!import_text_ok(r->orcpt, IMPORT_ORCPT_MAX) || type == 0 || type == r->orcpt.n)
+    if (r->orcpt.n > 0 && !is_orcpt(r->orcpt))
         return "an orcpt is not of the form type;address, or too long";
     return NULL;
 }

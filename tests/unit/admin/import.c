@@ -231,6 +231,34 @@ static void test_asked(void **state)
     fclose(f);
 }
 
+/* What only those who asked for it may have: addresses beyond ASCII, content without lines. */
+static void test_beyond_ascii_and_lines(void **state)
+{
+    (void)state;
+    static const uint8_t content[] = {'a', '\n', 0, '\r', 0xff, '\r'};
+    FILE *f = call();
+    for (int asked = 0; asked <= 1; asked++) {
+        reset();
+        fine(f,
+             asked ? "{\"id\":1,\"verb\":\"import.begin\",\"args\":{\"sender\":\"\xc3\xb6@x.test\","
+                     "\"expires_s\":77,\"size\":6,\"body\":\"BINARYMIME\",\"smtputf8\":true}}"
+                   : "{\"id\":1,\"verb\":\"import.begin\",\"args\":{\"sender\":\"o@x.test\","
+                     "\"expires_s\":77,\"size\":6,\"body\":\"8BITMIME\"}}");
+        say(f, "{\"id\":2,\"verb\":\"import.recipients\",\"args\":{\"recipients\":["
+               "{\"recipient\":\"j\xc3\xb6rg@y.test\",\"orcpt\":\"utf-8;\xc3\xa4@z.test\"}]}}");
+        struct answer a = heard(f);
+        assert_int_equal(a.ok, asked);
+        answer_done(&a);
+        if (!asked)
+            continue;
+        send_data(f, slice_of(content, sizeof content));
+        end_fine(f);
+        assert_string_equal(given.rcpts, "j\xc3\xb6rg@y.test|utf-8;\xc3\xa4@z.test ");
+        assert_true(slice_eq(buf_slice(&given.content), slice_of(content, sizeof content)));
+    }
+    fclose(f);
+}
+
 /* A megabyte of lines, a dot at the start of some. */
 static struct buf large(void)
 {
@@ -327,6 +355,8 @@ static void test_refused(void **state)
         {{BEGIN(6), RCPTS("[{\"orcpt\":\"rfc822;x\"}]")}, "is an object"},
         {{BEGIN(6), RCPTS("[{\"recipient\":\"a@b.test\",\"orcpt\":\"x\\u0001;y\"}]")}, "orcpt"},
         {{BEGIN(6), RCPTS("[{\"recipient\":\"a@b.test\",\"orcpt\":\";y\"}]")}, "orcpt"},
+        {{BEGIN(6), RCPTS("[{\"recipient\":\"a@b.test\",\"orcpt\":\"utf-8;\\u0085\"}]")}, "orcpt"},
+        {{BEGIN(6), RCPTS("[{\"recipient\":\"a@b.test\",\"orcpt\":\"rfc822;\\u00f6\"}]")}, "orcpt"},
         {{BEGIN(6), RCPTS("[{\"recipient\":\"a@b.test\",\"notify\":\"NEVER,DELAY\"}]")}, "notify"},
         {{BEGIN(6), RCPTS("[{\"recipient\":\"a@b.test\",\"notify\":1}]")}, "is an object"},
         {{"{\"id\":1,\"verb\":\"import.begin\",\"args\":{\"sender\":\"\",\"expires_s\":1,"
@@ -523,6 +553,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_whole_message),
         cmocka_unit_test(test_asked),
+        cmocka_unit_test(test_beyond_ascii_and_lines),
         cmocka_unit_test(test_large),
         cmocka_unit_test(test_given_up),
         cmocka_unit_test(test_refused),

@@ -1,4 +1,7 @@
-"""Content is carried byte for byte below our trace field, or refused clearly (promise 19); what is mended; and nothing of a client's words becomes structure (promise 36)."""
+"""
+Content is carried byte for byte below our trace field, or refused clearly (promise 19); what is mended; and nothing of a client's words
+becomes structure (promise 36).
+"""
 import base64
 import email
 import email.policy
@@ -10,10 +13,11 @@ import pytest
 import proof
 import torture
 from kit import mail
-from kit.relay import queue_id, smarthost
+from kit.relay import PASSWORD, queue_id, smarthost
 from test_export import dead_end
 
 CHUNKS = (1, 7, 1000)
+PLAIN = re.compile(rb"[\x20-\x7e\t\r\n]*")
 
 
 @pytest.fixture
@@ -93,10 +97,11 @@ def fields(raw, name):
 
 
 def test_what_goes_and_what_is_added(relay, sink):
-    """Secret recipients are told to all, two Return-Paths arrive, or a message without a date is refused by the receiver. (Checklist 26, 27, 28.)"""
+    """Secret recipients are told to all, two Return-Paths arrive, or a receiver refuses what has no date. (Checklist 26, 27, 28.)"""
     there = sink()
     r = relay(destinations=smarthost(there))
-    raw = (b"Return-Path: <forged@x.test>\r\nSubject: x\r\nBcc: secret@rcpt.test,\r\n\tother@rcpt.test\r\nBCC : third@rcpt.test\r\nX-Postwain-Tag: campaign=spring\r\n"
+    raw = (b"Return-Path: <forged@x.test>\r\nSubject: x\r\nBcc: secret@rcpt.test,\r\n\tother@rcpt.test\r\n"
+           b"BCC : third@rcpt.test\r\nX-Postwain-Tag: campaign=spring\r\n"
            b"Resent-To: again@rcpt.test\r\nResent-Bcc: fourth@rcpt.test\r\n\r\nbody\r\n")
     id = r.send(raw, "ann@sender.test", ["bob@rcpt.test", "secret@rcpt.test"])
     r.wait_final(id, 2)
@@ -114,8 +119,8 @@ def test_what_goes_and_what_is_added(relay, sink):
 def test_fixups_as_configured(relay, sink):
     """A configuration asks for strictness, or for silence, and gets the default."""
     there = sink()
-    r = relay(listener='missing-date = "refuse" missing-message-id = "keep" missing-from = "keep" missing-to = "add" received-user = true received-client = false',
-              destinations=smarthost(there))
+    r = relay(listener='missing-date = "refuse" missing-message-id = "keep" missing-from = "keep" missing-to = "add"'
+                       ' received-user = true received-client = false', destinations=smarthost(there))
     s = r.smtp()
     assert s.mail("ann@sender.test")[0] == s.rcpt("bob@rcpt.test")[0] == 250
     code, text = s.data(b"Subject: x\r\n\r\n")
@@ -135,7 +140,8 @@ def export_one(r, folder):
     return json.loads(next(folder.glob("*.json")).read_text())
 
 
-@pytest.mark.parametrize("said,optional", ((b"TLS-Required: No\r\n", True), (b"tls-required :\r\n no\r\n", True), (b"TLS-Required: Yes\r\n", False), (b"", False)))
+@pytest.mark.parametrize("said,optional", ((b"TLS-Required: No\r\n", True), (b"tls-required :\r\n no\r\n", True),
+                                           (b"TLS-Required: Yes\r\n", False), (b"", False)))
 def test_fields_that_speak_to_the_relay(relay, tmp_path, said, optional):
     """An application's tags, or its wish to be delivered without TLS, are carried to the receiver and not heard."""
     r = relay(destinations=dead_end())
@@ -148,11 +154,64 @@ def test_fields_that_speak_to_the_relay(relay, tmp_path, said, optional):
     assert "Postwain-Tag" not in content and said.decode() in content.replace("\n", "\r\n").replace("\r\r", "\r")
 
 
+UTF8 = "Subject: Gr\u00fc\u00dfe\r\n".encode()
+
+
+@pytest.mark.parametrize("params,header,recipient,protocol,kept", (
+    ("SMTPUTF8 BODY=8BITMIME", UTF8, "bob@rcpt.test", "UTF8SMTPSA", True),
+    ("SMTPUTF8 BODY=8BITMIME", b"", "j\u00f6rg@rcpt.test", "UTF8SMTPSA", True),
+    ("SMTPUTF8 BODY=8BITMIME", b"", "bob@rcpt.test", "UTF8SMTPSA", False),  # System.Net.Mail, and others, ask with every message
+    ("BODY=8BITMIME", UTF8, "bob@rcpt.test", "ESMTPSA", False)), ids=("header", "recipient", "neither", "not-asked"))
+def test_smtputf8_is_kept_where_it_is_needed(relay, tmp_path, params, header, recipient, protocol, kept):
+    """Plain mail cannot reach an old receiver because a library asks for SMTPUTF8; or an address breaks a Received field. (Checklist 11, 73.)"""
+    r = relay(destinations=dead_end())
+    s = r.smtp()
+    for line in (f"MAIL FROM:<ann@sender.test> {params}", f"RCPT TO:<{recipient}>"):
+        s.send(line.encode() + b"\r\n")
+        assert s.getreply()[0] == 250
+    code, text = s.data(mail.message("J\u00f6rg\r\n".encode(), headers=header))
+    assert code == 250
+    s.quit()
+    assert export_one(r, tmp_path / "q").get("smtputf8", False) is kept
+    content = next((tmp_path / "q").glob("*.eml")).read_bytes()
+    trace, = fields(content, b"received")
+    assert f"with {protocol} ".encode() in trace.replace(b"\r\n\t", b" ") and PLAIN.fullmatch(trace)
+    assert (b"for <bob@rcpt.test>" in trace) is recipient.isascii()
+
+
+def test_authors_beyond_ascii(relay, tmp_path):
+    """A user's pattern is passed by letters that his pattern does not know, or does not know his own. (Checklist 30.)"""
+    r = relay(destinations=dead_end(), users=())
+    r.user_add("shop", PASSWORD, "--from", "*@shop.test")
+    s = r.smtp(user="shop")
+    utf8 = "SMTPUTF8 BODY=8BITMIME"
+    for params, author, verdict in ((utf8, "j\u00f6rg@shop.test", 250), (utf8, "x@sh\u00f6p.test", 550), ("", "j\u00f6rg@shop.test", 550),
+                                    ("", "J\u00f6rg <x@shop.test>", 250), (utf8, "x@shop.test\u2028, y@other.test", 550)):
+        s.send(f"MAIL FROM:<x@shop.test> {params}\r\n".encode())
+        assert s.getreply()[0] == 250 and s.rcpt("bob@rcpt.test")[0] == 250
+        assert s.data(f"From: {author}\r\nTo: bob@rcpt.test\r\n\r\nbody\r\n".encode())[0] == verdict, (params, author)
+    s.quit()
+
+
+def test_binary_content_has_a_header_of_lines(pair):
+    """A field of one reader is the text of another, because BINARYMIME lets bare line ends through. (Checklist 2, 7.)"""
+    r, there = pair
+    mime = b"MIME-Version: 1.0\r\nContent-Type: application/octet-stream\r\nContent-Transfer-Encoding: binary\r\n\r\n"
+    subjects = {b"a\nBcc: b": 554, b"a\rFrom: b": 554, b"s" * 1000: 554, b"fine": 250}
+    with proof.Raw(r.submission) as c:
+        for subject, verdict in subjects.items():
+            c.envelope(mail=b" BODY=BINARYMIME")
+            code, text = by_bdat(c, torture.HEAD % 0 + b"Subject: " + subject + b"\r\n" + mime + bytes(range(256)))
+            assert code == verdict, (subject, code, text)
+
+
 # --- promise 36
 
-HOSTILE = {"CR LF": b"a\r\nX-Injected: yes", "LF": b"a\nX-Injected: yes", "CR": b"a\rX-Injected: yes", "NUL": b"a\0b", "ESC": b"\x1b[31m\x1b]0;owned\x07", "8-bit": b"\xff\xfe\x80\x9b31m",
-           "UTF-8": "\u202e\u2028\u00f6\U0001f4a9".encode(), "C1": b"\xc2\x9b31m", "60 kB": b"x" * 60_000, "comment": b"a) (b", "quotes": b'"\\"', "JSON": b'","event":"delivered","x":"',
-           "logfmt": b'x" level=error event=bug', "format": b"%s%n%x", "DEL": b"\x7f\x7f"}
+HOSTILE = {
+    "CR LF": b"a\r\nX-Injected: yes", "LF": b"a\nX-Injected: yes", "CR": b"a\rX-Injected: yes", "NUL": b"a\0b", "DEL": b"\x7f\x7f",
+    "ESC": b"\x1b[31m\x1b]0;owned\x07", "8-bit": b"\xff\xfe\x80\x9b31m", "UTF-8": "\u202e\u2028\u00f6\U0001f4a9".encode(), "C1": b"\xc2\x9b31m",
+    "60 kB": b"x" * 60_000, "comment": b"a) (b", "quotes": b'"\\"', "JSON": b'","event":"delivered","x":"', "logfmt": b'x" level=error event=bug',
+    "format": b"%s%n%x"}
 
 
 def try_places(r, word):
@@ -197,7 +256,6 @@ def log_in_as(r, name, mechanism):
     r.smtp().quit()
 
 
-PLAIN = re.compile(rb"[\x20-\x7e\t\r\n]*")
 SHOWN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")  # nothing of this reaches a terminal
 
 

@@ -129,7 +129,8 @@ class Corpus:
             ("a part of 8-bit fields", mp % b"b", "--b\r\nContent-Disposition: attachment; filename=\"\u00f6.txt\"\r\n\r\n--b--\r\n".encode()),
             ("an unknown encoding", b"Content-Transfer-Encoding: x-rot13\r\n", b"uryyb\r\n"),
             ("base64 of 76 and rubbish", b"Content-Transfer-Encoding: base64\r\n", b"QUJD" * 19 + b"\r\n!!\r\n====\r\nQQ==\r\n"),
-            ("quoted-printable at its edges", b"Content-Transfer-Encoding: quoted-printable\r\n", b"=\r\n=3D=\r\n a=20\r\n=ZZ\r\n.=2E\r\n" + b"x" * 75 + b"=\r\n"),
+            ("quoted-printable at its edges", b"Content-Transfer-Encoding: quoted-printable\r\n",
+             b"=\r\n=3D=\r\n a=20\r\n=ZZ\r\n.=2E\r\n" + b"x" * 75 + b"=\r\n"),
             ("8bit said, none there", b"Content-Transfer-Encoding: 8bit\r\n", b"ascii\r\n"),
             ("7bit said, 8-bit there", b"Content-Transfer-Encoding: 7bit\r\n", b"\xe9\r\n"),
             ("two Content-Types", b"Content-Type: text/plain\r\nContent-Type: text/html\r\n", b"<p>\r\n"),
@@ -156,7 +157,8 @@ class Corpus:
         self.add(f"email: {name}", head + b"\r\n" if head else b"", body)
 
     def mime_by_python(self):
-        texts = {"ascii": "Hello.\n", "umlauts": "Gr\u00fc\u00dfe\n", "emoji": "\U0001f600 \u202e\n", "long": "w\u00f6rd " * 400 + "\n", "empty": "", "dots": ".\n..\n", "no end": "x"}
+        texts = {"ascii": "Hello.\n", "umlauts": "Gr\u00fc\u00dfe\n", "emoji": "\U0001f600 \u202e\n", "long": "w\u00f6rd " * 400 + "\n",
+                 "empty": "", "dots": ".\n..\n", "no end": "x"}
         for name, text in texts.items():
             for cte in ("7bit", "8bit", "quoted-printable", "base64"):
                 m = EmailMessage()

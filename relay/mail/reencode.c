@@ -139,12 +139,10 @@ static void end_head(struct reencode *r, bool has_blank)
     bool is_encoded = label > MIME_BINARY;
     if (kind == MIME_LEAF || (kind == MIME_MESSAGE && is_encoded)) {
         head_ends_in_leaf(r, label);
-    } else if (kind == MIME_OTHER_MESSAGE) {
-        head_ends_in_container(r, label, STRICT);
     } else if (kind == MIME_MESSAGE) {
         head_ends_in_container(r, label, STRICT);
         new_head(r, true, false);
-    } else if (r->depth == REENCODE_DEPTH_MAX) {
+    } else if (kind == MIME_OTHER_MESSAGE || r->depth == REENCODE_DEPTH_MAX) {
         head_ends_in_container(r, label, STRICT);
     } else {
         head_ends_in_container(r, label, LOOSE);

@@ -109,11 +109,10 @@ void client_renew(struct smtp_client *c, struct mono now)
         c->deadline = MONO_NEVER;
         return;
     }
+    bool content = c->stage == STAGE_CONTENT || c->stage == STAGE_DOT;
     if (c->stage == STAGE_HANDSHAKE)
         step = STEP_STARTTLS;
-    else if (smtp_client_output(c).n > 0 && (c->stage == STAGE_CONTENT || c->stage == STAGE_DOT))
-        step = STEP_BLOCK;
-    else if (c->stage == STAGE_CONTENT && c->ahead_n == 0)
+    else if (content && (smtp_client_output(c).n > 0 || c->ahead_n == 0))
         step = STEP_BLOCK;
     else if (c->ahead_n > 0)
         step = c->ahead[c->ahead_head].step;

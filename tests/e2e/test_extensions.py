@@ -309,6 +309,21 @@ def test_verify(relay, authority):
             no_mail_in_clear(there)
 
 
+def test_authorities_are_read_again_by_a_reload(relay, authority, tmp_path):
+    """A store that was renewed while the relay ran."""
+    pem = authority.pem.read_bytes()
+    authority.pem.write_bytes(Authority(tmp_path, "Somebody Else").pem.read_bytes())
+    with Peer(["8BITMIME"], certificate=authority.issue("late", HOST)) as there:
+        r = relay(destinations=to_peers(there, host=HOST, extra='tls = "verify"'), **NAMED)
+        id = submit(r)
+        assert r.wait_event("deferred", queue_id=id, n=2)["error"] == "tls_verify"
+        authority.pem.write_bytes(pem)
+        r.cli("reload")
+        event, = r.wait_final(id)
+        assert (event["event"], event["tls_verified"]) == ("delivered", True)
+        no_mail_in_clear(there)
+
+
 def test_verify_without_tls(relay, authority):
     """84: never in clear."""
     with Peer(["8BITMIME"]) as there:

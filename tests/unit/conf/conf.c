@@ -112,7 +112,7 @@ static void test_everything(void **state)
         "destination \"g\" { mx = { \"*.Google.com\" } connections = 2 messages-per-connection = "
         "9\n"
         " tls = encrypt port = 2526 helo = out.example.com }\n"
-        "destination \"s\" { domains = { \"b.test\" } domains += { \"*.C.test\" }\n"
+        "destination \"s\" { domains = { \"b.test\" } domains += { \"*.C.test\" } tls = verify\n"
         " relay = { \"smtp.example\", \"[::1]:26\", \"127.0.0.1:27\","
         " \"[127.0.0.2]:28\" } tls = none }\n"
         "log { deliveries = /l rotate-size = 0 keep = 0s level = debug }\n"
@@ -146,6 +146,7 @@ static void test_everything(void **state)
     assert_int_equal(c->destinations[0].tls, CONF_OUT_ENCRYPT);
     assert_int_equal(c->destinations[0].port, 2526);
     const struct conf_destination *d = &c->destinations[1];
+    assert_int_equal(d->tls, CONF_OUT_VERIFY);
     assert_int_equal(d->domains.n, 2);
     assert_string_equal(d->relay.items[0], "smtp.example:25");
     assert_string_equal(d->relay.items[1], "[::1]:26");

@@ -14,6 +14,7 @@ import proof
 import torture
 from kit import mail
 from kit.relay import PASSWORD, queue_id, smarthost
+from kit.wait import until
 from test_export import dead_end
 
 CHUNKS = (1, 7, 1000)
@@ -285,6 +286,18 @@ def test_no_word_becomes_structure(relay, sink):
     for line in own.split(b"\n"):
         assert not SHOWN.search(line.decode("utf-8", "strict")) and (not line or line.startswith((b"level=", b"time="))), line
     assert b"event=bug" not in re.sub(rb'"(?:[^"\\]|\\.)*"', b'""', own)
+
+
+def test_no_word_reaches_a_terminal(relay):
+    """Somebody who looks at the queue has the screen rewritten by who wrote the mail that waits."""
+    r = relay(listener=proof.TRUSTED, destinations=dead_end())
+    for word in HOSTILE.values():
+        try_places(r, word)
+    until(lambda: len(r.queue()) > 25, 20, "what waits")
+    ids = sorted({row["queue_id"] for row in r.queue()})
+    for verb in (("queue",), ("queue", "list"), ("status",), ("log", "--since-seq", "0"), *(("queue", "show", id) for id in ids[::5])):
+        shown = r.cli(*verb, code=None).out
+        assert shown and not SHOWN.search(shown), verb
 
 
 def test_hostile_words_stay_words_in_a_report(relay, sink):

@@ -112,9 +112,9 @@ static void test_everything(void **state)
         "destination \"g\" { mx = { \"*.Google.com\" } connections = 2 messages-per-connection = "
         "9\n"
         " tls = encrypt port = 2526 helo = out.example.com }\n"
-        "destination \"s\" { domains = { \"b.test\" } domains += { \"*.C.test\" } tls = verify\n"
+        "destination \"s\" { domains = { \"b.test\" } domains += { \"*.C.test\" }\n"
         " relay = { \"smtp.example\", \"[::1]:26\", \"127.0.0.1:27\","
-        " \"[127.0.0.2]:28\" } tls = none }\n"
+        " \"[127.0.0.2]:28\" } tls = verify }\n"
         "log { deliveries = /l rotate-size = 0 keep = 0s level = debug }\n"
         "control { socket = ctl }\n");
     assert_string_equal(buf_str(&told), "");
@@ -388,7 +388,7 @@ static const struct {
     {HOST "destination \"d\" { relay = { \"a:b\" } }", 2, "not a host with a port"},
     {HOST "destination \"d\" { relay = { \"a b:25\" } }", 2, "not a host with a port"},
     {HOST "destination \"d\" { port = 0 }", 2, "not a number from 1"},
-    {HOST "destination \"d\" { tls = dane }", 2, "not one of none, may or encrypt"},
+    {HOST "destination \"d\" { tls = dane }", 2, "not one of none, may, encrypt or verify"},
     {HOST "dns { servers = { ns.example } }", 2, "not an address such as"},
     {HOST "include(\"absent.conf\")", 2, "absent.conf: No such file"},
     {HOST "include(\"/tmp\")", 2, "is a folder"},

@@ -240,7 +240,8 @@ static void fill_envelope(struct session *s, struct envelope *e)
         .message_id = buf_slice(&t->scan.message_id),
         .tags = buf_slice(&t->fixup.tags),
         .size = t->stored,
-        .eight_bit = t->scan.facts.eight_bit,
+        /* A From that was added has the sender's letters. */
+        .eight_bit = t->scan.facts.eight_bit || !address_is_ascii(s->txn.sender),
     };
     transaction_fill(&s->txn, e, s->conf->lifetime_s, wall_now());
     e->params.tls_optional = t->fixup.tls_optional && !e->params.requiretls;

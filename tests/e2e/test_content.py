@@ -180,6 +180,19 @@ def test_smtputf8_is_kept_where_it_is_needed(relay, tmp_path, params, header, re
     assert (b"for <bob@rcpt.test>" in trace) is recipient.isascii()
 
 
+def test_added_from_beyond_ascii(relay, tmp_path):
+    """A From that the relay made of an address beyond ASCII is sent as if it were ASCII."""
+    r = relay(destinations=dead_end())
+    s = r.smtp()
+    s.send("MAIL FROM:<j\u00f6rg@sender.test> SMTPUTF8\r\n".encode())
+    assert s.getreply()[0] == 250 and s.rcpt("bob@rcpt.test")[0] == 250
+    assert s.data(b"Subject: x\r\n\r\nbody\r\n")[0] == 250
+    s.quit()
+    envelope = export_one(r, tmp_path / "q")
+    assert envelope["eight_bit"] and envelope["smtputf8"]
+    assert "\r\nFrom: <j\u00f6rg@sender.test>\r\n".encode() in next((tmp_path / "q").glob("*.eml")).read_bytes()
+
+
 def test_authors_beyond_ascii(relay, tmp_path):
     """A user's pattern is passed by letters that his pattern does not know, or does not know his own. (Checklist 30.)"""
     r = relay(destinations=dead_end(), users=())

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -85,6 +86,16 @@ static void say_hint(int code, const char *conf_path)
             fprintf(stderr, "%s\n", hints[i].hint);
 }
 
+/* Each connection is one; the soft limit is for programs that use select(2). */
+static void raise_descriptors(void)
+{
+    struct rlimit l;
+    if (getrlimit(RLIMIT_NOFILE, &l) != 0 || l.rlim_cur == l.rlim_max)
+        return;
+    l.rlim_cur = l.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &l);
+}
+
 int serve_main(int argc, char **argv)
 {
     const char *path;
@@ -93,6 +104,7 @@ int serve_main(int argc, char **argv)
         return rc < 0 ? 0 : rc;
     struct house house = {0};
     struct err e = {0};
+    raise_descriptors();
     if (house_make(&house, path, &e) < 0 || house_start(&house, &e) < 0) {
         fprintf(stderr, "postwain serve: %s\n", e.text);
         say_hint(e.code, path);

@@ -6,6 +6,7 @@ network namespace of its own, with addresses of two /64s on its loopback.
 import base64
 import concurrent.futures
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -405,6 +406,15 @@ def test_out_of_descriptors(relay, sink):
     r.wait_final(r.send(mail.message()))
 
 
+def test_the_soft_limit_is_raised(relay):
+    """A shell's limit of 1,024 descriptors is the limit of connections."""
+    r = relay(start=False)
+    from kit.relay import ENVIRONMENT
+    r.process.start(["sh", "-c", f'ulimit -Sn 300; exec {os.environ["POSTWAIN"]} serve -c {r.conf}'], env=ENVIRONMENT)
+    soft, hard = next(line for line in open(f"/proc/{r.pid}/limits") if line.startswith("Max open files")).split()[3:5]
+    assert soft == hard and int(soft) > 300
+
+
 # --- slowness
 
 
@@ -473,3 +483,37 @@ def test_slow_in_each_phase(relay, sink):
             assert b"421 4.4.2" in ended[phase, i], (phase, i, ended.get((phase, i)))
     for c in slow.values():
         c.close()
+
+
+def test_flood(relay, sink):
+    """One client that opens and closes connections as fast as it can takes the relay from all others, or fills its log. (Promise 16.)"""
+    s = sink()
+    r = relay(top=clients(), destinations=smarthost(s), listener='trust = { "127.0.0.1" }  connection-rate-per-client = "100/m"')
+    quiet = times_of(r, 30)
+    flooder = subprocess.Popen([os.path.join(os.path.dirname(os.environ["POSTWAIN"]), "tests/bench_flood"), "--port", str(r.submission),
+                                "--source", "127.0.0.66", "--rate", "2000", "--seconds", "6"], stdout=subprocess.PIPE)
+    time.sleep(1)
+    beside = times_of(r, 30)
+    assert Client(r, "127.0.0.66", tls=False).greeting[0] == 421
+    opened = json.loads(flooder.communicate(timeout=30)[0])["opened"]
+    print(f"{opened} connections; quiet p50 {statistics.median(quiet) * 1000:.1f} ms, beside {statistics.median(beside) * 1000:.1f} ms")
+    assert opened > 1000
+    # The bench has the ratio of quiet machines; here the flooder and the relay share whatever there is.
+    assert statistics.median(beside) <= 3 * statistics.median(quiet) + 0.1
+    assert len(counter_lines(r, "client_refused")) <= 2
+    assert rows_by_client(r).get("127.0.0.66") is None  # it has no connection, no failure and no ban
+
+
+def test_stop_does_not_wait_for_guessers(relay):
+    """Guessers who wait for their answer hold up a stop. (Promise 13.)"""
+    r = relay(top=clients("auth-failures = 0"))
+    guessers = [Client(r, "127.0.0.2") for _ in range(8)]
+    for g in guessers:
+        g.send(b"AUTH " + plain("app", "wrong").encode() + b"\r\n")
+    until(lambda: len(counter_lines(r, "auth_failed")) == 8, 30, "the guesses are judged")
+    begun = time.monotonic()
+    r.stop()
+    assert time.monotonic() - begun < 4
+    assert any(g.getreply()[0] == 535 for g in guessers)
+    for g in guessers:
+        g.close()

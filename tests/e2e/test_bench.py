@@ -22,3 +22,17 @@ def test_the_bench_of_the_spool_prints_every_figure(tmp_path):
     targets = [r for r in rows if r["target"]]
     assert len(targets) >= 17 and all(r["met"] in (True, False) for r in targets)
     assert list(tmp_path.iterdir()) == [out], "it leaves folders behind"
+
+
+def test_the_bench_of_the_front_door_prints_every_figure(tmp_path):
+    out = tmp_path / "figures.jsonl"
+    command = [f"{ROOT}/tests/bench/front", "--sessions", "200", "--seconds", "0.5", "--rate", "2000", "--build", os.path.dirname(POSTWAIN),
+               "--dir", tmp_path, "--out", out]
+    p = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300, env={**os.environ, **ENVIRONMENT})
+    assert p.returncode == 0, p.stdout[-2000:] + p.stderr[-4000:]
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert len(rows) == 13 and {r["part"] for r in rows} == {"idle", "flood"}, rows
+    for row in rows:
+        assert isinstance(row["value"], (int, float)) and row["figure"] in p.stdout, row
+    assert len([r for r in rows if r["target"]]) == 3
+    assert list(tmp_path.iterdir()) == [out], "it leaves folders behind"

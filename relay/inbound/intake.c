@@ -243,7 +243,7 @@ static void fill_envelope(struct session *s, struct envelope *e)
         /* A From that was added has the sender's letters. */
         .eight_bit = t->scan.facts.eight_bit || !address_is_ascii(s->txn.sender),
     };
-    transaction_fill(&s->txn, e, s->conf->lifetime_s, wall_now());
+    transaction_fill(&s->txn, e);
     e->params.tls_optional = t->fixup.tls_optional && !e->params.requiretls;
     e->params.smtputf8 = e->params.smtputf8 && needs_smtputf8(s);
 }

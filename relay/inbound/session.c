@@ -26,6 +26,8 @@ static const struct smtp_reply reply_no_access =
     SMTP_REPLY_INIT(530, 5, 7, 0, "Authentication required: this server relays for its users only");
 static const struct smtp_reply reply_not_yours =
     SMTP_REPLY_INIT(553, 5, 7, 1, "You may not send as this address");
+static const struct smtp_reply reply_never = SMTP_REPLY_INIT(
+    501, 5, 5, 4, "BY would return the message before HOLDFOR or HOLDUNTIL lets it go");
 static const struct smtp_reply reply_no_room =
     SMTP_REPLY_INIT(452, 4, 5, 3, "Too many recipients for one message, send the rest in another");
 
@@ -74,9 +76,16 @@ static const struct smtp_reply *judge_mail(struct session *s, const struct smtp_
         return intake_disk_reply(disk);
     if (!s->trusted && m->path.n > 0 && !auth_may_send_as(s, m->path))
         return &reply_not_yours;
-    if (transaction_begin(&s->txn, m, wall_now()) == TRANSACTION_FULL)
+    switch (transaction_begin(&s->txn, m, wall_now())) {
+    case TRANSACTION_FULL:
         return &reply_no_room;
-    return &reply_sender_ok;
+    case TRANSACTION_NEVER:
+        return &reply_never;
+    case TRANSACTION_OK:
+    case TRANSACTION_KNOWN:
+        return &reply_sender_ok;
+    }
+    UNREACHABLE();
 }
 
 /* "postmaster" alone is ours. */

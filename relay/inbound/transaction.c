@@ -81,6 +81,10 @@ enum transaction_answer transaction_begin(struct transaction *t, const struct sm
         t->release = m->hold_until;
     if (m->params.by != MAIL_BY_NONE)
         t->by_deadline = wall_add_s(now, m->by_s);
+    if (m->params.by == MAIL_BY_RETURN && t->release.us >= t->by_deadline.us) {
+        transaction_reset(t);
+        return TRANSACTION_NEVER;
+    }
     return TRANSACTION_OK;
 }
 
@@ -165,26 +169,13 @@ enum transaction_answer transaction_add(struct transaction *t, struct slice addr
 
 /* ---- the envelope ---- */
 
-/* 0: the configuration's. */
-static uint64_t lifetime(const struct transaction *t, int64_t lifetime_s, struct wall now)
-{
-    if (t->params.by != MAIL_BY_RETURN)
-        return 0;
-    int64_t left = (t->by_deadline.us - now.us + WALL_SECOND - 1) / WALL_SECOND;
-    if (left >= lifetime_s)
-        return 0;
-    return left > 0 ? (uint64_t)left : 1;
-}
-
-void transaction_fill(const struct transaction *t, struct envelope *e, int64_t lifetime_s,
-                      struct wall now)
+void transaction_fill(const struct transaction *t, struct envelope *e)
 {
     e->sender = t->sender;
     e->params = t->params;
     e->envid = t->envid;
     e->release = t->release;
     e->by_deadline = t->by_deadline;
-    e->expires_s = lifetime(t, lifetime_s, now);
     e->rcpts = t->rcpts;
     e->n_rcpts = t->n_rcpts;
 }

@@ -29,7 +29,8 @@ struct transaction {
 enum transaction_answer {
     TRANSACTION_OK,
     TRANSACTION_KNOWN, /* the recipient was there already */
-    TRANSACTION_FULL   /* the bound on texts: nothing was kept */
+    TRANSACTION_FULL,  /* the bound on texts: nothing was kept */
+    TRANSACTION_NEVER /* it would be returned (BY=…;R) before it may leave (HOLDFOR, HOLDUNTIL) */
 };
 
 void transaction_init(struct transaction *t);
@@ -43,10 +44,7 @@ enum transaction_answer transaction_begin(struct transaction *t, const struct sm
  */
 enum transaction_answer transaction_add(struct transaction *t, struct slice address,
                                         const struct smtp_rcpt *r);
-/*
- * What MAIL and RCPT said, as it travels on: sender, recipients, parameters, times. All else in *e
- * is left alone. `lifetime_s` is the configuration's: a deadline that returns the message
- * (BY=…;R) shortens it. Slices are borrowed from t.
- */
-void transaction_fill(const struct transaction *t, struct envelope *e, int64_t lifetime_s,
-                      struct wall now);
+/* What MAIL and RCPT said, as it travels on: sender, recipients, parameters, times. All else in *e
+ * is left alone. Slices are borrowed from t. How long the message lives is the spooler's to work
+ * out. */
+void transaction_fill(const struct transaction *t, struct envelope *e);

@@ -117,6 +117,7 @@ def test_binary_content(relay, tmp_path):
     ("MAIL FROM:<ann@sender.test> HOLDUNTIL=2999-01-01T00:00:00Z", "501 5.5.4"),
     ("MAIL FROM:<ann@sender.test> HOLDFOR=1 HOLDUNTIL=2026-01-01T00:00:00Z", "501 5.5.4"),
     ("MAIL FROM:<ann@sender.test> BY=0;R", "501 5.5.4"),
+    ("MAIL FROM:<ann@sender.test> BY=60;R HOLDFOR=60", "501 5.5.4"),
     ("MAIL FROM:<ann@sender.test> ENVID=a+0A", "501 5.5.4"),
     ("MAIL FROM:<ann@sender.test> MT-PRIORITY=10", "501 5.5.4"),
     ("MAIL FROM:<ann@sender.test> FOO", "555 5.5.4"),

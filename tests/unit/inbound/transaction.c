@@ -8,7 +8,6 @@
 
 #include <cmocka.h>
 
-#define DAY INT64_C(86400)
 static const struct wall NOW = {.us = INT64_C(1700000000) * WALL_SECOND};
 
 static enum transaction_answer add(struct transaction *t, const char *address)
@@ -39,7 +38,7 @@ static void all_that_was_said_is_carried(void **state)
     transaction_init(&t);
     assert_int_equal(transaction_begin(&t, &m, NOW), TRANSACTION_OK);
     assert_int_equal(transaction_add(&t, SLICE_LIT("other@b.test"), &r), TRANSACTION_OK);
-    transaction_fill(&t, &e, DAY, NOW);
+    transaction_fill(&t, &e);
     assert_true(slice_eq(e.sender, m.path) && e.sender.p != m.path.p);
     assert_true(slice_eq(e.envid, m.envid) && e.envid.p != m.envid.p);
     assert_int_equal(e.params.body, MAIL_BODY_BINARYMIME);
@@ -49,8 +48,7 @@ static void all_that_was_said_is_carried(void **state)
     assert_int_equal(e.params.priority, -3);
     assert_true(e.release.us == wall_add_s(NOW, 60).us);
     assert_true(e.by_deadline.us == wall_add_s(NOW, -5).us);
-    assert_int_equal(e.expires_s, 0); /* to be told is not to be returned */
-    assert_int_equal(e.size, 7);      /* not ours */
+    assert_int_equal(e.size, 7); /* not ours */
     assert_int_equal(e.n_rcpts, 1);
     assert_true(slice_eq(e.rcpts[0].address, SLICE_LIT("other@b.test")));
     assert_true(slice_eq(e.rcpts[0].orcpt, r.orcpt));
@@ -78,10 +76,10 @@ static void the_next_message_starts_from_nothing(void **state)
     }
     transaction_begin(&t, &plain, NOW);
     assert_int_equal(add(&t, "r1@b.test"), TRANSACTION_OK);
-    transaction_fill(&t, &e, DAY, NOW);
+    transaction_fill(&t, &e);
     assert_int_equal(e.n_rcpts, 1);
     assert_true(e.sender.n == 0 && e.envid.n == 0 && !e.params.requiretls);
-    assert_true(e.params.by == MAIL_BY_NONE && e.expires_s == 0);
+    assert_true(e.params.by == MAIL_BY_NONE);
     assert_true(e.release.us == 0 && e.by_deadline.us == 0);
     transaction_done(&t);
 }
@@ -92,20 +90,16 @@ static void times(void **state)
     static const struct {
         int64_t hold_s, hold_until_s; /* the latter from now */
         enum mail_by by;
-        int64_t by_s, took_s, lifetime_s; /* took: between MAIL and the end of content */
-        int64_t release_s;                /* from now; 0: at once */
-        uint64_t expires_s;
+        int64_t by_s;
+        int64_t release_s, deadline_s; /* from now; 0: none */
     } rows[] = {
-        {0, 0, MAIL_BY_NONE, 0, 0, DAY, 0, 0},
-        {0, 3600, MAIL_BY_NONE, 0, 0, DAY, 3600, 0},
-        {0, -1, MAIL_BY_NONE, 0, 0, DAY, 0, 0}, /* clocks differ: no reason to refuse, or to wait */
-        {0, 0, MAIL_BY_RETURN, 600, 0, DAY, 0, 600},
-        {0, 0, MAIL_BY_RETURN, 600, 100, DAY, 0, 500}, /* it runs from MAIL on */
-        {0, 0, MAIL_BY_RETURN, 600, 700, DAY, 0, 1},
-        {0, 0, MAIL_BY_RETURN, 2 * DAY, 0, DAY, 0, 0}, /* the shorter one */
-        {0, 0, MAIL_BY_RETURN, DAY, 0, DAY, 0, 0},
-        {30, 0, MAIL_BY_RETURN, 600, 0, DAY, 30, 600},
-        {0, 0, MAIL_BY_NOTIFY, 600, 0, DAY, 0, 0},
+        {0, 0, MAIL_BY_NONE, 0, 0, 0},
+        {30, 0, MAIL_BY_NONE, 0, 30, 0},
+        {0, 3600, MAIL_BY_NONE, 0, 3600, 0},
+        {0, -1, MAIL_BY_NONE, 0, 0, 0}, /* clocks differ: no reason to refuse, or to wait */
+        {0, 0, MAIL_BY_RETURN, 600, 0, 600},
+        {0, 0, MAIL_BY_NOTIFY, -600, 0, -600},
+        {30, 0, MAIL_BY_RETURN, 600, 30, 600},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct transaction t;
@@ -116,11 +110,46 @@ static void times(void **state)
             m.hold_until = wall_add_s(NOW, rows[i].hold_until_s);
         transaction_init(&t);
         assert_int_equal(transaction_begin(&t, &m, NOW), TRANSACTION_OK);
-        transaction_fill(&t, &e, rows[i].lifetime_s, wall_add_s(NOW, rows[i].took_s));
+        transaction_fill(&t, &e);
         const int64_t release = rows[i].release_s ? wall_add_s(NOW, rows[i].release_s).us : 0;
-        if (e.release.us != release || e.expires_s != rows[i].expires_s)
-            fail_msg("row %zu: release %lld, expires %llu", i, (long long)e.release.us,
-                     (unsigned long long)e.expires_s);
+        const int64_t deadline = rows[i].deadline_s ? wall_add_s(NOW, rows[i].deadline_s).us : 0;
+        if (e.release.us != release || e.by_deadline.us != deadline)
+            fail_msg("row %zu: release %lld, deadline %lld", i, (long long)e.release.us,
+                     (long long)e.by_deadline.us);
+        transaction_done(&t);
+    }
+}
+
+/* Mail that nothing could ever deliver is refused while its sender listens. */
+static void returned_before_it_may_go(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t hold_s, hold_until_s;
+        enum mail_by by;
+        int64_t by_s;
+        enum transaction_answer answer;
+    } rows[] = {
+        {60, 0, MAIL_BY_RETURN, 60, TRANSACTION_NEVER},
+        {60, 0, MAIL_BY_RETURN, 61, TRANSACTION_OK},
+        {0, 60, MAIL_BY_RETURN, 59, TRANSACTION_NEVER},
+        {0, 60, MAIL_BY_RETURN, 61, TRANSACTION_OK},
+        {0, -60, MAIL_BY_RETURN, 1, TRANSACTION_OK},
+        {60, 0, MAIL_BY_NOTIFY, 1, TRANSACTION_OK}, /* its sender wants to be told */
+        {60, 0, MAIL_BY_NONE, 0, TRANSACTION_OK},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct transaction t;
+        struct smtp_mail m = {.path = SLICE_LIT("s@a.test"),
+                              .params.by = rows[i].by,
+                              .by_s = rows[i].by_s,
+                              .hold_s = rows[i].hold_s};
+        if (rows[i].hold_until_s)
+            m.hold_until = wall_add_s(NOW, rows[i].hold_until_s);
+        transaction_init(&t);
+        if (transaction_begin(&t, &m, NOW) != rows[i].answer)
+            fail_msg("row %zu", i);
+        assert_int_equal(t.sender.n > 0, rows[i].answer == TRANSACTION_OK);
         transaction_done(&t);
     }
 }
@@ -216,6 +245,7 @@ int main(void)
         cmocka_unit_test(all_that_was_said_is_carried),
         cmocka_unit_test(the_next_message_starts_from_nothing),
         cmocka_unit_test(times),
+        cmocka_unit_test(returned_before_it_may_go),
         cmocka_unit_test(a_recipient_is_kept_once),
         cmocka_unit_test(many_recipients_cost_little),
         cmocka_unit_test(full),

@@ -65,6 +65,8 @@ void link_store(struct sim *s, struct link *l, struct sim_message *m, uint64_t d
                                         .dsn_for = dsn_for,
                                         .rcpts = sub->rcpts,
                                         .n_rcpts = m->n_rcpts};
+    if (!m->dsn)
+        asked_fill(s, m, &sub->q.envelope, sub->rcpts);
     if (!m->in_file) {
         sub->q.body = body_new(m->content.n);
         memcpy(sub->q.body->bytes, m->content.p, m->content.n);

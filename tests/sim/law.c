@@ -42,7 +42,8 @@ void law_event(struct sim *s, const struct event *e, bool again)
     sim_say(s, "%s event %llu: %s of message %d recipient %u", again ? "again" : "",
             (unsigned long long)l.seq, event_name_text(l.name), m ? (int)m->number : -1, l.rcpt);
     bool ends_attempt = l.name == EVENT_DEFERRED || l.name == EVENT_DELIVERED ||
-                        l.name == EVENT_BOUNCED || l.name == EVENT_EXPIRED;
+                        l.name == EVENT_RELAYED || l.name == EVENT_BOUNCED ||
+                        l.name == EVENT_EXPIRED;
     if (m && l.rcpt < m->n_rcpts && ends_attempt && m->settled[l.rcpt] < m->sent[l.rcpt])
         m->settled[l.rcpt]++;
 }
@@ -86,12 +87,12 @@ static struct fate fate_of(const struct sim *s, uint64_t id, unsigned rcpt)
     return f;
 }
 
-static unsigned reports_on(const struct sim *s, uint64_t id, unsigned rcpt)
+unsigned law_reports(const struct sim *s, uint64_t id, unsigned rcpt, enum out_dsn_what what)
 {
     unsigned n = 0;
     for (unsigned i = 0; i < s->n_messages; i++) {
         const struct sim_message *m = &s->messages[i];
-        if (!m->dsn || m->about_id != id || !m->about[rcpt])
+        if (!m->dsn || m->about_id != id || m->about[rcpt] != 1 + (unsigned)what)
             continue;
         struct fate f = fate_of(s, m->id, 0); /* an operator, or a clock, may have ended it */
         n += m->arrived[0] > 0 ||
@@ -109,7 +110,8 @@ static void check_recipient(struct sim *s, const struct sim_message *m, unsigned
     if (f.accepted > 1 || f.final != f.accepted)
         sim_fail(s, "message %u recipient %u: %u accepted, %u final events", m->number, r,
                  f.accepted, f.final);
-    if (f.last == EVENT_DELIVERED && m->arrived[r] == 0)
+    bool arrives = f.last == EVENT_DELIVERED || f.last == EVENT_RELAYED;
+    if (arrives && m->arrived[r] == 0)
         sim_fail(s, "message %u recipient %u never arrived", m->number, r);
     if (m->arrived[r] > 1 + m->in_doubt[r])
         sim_fail(s, "message %u recipient %u arrived %u times, %u attempts in doubt", m->number, r,
@@ -117,10 +119,8 @@ static void check_recipient(struct sim *s, const struct sim_message *m, unsigned
     if (m->withdrawn && m->arrived[r] && !s->crashes)
         sim_fail(s, "message %u recipient %u arrived, and its author had been told 451", m->number,
                  r);
-    bool failed = f.last == EVENT_BOUNCED || f.last == EVENT_EXPIRED;
-    if (failed && m->sender[0] && reports_on(s, m->id, r) != 1)
-        sim_fail(s, "message %u recipient %u failed and its author heard it %u times", m->number, r,
-                 reports_on(s, m->id, r));
+    if (!m->dsn)
+        asked_check(s, m, r, f.last);
 }
 
 /* Promise 9: whatever was done to the clock, the next attempt is in reach. */
@@ -129,10 +129,13 @@ void law_not_stuck(struct sim *s)
     struct slice site, destination;
     if (s->dying)
         return;
+    asked_look(s);
     for (struct message *m = spool_after(s->spool, 0); m; m = spool_after(s->spool, m->id)) {
         for (uint32_t i = 0; m->durable && i < m->n_rcpts; i++) {
             const struct recipient *r = &m->rcpts[i];
             int64_t wait_s = (r->due.us - sim_wall(s).us) / WALL_SECOND;
+            if (r->attempts == 0 && r->due.us <= message_release(m).us) /* its author wants that */
+                continue;
             if (r->state != RCPT_QUEUED || r->active || sched_where(r, &site, &destination))
                 continue;
             if (wait_s > (r->attempts ? 2 * SIM_PAUSE_MAX_S : 0) + 60)

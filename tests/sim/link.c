@@ -193,6 +193,7 @@ static void send_result(struct sim *s, const struct link *l, struct out_work *w,
     r->conn = w->conn;
     r->ready = ready;
     r->attempted = verdicts != NULL;
+    r->dsn_passed_on = r->deliver_by_passed_on = asked_passes_on(buf_slice(&w->site));
     r->message_id = w->message_id;
     r->n = verdicts ? w->n : 0;
     r->rcpts = must_alloc(w->n * sizeof *r->rcpts);
@@ -236,6 +237,7 @@ static void begin(struct sim *s, struct link *l)
     } else {
         struct out_work *w = l->job;
         MUST(w->n <= SIM_RCPTS_MAX && w->body);
+        asked_attempt(s, w);
         for (size_t i = 0; i < w->n; i++)
             l->rcpt_slices[i] = buf_slice(&w->addresses[i]);
         l->txn = (struct smtp_client_txn){.sender = buf_slice(&w->sender),

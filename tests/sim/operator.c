@@ -23,6 +23,7 @@ void operator_plans(struct sim *s)
 void operator_sets_clock(struct sim *s)
 {
     int64_t by = sim_chance(s, 50) ? DAY : some(s, DAY);
+    s->clock_set = true;
     s->set_us += sim_chance(s, 50) ? by : -by;
     sim_say(s, "the clock is set to %+lld s", (long long)(s->set_us / SECOND));
     sim_after(s, some(s, SECOND), T_CORE, NULL); /* the rim looks at it within a second */
@@ -33,6 +34,7 @@ static void verb(struct sim *s, enum admin_verb v, const char *to)
 {
     struct spooler_admin *a = must_alloc(sizeof *a);
     a->verb = v;
+    s->released = s->released || v == ADMIN_RELEASE;
     a->filter.to = buf_of(slice_str(to));
     a->actor = buf_of(SLICE_LIT("sim"));
     a->limit = 1000; /* more than there can be: one step */

@@ -15,7 +15,8 @@ static void plan_free(struct frozen *f)
     free(f);
 }
 
-/* dN.test and eN.test share site sN; "nx.test" does not exist; the resolver fails now and then. */
+/* dN.test and eN.test share site N; a route leads to site 9; "nx.test" does not exist; the resolver
+ * fails now and then. */
 static void resolve(struct sim *s, struct out_resolve *q)
 {
     struct spooler_plan *p = must_alloc(sizeof *p);
@@ -41,6 +42,9 @@ static void resolve(struct sim *s, struct out_resolve *q)
 
 static void write_dsn(struct sim *s, struct sim_message *m, const struct out_dsn *d)
 {
+    static const enum dsn_action actions[] = {[OUT_DSN_FAILED] = DSN_FAILED,
+                                              [OUT_DSN_DELAYED] = DSN_DELAYED,
+                                              [OUT_DSN_RELAYED] = DSN_RELAYED};
     struct dsn_recipient rcpts[SIM_RCPTS_MAX] = {0};
     struct sim_message *about = sim_find(s, d->message_id);
     char of[QUEUE_ID_SIZE];
@@ -48,12 +52,13 @@ static void write_dsn(struct sim *s, struct sim_message *m, const struct out_dsn
     MUST(d->n <= SIM_RCPTS_MAX && about);
     for (size_t i = 0; i < d->n; i++) {
         rcpts[i] = (struct dsn_recipient){.address = buf_slice(&d->rcpts[i].address),
-                                          .action = DSN_FAILED,
+                                          .action = actions[d->rcpts[i].what],
+                                          .status = d->rcpts[i].status,
                                           .verdict = &d->rcpts[i].verdict,
                                           .last_attempt = d->rcpts[i].last_attempt};
         for (unsigned k = 0; k < about->n_rcpts; k++)
             if (slice_eq(rcpts[i].address, slice_str(about->rcpts[k])))
-                m->about[k] = true;
+                m->about[k] = 1 + d->rcpts[i].what;
     }
     struct dsn_input in = {.reporting_mta = SLICE_LIT("relay.test"),
                            .postmaster = SLICE_LIT("postmaster@relay.test"),

@@ -7,7 +7,8 @@
  *
  * world.c: time, disk, core, power. orders.c: what the core orders. link.c: two machines and the
  * wire between them. content.c: body files. operator.c: verbs of operators, the wall clock set, a
- * full disk. housekeeping.c: checks, and damage. law.c: what must hold.
+ * full disk. housekeeping.c: checks, and damage. asked.c: what submitters ask for. law.c: what must
+ * hold.
  */
 #pragma once
 #include "queue/heap.h"
@@ -36,13 +37,20 @@ struct sim_message {
     unsigned n_rcpts;
     char rcpts[SIM_RCPTS_MAX][64];
     struct buf content;
-    uint64_t serial;                                      /* DSN: of its order */
-    uint64_t about_id;                                    /* DSN: of this message … */
-    bool about[SIM_RCPTS_MAX];                            /* … these recipients */
-    unsigned arrived[SIM_RCPTS_MAX];                      /* times that a receiver took it */
-    unsigned in_doubt[SIM_RCPTS_MAX];                     /* attempts whose end nobody knows */
+    uint64_t serial;                  /* DSN: of its order */
+    uint64_t about_id;                /* DSN: of this message … */
+    unsigned about[SIM_RCPTS_MAX];    /* … these recipients: 1 + enum out_dsn_what */
+    unsigned arrived[SIM_RCPTS_MAX];  /* times that a receiver took it */
+    unsigned in_doubt[SIM_RCPTS_MAX]; /* attempts whose end nobody knows */
     unsigned sent[SIM_RCPTS_MAX], settled[SIM_RCPTS_MAX]; /* attempts; those whose end is logged */
     bool in_file;                                         /* its content went to a body file */
+    struct sim_asked {
+        struct mail_params params;
+        unsigned notify[SIM_RCPTS_MAX];
+        int64_t release_s, by_s; /* from when it is stored; 0: not */
+        struct wall release, by_deadline;
+        const char *tags, *route;
+    } asked;
 };
 
 enum timer_kind {
@@ -98,6 +106,7 @@ struct sim {
     size_t doubtful_files; /* of failed batches or failed removals: they may stay until the next
                               segment */
     bool full;
+    bool released, clock_set;  /* by an operator, ever */
     struct spool_check *check; /* under way */
     bool damaged;              /* a byte has been turned */
     bool disk_touched;         /* that, or the disk has failed: a check may find something */
@@ -131,6 +140,15 @@ struct sim_message *sim_find(struct sim *s, uint64_t id);
 
 /* orders.c */
 void sim_order(struct sim *s, struct msg *m);
+
+/* asked.c */
+void asked_choose(struct sim *s, struct sim_message *m);
+void asked_fill(struct sim *s, struct sim_message *m, struct envelope *e,
+                struct envelope_rcpt *rcpts);
+bool asked_passes_on(struct slice site);
+void asked_attempt(struct sim *s, const struct out_work *w); /* it begins */
+void asked_look(struct sim *s);
+void asked_check(struct sim *s, const struct sim_message *m, unsigned r, enum event_name last);
 
 /* content.c */
 int content_write(struct sim *s, const struct sim_message *m); /* the body file of m->id */
@@ -168,3 +186,5 @@ void law_lose_log(struct sim *s); /* a power cut takes what was not synced of th
 void law_in_doubt(struct sim *s); /* … and leaves in doubt what was under way */
 void law_not_stuck(struct sim *s);
 void law_check(struct sim *s);
+/* How often the author of message id has been told that of this recipient. */
+unsigned law_reports(const struct sim *s, uint64_t id, unsigned rcpt, enum out_dsn_what what);

@@ -97,6 +97,7 @@ struct sim_message *sim_message_new(struct sim *s)
     struct sim_message *m = &s->messages[s->n_messages];
     m->number = s->n_messages++;
     m->content = BUF_MAX(1u << 20);
+    m->asked.tags = m->asked.route = "";
     return m;
 }
 
@@ -209,6 +210,7 @@ static void power_on(struct sim *s)
         sim_fail(s, "a power cut looks like damage");
     struct core_conf conf = {.retry = {{60, 300, 1800, SIM_PAUSE_MAX_S}, 4, 10},
                              .lifetime_s = LIFETIME_S,
+                             .delay_warning_s = 4 * 3600,
                              .loops = 2,
                              .seed = rng_next(&s->rng)};
     s->core = core_new(s->spool, &conf, sim_wall(s), sim_mono(s));
@@ -217,9 +219,13 @@ static void power_on(struct sim *s)
     s->batch_failed = false;
     s->bodies = bodies_new(fake_disk_ops(s->disk));
     s->doubtful_files = 0;
-    s->last_id = spool_last_id(s->spool);
+    /* An id that was drawn and never stored may be drawn again; the laws find messages by theirs.
+     */
+    if (spool_last_id(s->spool) > s->last_id)
+        s->last_id = spool_last_id(s->spool);
     spool_each_event(s->spool, s->n_log ? s->log[s->n_log - 1].seq : 0, on_replay, s);
     s->dying = false;
+    asked_look(s);
     sim_pump(s);
 }
 
@@ -388,6 +394,7 @@ static void submit(struct sim *s)
         snprintf(m->rcpts[i], sizeof m->rcpts[i], "%s%u.%u@%s", kinds[sim_below(s, 5)], m->number,
                  i, domain);
     }
+    asked_choose(s, m);
     link_submit(s, m);
     /* In bursts, so that several wait for one sync. */
     int64_t pause = sim_chance(s, 70) ? 20 * MS : 20 * SECOND;

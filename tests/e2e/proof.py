@@ -42,8 +42,8 @@ class Gone(Exception):
 class Raw:
     """An SMTP connection on which the test says every octet."""
 
-    def __init__(self, port, greet=True, timeout=20.0):
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout)
+    def __init__(self, port, greet=True, timeout=20.0, source=None):
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout, source_address=source and (source, 0))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.seen = b""
         if greet:

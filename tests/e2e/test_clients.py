@@ -6,6 +6,7 @@ import re
 import smtplib
 
 import clients
+import proof
 import pytest
 
 from kit import mail
@@ -28,7 +29,9 @@ class House:
     def __init__(self, folder, certificate, users_line):
         self.folder = folder
         self.sink = Sink(folder / "sink")
-        self.relay = Relay(folder / "relay", certificate, users_line, destinations=smarthost(self.sink))
+        self.old = proof.Hostile()  # offers nothing but PIPELINING
+        self.relay = Relay(folder / "relay", certificate, users_line,
+                           destinations=proof.to_port(self.old.port, domains="old.test") + smarthost(self.sink))
         self.attachment = folder / "attachment.bin"
 
     def start(self):
@@ -40,6 +43,7 @@ class House:
     def close(self):
         self.relay.close()
         self.sink.close()
+        self.old.__exit__()
 
     def job(self, name, mode, mechanism, folder, **more):
         """The sender's address is the job's own, so that its events are found by it."""
@@ -135,6 +139,25 @@ def test_wrong_password(name, house, tmp_path):
     assert code == wanted, printed
     assert re.search(words, printed), printed
     assert not house.relay.events("accepted", sender=job["sender"])
+
+
+@pytest.mark.parametrize("lower", (False, True), ids=("as-documented", "lower-case"))
+@pytest.mark.parametrize("mechanism", clients.CLIENTS["dotnet"].mechanisms)
+def test_dotnet_international(mechanism, lower, house, tmp_path):
+    """
+    SmtpClient with SmtpDeliveryFormat.International asks for SMTPUTF8 with each mail: one that is ASCII, with 8 bits in its text or without, must
+    still reach a next hop that does not know the extension.
+    """
+    for n, words in enumerate(("plain text", "Grüße")):
+        job = house.job("dotnet", "starttls", mechanism, tmp_path, international=True, lower=lower)
+        job.update(sender=f"{n}-{lower}-{job['sender']}".lower(), recipients=["bob@old.test"])
+        text = f"from: {job['sender']}\r\nto: bob@old.test\r\nsubject: plain\r\n\r\n{words}\r\n".encode()
+        code, printed = clients.run("dotnet", job, text)
+        assert code == 0, printed
+        house.relay.wait_event("delivered", sender=job["sender"])
+        [received] = [m for m in house.old.taken if job["sender"].encode() in m]
+        assert mail.below_trace(received).rstrip(b"\r\n").endswith(text.rstrip(b"\r\n"))
+    assert not [c for c in house.old.commands if b"SMTPUTF8" in c.upper() or b"BODY=" in c.upper()]
 
 
 def test_many_messages_on_one_connection(relay, sink):

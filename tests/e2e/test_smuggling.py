@@ -1,5 +1,6 @@
 """Promise 18, one message in is one message out: end-of-data variants from outside, content that looks like an end on its way out.
 (Checklist 1, 8.)"""
+import email
 import itertools
 import re
 
@@ -252,6 +253,47 @@ def test_split_anywhere(pair):
     got = there.wait(2 * len(stream), 60)
     assert len(got) == 2 * len(stream)
     assert {body(m) for m in got} == {b".\r\nx\r\n", b"second\r\n"}
+
+
+BINARY = [b"\n.\n", b"\r.\r", b"\r\n.\r\n", b"\0\r\n.\r\n\0", b"\n.\r\n", b"\r\n.\n", b"\r\r\n.\r\r\n", b"\xff\n.\n" + b"x" * 3000]
+
+
+@pytest.mark.parametrize("label", (b"binary", b"8bit", b""), ids=("binary", "8bit", "unlabelled"))
+@pytest.mark.parametrize("pieces", (False, True), ids=("whole", "pieces"))
+def test_binary_content_is_one_message(recorded, label, pieces):
+    """BODY=BINARYMIME takes any octets; the next hop, which takes lines only, hears lines with one end, and finds the octets in them (or nothing comes)."""
+    r, there = recorded
+    ids, sent = [], {}
+    for n, variant in enumerate(BINARY):
+        octets = b"begin" + variant + INJECTED + variant + b"end"
+        head = b"Subject: outer %d\r\nMIME-Version: 1.0\r\nContent-Type: application/octet-stream\r\n" % n
+        payload = head + (b"Content-Transfer-Encoding: " + label + b"\r\n" if label else b"") + b"\r\n" + octets
+        with proof.Raw(r.submission) as c:
+            c.envelope(mail=b" BODY=BINARYMIME")
+            at = payload.index(variant) + 1 if pieces else 0
+            if pieces:
+                c.send(b"BDAT %d\r\n" % at + payload[:at])
+            c.send(b"BDAT %d LAST\r\n" % (len(payload) - at) + payload[at:] + b"QUIT\r\n")
+            replies = c.replies()
+        queued = [queue_id(text) for _, text in replies if "queued as" in text]
+        assert len(queued) <= 1 and replies[-1][0] == 221, (variant, replies)
+        ids += queued
+        if queued:
+            sent[n] = octets
+    until(lambda: len([e for e in r.events(("delivered", "bounced")) if e["queue_id"] in ids]) == len(ids), 30, lambda: r.log()[-5:])
+    bounced = {e["queue_id"] for e in r.events("bounced")}
+    got = [m for m in there.taken if b"Subject: outer" in m.split(b"\r\n\r\n")[0]]
+    assert len(got) == len(ids) - len(bounced) and (label != b"binary" or len(got) == len(BINARY))
+    for m in got:
+        parsed = email.message_from_bytes(m)
+        number = int(parsed["Subject"].split()[-1])
+        there_octets, here = parsed.get_payload(decode=True), sent[number]
+        if parsed["Content-Transfer-Encoding"] in ("base64", "quoted-printable"):
+            assert there_octets == here
+    for heard in map(bytes, there.heard):
+        assert not re.search(rb"\r(?!\n)|(?<!\r)\n", heard) and max(map(len, heard.split(b"\r\n"))) <= 999, heard
+    assert sum(heard.count(b"\r\n.\r\n") for heard in there.heard) == len(there.taken)
+    assert not [c for c in there.commands if b"injected.test" in c] and not r.events("accepted", sender="evil@injected.test")
 
 
 # --- on the way out

@@ -358,6 +358,8 @@ static const char *needs_restart(const struct conf *a, const struct conf *b)
         return "the users file's path";
     if (strcmp(a->control_socket, b->control_socket) != 0)
         return "the control socket";
+    if (strcmp(a->http_address, b->http_address) != 0)
+        return "the http address";
     if (strcmp(a->log_deliveries, b->log_deliveries) != 0)
         return "the delivery log's path";
     return NULL;

@@ -114,7 +114,7 @@ static int open_socket(struct admin *a, struct err *e)
 
 /* ---- the thread ---- */
 
-static void stop_if_over(struct admin *a)
+void admin_stop_if_over(struct admin *a)
 {
     if (a->stopping && a->outstanding == 0)
         loop_stop(a->loop);
@@ -125,9 +125,11 @@ static void stop(struct admin *a)
     struct peer *p, *next;
     a->stopping = true;
     uv_close((uv_handle_t *)&a->listener, NULL);
+    if (a->http)
+        http_stop(a->http);
     DL_FOREACH_SAFE (a->peers, p, next)
         peer_close(p);
-    stop_if_over(a);
+    admin_stop_if_over(a);
 }
 
 /* When the processors have not time for all, mail goes before those who look at it. */
@@ -174,7 +176,7 @@ static void on_answer(void *ctx, struct msg *m)
 {
     struct admin *a = ctx;
     task_answered(asker(m), m);
-    stop_if_over(a);
+    admin_stop_if_over(a);
 }
 
 static void tell(struct admin *a, unsigned type, struct conf *conf)
@@ -201,6 +203,8 @@ int admin_new(struct admin **ret, struct conf *conf, struct spooler *spooler, st
     MUST(uv_pipe_init(loop_uv(a->loop), &a->listener, 0) == 0);
     a->listener.data = a;
     int rc = open_socket(a, e);
+    if (rc == 0 && conf->http_address && conf->http_address[0])
+        rc = http_new(&a->http, a, conf->http_address, e);
     if (rc < 0) {
         admin_free(a);
         return rc;
@@ -240,6 +244,7 @@ void admin_free(struct admin *a)
     }
     inbox_free(a->inbox, drop);
     loop_free(a->loop);
+    http_free(a->http);
     conf_unref(a->conf);
     free(a);
 }

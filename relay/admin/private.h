@@ -1,6 +1,7 @@
 /* What the files of this room share. Everything here belongs to the admin thread. */
 #pragma once
 #include "relay/admin/admin.h"
+#include "relay/admin/http.h"
 #include "relay/admin/rows.h"
 
 #define ADMIN_PEERS_MAX 64
@@ -40,6 +41,7 @@ struct peer {
 };
 
 struct admin {
+    struct http *http; /* NULL: not configured */
     struct conf *conf;
     struct spooler *spooler;
     struct events *events;
@@ -79,7 +81,12 @@ void task_end(struct task *t);
 /* Once in PROGRESS_MS: a client that has heard nothing for long would take us for dead. */
 bool task_owes_progress(struct peer *p);
 
+/* admin.c: after an answer of the spooler's */
+void admin_stop_if_over(struct admin *a);
+
 /* status.c */
+/* What `status` warns of; the caller's. */
+json_t *status_warnings(const struct admin *a, const struct spooler_admin *page);
 json_t *status_done(const struct admin *a, const struct spooler_admin *page);
 void status_disk(json_t *list, const struct spooler_disk *disk);
 

@@ -63,7 +63,7 @@ static void say_warning(void *list, const char *text)
     warn(list, text);
 }
 
-static json_t *warnings(const struct admin *a, const struct spooler_admin *page)
+json_t *status_warnings(const struct admin *a, const struct spooler_admin *page)
 {
     json_t *list = json_array();
     unsigned sites = 0;
@@ -106,6 +106,6 @@ json_t *status_done(const struct admin *a, const struct spooler_admin *page)
     rows_put_number(o, "log_seq", events_written_seq(a->events));
     bool draining = a->hooks.draining(a->hooks.ctx);
     rows_put(o, "accepting", json_boolean(!draining && spooler_accepting(a->spooler) == 0));
-    rows_put(o, "warnings", warnings(a, page));
+    rows_put(o, "warnings", status_warnings(a, page));
     return o;
 }

@@ -147,6 +147,10 @@ static void print_notes(const struct conf *c)
             printf(
                 "note: listener %s is an OPEN RELAY: everybody may send to everybody through it\n",
                 c->listeners[i].name);
+    if (c->http_address[0] && strncmp(c->http_address, "127.", 4) != 0 &&
+        strncmp(c->http_address, "[::1]", 5) != 0)
+        printf("note: whoever reaches http at %s may read the metrics: there is no login\n",
+               c->http_address);
     if (geteuid() == 0 && !c->user[0])
         puts("note: without `user` a relay that root starts stays root");
 }

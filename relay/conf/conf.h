@@ -101,6 +101,7 @@ struct conf {
     int64_t log_keep_s;
     enum log_level log_level;
     const char *control_socket;
+    const char *http_address;         /* "" = off */
     int64_t debug_look_at_files_ms;   /* hidden: how often certificates are looked at */
     int64_t debug_ticket_rotation_ms; /* hidden: how long a ticket key makes tickets */
     int64_t debug_sync_delay_ms;      /* hidden: for promise 2's test */

@@ -12,6 +12,7 @@
 #define STRUCT_DESTINATION conf_destination
 #define STRUCT_LOG conf
 #define STRUCT_CONTROL conf
+#define STRUCT_HTTP conf
 
 const struct option options[] = {
 #define X(section, key, type, field, fallback, min, max, help)                                     \
@@ -30,7 +31,7 @@ const struct option_kind option_kinds[] = {
 
 static const char *const section_names[] = {
     "",    "spool",    "tls",         "listener", "users",   "clients",
-    "dns", "delivery", "destination", "log",      "control",
+    "dns", "delivery", "destination", "log",      "control", "http",
 };
 _Static_assert(sizeof section_names / sizeof *section_names == S_COUNT, "one name a section");
 
@@ -52,6 +53,9 @@ static const char *const section_help[] = {
     "How mail goes out, else by MX. Each has a title of its own; the first that matches is taken.",
     "What is written down.",
     "How the daemon is controlled.",
+    "Where monitoring looks, without a login: /metrics for Prometheus, /healthz (the process "
+    "runs), "
+    "/readyz (it takes mail).",
 };
 _Static_assert(sizeof section_help / sizeof *section_help == S_COUNT, "one line a section");
 

@@ -26,6 +26,7 @@ enum conf_section { /* the order of section_names in options.c */
                     S_DESTINATION,
                     S_LOG,
                     S_CONTROL,
+                    S_HTTP,
                     S_COUNT
 };
 

@@ -208,6 +208,14 @@ static bool listen_address(const struct place *p, struct slice s, void *field, s
     return true;
 }
 
+static bool one_address(const struct place *p, struct slice s, void *field, struct buf *why)
+{
+    if (s.n)
+        return listen_address(p, s, field, why);
+    keep(p, s, field);
+    return true;
+}
+
 static bool server(const struct place *p, struct slice s, void *field, struct buf *why)
 {
     struct slice host_part;

@@ -106,7 +106,7 @@ static void test_everything(void **state)
         " max-recipients = 200 max-connections = 7 max-connections-per-client = 3\n"
         " idle-timeout = 90s banner = \"hello there\" }\n"
         "dns { servers = { 127.0.0.1, \"[::1]:5353\", \"::2\" } timeout = 250ms\n"
-        " override = { \"a.test MX 10 mx.a.test\" } }\n"
+        " override = { \"a.test MX 10 mx.a.test\" } }\nhttp { address = \"[::1]:9587\" }\n"
         "delivery { allow-private-addresses = yes lifetime = 1d delay-warning = 0s retry = { 1s, "
         "2m } }\n"
         "destination \"g\" { mx = { \"*.Google.com\" } connections = 2 messages-per-connection = "
@@ -138,6 +138,7 @@ static void test_everything(void **state)
     assert_string_equal(c->dns_servers.items[1], "[::1]:5353");
     assert_string_equal(c->dns_servers.items[2], "[::2]:53");
     assert_string_equal(c->dns_override.items[0], "a.test MX 10 mx.a.test");
+    assert_string_equal(c->http_address, "[::1]:9587");
     assert_true(c->allow_private_addresses);
     assert_int_equal(c->n_retry, 2);
     assert_int_equal(c->retry_s[1], 120);
@@ -256,7 +257,8 @@ static const struct {
     {"", 0, "hostname is not set"},
     {"hostname = a\nhostnam = b", 2, "no such option 'hostnam'"},
     {HOST "dkim \"a\" { }", 2, "no such option 'dkim'"},
-    {HOST "http { address = 1 }", 2, "no such option 'http'"},
+    {HOST "http { address = 1 }", 2, "not an address with a port"},
+    {HOST "http { address = \"localhost:9587\" }", 2, "not an address with a port"},
     {HOST "dns {\n\n trust-ad = false }", 4, "no such option 'trust-ad' in section dns"},
     {HOST "delivery { delay-warnings = 4h }", 2, "delay-warnings"},
     {HOST "delivery { delay-warning = 4x }", 2, "delay-warning"},

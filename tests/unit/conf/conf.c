@@ -61,6 +61,14 @@ static void test_hostname_only(void **state)
     assert_int_equal(c->destinations[0].tls, CONF_OUT_MAY);
     assert_string_equal(c->spool_path, "/var/spool/postwain");
     assert_int_equal(c->spool_min_free, 512u << 20);
+    assert_int_equal(c->spool_max_messages, 2000000);
+    assert_int_equal(c->spool_max_memory, UINT64_C(2) << 30);
+    assert_int_equal(c->listeners[0].connection_rate_per_client.n, 6000);
+    assert_int_equal(c->listeners[0].connection_rate_per_client.per_ms, 60000);
+    assert_int_equal(c->clients_auth_failures, 20);
+    assert_int_equal(c->clients_ban_ms, 15 * 60000);
+    assert_int_equal(c->clients_allow.n, 2);
+    assert_string_equal(c->clients_allow.items[1], "::1");
     assert_int_equal(c->lifetime_s, 5 * 86400);
     assert_int_equal(c->delay_warning_s, 4 * 3600);
     assert_int_equal(c->n_retry, 7);
@@ -259,6 +267,11 @@ static const struct {
     {HOST "dkim \"a\" { }", 2, "no such option 'dkim'"},
     {HOST "http { address = 1 }", 2, "not an address with a port"},
     {HOST "http { address = \"localhost:9587\" }", 2, "not an address with a port"},
+    {HOST "clients {\n ban = 0s }", 3, "ban: \"0s\" is not between"},
+    {HOST "clients {\n allow = { 10.0.0.0/33 } }", 3, "allow: \"10.0.0.0/33\""},
+    {HOST "clients {\n allow = { } }", 3, "allow is empty"},
+    {HOST "listener \"a\" {\n connection-rate-per-client = 100 }", 3,
+     "connection-rate-per-client: \"100\" is not a rate such as"},
     {HOST "dns {\n\n trust-ad = false }", 4, "no such option 'trust-ad' in section dns"},
     {HOST "delivery { delay-warnings = 4h }", 2, "delay-warnings"},
     {HOST "delivery { delay-warning = 4x }", 2, "delay-warning"},

@@ -44,6 +44,61 @@ static void refused_at_the_door(void **state)
     close(silent);
 }
 
+static bool admit_every_other(void *ctx, const struct sockaddr *peer, struct slice *ret_words)
+{
+    unsigned *times = ctx;
+    assert_int_equal(peer->sa_family, AF_INET);
+    *ret_words = SLICE_LIT("421 not you\r\n");
+    return ++*times % 2 == 0;
+}
+
+static bool accepts(void *ctx, struct net_conn *c, const struct net_handler **ret_h, void **ret_ctx)
+{
+    (void)c, (void)ret_h, (void)ret_ctx;
+    unsigned *times = ctx;
+    assert_int_equal(*times % 2, 0); /* those who were not admitted are not asked about again */
+    *times += 100;
+    return false;
+}
+
+/* Asked with the address only; the words are said in clear, and never where TLS comes first
+ * (promise 16). */
+static void not_admitted(void **state)
+{
+    (void)state;
+    struct tls_context *tls, *client_tls;
+    struct server doors[2] = {0};
+    unsigned times[2] = {0};
+    contexts_new(&tls, &client_tls);
+    int fds[2][2];
+    for (unsigned i = 0; i < 2; i++) {
+        struct net_acceptor a = {.admit = admit_every_other,
+                                 .accept = accepts,
+                                 .ctx = &times[i],
+                                 .implicit_tls = i ? tls : NULL};
+        net_listen(loop, listening_fd(&doors[i].addr), &a);
+        for (unsigned k = 0; k < 2; k++)
+            fds[i][k] = raw_connect(&doors[i]);
+    }
+    struct deadline stop;
+    deadline_init(loop, &stop, stop_loop, NULL);
+    deadline_set(loop, &stop, mono_add(mono_now(), 100));
+    run_for(loop, 10000);
+    char space[100];
+    assert_int_equal(recv(fds[0][0], space, sizeof space, 0), 13);
+    assert_memory_equal(space, "421 not you\r\n", 13);
+    assert_int_equal(recv(fds[0][0], space, sizeof space, 0), 0);
+    assert_int_equal(recv(fds[1][0], space, sizeof space, 0), 0);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(times[i], 102);
+        assert_int_equal(recv(fds[i][1], space, sizeof space, 0), 0);
+        close(fds[i][0]);
+        close(fds[i][1]);
+    }
+    tls_context_unref(tls);
+    tls_context_unref(client_tls);
+}
+
 static void close_listener(void *ctx, struct mono now)
 {
     (void)now;
@@ -121,6 +176,41 @@ static void descriptors_run_out(void **state)
     close(fd);
 }
 
+/* The last descriptors are not for callers: with a limit of 48 they get those below 42. */
+static void descriptors_are_reserved(void **state)
+{
+    (void)state;
+    struct rlimit before, low;
+    int waits = raw_connect(&server), log = open("/tmp", O_TMPFILE | O_RDWR, 0600);
+    int real_stderr = dup(2);
+    dup2(log, 2);
+    getrlimit(RLIMIT_NOFILE, &before);
+    low = before;
+    low.rlim_cur = 48;
+    setrlimit(RLIMIT_NOFILE, &low);
+    unsigned n = 0;
+    for (; n < 64 && (held[n] = dup(0)) < 42;)
+        n++;
+    close(held[n]);
+    struct deadline stop;
+    deadline_init(loop, &stop, stop_loop, NULL);
+    deadline_set(loop, &stop, mono_add(mono_now(), 50));
+    run_for(loop, 10000);
+    assert_int_equal(fcntl(47, F_GETFD), -1); /* there still are some */
+    setrlimit(RLIMIT_NOFILE, &before);
+    dup2(real_stderr, 2);
+    close(real_stderr);
+    for (unsigned i = 0; i < n; i++)
+        close(held[i]);
+    char space[100];
+    assert_true(recv(waits, space, sizeof space, 0) > 9);
+    assert_memory_equal(space, "421 4.3.2", 9);
+    assert_int_equal(server.next, 0);
+    assert_int_equal(count_lines(log, "event=accept_failed"), 1);
+    close(log);
+    close(waits);
+}
+
 static void end_with_open_connections(void **state)
 {
     (void)state;
@@ -139,10 +229,9 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(refused_at_the_door),
-        T(listener_closes),
-        T(descriptors_run_out),
-        T(end_with_open_connections),
+        T(refused_at_the_door),      T(not_admitted),
+        T(listener_closes),          T(descriptors_run_out),
+        T(descriptors_are_reserved), T(end_with_open_connections),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -80,6 +80,9 @@ json_t *status_warnings(const struct admin *a, const struct spooler_admin *page)
     if (events_stuck(a->events))
         warn(list,
              "the delivery log cannot be written: its events wait in memory and in the spool");
+    if (metric_get(M_USERS_FILE_BROKEN) > 0)
+        warn(list, "the users file has an error, what it said before is in force: run `postwain "
+                   "check`");
     for (size_t i = 0; i < page->n_sites && sites < WARNINGS_SITES; i++)
         if (page->sites[i].dead) {
             warn_site(list, &page->sites[i]);

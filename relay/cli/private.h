@@ -155,6 +155,13 @@ bool log_line(struct buf *out, const json_t *event, bool color);
 /* Whether the FILTER options that the log knows let it pass. */
 bool log_matches(const struct cli_args *a, const json_t *event);
 
+/* user.c and user_list.c */
+/* The configuration, when it has a users file; NULL: told. */
+struct conf *user_conf(const struct cli_args *a, int *ret_exit);
+/* Its users; NULL: told. */
+struct users *user_load(const struct conf *c, int *ret_exit);
+int user_list(const struct cli_verb *v, int argc, char **argv);
+
 /* The verbs. */
 int verb_init(const struct cli_verb *v, int argc, char **argv);
 int verb_check(const struct cli_verb *v, int argc, char **argv);

@@ -5,52 +5,87 @@
 #include "relay/base/rand.h"
 #include "relay/cli/private.h"
 #include "relay/conf/users.h"
-#include <crypt.h>
 #include <errno.h>
 #include <unistd.h>
 
 #define PASSWORD_LENGTH 24
 #define PASSWORD_SIZE 600
+#define OPTIONS_BYTES_MAX 16000
 
-static const struct cli_option add_options[] = {
-    {"from", 0, true}, {"rate", 0, true}, {"password-stdin", 0, false}, {0}};
+#define USER_OPTIONS                                                                               \
+    {"from", 0, true}, {"rate", 0, true}, {"burst", 0, true}, {"max-size", 0, true},               \
+        {"max-recipients", 0, true}, {"tag", 0, true}, {"priority", 0, true},                      \
+        {"destination", 0, true}, {"certificate", 0, true},                                        \
+    {                                                                                              \
+        "disabled", 0, false                                                                       \
+    }
+static const struct cli_option add_options[] = {USER_OPTIONS, {"password-stdin", 0, false}, {0}};
+static const struct cli_option set_options[] = {
+    USER_OPTIONS, {"enabled", 0, false}, {"unset", 0, true}, {0}};
 static const struct cli_option password_options[] = {{"password-stdin", 0, false}, {0}};
 
 static int user_help(const struct cli_verb *v, int argc, char **argv);
 static int user_add(const struct cli_verb *v, int argc, char **argv);
-static int user_list(const struct cli_verb *v, int argc, char **argv);
+static int user_set(const struct cli_verb *v, int argc, char **argv);
 static int user_remove(const struct cli_verb *v, int argc, char **argv);
 
 static const struct cli_verb group = {
     "user", "", user_help, NULL,
-    "usage: postwain user add|list|remove|password …\n"
+    "usage: postwain user add|set|list|remove|password …\n"
     "\n"
     "  add NAME        add a login, print its password once and what to paste into an application\n"
-    "  list            who may log in\n"
+    "  set NAME        change what a login may do\n"
+    "  list            who may log in, and what each may do\n"
     "  password NAME   a new password\n"
     "  remove NAME     no more\n"
     "\n"
     "A change is live at once, without a reload.\n"
     "\n"
     "examples:\n"
-    "  postwain user add shop --from '*@shop.example.com'\n"
+    "  postwain user add shop --from '*@shop.example.com' --rate 1000/h\n"
+    "  postwain user set shop --rate 5000/h --burst 500\n"
     "  postwain user list\n"};
 
 static const struct cli_verb verbs[] = {
     {"user add", "", user_add, add_options,
-     "usage: postwain user add NAME [--from PATTERN]... [--rate N/PERIOD] [--password-stdin]\n"
+     "usage: postwain user add NAME [OPTION]...\n"
      "\n"
-     "  --from PATTERN     may only send as addresses like this, in MAIL and in From (repeat;\n"
-     "                     default: any)\n"
-     "  --rate N/PERIOD    such as 100/s, 1000/h; kept and shown, not enforced yet\n"
-     "  --password-stdin   take the password from standard input instead of making one\n"
+     "  --from PATTERN         may only send as such addresses, in MAIL and From (repeat)\n"
+     "  --rate N/PERIOD        recipients: 100/s, 1000/h, 50/10m\n"
+     "  --burst N              as many of them at once (default: N of the rate)\n"
+     "  --max-size SIZE        of a message, such as 10M; --max-recipients N of a message\n"
+     "  --tag KEY=VALUE        stands in each event of the delivery log (repeat)\n"
+     "  --priority CLASS       high, normal or low\n"
+     "  --destination NAME     all mail goes there, whatever the recipients' domains are\n"
+     "  --certificate SHA-256  may log in with this client certificate or key (repeat)\n"
+     "  --disabled             may not log in\n"
+     "  --password-stdin       take the password from standard input instead of making one\n"
      "\n"
      "examples:\n"
-     "  postwain user add shop\n"
      "  postwain user add shop --from '*@shop.example.com' --from owner@example.com\n"
-     "  pass show shop | postwain user add shop --password-stdin\n"},
+     "  pass show shop | postwain user add shop --rate 1000/h --password-stdin\n"},
+    {"user set", "", user_set, set_options,
+     "usage: postwain user set NAME [OPTION]... [--unset OPTION]...\n"
+     "\n"
+     "The options of `postwain user add`: each one given replaces what the user had of it, all\n"
+     "others stay. Names and passwords do not change here.\n"
+     "\n"
+     "  --unset OPTION     forget it: from, rate, burst, max-size, max-recipients, tag, priority,\n"
+     "                     destination, certificate (repeat)\n"
+     "  --disabled         may not log in; running sessions are refused at their next message\n"
+     "  --enabled          may log in again\n"
+     "\n"
+     "examples:\n"
+     "  postwain user set shop --rate 5000/h --burst 500\n"
+     "  postwain user set shop --unset from --disabled\n"},
     {"user list", "", user_list, NULL,
-     "usage: postwain user list [--json]\n\nexample:\n  postwain user list --json | jq -r .user\n"},
+     "usage: postwain user list [--json]\n"
+     "\n"
+     "LOGIN is what a user may log in with: password (PLAIN, LOGIN), scram (SCRAM-SHA-256, where\n"
+     "the password was set by `postwain user`), certificate (EXTERNAL).\n"
+     "\n"
+     "example:\n"
+     "  postwain user list --json | jq -r .user\n"},
     {"user remove", "", user_remove, NULL,
      "usage: postwain user remove NAME\n\nexample:\n  postwain user remove shop\n"},
     {"user password", "", user_add, password_options,
@@ -73,11 +108,11 @@ static int user_help(const struct cli_verb *v, int argc, char **argv)
 {
     struct cli_args a;
     int rc = args_parse(&a, v, argc, argv);
-    return rc == ARGS_GO_ON ? args_wrong(&a, "say what to do: add, list, remove or password") : rc;
+    return rc == ARGS_GO_ON ? args_wrong(&a, "say what to do: add, set, list, remove or password")
+                            : rc;
 }
 
-/* The configuration, when it has a users file; NULL: told. */
-static struct conf *with_users(const struct cli_args *a, int *ret_exit)
+struct conf *user_conf(const struct cli_args *a, int *ret_exit)
 {
     struct conf *c = cli_conf(a, ret_exit);
     if (!c || c->users_file[0])
@@ -147,21 +182,74 @@ static void print_added(const struct cli_args *a, const struct conf *c, const ch
     print_settings(c, name, password);
 }
 
-/* --from and --rate as the users file has them; false: told. */
+/* What one --option becomes in the file; NULL: it is no option of a user. */
+static const struct user_option *option_named(const char *name)
+{
+    const struct user_option *o = user_option_find(slice_str(name));
+    return o && strcmp(o->name, "scram") != 0 ? o : NULL;
+}
+
+static int check_value(const struct cli_args *a, const struct user_option *o, const char *value)
+{
+    struct user scratch = {0};
+    struct arena arena;
+    arena_init(&arena, 65536);
+    bool ok = !strpbrk(value, ",\r\n") && o->take(&scratch, slice_str(value), &arena);
+    arena_done(&arena);
+    if (!ok)
+        return args_wrong(a, "--%s: \"%s\" is not %s", o->name, value, o->needs);
+    if (strcmp(o->name, "from") == 0 && !strchr(value, '@') && !strchr(value, '*'))
+        return args_wrong(a, "--from: %s matches no address: write *@%s", value, value);
+    return ARGS_GO_ON;
+}
+
+/* The options given as the users file has them. */
 static int options_of(const struct cli_args *a, struct buf *out)
 {
     for (size_t i = 0; i < a->n; i++) {
-        const bool from = strcmp(a->names[i], "from") == 0;
-        const char *value = a->values[i];
-        if (!from && strcmp(a->names[i], "rate") != 0)
+        const struct user_option *o = option_named(a->names[i]);
+        if (!o)
             continue;
-        if (!value[0] || strpbrk(value, ",: \t\r\n") || strlen(value) > 320)
-            return args_wrong(a, "--%s: \"%s\" holds what cannot stand there", a->names[i], value);
-        if (from && !strchr(value, '@') && !strchr(value, '*'))
-            return args_wrong(a, "--from: %s matches no address: write *@%s", value, value);
-        buf_addf(out, "%s%s=%s", out->n ? "," : "", a->names[i], value);
+        const bool is_flag = o->kind == USER_OPTION_FLAG;
+        int rc = is_flag ? ARGS_GO_ON : check_value(a, o, a->values[i]);
+        if (rc != ARGS_GO_ON)
+            return rc;
+        buf_addf(out, "%s%s%s%s", out->n ? "," : "", o->name, is_flag ? "" : "=",
+                 is_flag ? "" : a->values[i]);
     }
     return out->overflow ? args_wrong(a, "there are too many options") : ARGS_GO_ON;
+}
+
+/* "key,…" of --unset and --enabled. */
+static int unset_of(const struct cli_args *a, struct buf *out)
+{
+    for (size_t i = 0; i < a->n; i++) {
+        const bool enabled = strcmp(a->names[i], "enabled") == 0;
+        if (!enabled && strcmp(a->names[i], "unset") != 0)
+            continue;
+        const char *name = enabled ? "disabled" : a->values[i];
+        if (!option_named(name))
+            return args_wrong(a, "--unset: %s is not an option of a user", name);
+        buf_addf(out, "%s%s", out->n ? "," : "", name);
+    }
+    return out->overflow ? args_wrong(a, "there are too many options") : ARGS_GO_ON;
+}
+
+static bool has_destination(const struct conf *c, const char *name)
+{
+    for (size_t i = 0; i < c->n_destinations; i++)
+        if (strcmp(c->destinations[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+/* What only the configuration knows. */
+static int check_destination(const struct cli_args *a, const struct conf *c)
+{
+    const char *name = args_value(a, "destination");
+    return !name || has_destination(c, name)
+               ? ARGS_GO_ON
+               : cli_fail(CLI_NOTHING, "%s has no destination \"%s\"", c->path, name);
 }
 
 static void say_problem(void *ctx, const char *line)
@@ -170,8 +258,7 @@ static void say_problem(void *ctx, const char *line)
     fprintf(stderr, "%s\n", line);
 }
 
-/* NULL: told. */
-static struct users *load_users(const struct conf *c, int *ret_exit)
+struct users *user_load(const struct conf *c, int *ret_exit)
 {
     if (access(c->users_file, R_OK) < 0) {
         *ret_exit = cli_exit_of(errno);
@@ -187,16 +274,15 @@ static struct users *load_users(const struct conf *c, int *ret_exit)
 }
 
 /* The file as the daemon will read it: a line that it would refuse must not get in. */
-static int edit(const struct cli_args *a, const struct conf *c, enum users_edit what,
-                const char *hash, const char *options)
+static int edit(const struct conf *c, const struct users_change *change)
 {
     struct err e;
     int rc;
-    struct users *before = load_users(c, &rc);
+    struct users *before = user_load(c, &rc);
     if (!before)
         return rc;
     users_unref(before);
-    rc = users_edit(c->users_file, what, a->words[0], hash, options, &e);
+    rc = users_edit(c->users_file, change, &e);
     if (rc == 0)
         return CLI_DONE;
     return cli_fail(rc == -EINVAL ? CLI_USAGE : cli_exit_of(rc), "%s", e.text);
@@ -205,14 +291,21 @@ static int edit(const struct cli_args *a, const struct conf *c, enum users_edit 
 static int set_password(const struct cli_args *a, const struct conf *c, const char *options,
                         const char *password, bool is_given)
 {
-    char hash[CRYPT_OUTPUT_SIZE];
+    struct user_secrets secrets;
     struct err e;
     const bool is_new = strcmp(a->verb->name, "user add") == 0;
-    if (users_hash(slice_str(password), hash, sizeof hash, &e) < 0)
+    if (users_hash(slice_str(password), &secrets, &e) < 0)
         return cli_fail(CLI_USAGE, "%s", e.text);
-    int rc = edit(a, c, is_new ? USERS_ADD : USERS_PASSWORD, hash, options);
+    const struct users_change change = {is_new ? USERS_ADD : USERS_PASSWORD, a->words[0], &secrets,
+                                        options, NULL};
+    int rc = edit(c, &change);
     if (rc == CLI_DONE)
         print_added(a, c, is_given ? NULL : password);
+    if (rc == CLI_DONE && !secrets.scram[0])
+        fputs("postwain: this password has characters that SCRAM does not know (RFC 4013): it is "
+              "for PLAIN and LOGIN only\n",
+              stderr);
+    explicit_bzero(&secrets, sizeof secrets);
     return rc;
 }
 
@@ -226,36 +319,25 @@ static int one_name(const struct cli_args *a)
     return ARGS_GO_ON;
 }
 
-static bool rate_ok(const char *text)
-{
-    struct slice period = slice_str(text), count = slice_cut(&period, '/');
-    uint64_t n;
-    return slice_u64(count, 1000000000, &n) && n > 0 && period.n == 1 &&
-           memchr("smhd", period.p[0], 4);
-}
-
 /* `user add` and `user password`: they differ in whether the user may be there already. */
 static int user_add(const struct cli_verb *v, int argc, char **argv)
 {
     struct cli_args a;
     char password[PASSWORD_SIZE];
-    DEFER(buf_done) struct buf options = BUF_MAX(4000);
+    DEFER(buf_done) struct buf options = BUF_MAX(OPTIONS_BYTES_MAX);
     int rc = args_parse(&a, v, argc, argv);
     if (rc != ARGS_GO_ON || (rc = one_name(&a)) != ARGS_GO_ON)
         return rc;
-    if (args_value(&a, "rate") && !rate_ok(args_value(&a, "rate")))
-        return args_wrong(&a, "--rate: %s is not a rate such as 100/s or 1000/h",
-                          args_value(&a, "rate"));
     if ((rc = options_of(&a, &options)) != ARGS_GO_ON)
         return rc;
     const bool is_given = args_value(&a, "password-stdin");
-    struct conf *c = with_users(&a, &rc);
+    struct conf *c = user_conf(&a, &rc);
     if (!c)
         return rc;
-    rc = ARGS_GO_ON;
-    if (is_given)
+    rc = check_destination(&a, c);
+    if (rc == ARGS_GO_ON && is_given)
         rc = read_password(password);
-    else
+    else if (rc == ARGS_GO_ON)
         make_password(password);
     if (rc == ARGS_GO_ON)
         rc = set_password(&a, c, buf_str(&options), password, is_given);
@@ -264,79 +346,51 @@ static int user_add(const struct cli_verb *v, int argc, char **argv)
     return rc;
 }
 
+static int set_with(const struct cli_args *a, const char *options, const char *unset)
+{
+    int rc;
+    struct conf *c = user_conf(a, &rc);
+    if (!c)
+        return rc;
+    const struct users_change change = {USERS_SET, a->words[0], NULL, options, unset};
+    rc = check_destination(a, c);
+    if (rc == ARGS_GO_ON)
+        rc = edit(c, &change);
+    if (rc == CLI_DONE)
+        printf("Changed %s.\n", a->words[0]);
+    conf_unref(c);
+    return rc;
+}
+
+static int user_set(const struct cli_verb *v, int argc, char **argv)
+{
+    struct cli_args a;
+    DEFER(buf_done) struct buf options = BUF_MAX(OPTIONS_BYTES_MAX);
+    DEFER(buf_done) struct buf unset = BUF_MAX(OPTIONS_BYTES_MAX);
+    int rc = args_parse(&a, v, argc, argv);
+    if (rc != ARGS_GO_ON || (rc = one_name(&a)) != ARGS_GO_ON ||
+        (rc = options_of(&a, &options)) != ARGS_GO_ON || (rc = unset_of(&a, &unset)) != ARGS_GO_ON)
+        return rc;
+    if (!options.n && !unset.n)
+        return args_wrong(&a, "say what to change: an option of `postwain user add`, or --unset");
+    if (args_value(&a, "disabled") && args_value(&a, "enabled"))
+        return args_wrong(&a, "--disabled or --enabled, not both");
+    return set_with(&a, buf_str(&options), buf_str(&unset));
+}
+
 static int user_remove(const struct cli_verb *v, int argc, char **argv)
 {
     struct cli_args a;
     int rc = args_parse(&a, v, argc, argv);
     if (rc != ARGS_GO_ON || (rc = one_name(&a)) != ARGS_GO_ON)
         return rc;
-    struct conf *c = with_users(&a, &rc);
+    struct conf *c = user_conf(&a, &rc);
     if (!c)
         return rc;
-    rc = edit(&a, c, USERS_REMOVE, NULL, NULL);
+    const struct users_change change = {.what = USERS_REMOVE, .name = a.words[0]};
+    rc = edit(c, &change);
     conf_unref(c);
     if (rc == CLI_DONE)
         printf("Removed %s.\n", a.words[0]);
-    return rc;
-}
-
-static void list_one(const struct user *u, struct table *t)
-{
-    DEFER(buf_done) struct buf from = BUF_MAX(4000);
-    for (size_t i = 0; i < u->n_from; i++)
-        buf_addf(&from, "%s%s", i ? ", " : "", u->from[i]);
-    const bool locked = u->hash[0] == '!' || u->hash[0] == '*';
-    const char *const cells[] = {u->name, u->n_from ? buf_str(&from) : "any", u->rate,
-                                 locked ? "locked" : "ok"};
-    table_row(t, cells);
-}
-
-static void list_one_json(const struct user *u)
-{
-    json_t *row =
-        json_pack("{s:s, s:b}", "user", u->name, "locked", u->hash[0] == '!' || u->hash[0] == '*');
-    MUST(row);
-    if (u->n_from) {
-        json_t *from = json_array();
-        for (size_t i = 0; i < u->n_from; i++)
-            json_array_append_new(from, json_string(u->from[i]));
-        json_object_set_new(row, "from", from);
-    }
-    if (u->rate[0])
-        json_object_set_new(row, "rate", json_string(u->rate));
-    print_json_line(NULL, row);
-    json_decref(row);
-}
-
-static int user_list(const struct cli_verb *v, int argc, char **argv)
-{
-    static const struct table_column columns[] = {{"USER", false, false},
-                                                  {"FROM", false, true},
-                                                  {"RATE", false, false},
-                                                  {"STATE", false, false}};
-    struct cli_args a;
-    int rc = args_parse(&a, v, argc, argv);
-    if (rc != ARGS_GO_ON)
-        return rc;
-    if (a.n_words)
-        return args_wrong(&a, "user list takes no arguments");
-    struct conf *c = with_users(&a, &rc);
-    if (!c)
-        return rc;
-    struct users *us = load_users(c, &rc);
-    if (us && !a.json && us->n) {
-        struct table *t = table_new(columns, 4, term_width());
-        for (size_t i = 0; i < us->n; i++)
-            list_one(&us->list[i], t);
-        table_free(t);
-    }
-    for (size_t i = 0; us && a.json && i < us->n; i++)
-        list_one_json(&us->list[i]);
-    if (us && us->n == 0)
-        fputs("nobody may log in yet: postwain user add NAME\n", stderr);
-    if (us)
-        rc = us->n ? CLI_DONE : CLI_NOTHING;
-    users_unref(us);
-    conf_unref(c);
     return rc;
 }

@@ -105,6 +105,32 @@ static void check_account(struct checking *k)
     k->gid = entry.pw_gid;
 }
 
+static bool has_destination(const struct conf *c, const char *name)
+{
+    for (size_t i = 0; i < c->n_destinations; i++)
+        if (strcmp(c->destinations[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+static void check_users(struct checking *k)
+{
+    const struct conf *c = &k->o->c;
+    const unsigned before = k->t.problems;
+    check_readable(k, S_USERS, "file", 0, c->users_file);
+    if (before != k->t.problems)
+        return;
+    struct users *us = users_load(c->users_file, k->t.say, k->t.ctx);
+    k->t.problems += !us; /* users_load has told them */
+    for (size_t i = 0; us && i < us->n; i++) {
+        const struct user *u = us->list[i];
+        if (u->destination[0] && !has_destination(c, u->destination))
+            tell(&k->t, c->users_file, u->line,
+                 "user %s: destination=%s is not in the configuration", u->name, u->destination);
+    }
+    users_unref(us);
+}
+
 unsigned conf_check(const struct conf *c, conf_say *say, void *ctx)
 {
     struct checking k = {.o = (const struct conf_own *)c,
@@ -118,13 +144,7 @@ unsigned conf_check(const struct conf *c, conf_say *say, void *ctx)
     check_writable(&k, S_SPOOL, "path", c->spool_path, true);
     check_writable(&k, S_LOG, "deliveries", c->log_deliveries, false);
     check_writable(&k, S_CONTROL, "socket", c->control_socket, false);
-    if (c->users_file[0]) {
-        unsigned before = k.t.problems;
-        check_readable(&k, S_USERS, "file", 0, c->users_file);
-        struct users *users = before == k.t.problems ? users_load(c->users_file, say, ctx) : NULL;
-        if (before == k.t.problems && !users)
-            k.t.problems++; /* users_load has told them */
-        users_unref(users);
-    }
+    if (c->users_file[0])
+        check_users(&k);
     return k.t.problems;
 }

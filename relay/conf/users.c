@@ -1,22 +1,49 @@
 /*
- * users file = *( [ line ] LF );   line = "#" comment / NAME ":" HASH [ ":" [ option *( "," option
- * ) ] ] option = "from=" PATTERN / "rate=" RATE
+ * users file = *( [ line ] LF );   line = "#" comment / NAME ":" HASH [ ":" options ] / ":key:"
+ * base64(32 octets)
+ *
+ * Options are users_options.c's. The line that begins with ":key:" is nobody's: it keeps the
+ * answers to names that are not here the same from one day to the other (users_scram).
  */
-#include "relay/conf/users.h"
+#include "relay/base/base64.h"
 #include "relay/base/buf.h"
 #include "relay/base/defer.h"
 #include "relay/base/must.h"
 #include "relay/conf/options.h"
+#include "relay/conf/users_private.h"
 #include <crypt.h>
 #include <errno.h>
+#include <openssl/evp.h>
 #include <stdio.h>
+/* Names are told by clients, keyed all the same. */
+#define HASH_FUNCTION(key, length, ret_hash)                                                       \
+    ((ret_hash) = (unsigned)slice_hash(slice_of((key), (length))))
+#include <uthash.h>
 
-#define FILE_MAX ((size_t)16 << 20)
+#define USERS_MAX 1000000
+#define ARENA_MAX ((size_t)4 << 30)
+
+struct by_name {
+    struct user user; /* first */
+    UT_hash_handle hh;
+};
+
+struct by_certificate {
+    const uint8_t *digest;
+    const struct user *user;
+    UT_hash_handle hh;
+};
+
+struct users_index {
+    struct by_name *names;
+    struct by_certificate *certificates;
+};
 
 struct loading {
     struct users *users;
     struct teller teller;
     unsigned line;
+    bool has_key;
 };
 
 bool user_name_ok(struct slice name)
@@ -27,6 +54,16 @@ bool user_name_ok(struct slice name)
             return false;
     }
     return name.n >= 1 && name.n <= 64;
+}
+
+static bool is_locked(const char *hash)
+{
+    return hash[0] == '*' || hash[0] == '!';
+}
+
+bool user_has_password(const struct user *u)
+{
+    return u && !u->disabled && !is_locked(u->hash);
 }
 
 /* "*" and "!" lock an account, as in shadow(5). */
@@ -42,92 +79,126 @@ static bool hash_ok(struct slice hash)
            known == CRYPT_SALT_TOO_CHEAP;
 }
 
-static bool printable(struct slice s)
+static const char *keep(struct loading *l, struct slice s)
 {
-    for (size_t i = 0; i < s.n; i++)
-        if (s.p[i] <= ' ' || s.p[i] == 127)
-            return false;
-    return s.n > 0;
+    struct slice kept = arena_dup(&l->users->arena, s);
+    MUST(kept.p);
+    return (const char *)kept.p;
 }
 
-/* rate = 1*DIGIT "/" ( "s" / "m" / "h" / "d" ) */
-static bool rate_ok(struct slice s)
+static void take_key(struct loading *l, struct slice line)
 {
-    uint64_t number;
-    struct slice period = s, count = slice_cut(&period, '/');
-    return slice_u64(count, 1000000000, &number) && number > 0 && period.n == 1 &&
-           memchr("smhd", period.p[0], 4);
-}
-
-static void take_option(struct loading *l, struct user *u, struct slice option)
-{
-    struct slice value = option, key = slice_cut(&value, '=');
-    if (slice_eq(key, SLICE_LIT("from"))) {
-        if (!printable(value) || value.n > 320) {
-            tell(&l->teller, NULL, l->line, "user %s: from= needs an address pattern", u->name);
-            return;
-        }
-        u->from = must_realloc(u->from, (u->n_from + 1) * sizeof *u->from);
-        u->from[u->n_from++] = slice_dup(value);
-    } else if (slice_eq(key, SLICE_LIT("rate"))) {
-        if (!rate_ok(value) || u->rate)
-            tell(&l->teller, NULL, l->line, "user %s: rate= needs one rate such as 100/s or 1000/h",
-                 u->name);
-        else
-            u->rate = slice_dup(value);
-    } else {
-        tell(&l->teller, NULL, l->line, "user %s: unknown option \"%.*s\"", u->name,
-             SLICE_ARG(slice_head(key, 100)));
+    DEFER(buf_done) struct buf key = BUF_MAX(64);
+    if (l->has_key || !base64_decode(&key, slice_skip(line, sizeof USERS_KEY_START - 1)) ||
+        key.n != sizeof l->users->key) {
+        tell(&l->teller, NULL, l->line,
+             USERS_KEY_START " needs 32 octets in base64, once: remove the line, it is made anew");
+        return;
     }
+    memcpy(l->users->key, key.p, key.n);
+    l->has_key = true;
+}
+
+/* False: told. */
+static bool name_and_hash_ok(struct loading *l, struct slice name, struct slice hash)
+{
+    if (!user_name_ok(name)) {
+        tell(&l->teller, NULL, l->line,
+             "\"%.*s\" is not a user name (1 to 64 of A-Z a-z 0-9 . _ - @ +)",
+             SLICE_ARG(slice_head(name, 100)));
+        return false;
+    }
+    const struct user *before = users_find(l->users, name);
+    if (before)
+        tell(&l->teller, NULL, l->line, "user %s stands here twice, first in line %u", before->name,
+             before->line);
+    else if (!hash_ok(hash))
+        tell(&l->teller, NULL, l->line,
+             "user %.*s: the password is not a hash that crypt(3) knows: use `postwain user "
+             "password %.*s`",
+             SLICE_ARG(name), SLICE_ARG(name));
+    else if (l->users->n == USERS_MAX)
+        tell(&l->teller, NULL, l->line, "there are more than %d users", USERS_MAX);
+    else
+        return true;
+    return false;
+}
+
+static struct user *add_user(struct loading *l, struct slice name, struct slice hash)
+{
+    struct users *us = l->users;
+    struct by_name *node = arena_alloc(&us->arena, sizeof *node);
+    MUST(node);
+    /* Room in powers of two. */
+    if ((us->n & (us->n - 1)) == 0)
+        us->list = must_realloc(us->list, (us->n ? us->n * 2 : 1) * sizeof *us->list);
+    us->list[us->n++] = &node->user;
+    node->user.name = keep(l, name);
+    node->user.hash = keep(l, hash);
+    node->user.line = l->line;
+    HASH_ADD_KEYPTR(hh, us->index->names, node->user.name, name.n, node);
+    return &node->user;
+}
+
+static void index_certificates(struct loading *l, struct user *u)
+{
+    struct users *us = l->users;
+    for (size_t i = 0; i < u->n_certificates; i++) {
+        const uint8_t *digest = u->certificates + i * USER_CERTIFICATE_SIZE;
+        const struct user *other = users_find_certificate(us, digest);
+        if (other) {
+            tell(&l->teller, NULL, l->line, "user %s: certificate= is the one of %s in line %u",
+                 u->name, other->name, other->line);
+            continue;
+        }
+        struct by_certificate *node = arena_alloc(&us->arena, sizeof *node);
+        MUST(node);
+        node->digest = digest;
+        node->user = u;
+        HASH_ADD_KEYPTR(hh, us->index->certificates, node->digest, USER_CERTIFICATE_SIZE, node);
+    }
+}
+
+struct complaint {
+    struct loading *loading;
+    const struct user *user;
+};
+
+static void complain(void *ctx, const char *problem)
+{
+    struct complaint *c = ctx;
+    tell(&c->loading->teller, NULL, c->loading->line, "user %s: %s", c->user->name, problem);
 }
 
 static void take_line(struct loading *l, struct slice line)
 {
     struct slice rest = line, name = slice_cut(&rest, ':'), hash = slice_cut(&rest, ':');
-    struct users *us = l->users;
-    if (!user_name_ok(name)) {
-        tell(&l->teller, NULL, l->line,
-             "\"%.*s\" is not a user name (1 to 64 of A-Z a-z 0-9 . _ - @ +)",
-             SLICE_ARG(slice_head(name, 100)));
+    if (!name_and_hash_ok(l, name, hash))
         return;
-    }
-    const struct user *before = users_find(us, name);
-    if (before) {
-        tell(&l->teller, NULL, l->line, "user %s stands here twice, first in line %u", before->name,
-             before->line);
-        return;
-    }
-    if (!hash_ok(hash)) {
-        tell(&l->teller, NULL, l->line,
-             "user %.*s: the password is not a hash that crypt(3) knows: use `postwain user "
-             "password %.*s`",
-             SLICE_ARG(name), SLICE_ARG(name));
-        return;
-    }
-    /* Room in powers of two. */
-    if ((us->n & (us->n - 1)) == 0)
-        us->list = must_realloc(us->list, (us->n ? us->n * 2 : 1) * sizeof *us->list);
-    struct user *u = &us->list[us->n++];
-    *u = (struct user){.name = slice_dup(name), .hash = slice_dup(hash), .line = l->line};
-    while (rest.n)
-        take_option(l, u, slice_trim(slice_cut(&rest, ',')));
+    struct user *u = add_user(l, name, hash);
+    struct complaint c = {l, u};
+    user_options_take(u, rest, &l->users->arena, complain, &c);
+    index_certificates(l, u);
     if (!u->rate)
-        u->rate = slice_dup(SLICE_LIT(""));
+        u->rate = "";
+    if (!u->tags)
+        u->tags = "";
+    if (!u->destination)
+        u->destination = "";
+    if (u->scram.iterations && !scram_is_of(&u->scram, u->hash))
+        u->scram = (struct user_scram){0};
+    l->users->n_scram += u->scram.iterations != NULL;
 }
 
 static void users_free(struct frozen *f)
 {
     struct users *us = (struct users *)f;
-    for (size_t i = 0; i < us->n; i++) {
-        struct user *u = &us->list[i];
-        for (size_t k = 0; k < u->n_from; k++)
-            defer_free(&u->from[k]);
-        defer_free(&u->name);
-        defer_free(&u->hash);
-        defer_free(&u->rate);
-        free(u->from);
-    }
+    HASH_CLEAR(hh, us->index->names);
+    HASH_CLEAR(hh, us->index->certificates);
+    free(us->index);
+    arena_done(&us->arena);
     free(us->list);
+    explicit_bzero(us->key, sizeof us->key);
     free(us);
 }
 
@@ -147,28 +218,46 @@ static void take_lines(struct loading *l, struct slice text)
     while (text.n) {
         struct slice line = slice_trim(slice_cut(&text, '\n'));
         l->line++;
-        if (line.n && line.p[0] != '#')
+        if (slice_starts(line, SLICE_LIT(USERS_KEY_START)))
+            take_key(l, line);
+        else if (line.n && line.p[0] != '#')
             take_line(l, line);
     }
 }
 
+static void take_text(struct loading *l, struct slice text)
+{
+    take_lines(l, text);
+    /* The whole file is a secret, too; it changes more often. */
+    if (!l->has_key)
+        MUST(EVP_Digest(text.p ? text.p : (const uint8_t *)"", text.n, l->users->key, NULL,
+                        EVP_sha256(), NULL));
+}
+
+static struct users *users_new(void)
+{
+    struct users *us = must_alloc(sizeof *us);
+    us->index = must_alloc(sizeof *us->index);
+    arena_init(&us->arena, ARENA_MAX);
+    frozen_init(&us->frozen, users_free);
+    return us;
+}
+
 struct users *users_load(const char *path, void (*say)(void *ctx, const char *line), void *ctx)
 {
-    DEFER(buf_done) struct buf text = BUF_MAX(FILE_MAX);
-    struct loading l = {.users = must_alloc(sizeof *l.users),
-                        .teller = {.say = say, .ctx = ctx, .path = path}};
-    frozen_init(&l.users->frozen, users_free);
+    DEFER(buf_done) struct buf text = BUF_MAX(USERS_FILE_MAX);
+    struct loading l = {.users = users_new(), .teller = {.say = say, .ctx = ctx, .path = path}};
     FILE *f = fopen(path, "re");
     struct stat st;
     if (!f || fstat(fileno(f), &st) < 0 || !read_all(f, &text)) {
         tell(&l.teller, NULL, 0, "%s", strerror(errno));
     } else if (text.overflow) {
-        tell(&l.teller, NULL, 0, "is larger than %zu bytes", FILE_MAX);
+        tell(&l.teller, NULL, 0, "is larger than %zu bytes", USERS_FILE_MAX);
     } else {
         l.users->mtime = st.st_mtim;
         l.users->inode = st.st_ino;
         l.users->bytes = st.st_size;
-        take_lines(&l, buf_slice(&text));
+        take_text(&l, buf_slice(&text));
     }
     if (f)
         fclose(f);
@@ -176,6 +265,29 @@ struct users *users_load(const char *path, void (*say)(void *ctx, const char *li
         return l.users;
     users_unref(l.users);
     return NULL;
+}
+
+struct first_problem {
+    struct err *e;
+    bool there;
+};
+
+static void keep_first(void *ctx, const char *line)
+{
+    struct first_problem *p = ctx;
+    if (!p->there)
+        err_set(p->e, -EINVAL, "%s", line);
+    p->there = true;
+}
+
+int users_text_check(struct slice text, const char *path, struct err *e)
+{
+    struct first_problem first = {.e = e};
+    struct loading l = {.users = users_new(),
+                        .teller = {.say = keep_first, .ctx = &first, .path = path}};
+    take_text(&l, text);
+    users_unref(l.users);
+    return first.there ? -EINVAL : 0;
 }
 
 void users_unref(struct users *u)
@@ -195,10 +307,19 @@ bool users_changed(const struct users *u, const char *path)
 
 const struct user *users_find(const struct users *u, struct slice name)
 {
-    for (size_t i = 0; u && i < u->n; i++)
-        if (slice_eq(slice_str(u->list[i].name), name))
-            return &u->list[i];
-    return NULL;
+    struct by_name *node = NULL;
+    if (u && name.n)
+        HASH_FIND(hh, u->index->names, name.p, name.n, node);
+    return node ? &node->user : NULL;
+}
+
+const struct user *users_find_certificate(const struct users *u,
+                                          const uint8_t digest[USER_CERTIFICATE_SIZE])
+{
+    struct by_certificate *node = NULL;
+    if (u)
+        HASH_FIND(hh, u->index->certificates, digest, USER_CERTIFICATE_SIZE, node);
+    return node ? node->user : NULL;
 }
 
 bool user_may_send_as(const struct user *u, struct slice address)

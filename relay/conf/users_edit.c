@@ -1,9 +1,11 @@
 /* One line of the users file changed, the rest kept as it stands: written whole beside it, synced,
  * renamed. A lock on the folder keeps two editors apart. */
+#include "relay/base/base64.h"
 #include "relay/base/buf.h"
 #include "relay/base/defer.h"
 #include "relay/base/must.h"
-#include "relay/conf/users.h"
+#include "relay/base/rand.h"
+#include "relay/conf/users_private.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -11,12 +13,8 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#define FILE_MAX ((size_t)16 << 20)
-
-struct edit {
-    enum users_edit what;
-    const char *name, *hash, *options;
-};
+#define KEY_COMMENT                                                                                \
+    "# What names that are not in this file are answered with: keep the next line.\n"
 
 static void close_fd(int *fd)
 {
@@ -30,11 +28,64 @@ static bool is_line_of(struct slice line, const char *name)
     return slice_find(rest, ':') < rest.n && slice_eq(slice_cut(&rest, ':'), slice_str(name));
 }
 
-static void add_line(struct buf *out, const struct edit *w, struct slice options)
+static struct slice key_of(struct slice option)
 {
-    buf_addf(out, "%s:%s", w->name, w->hash);
-    if (options.n)
-        buf_addf(out, ":%.*s", SLICE_ARG(options));
+    return slice_head(option, slice_find(option, '='));
+}
+
+/* Whether an item of "key=value,…" (or "key,…") has this key. */
+static bool has_key(struct slice list, struct slice key)
+{
+    while (list.n)
+        if (slice_eq(key_of(slice_trim(slice_cut(&list, ','))), key))
+            return true;
+    return false;
+}
+
+struct line_writer {
+    struct buf *out;
+    unsigned n; /* options so far */
+};
+
+static void add_option(struct line_writer *w, struct slice option)
+{
+    buf_addf(w->out, "%c%.*s", w->n++ ? ',' : ':', SLICE_ARG(option));
+}
+
+static void add_options(struct line_writer *w, struct slice options)
+{
+    while (options.n) {
+        struct slice option = slice_trim(slice_cut(&options, ','));
+        if (option.n)
+            add_option(w, option);
+    }
+}
+
+/* Of the old options those stay that nothing speaks against. */
+static bool stays(const struct users_change *c, struct slice option)
+{
+    struct slice key = key_of(option);
+    if (c->what == USERS_PASSWORD)
+        return !slice_eq(key, SLICE_LIT("scram"));
+    return !has_key(slice_str(c->options), key) && !has_key(slice_str(c->unset), key);
+}
+
+static void add_line(struct buf *out, const struct users_change *c, struct slice hash,
+                     struct slice old_options)
+{
+    struct line_writer w = {.out = out};
+    buf_addf(out, "%s:%.*s", c->name, SLICE_ARG(hash));
+    if (c->secrets && c->secrets->scram[0]) {
+        DEFER(buf_done) struct buf scram = BUF_MAX(sizeof c->secrets->scram + 8);
+        buf_addf(&scram, "scram=%s", c->secrets->scram);
+        add_option(&w, buf_slice(&scram));
+    }
+    while (old_options.n) {
+        struct slice option = slice_trim(slice_cut(&old_options, ','));
+        if (option.n && stays(c, option))
+            add_option(&w, option);
+    }
+    add_options(&w, slice_str(c->options));
     buf_add_u8(out, '\n');
 }
 
@@ -44,27 +95,49 @@ static void copy_line(struct buf *out, struct slice line)
     buf_add_u8(out, '\n');
 }
 
+static void change_line(struct buf *out, struct slice line, const struct users_change *c)
+{
+    struct slice options = slice_trim(line);
+    slice_cut(&options, ':');
+    struct slice hash = slice_cut(&options, ':');
+    if (c->what == USERS_ADD)
+        copy_line(out, line);
+    else if (c->what == USERS_PASSWORD)
+        add_line(out, c, slice_str(c->secrets->hash), options);
+    else if (c->what == USERS_SET)
+        add_line(out, c, hash, options);
+}
+
+/* Answers to unknown names are made with it: random, once. */
+static void add_key(struct buf *out)
+{
+    DEFER(buf_done) struct buf text = BUF_MAX(64);
+    uint8_t key[32];
+    rand_bytes(key, sizeof key);
+    MUST(base64_encode(&text, slice_of(key, sizeof key)));
+    buf_addf(out, KEY_COMMENT USERS_KEY_START "%s\n", buf_str(&text));
+    explicit_bzero(key, sizeof key);
+}
+
 /* Returns how many lines were of this user. */
-static unsigned rewrite(struct buf *out, struct slice old, const struct edit *w)
+static unsigned rewrite(struct buf *out, struct slice old, const struct users_change *c)
 {
     unsigned found = 0;
+    bool has_file_key = false;
     while (old.n) {
         struct slice line = slice_cut(&old, '\n');
-        if (!is_line_of(line, w->name)) {
-            copy_line(out, line);
-            continue;
-        }
-        found++;
-        struct slice options = slice_trim(line);
-        slice_cut(&options, ':');
-        slice_cut(&options, ':');
-        if (w->what == USERS_PASSWORD)
-            add_line(out, w, options);
-        else if (w->what == USERS_ADD)
+        const bool ours = is_line_of(line, c->name);
+        found += ours;
+        has_file_key |= slice_starts(slice_trim(line), SLICE_LIT(USERS_KEY_START));
+        if (ours)
+            change_line(out, line, c);
+        else
             copy_line(out, line);
     }
-    if (w->what == USERS_ADD)
-        add_line(out, w, slice_str(w->options));
+    if (!has_file_key && c->secrets && c->secrets->scram[0])
+        add_key(out);
+    if (c->what == USERS_ADD)
+        add_line(out, c, slice_str(c->secrets->hash), SLICE_NONE);
     return found;
 }
 
@@ -76,7 +149,7 @@ static int read_file(const char *path, struct buf *text, struct stat *st, struct
     for (ssize_t n = 1; n != 0;) {
         uint8_t *room = buf_reserve(text, 65536);
         if (!room)
-            return err_set(e, -EFBIG, "%s is larger than %zu bytes", path, FILE_MAX);
+            return err_set(e, -EFBIG, "%s is larger than %zu bytes", path, USERS_FILE_MAX);
         n = read(fd, room, 65536);
         if (n < 0)
             return err_errno(e, "%s", path);
@@ -121,21 +194,23 @@ static int replace(const char *path, int folder, struct slice text, const struct
     return rc;
 }
 
-static int edit_locked(const char *path, int folder, const struct edit *w, struct err *e)
+static int edit_locked(const char *path, int folder, const struct users_change *c, struct err *e)
 {
-    DEFER(buf_done) struct buf old = BUF_MAX(FILE_MAX), fresh = BUF_MAX(FILE_MAX + 4096);
+    DEFER(buf_done)
+    struct buf old = BUF_MAX(USERS_FILE_MAX), fresh = BUF_MAX(USERS_FILE_MAX + 8192);
     struct stat st;
     int rc = read_file(path, &old, &st, e);
     if (rc < 0)
         return rc;
-    unsigned found = rewrite(&fresh, buf_slice(&old), w);
-    if (w->what == USERS_ADD && found)
-        return err_set(e, -EEXIST, "user %s exists already", w->name);
-    if (w->what != USERS_ADD && !found)
-        return err_set(e, -ENOENT, "there is no user %s", w->name);
-    if (fresh.overflow)
-        return err_set(e, -EFBIG, "%s would be larger than %zu bytes", path, FILE_MAX);
-    return replace(path, folder, buf_slice(&fresh), &st, e);
+    unsigned found = rewrite(&fresh, buf_slice(&old), c);
+    if (c->what == USERS_ADD && found)
+        return err_set(e, -EEXIST, "user %s exists already", c->name);
+    if (c->what != USERS_ADD && !found)
+        return err_set(e, -ENOENT, "there is no user %s", c->name);
+    if (fresh.overflow || fresh.n > USERS_FILE_MAX)
+        return err_set(e, -EFBIG, "%s would be larger than %zu bytes", path, USERS_FILE_MAX);
+    rc = users_text_check(buf_slice(&fresh), path, e);
+    return rc < 0 ? rc : replace(path, folder, buf_slice(&fresh), &st, e);
 }
 
 static bool one_line(const char *text)
@@ -143,15 +218,20 @@ static bool one_line(const char *text)
     return !text || !strpbrk(text, "\r\n");
 }
 
-int users_edit(const char *path, enum users_edit what, const char *name, const char *hash,
-               const char *opts, struct err *e)
+static bool is_writable(const struct users_change *c)
 {
-    struct edit w = {what, name, hash, opts ? opts : ""};
-    if (!user_name_ok(slice_str(name)))
+    const struct user_secrets *s = c->secrets;
+    return one_line(c->options) && one_line(c->unset) &&
+           (!s || (one_line(s->hash) && one_line(s->scram) && !strchr(s->hash, ':')));
+}
+
+int users_edit(const char *path, const struct users_change *c, struct err *e)
+{
+    MUST(c->secrets || c->what == USERS_SET || c->what == USERS_REMOVE);
+    if (!user_name_ok(slice_str(c->name)))
         return err_set(e, -EINVAL, "\"%s\" is not a user name: 1 to 64 of A-Z a-z 0-9 . _ - @ +",
-                       name);
-    MUST(what == USERS_REMOVE || hash);
-    if (!one_line(hash) || !one_line(opts) || (hash && strchr(hash, ':')))
+                       c->name);
+    if (!is_writable(c))
         return err_set(e, -EINVAL, "a line of the users file cannot hold that");
     /* Behind a symbolic link the file itself is replaced, not the link. */
     DEFER_FREE char *real = realpath(path, NULL);
@@ -162,5 +242,5 @@ int users_edit(const char *path, enum users_edit what, const char *name, const c
     DEFER(close_fd) int folder = open(folder_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (folder < 0 || flock(folder, LOCK_EX) < 0)
         return err_errno(e, "%s", folder_path);
-    return edit_locked(real, folder, &w, e);
+    return edit_locked(real, folder, c, e);
 }

@@ -3,9 +3,10 @@
 #include "relay/base/defer.h"
 #include "relay/base/must.h"
 #include "relay/base/rand.h"
-#include "relay/conf/users.h"
+#include "relay/conf/users_private.h"
 #include <crypt.h>
 #include <errno.h>
+#include <openssl/crypto.h>
 
 #define METHOD "$y$"
 
@@ -16,18 +17,15 @@ static const char nobody[] =
 
 static bool same(const char *a, const char *b)
 {
-    size_t n = strlen(a);
-    uint8_t difference = strlen(b) != n;
-    for (size_t i = 0; i < n && !difference; i++)
-        difference = (uint8_t)(difference | (a[i] ^ b[i]));
-    return !difference;
+    const size_t n = strlen(a);
+    return strlen(b) == n && CRYPTO_memcmp(a, b, n) == 0;
 }
 
 bool users_verify(const struct user *u, struct slice password)
 {
     const char *hash = u ? u->hash : nobody;
     DEFER_FREE struct crypt_data *work = must_alloc(sizeof *work);
-    bool usable = u && hash[0] != '*' && hash[0] != '!' && slice_find(password, 0) == password.n &&
+    bool usable = user_has_password(u) && slice_find(password, 0) == password.n &&
                   password.n < CRYPT_MAX_PASSPHRASE_SIZE;
     char text[CRYPT_MAX_PASSPHRASE_SIZE] = "x";
     if (usable) {
@@ -41,7 +39,7 @@ bool users_verify(const struct user *u, struct slice password)
     return ok;
 }
 
-int users_hash(struct slice password, char *ret_hash, size_t size, struct err *e)
+static int check(struct slice password, struct err *e)
 {
     if (password.n == 0 || password.n >= CRYPT_MAX_PASSPHRASE_SIZE)
         return err_set(e, -EINVAL, "a password has 1 to %d characters",
@@ -49,8 +47,16 @@ int users_hash(struct slice password, char *ret_hash, size_t size, struct err *e
     for (size_t i = 0; i < password.n; i++)
         if (password.p[i] < ' ' || password.p[i] == 127)
             return err_set(e, -EINVAL, "a password holds no control characters");
+    return 0;
+}
+
+int users_hash(struct slice password, struct user_secrets *ret, struct err *e)
+{
     uint8_t salt_bytes[16];
     char salt[CRYPT_GENSALT_OUTPUT_SIZE];
+    int rc = check(password, e);
+    if (rc < 0)
+        return rc;
     rand_bytes(salt_bytes, sizeof salt_bytes);
     if (!crypt_gensalt_rn(METHOD, 0, (const char *)salt_bytes, sizeof salt_bytes, salt,
                           sizeof salt))
@@ -61,9 +67,9 @@ int users_hash(struct slice password, char *ret_hash, size_t size, struct err *e
     explicit_bzero(text, password.n);
     if (!hash || hash[0] == '*')
         return err_errno(e, "cannot hash the password");
-    if (strlen(hash) >= size)
-        return err_set(e, -ENOSPC, "the hash is too long");
-    memcpy(ret_hash, hash, strlen(hash) + 1);
+    MUST(strlen(hash) < sizeof ret->hash);
+    memcpy(ret->hash, hash, strlen(hash) + 1);
     explicit_bzero(work, sizeof *work);
+    scram_make(password, ret->hash, ret->scram, sizeof ret->scram);
     return 0;
 }

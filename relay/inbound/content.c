@@ -103,7 +103,7 @@ static const struct smtp_reply *judge_author(struct session *s, const struct hea
         here++;
         if (++*authors > AUTHORS_MAX)
             return refuse_number(room, &reply_authors, AUTHORS_MAX);
-        if (!auth_may_send_as(s, buf_slice(&address)))
+        if (!rules_may_send_as(s, buf_slice(&address)))
             return refuse(room, &reply_author, where, buf_slice(&address));
     }
     /* No address is no author: others would read something into it. */
@@ -120,7 +120,7 @@ static const struct smtp_reply *judge_authors(struct session *s, struct slice se
     struct header_field field;
     const struct smtp_reply *r = NULL;
     unsigned authors = 0;
-    if (s->trusted || !auth_is_restricted(s))
+    if (!rules_is_restricted(s))
         return NULL;
     while (!r && fixup_next_author(&section, &field))
         r = judge_author(s, &field, &authors, room);

@@ -20,7 +20,9 @@ struct inbound_shared *inbound_shared_new(struct spooler *spooler, const char *u
 {
     struct inbound_shared *s = must_alloc(sizeof *s);
     s->spooler = spooler;
-    s->users_file = slice_dup(slice_str(users_file));
+    s->accounts = accounts_new(users_file);
+    s->known = known_new();
+    s->rates = rates_new();
     s->hasher = worker_new_patient("hasher");
     s->clients = clients_new();
     return s;
@@ -29,7 +31,9 @@ struct inbound_shared *inbound_shared_new(struct spooler *spooler, const char *u
 void inbound_shared_free(struct inbound_shared *s)
 {
     clients_free(s->clients);
-    free(s->users_file);
+    accounts_free(s->accounts);
+    known_free(s->known);
+    rates_free(s->rates);
     free(s);
 }
 

@@ -244,6 +244,7 @@ static void fill_envelope(struct session *s, struct envelope *e)
         .eight_bit = t->scan.facts.eight_bit || !address_is_ascii(s->txn.sender),
     };
     transaction_fill(&s->txn, e);
+    rules_fill(s, e);
     e->params.tls_optional = t->fixup.tls_optional && !e->params.requiretls;
     e->params.smtputf8 = e->params.smtputf8 && needs_smtputf8(s);
 }
@@ -383,6 +384,7 @@ void intake_store_answer(struct session *s, struct spooler_store *st)
         return;
     }
     intake_abort(s);
+    rules_end(s);
     snprintf(text, sizeof text, "Ok: queued as %s", id);
     struct smtp_reply ok = {.code = 250, .enhanced = {2, 0, 0}, .text = slice_str(text)};
     session_answer(s, &ok);

@@ -2,10 +2,14 @@
  * connection is gone and nothing it asked for is out. */
 #pragma once
 #include "relay/conf/users.h"
+#include "relay/inbound/accounts.h"
 #include "relay/inbound/auth.h"
 #include "relay/inbound/clients.h"
 #include "relay/inbound/inbound.h"
+#include "relay/inbound/known.h"
 #include "relay/inbound/networks.h"
+#include "relay/inbound/rates.h"
+#include "relay/inbound/rules.h"
 #include "relay/inbound/transaction.h"
 #include "relay/loop/worker.h"
 #include "relay/mail/fixup.h"
@@ -20,7 +24,9 @@
 
 struct inbound_shared {
     struct spooler *spooler;
-    char *users_file; /* a copy: a reload frees the configuration it came from */
+    struct accounts *accounts;
+    struct known *known;
+    struct rates *rates;
     struct worker *hasher;
     atomic_uint hashing; /* jobs waiting for the hasher */
     struct clients *clients;
@@ -95,6 +101,7 @@ struct session {
     unsigned rejections;              /* told since the last accepted message */
     unsigned pending;                 /* requests out that will come back to this session */
     struct auth auth;
+    struct rules rules;
     struct transaction txn;
     struct intake intake;
     struct session *prev, *next;

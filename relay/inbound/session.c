@@ -24,8 +24,6 @@ static const struct smtp_reply reply_sender_ok = SMTP_REPLY_INIT(250, 2, 1, 0, "
 static const struct smtp_reply reply_rcpt_ok = SMTP_REPLY_INIT(250, 2, 1, 5, "Recipient ok");
 static const struct smtp_reply reply_no_access =
     SMTP_REPLY_INIT(530, 5, 7, 0, "Authentication required: this server relays for its users only");
-static const struct smtp_reply reply_not_yours =
-    SMTP_REPLY_INIT(553, 5, 7, 1, "You may not send as this address");
 static const struct smtp_reply reply_never = SMTP_REPLY_INIT(
     501, 5, 5, 4, "BY would return the message before HOLDFOR or HOLDUNTIL lets it go");
 static const struct smtp_reply reply_no_room =
@@ -37,6 +35,7 @@ void session_free(struct session *s)
     DL_DELETE(s->in->sessions, s);
     intake_abort(s);
     auth_done(&s->auth);
+    rules_end(s);
     transaction_done(&s->txn);
     served_done(&s->served);
     tls_context_unref(s->tls);
@@ -63,6 +62,7 @@ void session_answer(struct session *s, const struct smtp_reply *r)
 static void reset_transaction(struct session *s)
 {
     intake_abort(s);
+    rules_end(s);
     transaction_reset(&s->txn);
 }
 
@@ -74,8 +74,9 @@ static const struct smtp_reply *judge_mail(struct session *s, const struct smtp_
     int disk = spooler_accepting(s->in->shared->spooler);
     if (disk < 0)
         return intake_disk_reply(disk);
-    if (!s->trusted && m->path.n > 0 && !auth_may_send_as(s, m->path))
-        return &reply_not_yours;
+    const struct smtp_reply *r = rules_mail(s, m);
+    if (r)
+        return r;
     switch (transaction_begin(&s->txn, m, wall_now())) {
     case TRANSACTION_FULL:
         return &reply_no_room;
@@ -83,7 +84,8 @@ static const struct smtp_reply *judge_mail(struct session *s, const struct smtp_
         return &reply_never;
     case TRANSACTION_OK:
     case TRANSACTION_KNOWN:
-        return &reply_sender_ok;
+        r = rules_begin(s);
+        return r ? r : &reply_sender_ok;
     }
     UNREACHABLE();
 }
@@ -93,6 +95,9 @@ static const struct smtp_reply *judge_rcpt(struct session *s, const struct smtp_
 {
     const bool bare = slice_find(r->path, '@') == r->path.n;
     struct slice address = bare ? slice_str(s->conf->postmaster) : r->path;
+    const struct smtp_reply *no = rules_rcpt(s);
+    if (no)
+        return no;
     if (transaction_add(&s->txn, address, r) == TRANSACTION_FULL)
         return &reply_no_room;
     return &reply_rcpt_ok;
@@ -153,6 +158,8 @@ static void on_tls(void *ctx, bool ok, const char *why)
 {
     struct session *s = ctx;
     auth_reset(&s->auth);
+    if (ok && s->smtp_conf.auth_mechanisms.n)
+        s->smtp_conf.auth_mechanisms = auth_offer(s);
     if (!ok)
         LOG(LV_INFO, "tls_failed", LOG_S("client_ip", s->names.peer_ip), LOG_S("session_id", s->id),
             LOG_S("reason", why));

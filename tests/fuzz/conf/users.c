@@ -27,9 +27,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct users *us = users_load(path, count, &problems);
     MUST((us != NULL) == (problems == 0));
     for (size_t i = 0; us && i < us->n; i++) {
-        const struct user *u = &us->list[i];
-        MUST(user_name_ok(slice_str(u->name)) && u->hash[0] && u->rate);
+        const struct user *u = us->list[i];
+        struct user_scram_text t;
+        MUST(user_name_ok(slice_str(u->name)) && u->hash[0] && u->rate && u->tags);
         MUST(users_find(us, slice_str(u->name)) == u);
+        MUST(u->n_tags <= USER_TAGS_MAX && (u->limit.recipients > 0) == (u->limit.burst > 0));
+        for (size_t k = 0; k < u->n_certificates; k++)
+            MUST(users_find_certificate(us, u->certificates + k * USER_CERTIFICATE_SIZE) == u);
+        users_scram(us, u, slice_str(u->name), &t);
+        MUST(strlen(t.salt) == 24 && strlen(t.stored_key) == 44 && strlen(t.server_key) == 44);
         user_may_send_as(u, slice_of(data, size));
     }
     users_unref(us);

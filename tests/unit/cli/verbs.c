@@ -324,6 +324,52 @@ static void test_status(void **state)
     assert_string_equal(out, "the queue is empty\n");
 }
 
+/* What a user may do, changed and shown; whatever does not stand for anything is refused. */
+static void user_options(void)
+{
+    static const char *const wrong[] = {
+        "user set",
+        "user set shop",
+        "user set shop --from",
+        "user set shop --max-size 5",
+        "user set shop --max-recipients 0",
+        "user set shop --priority urgent",
+        "user set shop --tag team",
+        "user set shop --certificate 00",
+        "user set shop --burst x",
+        "user set shop --unset name",
+        "user set shop --unset scram",
+        "user set shop --enabled --disabled",
+        "user set shop --unset rate --burst 5", /* the line as a whole would be wrong */
+        "user set shop --tag k=v --tag k=w",
+    };
+    assert_int_equal(run("user set shop --rate 50/10m --burst 200 --max-size 2M "
+                         "--max-recipients 40 --tag team=shop --tag env=test --priority low "
+                         "--destination default --disabled --certificate "
+                         "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"),
+                     0);
+    assert_int_equal(run("user list --json"), 0);
+    expect(
+        out,
+        "{\"user\":\"shop\",\"locked\":false,\"disabled\":true,\"scram\":true,"
+        "\"from\":[\"*@shop.test\"],\"rate\":\"50/10m\",\"burst\":200,\"max_size\":2097152,"
+        "\"max_recipients\":40,\"tags\":{\"team\":\"shop\",\"env\":\"test\"},\"priority\":\"low\","
+        "\"destination\":\"default\",\"certificates\":"
+        "[\"000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\"]}\n");
+    assert_int_equal(run("user list"), 0);
+    expect(out, "burst=200");
+    expect(out, "disabled");
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        assert_int_equal(run(wrong[i]), CLI_USAGE);
+    assert_int_equal(run("user set nobody --rate 1/s"), CLI_NOTHING);
+    assert_int_equal(run("user set shop --destination nowhere"), CLI_NOTHING);
+    expect(err, "no destination \"nowhere\"");
+    assert_int_equal(run("user set shop --enabled --unset rate --unset burst --unset tag"), 0);
+    assert_int_equal(run("user list --json"), 0);
+    expect(out, "\"disabled\":false");
+    expect(out, "\"from\":[\"*@shop.test\"],\"max_size\":2097152");
+}
+
 static void test_init_user_check(void **state)
 {
     (void)state;
@@ -352,8 +398,9 @@ static void test_init_user_check(void **state)
     write_file(FOLDER "/in", "\n");
     assert_int_equal(run("user password two --password-stdin"), CLI_USAGE);
     assert_int_equal(run("user list --json"), 0);
-    expect(out,
-           "{\"user\":\"shop\",\"locked\":false,\"from\":[\"*@shop.test\"],\"rate\":\"5/s\"}\n");
+    expect(out, "{\"user\":\"shop\",\"locked\":false,\"disabled\":false,\"scram\":true,"
+                "\"from\":[\"*@shop.test\"],\"rate\":\"5/s\",\"burst\":5}\n");
+    user_options();
     static const char *const wrong[] = {"user add",
                                         "user add a b",
                                         "user add a:b",
@@ -421,14 +468,17 @@ static void test_log(void **state)
 static void test_help(void **state)
 {
     (void)state;
-    static const char *const lines[] = {
-        "init --help",       "check -h",          "user --help",
-        "user add --help",   "user list --help",  "user remove --help",
-        "user password -h",  "status --help",     "queue --help",
-        "queue list --help", "queue show --help", "queue cat --help",
-        "queue retry -h",    "queue hold -h",     "queue release -h",
-        "queue remove -h",   "log --help",        "reload --help",
-        "drain --help",      "stop --help",       "help"};
+    static const char *const lines[] = {"init --help",       "check -h",
+                                        "user --help",       "user add --help",
+                                        "user list --help",  "user remove --help",
+                                        "user set --help",   "user password -h",
+                                        "status --help",     "queue --help",
+                                        "queue list --help", "queue show --help",
+                                        "queue cat --help",  "queue retry -h",
+                                        "queue hold -h",     "queue release -h",
+                                        "queue remove -h",   "log --help",
+                                        "reload --help",     "drain --help",
+                                        "stop --help",       "help"};
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
         unsigned height = 0, width = 0;
         assert_int_equal(run(lines[i]), 0);

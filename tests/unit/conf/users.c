@@ -54,6 +54,9 @@ static struct users *load(const char *text)
     "O817G3uBnIFNjnQJuesI68OTLiBFdcbYEdFCoEOfaS35inz1" /* "Hello world!" */
 #define MD5 "$1$abcdefgh$G//4keteveJp0qb8z2DxG/"       /* "password" */
 
+#define DIGEST "000102030405060708090a0b0c0d0e0f101112131415161718191A1B1C1D1E1F"
+#define KEY ":key:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+
 static void test_load(void **state)
 {
     (void)state;
@@ -96,8 +99,34 @@ static void test_bad_lines(void **state)
         {"bob:" MD5 ":from=", "from= needs"},
         {"bob:" MD5 ":rate=5", "rate= needs"},
         {"bob:" MD5 ":rate=0/s", "rate= needs"},
-        {"bob:" MD5 ":rate=1/s,rate=2/s", "rate= needs"},
+        {"bob:" MD5 ":rate=1/s,rate=2/s", "rate= stands twice"},
+        {"bob:" MD5 ":rate=1/w", "rate= needs"},
+        {"bob:" MD5 ":rate=1/5ms", "rate= needs"},
+        {"bob:" MD5 ":rate=1/2d", "rate= needs"},
+        {"bob:" MD5 ":rate=1/0s", "rate= needs"},
+        {"bob:" MD5 ":burst=5", ":1: user bob: burst= needs a rate= beside it"},
+        {"bob:" MD5 ":rate=1/s,burst=0", "burst= needs"},
+        {"bob:" MD5 ":max-size=10", "max-size= needs"},
+        {"bob:" MD5 ":max-size=1M,max-size=2M", "max-size= stands twice"},
+        {"bob:" MD5 ":max-recipients=0", "max-recipients= needs"},
+        {"bob:" MD5 ":max-recipients=65536", "max-recipients= needs"},
+        {"bob:" MD5 ":tag=key", "tag= needs"},
+        {"bob:" MD5 ":tag==value", "tag= needs"},
+        {"bob:" MD5 ":tag=a b=value", "tag= needs"},
+        {"bob:" MD5 ":priority=urgent", "priority= needs one of high, normal, low"},
+        {"bob:" MD5 ":priority=", "priority= needs"},
+        {"bob:" MD5 ":destination=", "destination= needs"},
+        {"bob:" MD5 ":disabled=yes", "disabled needs no value"},
+        {"bob:" MD5 ":disabled,disabled", "stands twice"},
+        {"bob:" MD5 ":certificate=0011", "certificate= needs"},
+        {"bob:" MD5 ":certificate=" DIGEST "00", "certificate= needs"},
+        {"bob:" MD5 ":certificate=g" DIGEST, "certificate= needs"},
+        {"a:" MD5 ":certificate=" DIGEST "\nbob:" MD5 ":certificate=" DIGEST,
+         ":2: user bob: certificate= is the one of a in line 1"},
+        {"bob:" MD5 ":scram=x", "scram= needs"},
         {"bob:" MD5 ":form=x", "unknown option \"form\""},
+        {":key:AAAA", ":1: :key: needs 32 octets"},
+        {KEY "\n" KEY, ":2: :key: needs 32 octets in base64, once"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         assert_null(load(bad[i].text));
@@ -110,15 +139,87 @@ static void test_bad_lines(void **state)
     assert_non_null(strstr(buf_str(&told), "No such file"));
 }
 
+static void test_options(void **state)
+{
+    (void)state;
+    static const uint8_t digest[USER_CERTIFICATE_SIZE] = {
+        0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15,
+        16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31};
+    struct users *us = load("a:" MD5 ":rate=50/10m, burst=200 ,max-size=25M,max-recipients=40,"
+                            "tag=team=shop,tag=env=a=b,priority=low,destination=bulk,disabled\n"
+                            "b:*:rate=7/h,priority=high,certificate=" DIGEST "\n"
+                            "c:" MD5 ":priority=normal,"
+                            "certificate=01:01:02:03:04:05:06:07:08:09:0a:0b:0c:0d:0e:0f:10:11:12:"
+                            "13:14:15:16:17:18:19:1A:1B:1C:1D:1E:1F\n"
+                            "d:" MD5 "\n");
+    assert_string_equal(buf_str(&told), "");
+    const struct user *a = users_find(us, SLICE_LIT("a")), *b = users_find(us, SLICE_LIT("b"));
+    const struct user *c = users_find(us, SLICE_LIT("c")), *d = users_find(us, SLICE_LIT("d"));
+    assert_int_equal(a->limit.recipients, 50);
+    assert_int_equal(a->limit.period_ms, 600000);
+    assert_int_equal(a->limit.burst, 200);
+    assert_string_equal(a->rate, "50/10m");
+    assert_int_equal(a->max_size, 25 << 20);
+    assert_int_equal(a->max_recipients, 40);
+    assert_string_equal(a->tags, "team=shop\nenv=a=b");
+    assert_int_equal(a->n_tags, 2);
+    assert_int_equal(a->priority, USER_PRIORITY_LOW);
+    assert_string_equal(a->destination, "bulk");
+    assert_true(a->disabled);
+    assert_false(user_has_password(a));
+    assert_int_equal(b->limit.burst, 7); /* as much as in a period, when it is not said */
+    assert_int_equal(b->limit.period_ms, 3600000);
+    assert_int_equal(b->priority, USER_PRIORITY_HIGH);
+    assert_false(user_has_password(b));
+    assert_ptr_equal(users_find_certificate(us, digest), b);
+    assert_int_equal(c->certificates[0], 1);
+    assert_ptr_equal(users_find_certificate(us, c->certificates), c);
+    assert_true(user_has_password(d));
+    assert_int_equal(d->limit.recipients, 0);
+    assert_string_equal(d->tags, "");
+    assert_string_equal(d->destination, "");
+    assert_int_equal(d->priority, USER_PRIORITY_ANY);
+    users_unref(us);
+}
+
+/* A login is one look into a table, however long the file is. */
+static void test_many(void **state)
+{
+    (void)state;
+    FILE *f = fopen(PATH, "w");
+    MUST(f);
+    for (unsigned i = 0; i < 100000; i++)
+        fprintf(f, "user-%u@example.com:%s:from=*@d%u.example.com,rate=10/s\n", i, MD5, i);
+    fclose(f);
+    struct users *us = users_load(PATH, say, NULL);
+    assert_non_null(us);
+    assert_int_equal(us->n, 100000);
+    for (unsigned i = 0; i < 100000; i++) {
+        char name[40];
+        snprintf(name, sizeof name, "user-%u@example.com", i);
+        assert_ptr_equal(users_find(us, slice_str(name)), us->list[i]);
+    }
+    assert_null(users_find(us, SLICE_LIT("user-100000@example.com")));
+    users_unref(us);
+}
+
+static struct user_secrets secrets_of(const char *hash)
+{
+    struct user_secrets s = {0};
+    snprintf(s.hash, sizeof s.hash, "%s", hash);
+    return s;
+}
+
 static void test_verify(void **state)
 {
     (void)state;
-    char hash[400];
+    struct user_secrets s;
     struct err e = {0};
-    assert_int_equal(users_hash(SLICE_LIT("pa:ss w\xc3\xb6rd"), hash, sizeof hash, &e), 0);
-    assert_memory_equal(hash, "$y$", 3);
-    const struct user mine = {.name = "u", .hash = hash}, md5 = {.name = "u", .hash = MD5};
+    assert_int_equal(users_hash(SLICE_LIT("pa:ss w\xc3\xb6rd"), &s, &e), 0);
+    assert_memory_equal(s.hash, "$y$", 3);
+    const struct user mine = {.name = "u", .hash = s.hash}, md5 = {.name = "u", .hash = MD5};
     const struct user locked = {.name = "u", .hash = "!" MD5};
+    const struct user disabled = {.name = "u", .hash = MD5, .disabled = true};
     assert_true(users_verify(&mine, SLICE_LIT("pa:ss w\xc3\xb6rd")));
     assert_false(users_verify(&mine, SLICE_LIT("pa:ss w\xc3\xb6r")));
     assert_false(users_verify(&mine, SLICE_LIT("pa:ss w\xc3\xb6rd\0x")));
@@ -126,39 +227,184 @@ static void test_verify(void **state)
     assert_false(users_verify(&mine, SLICE_NONE));
     assert_true(users_verify(&md5, SLICE_LIT("password")));
     assert_false(users_verify(&locked, SLICE_LIT("password")));
+    assert_false(users_verify(&disabled, SLICE_LIT("password")));
     assert_false(users_verify(NULL, SLICE_LIT("password")));
     assert_false(users_verify(NULL, SLICE_LIT("x")));
     static uint8_t large[5000];
     memset(large, 'a', sizeof large);
     assert_false(users_verify(&mine, slice_of(large, sizeof large)));
-    assert_true(users_hash(slice_of(large, sizeof large), hash, sizeof hash, &e) < 0);
-    assert_true(users_hash(SLICE_LIT(""), hash, sizeof hash, &e) < 0);
-    assert_true(users_hash(SLICE_LIT("a\nb"), hash, sizeof hash, &e) < 0);
-    assert_true(users_hash(SLICE_LIT("a"), hash, 10, &e) < 0);
+    assert_true(users_hash(slice_of(large, sizeof large), &s, &e) < 0);
+    assert_true(users_hash(SLICE_LIT(""), &s, &e) < 0);
+    assert_true(users_hash(SLICE_LIT("a\nb"), &s, &e) < 0);
 }
+
+/* The vector of RFC 7677 section 3, with its salt and number of iterations. */
+static void test_scram_vector(void **state)
+{
+    (void)state;
+    static const char line[] =
+        "user:*:scram=SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$"
+        "WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
+    char longer[400];
+    struct user u = {0};
+    struct arena a;
+    arena_init(&a, 65536);
+    assert_true(user_options_take(&u, slice_str(strstr(line, "scram=")), &a, say, NULL));
+    assert_string_equal(u.scram.iterations, "4096");
+    assert_string_equal(u.scram.salt, "W22ZaJ0SNY7soEsUEjb6gQ==");
+    assert_string_equal(u.scram.stored_key, "WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=");
+    assert_string_equal(u.scram.server_key, "wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=");
+    for (size_t n = strlen(line) - strlen(strstr(line, "SCRAM-")); n < strlen(line); n++) {
+        snprintf(longer, sizeof longer, "%.*s", (int)n, line);
+        struct user v = {0};
+        assert_false(user_options_take(&v, slice_str(strstr(longer, "scram=")), &a, say, NULL));
+    }
+    arena_done(&a);
+}
+
+/* Both secrets are of the same password; the second counts only beside the hash it was made with.
+ */
+static void test_scram_of_a_password(void **state)
+{
+    (void)state;
+    struct user_secrets s, other;
+    struct user_scram_text t, again;
+    struct err e = {0};
+    char text[2000];
+    assert_int_equal(users_hash(SLICE_LIT("secret"), &s, &e), 0);
+    assert_int_equal(users_hash(SLICE_LIT("secret"), &other, &e), 0);
+    assert_string_not_equal(s.scram, other.scram); /* a salt of its own each time */
+    snprintf(text, sizeof text, KEY "\nu:%s:scram=%s\nlocked:!%s:scram=%s\nold:%s:scram=%s\n",
+             s.hash, s.scram, s.hash, s.scram, other.hash, s.scram);
+    struct users *us = load(text);
+    assert_non_null(us);
+    const struct user *u = users_find(us, SLICE_LIT("u"));
+    assert_string_equal(u->scram.iterations, "15000");
+    users_scram(us, u, SLICE_LIT("u"), &t);
+    assert_string_equal(t.salt, u->scram.salt);
+    assert_string_equal(t.stored_key, u->scram.stored_key);
+    assert_string_equal(t.server_key, u->scram.server_key);
+    /* The lock of shadow(5) locks this way in, too, and the secret is still there for later. */
+    const struct user *locked = users_find(us, SLICE_LIT("locked"));
+    assert_non_null(locked->scram.iterations);
+    users_scram(us, locked, SLICE_LIT("locked"), &t);
+    assert_string_not_equal(t.stored_key, u->scram.stored_key);
+    assert_null(users_find(us, SLICE_LIT("old"))->scram.iterations);
+    /* Who has none, and who is not there, look alike, and the same tomorrow. */
+    users_scram(us, NULL, SLICE_LIT("nobody"), &t);
+    users_unref(us);
+    us = load(KEY "\na:" MD5 "\n");
+    users_scram(us, NULL, SLICE_LIT("nobody"), &again);
+    assert_memory_equal(&t.salt, &again.salt, strlen(t.salt) + 1);
+    assert_string_equal(t.stored_key, again.stored_key);
+    assert_string_equal(t.iterations, "15000");
+    assert_int_equal(strlen(t.salt), 24);
+    users_scram(us, users_find(us, SLICE_LIT("a")), SLICE_LIT("a"), &again);
+    assert_string_not_equal(t.salt, again.salt);
+    users_unref(us);
+    us = load("a:" MD5 "\n"); /* without the line the file itself is the key */
+    users_scram(us, NULL, SLICE_LIT("nobody"), &again);
+    assert_string_not_equal(t.salt, again.salt);
+    users_unref(us);
+    /* SASLprep (RFC 4013) prohibits it: no secret, and no failure. */
+    assert_int_equal(users_hash(SLICE_LIT("a\xe2\x80\x8f"
+                                          "b"),
+                                &s, &e),
+                     0);
+    assert_string_equal(s.scram, "");
+    assert_memory_equal(s.hash, "$y$", 3);
+}
+
+static int edit(enum users_edit what, const char *name, const char *hash, const char *opts)
+{
+    struct err e = {0};
+    struct user_secrets s = secrets_of(hash ? hash : "");
+    struct users_change c = {what, name, hash ? &s : NULL, opts, NULL};
+    return users_edit(PATH, &c, &e);
+}
+
+#define NEW "$1$newnewne$G//4keteveJp0qb8z2DxG/"
+#define OTHER "$1$otheroth$G//4keteveJp0qb8z2DxG/"
+#define SCRAM                                                                                      \
+    "scram=SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$"                                           \
+    "WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
 
 static void test_edit(void **state)
 {
     (void)state;
-    struct err e = {0};
     write_file("# head\na:" MD5 "\n\nbob:" MD5 ":rate=1/s\n# tail");
     struct users *before = users_load(PATH, say, NULL);
     assert_false(users_changed(before, PATH));
-    assert_int_equal(users_edit(PATH, USERS_PASSWORD, "bob", "$y$new", NULL, &e), 0);
+    assert_int_equal(edit(USERS_PASSWORD, "bob", NEW, NULL), 0);
     assert_true(users_changed(before, PATH));
     users_unref(before);
-    expect_file("# head\na:" MD5 "\n\nbob:$y$new:rate=1/s\n# tail\n");
-    assert_int_equal(users_edit(PATH, USERS_ADD, "c", "$y$c", "from=*@x", &e), 0);
-    assert_int_equal(users_edit(PATH, USERS_REMOVE, "a", NULL, NULL, &e), 0);
-    expect_file("# head\n\nbob:$y$new:rate=1/s\n# tail\nc:$y$c:from=*@x\n");
-    assert_int_equal(users_edit(PATH, USERS_ADD, "bob", "$y$c", "", &e), -EEXIST);
-    assert_int_equal(users_edit(PATH, USERS_REMOVE, "a", NULL, NULL, &e), -ENOENT);
-    assert_int_equal(users_edit(PATH, USERS_PASSWORD, "bo", "$y$c", NULL, &e), -ENOENT);
-    assert_int_equal(users_edit(PATH, USERS_ADD, "x y", "$y$c", "", &e), -EINVAL);
-    assert_int_equal(users_edit(PATH, USERS_ADD, "x", "$y$c\nroot:", "", &e), -EINVAL);
-    assert_int_equal(users_edit(PATH, USERS_ADD, "x", "$y$c", "a\nb", &e), -EINVAL);
-    assert_int_equal(users_edit(FOLDER "/none", USERS_ADD, "x", "$y$c", "", &e), -ENOENT);
-    expect_file("# head\n\nbob:$y$new:rate=1/s\n# tail\nc:$y$c:from=*@x\n");
+    expect_file("# head\na:" MD5 "\n\nbob:" NEW ":rate=1/s\n# tail\n");
+    assert_int_equal(edit(USERS_ADD, "c", OTHER, "from=*@x"), 0);
+    assert_int_equal(edit(USERS_REMOVE, "a", NULL, NULL), 0);
+    expect_file("# head\n\nbob:" NEW ":rate=1/s\n# tail\nc:" OTHER ":from=*@x\n");
+    assert_int_equal(edit(USERS_ADD, "bob", OTHER, ""), -EEXIST);
+    assert_int_equal(edit(USERS_REMOVE, "a", NULL, NULL), -ENOENT);
+    assert_int_equal(edit(USERS_PASSWORD, "bo", OTHER, NULL), -ENOENT);
+    assert_int_equal(edit(USERS_SET, "bo", NULL, "rate=1/s"), -ENOENT);
+    assert_int_equal(edit(USERS_ADD, "x y", OTHER, ""), -EINVAL);
+    assert_int_equal(edit(USERS_ADD, "x", OTHER "\nroot:", ""), -EINVAL);
+    assert_int_equal(edit(USERS_ADD, "x", OTHER, "a\nb"), -EINVAL);
+    struct users_change none = {USERS_REMOVE, "x", NULL, NULL, NULL};
+    assert_int_equal(users_edit(FOLDER "/none", &none, NULL), -ENOENT);
+    expect_file("# head\n\nbob:" NEW ":rate=1/s\n# tail\nc:" OTHER ":from=*@x\n");
+}
+
+/* Options of the same name are replaced as a whole, the others stay in their order. */
+static void test_edit_options(void **state)
+{
+    (void)state;
+    struct err e = {0};
+    struct users_change c = {USERS_SET, "b", NULL, "from=new@x,rate=5/s", "burst,disabled"};
+    write_file("b:" MD5 ":" SCRAM ",from=a@x, tag=k=v ,disabled,from=b@x,rate=1/s,burst=9\n");
+    assert_int_equal(users_edit(PATH, &c, &e), 0);
+    expect_file("b:" MD5 ":" SCRAM ",tag=k=v,from=new@x,rate=5/s\n");
+    /* What the daemon would refuse does not get into the file. */
+    c = (struct users_change){USERS_SET, "b", NULL, NULL, "rate"};
+    write_file("b:" MD5 ":rate=1/s,burst=9\n");
+    assert_int_equal(users_edit(PATH, &c, &e), -EINVAL);
+    assert_non_null(strstr(e.text, "burst= needs a rate="));
+    expect_file("b:" MD5 ":rate=1/s,burst=9\n");
+    write_file("b:" MD5 ":" SCRAM ",tag=k=v,from=new@x,rate=5/s\n");
+    c = (struct users_change){USERS_SET, "b", NULL, NULL, "from,tag,rate,scram"};
+    assert_int_equal(users_edit(PATH, &c, &e), 0);
+    expect_file("b:" MD5 "\n");
+}
+
+/* A password given through us has both secrets, and the file gets its key once. */
+static void test_edit_secrets(void **state)
+{
+    (void)state;
+    struct err e = {0};
+    struct user_secrets s;
+    struct user_scram_text before, after;
+    write_file("b:" MD5 ":rate=1/s\n");
+    assert_int_equal(users_hash(SLICE_LIT("one"), &s, &e), 0);
+    struct users_change c = {USERS_PASSWORD, "b", &s, NULL, NULL};
+    assert_int_equal(users_edit(PATH, &c, &e), 0);
+    struct users *us = users_load(PATH, say, NULL);
+    users_scram(us, NULL, SLICE_LIT("nobody"), &before);
+    assert_non_null(users_find(us, SLICE_LIT("b"))->scram.iterations);
+    assert_string_equal(users_find(us, SLICE_LIT("b"))->rate, "1/s");
+    users_unref(us);
+    assert_int_equal(users_hash(SLICE_LIT("two"), &s, &e), 0);
+    assert_int_equal(users_edit(PATH, &c, &e), 0);
+    c = (struct users_change){USERS_ADD, "c", &s, "disabled", NULL};
+    assert_int_equal(users_edit(PATH, &c, &e), 0);
+    us = users_load(PATH, say, NULL);
+    assert_int_equal(us->n, 2);
+    users_scram(us, NULL, SLICE_LIT("nobody"), &after);
+    assert_string_equal(before.salt, after.salt);
+    assert_true(users_verify(users_find(us, SLICE_LIT("b")), SLICE_LIT("two")));
+    users_unref(us);
+    assert_int_equal(edit(USERS_SET, "b", NULL, "rate=2/s"), 0); /* options leave it alone */
+    us = users_load(PATH, say, NULL);
+    assert_non_null(users_find(us, SLICE_LIT("b"))->scram.iterations);
+    users_unref(us);
 }
 
 /* The mode stays (the hashes are no business of others), and a link stays a link. */
@@ -167,12 +413,14 @@ static void test_edit_keeps_mode_and_link(void **state)
     (void)state;
     struct err e = {0};
     struct stat st;
+    struct user_secrets s = secrets_of(OTHER);
+    struct users_change c = {USERS_ADD, "c", &s, "", NULL};
     write_file("");
     chmod(PATH, 0640);
     unlink(FOLDER "/link");
     assert_int_equal(symlink(PATH, FOLDER "/link"), 0);
-    assert_int_equal(users_edit(FOLDER "/link", USERS_ADD, "c", "$y$c", "", &e), 0);
-    expect_file("c:$y$c\n");
+    assert_int_equal(users_edit(FOLDER "/link", &c, &e), 0);
+    expect_file("c:" OTHER "\n");
     stat(PATH, &st);
     assert_int_equal(st.st_mode & 07777, 0640);
     lstat(FOLDER "/link", &st);
@@ -191,7 +439,7 @@ static void test_edit_by_two(void **state)
         for (unsigned i = 0; i < 10; i++) {
             char name[32];
             snprintf(name, sizeof name, "u%u-%u", child, i);
-            rc |= users_edit(PATH, USERS_ADD, name, MD5, "", NULL);
+            rc |= edit(USERS_ADD, name, MD5, "");
         }
         _exit(rc != 0);
     }
@@ -209,8 +457,14 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_load),
         cmocka_unit_test(test_bad_lines),
+        cmocka_unit_test(test_options),
+        cmocka_unit_test(test_many),
         cmocka_unit_test(test_verify),
+        cmocka_unit_test(test_scram_vector),
+        cmocka_unit_test(test_scram_of_a_password),
         cmocka_unit_test(test_edit),
+        cmocka_unit_test(test_edit_options),
+        cmocka_unit_test(test_edit_secrets),
         cmocka_unit_test(test_edit_keeps_mode_and_link),
         cmocka_unit_test(test_edit_by_two),
     };

@@ -41,7 +41,7 @@ static void a_change_of_the_users_file_is_live(void **state)
     talk(&l, "MAIL FROM:<any@a.test>\r\n", "250 ");
     talk(&l, "RSET\r\n", "250 ");
     write_file(w, "users", ""); /* the user is gone, his session is not */
-    talk(&l, "MAIL FROM:<any@a.test>\r\n", "553 5.7.1");
+    talk(&l, "MAIL FROM:<any@a.test>\r\n", "550 5.7.1");
     line_end(&l);
     login(w, "u", "two", "535 5.7.8");
     world_free(w);

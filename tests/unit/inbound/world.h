@@ -73,14 +73,15 @@ static inline void write_file(const struct world *w, const char *name, const cha
     assert_int_equal(rename(fresh, path), 0);
 }
 
-/* One user; options such as "from=*@a.test". */
+/* One user with both secrets, as `user add` writes him; options such as "from=*@a.test". */
 static inline void write_user(const struct world *w, const char *name, const char *password,
                               const char *options)
 {
-    char hash[400], line[1000];
+    char line[2000];
+    struct user_secrets s;
     struct err e;
-    assert_int_equal(users_hash(slice_str(password), hash, sizeof hash, &e), 0);
-    snprintf(line, sizeof line, "%s:%s:%s\n", name, hash, options);
+    assert_int_equal(users_hash(slice_str(password), &s, &e), 0);
+    snprintf(line, sizeof line, "%s:%s:scram=%s,%s\n", name, s.hash, s.scram, options);
     write_file(w, "users", line);
 }
 

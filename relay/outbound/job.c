@@ -100,7 +100,9 @@ void out_job_report(struct out_conn *c, const struct verdict *v, size_t n, bool 
     r->verdicts = must_alloc(r->n * sizeof *r->verdicts);
     for (size_t i = 0; i < r->n; i++)
         r->verdicts[i] = verdict_copy(&v[n == 1 ? 0 : i]);
-    r->dsn_passed_on = c->client && smtp_client_peer(c->client)->dsn;
+    const struct smtp_peer *peer = c->client ? smtp_client_peer(c->client) : NULL;
+    r->dsn_passed_on = peer && peer->dsn;
+    r->deliver_by_passed_on = peer && peer->deliver_by;
     describe(c, &r->attempt);
     out_job_drop(c);
     out_send(c->o, &r->msg);

@@ -1,5 +1,5 @@
 /* Laws: any bytes as a configuration give a snapshot or at least one problem, never both; a
- * snapshot is within bounds and never an open relay. */
+ * snapshot is within bounds and never an open relay that nobody asked for. */
 #include "relay/base/must.h"
 #include "relay/conf/options.h"
 #include <stdio.h>
@@ -14,13 +14,35 @@ static void count(void *ctx, const char *line)
     (*(unsigned *)ctx)++;
 }
 
-static void check_listener(const struct conf_listener *l)
+static void check_networks(const struct conf *c, const struct conf_list *list)
 {
-    MUST(l->name && l->name[0] && l->address.n > 0 && l->max_recipients >= 100);
-    for (size_t i = 0; i < l->trust.n; i++) {
+    for (size_t i = 0; i < list->n; i++) {
         struct network n;
         struct buf why = BUF_MAX(200);
-        MUST(network_parse(slice_str(l->trust.items[i]), &n, &why) && !network_is_open(&n));
+        MUST(network_parse(slice_str(list->items[i]), &n, &why));
+        MUST(c->i_want_an_open_relay || !network_is_open(&n));
+    }
+}
+
+static void check_listener(const struct conf *c, const struct conf_listener *l)
+{
+    MUST(l->name && l->name[0] && l->address.n > 0 && l->max_recipients >= 100);
+    MUST(c->i_want_an_open_relay || !conf_is_open_relay(l));
+    MUST(l->client_certificates == CONF_CERT_NONE ? !l->client_ca[0]
+                                                  : l->client_ca[0] && l->tls != CONF_TLS_NONE);
+    check_networks(c, &l->trust);
+    check_networks(c, &l->proxy_protocol);
+}
+
+static void check_tls(const struct conf *c)
+{
+    MUST(c->n_tls == 0 || c->tls_default < c->n_tls);
+    for (size_t i = 0; i < c->n_tls; i++) {
+        const struct conf_tls *s = &c->tls[i];
+        MUST(s->certificate.n == s->key.n && s->key.n <= CONF_PAIRS_MAX);
+        MUST(s->key.n > 0 || !s->name[0]);
+        for (size_t k = 0; k < i; k++)
+            MUST(strcmp(s->name, c->tls[k].name) != 0);
     }
 }
 
@@ -30,12 +52,13 @@ static void check(const struct conf *c)
     MUST(c->n_retry > 0 && c->n_retry <= CONF_RETRY_MAX && c->lifetime_s > 0);
     MUST(c->n_listeners > 0 && c->n_destinations > 0);
     for (size_t i = 0; i < c->n_listeners; i++)
-        check_listener(&c->listeners[i]);
+        check_listener(c, &c->listeners[i]);
     for (size_t i = 0; i < c->n_destinations; i++) {
         const struct conf_destination *d = &c->destinations[i];
         MUST(d->port > 0 && d->connections > 0 && d->messages_per_connection > 0);
         MUST(!(d->mx.n && d->relay.n));
     }
+    check_tls(c);
     conf_by_domain(c, SLICE_LIT("example.com"));
 }
 

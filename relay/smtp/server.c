@@ -224,6 +224,26 @@ static void auth_answered(struct smtp_server *s, const struct smtp_reply *r)
         server_give_up(s, SAY_AUTH_TOO_MANY);
 }
 
+/* A refused MAIL brings no message forward either. */
+static void mail_answered(struct smtp_server *s, bool yes)
+{
+    const struct smtp_server_conf *conf = s->conf;
+    s->in_transaction = yes;
+    s->smtputf8 = yes && s->mail.params.smtputf8;
+    s->binary = yes && s->mail.params.body == MAIL_BODY_BINARYMIME;
+    if (!yes && conf->max_idle && ++s->idle > conf->max_idle)
+        server_give_up(s, SAY_TOO_MANY_IDLE);
+}
+
+static void commit_answered(struct smtp_server *s, bool yes)
+{
+    s->state = SERVER_COMMAND;
+    server_forget(s);
+    s->messages++;
+    if (yes)
+        s->errors = s->idle = s->unknown = 0;
+}
+
 void smtp_server_answer(struct smtp_server *s, const struct smtp_reply *reply, struct mono now)
 {
     tell_time(s, now);
@@ -239,17 +259,11 @@ void smtp_server_answer(struct smtp_server *s, const struct smtp_reply *reply, s
     if (q == ASKED_AUTH) {
         auth_answered(s, reply);
     } else if (q == ASKED_MAIL) {
-        s->in_transaction = yes;
-        s->smtputf8 = yes && s->mail.params.smtputf8;
-        s->binary = yes && s->mail.params.body == MAIL_BODY_BINARYMIME;
+        mail_answered(s, yes);
     } else if (q == ASKED_RCPT) {
         s->rcpts += yes;
     } else {
-        s->state = SERVER_COMMAND;
-        server_forget(s);
-        s->messages++;
-        if (yes)
-            s->errors = s->idle = s->unknown = 0;
+        commit_answered(s, yes);
     }
     line_over(s);
     if (reply->code == 421)

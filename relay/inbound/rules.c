@@ -79,8 +79,8 @@ static const struct smtp_reply *judge(struct session *s, const struct smtp_mail 
     if (m->path.n > 0 && !user_may_send_as(u, m->path))
         return &reply_not_yours;
     if (m->size > s->smtp_conf.max_message_size)
-        return say(s, 552, (struct enhanced){5, 3, 4}, "The message is larger than your limit, ",
-                   (int64_t)s->smtp_conf.max_message_size, " octets");
+        return say(s, 552, (struct enhanced){5, 3, 4}, "message too big; the limit in octets is: ",
+                   (int64_t)s->smtp_conf.max_message_size, ""); /* the machine's words */
     if (u->destination[0] && !has_destination(s->in->conf, u->destination))
         return &reply_destination;
     const int64_t wait_s = wait_for(s, 0);

@@ -95,7 +95,7 @@ static void size(void **state)
     write_user(w, "u", "one", "max-size=10K");
     struct line l = logged_in(w);
     talk(&l, "MAIL FROM:<x@a.test> SIZE=10241\r\n",
-         "552 5.3.4 The message is larger than your limit, 10240 octets");
+         "552 5.3.4 message too big; the limit in octets is: 10240");
     talk(&l, "MAIL FROM:<x@a.test> SIZE=1\r\n", "250 ");
     send_octets(&l, 11000, "552 5.3.4");
     talk(&l, "MAIL FROM:<x@a.test> SIZE=10240\r\n", "250 ");

@@ -5,6 +5,7 @@
 #include "relay/base/utf8.h"
 #include "relay/house.h"
 #include "relay/inbound/clients.h"
+#include "relay/net/addr.h"
 #include <errno.h>
 #include <stdio.h>
 
@@ -39,6 +40,23 @@ static int parse(struct slice address, struct clients_key *ret, struct err *e)
                    SLICE_ARG(slice_head(address, 60)));
 }
 
+/* The network of clients.allow that a client's address lies in. */
+static bool is_allowed(struct house *h, const struct clients_key *key)
+{
+    char text[CLIENTS_KEY_SIZE];
+    struct net_cidr client, net;
+    bool found = false;
+    clients_key_text(key, text);
+    MUST(net_cidr_parse(slice_str(text), &client));
+    uv_mutex_lock(&h->reloading);
+    const struct conf_list *allow = &h->conf->clients_allow;
+    for (size_t i = 0; i < allow->n && !found; i++)
+        found =
+            net_cidr_parse(slice_str(allow->items[i]), &net) && net_cidr_overlaps(&net, &client);
+    uv_mutex_unlock(&h->reloading);
+    return found;
+}
+
 /* The reason is said to the client: ASCII, without control characters. */
 int house_client_ban(void *ctx, struct slice address, int64_t for_s, struct slice reason,
                      struct slice actor, struct err *e)
@@ -50,12 +68,15 @@ int house_client_ban(void *ctx, struct slice address, int64_t for_s, struct slic
     int rc = parse(address, &key, e);
     if (rc < 0)
         return rc;
+    clients_key_text(&key, text);
+    if (is_allowed(h, &key))
+        return err_set(e, -EINVAL, "%s is let in by clients.allow: take it out of there first",
+                       text);
     reason = reason.n ? slice_head(reason, CLIENTS_REASON_MAX) : SLICE_LIT("by the administrator");
     for (size_t i = 0; i < reason.n; i++)
         buf_add_u8(&why, reason.p[i] >= ' ' && reason.p[i] < 127 ? reason.p[i] : '?');
     buf_add(&who, slice_head(actor, 64));
     clients_ban(inbound_shared_clients(h->shared), &key, for_s * 1000, buf_slice(&why), mono_now());
-    clients_key_text(&key, text);
     LOG(LV_INFO, "client_banned", LOG_S("client", text), LOG_N("seconds", for_s),
         LOG_S("reason", buf_str(&why)), LOG_S("actor", buf_str(&who)));
     return 0;

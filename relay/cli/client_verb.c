@@ -39,7 +39,7 @@ static const struct cli_verb verbs[] = {
      "usage: postwain client ban ADDRESS [--for DURATION] [--reason TEXT]\n"
      "\n"
      "Its connections are answered 421 4.7.0 with the reason. Sessions that are logged in go on.\n"
-     "Networks in clients.allow, and those that a listener trusts, are let in all the same.\n"
+     "Networks in clients.allow cannot be banned; those that a listener trusts are let in there.\n"
      "\n"
      "  --for DURATION   such as 30m, 1h (the default), 7d\n"
      "  --reason TEXT    said to the client, shown in the list\n"

@@ -106,6 +106,12 @@ bool net_cidr_has(const struct net_cidr *c, const struct sockaddr *a)
     return address.family != 0 && covers(c, &address);
 }
 
+bool net_cidr_overlaps(const struct net_cidr *a, const struct net_cidr *b)
+{
+    return a->family == b->family &&
+           same_bits(a->bytes, b->bytes, a->bits < b->bits ? a->bits : b->bits);
+}
+
 void net_addr_text(const struct sockaddr *a, char ret_text[46])
 {
     struct net_cidr c = net_cidr_of(a);

@@ -12,6 +12,8 @@ bool net_cidr_parse(struct slice text,
                     struct net_cidr *ret); /* an address alone = its whole length */
 bool net_cidr_has(const struct net_cidr *c,
                   const struct sockaddr *a); /* IPv4-mapped IPv6 counts as IPv4 */
+/* One lies in the other. */
+bool net_cidr_overlaps(const struct net_cidr *a, const struct net_cidr *b);
 /* An address as the network of its whole length; family 0: it is neither. */
 struct net_cidr net_cidr_of(const struct sockaddr *a);
 void net_addr_text(const struct sockaddr *a, char ret_text[46]);

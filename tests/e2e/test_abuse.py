@@ -177,7 +177,8 @@ def test_operators_ban_and_allow(relay):
     r.cli("client", "allow", "127.0.0.5")
     assert Client(r, "127.0.0.5", tls=False).greeting[0] == 220
     assert "not banned" in r.cli("client", "allow", "127.0.0.5", code=1).err
-    for words in (["ban", "127.0.0.0/8"], ["ban", "localhost"], ["ban"], ["ban", "127.0.0.5", "--for", "soon"], ["allow"], ["list", "x"], []):
+    assert "clients.allow" in r.cli("client", "ban", "127.0.0.1", code=None).err  # it would do nothing
+    for words in (["ban", "127.0.0.1"], ["ban", "127.0.0.0/8"], ["ban", "localhost"], ["ban"], ["ban", "127.0.0.5", "--for", "soon"], ["allow"], ["list", "x"], []):
         assert r.cli("client", *words, code=None).code in (1, 2), words
     assert "actor=" in counter_lines(r, "client_banned")[0] and counter_lines(r, "client_allowed")
     r.restart()

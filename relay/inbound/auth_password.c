@@ -13,6 +13,8 @@ struct verify_job {
     struct users *users;
     const struct user *user;
     char *password;
+    struct clients *clients; /* NULL: no ban holds for it */
+    struct clients_key client;
     uint8_t mac[KNOWN_MAC_SIZE];
     bool ok;
 };
@@ -20,6 +22,9 @@ struct verify_job {
 static void verify_run(struct worker_job *j)
 {
     struct verify_job *v = (struct verify_job *)j;
+    /* Guesses that were waiting when the client was banned cost the others no time. */
+    if (v->clients && clients_is_banned(v->clients, &v->client, mono_now()))
+        return;
     v->ok = users_verify(v->user, slice_str(v->password));
 }
 
@@ -74,6 +79,8 @@ static void ask_hasher(struct session *s, struct users *users, const struct user
     v->job.reply = &s->in->auth->port;
     v->session = s;
     v->users = users;
+    v->clients = s->admission.exempt ? NULL : s->in->shared->clients;
+    v->client = s->admission.key;
     v->user = u; /* NULL: hashed all the same, so that time tells nothing */
     memcpy(v->mac, mac, KNOWN_MAC_SIZE);
     v->password = TAKE_PTR(s->auth.password);

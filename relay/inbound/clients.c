@@ -354,11 +354,15 @@ struct clients_failure clients_auth_failed(struct clients *c, const struct clien
     char reason[CLIENTS_REASON_MAX];
     uv_mutex_lock(&c->lock);
     struct client *one = find_or_add(c, key, now);
+    one->heard_at = now;
+    if (!rules->exempt && is_banned(one, now)) {
+        uv_mutex_unlock(&c->lock);
+        return (struct clients_failure){.late = true};
+    }
     one->failures++;
-    one->failed_at = one->heard_at = now;
+    one->failed_at = now;
     struct clients_failure f = {.failures = one->failures, .delay_ms = delay_ms(one->failures)};
-    if (!rules->exempt && rules->failures && one->failures >= rules->failures &&
-        !is_banned(one, now)) {
+    if (!rules->exempt && rules->failures && one->failures >= rules->failures) {
         snprintf(reason, sizeof reason, "%u failed logins", one->failures);
         ban(one, rules->ban_ms, slice_str(reason), now);
         one->failures = 0; /* paid for */

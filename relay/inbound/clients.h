@@ -72,6 +72,7 @@ struct clients_failure {
     unsigned failures; /* in a row, this one included */
     int64_t delay_ms;  /* before it is told: 0, 1, 2, 4, 8, 8, … seconds */
     bool banned;       /* by this one */
+    bool late;         /* it was banned already; not counted */
 };
 /* A login failed, of whatever session. */
 struct clients_failure clients_auth_failed(struct clients *c, const struct clients_key *key,

@@ -38,6 +38,8 @@ void guard_failed(struct session *s, const struct smtp_reply *r)
             LOG_N("failures", f.failures), LOG_N("seconds", rules.ban_ms / 1000),
             LOG_S("session_id", s->id));
         session_answer(s, &reply_banned);
+    } else if (f.late) {
+        session_answer(s, &reply_banned);
     } else if (s->closed) {
         return; /* who does not wait for the answer is counted like everyone */
     } else if (f.delay_ms == 0 || s->in->stopping) {

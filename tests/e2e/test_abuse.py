@@ -137,6 +137,24 @@ def test_twenty_sessions_of_guessing(relay):
     assert len(lines) == 1 and "reason=banned" in lines[0], "a refusal costs a line in the log each time"
 
 
+def test_guesses_that_wait_when_the_ban_comes(relay):
+    """A thousand guesses at once keep the hasher busy for a minute, and nobody can log in. (Promise 16.)"""
+    r = relay(top="threads = 1\n" + clients(), users=("app", "bob", "eve"))
+    alone = []
+    for user in ("bob", "eve"):
+        with contextlib.closing(Client(r, "127.0.0.1")) as s:
+            alone.append(s.guess(PASSWORD, user)[1])
+    with contextlib.ExitStack() as stack:
+        guessers = [stack.enter_context(contextlib.closing(Client(r, "127.0.0.2"))) for _ in range(120)]
+        good = stack.enter_context(contextlib.closing(Client(r, "127.0.0.1")))
+        for g in guessers:
+            g.send(b"AUTH " + plain("app", "wrong").encode() + b"\r\n")
+        code, took = good.guess(PASSWORD)
+        assert code == 235 and took < 60 * max(alone) + 1, (took, alone)
+        codes = [g.getreply()[0] for g in guessers]
+        assert codes.count(421) >= 100 and set(codes) == {535, 421}, codes
+
+
 def test_who_hangs_up_is_counted_too(relay):
     """A guesser does not wait for the answer, and so is never counted."""
     r = relay(top=clients("auth-failures = 6"))

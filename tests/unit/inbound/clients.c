@@ -219,6 +219,12 @@ static void guesses_in_parallel_are_counted_together(void **state)
     assert_int_equal(banned, 1);
     const struct clients_key k = key("192.0.2.1");
     assert_true(clients_is_banned(table, &k, now));
+    for (unsigned i = 0; i < 500; i++) { /* those that were on their way count for nothing */
+        const struct clients_failure f = fail_login("192.0.2.1", 20);
+        assert_true(f.late && !f.banned);
+    }
+    now.ms += 15 * MINUTE;
+    assert_int_equal(fail_login("192.0.2.1", 20).failures, 1);
 }
 
 static void success_forgives(void **state)

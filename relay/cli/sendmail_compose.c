@@ -326,14 +326,14 @@ static int break_lines(struct sendmail_mail *m, char problem[PROBLEM])
 {
     if (!has_long_line(buf_slice(&m->content)))
         return EX_OK;
-    struct buf out = BUF_MAX(2 * m->content.n + 4096);
+    struct buf out = BUF_MAX(4 * m->content.n + 65536);
     struct reencode *r = reencode_new();
-    const bool ok = reencode_bytes(r, buf_slice(&m->content), &out) && reencode_end(r, &out);
+    const bool done = reencode_bytes(r, buf_slice(&m->content), &out) && reencode_end(r, &out);
+    const bool ok = done && !out.overflow && !has_long_line(buf_slice(&out));
     if (!ok)
         snprintf(problem, PROBLEM, "the message has a line of more than 998 octets: %.80s",
-                 reencode_problem(r));
+                 done ? "it could not be broken" : reencode_problem(r));
     reencode_free(r);
-    MUST(!out.overflow);
     buf_done(&m->content);
     m->content = out;
     return ok ? EX_OK : EX_DATAERR;

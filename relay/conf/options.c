@@ -38,16 +38,18 @@ _Static_assert(sizeof section_names / sizeof *section_names == S_COUNT, "one nam
 static const char *const section_help[] = {
     "Outside of any section.",
     "The mail that waits.",
-    "The certificate of the listeners. Further sections have titles: each is shown to clients that "
-    "ask (SNI) for its title or for a name in its certificate, itself before a wildcard, the first "
-    "section before later ones. Who asks for no name, or for one that is in none, is shown the "
-    "section without a title; where there is none, the first. Files that change are read again by "
-    "themselves; those that do not fit together are told in the log and in postwain status, and "
-    "what was read before stays.",
+    ("The certificate of the listeners. Further sections have titles: each is shown to clients "
+     "that "
+     "ask (SNI) for its title or for a name in its certificate, itself before a wildcard, the "
+     "first "
+     "section before later ones. Who asks for no name, or for one that is in none, is shown the "
+     "section without a title; where there is none, the first. Files that change are read again by "
+     "themselves; those that do not fit together are told in the log and in postwain status, and "
+     "what was read before stays."),
     "Where mail comes in. Each listener has a title of its own.",
     "Who may log in.",
-    "What is done about client addresses that misbehave. A client is an IPv4 address or an IPv6 "
-    "/64.",
+    ("What is done about client addresses that misbehave. A client is an IPv4 address or an IPv6 "
+     "/64."),
     "Looking up where mail goes.",
     "What every destination starts from.",
     "How mail goes out, else by MX. Each has a title of its own; the first that matches is taken.",

@@ -285,7 +285,7 @@ def test_each_refusal_has_its_code(relay, doors, world, script, code):
         assert len(there.taken) == ("eod" in script)
 
 
-@pytest.mark.parametrize("client", ("mutt", "git", "python"))
+@pytest.mark.parametrize("client", ("mutt", "s-nail", "git", "python", "php", "ruby"))
 def test_programs_that_call_sendmail(open_relay, doors, tmp_path, client):
     """Where no SMTP is set up, programs call /usr/sbin/sendmail: their ways of calling it."""
     r, s = open_relay()
@@ -301,6 +301,19 @@ def test_programs_that_call_sendmail(open_relay, doors, tmp_path, client):
         patch = clients.git(job)[-1]
         argv = ["git", "-C", tmp_path, "send-email", f"--sendmail-cmd={doors}/postwain sendmail -i", "--from=ann@sender.test", "--to=bob@rcpt.test", "--confirm=never",
                 "--suppress-cc=all", "--envelope-sender=ann@sender.test", patch]
+    elif client == "s-nail":
+        argv = ["s-nail", "-:/", f"-Smta={doors}/sendmail", "-Sttycharset=utf-8", "-Ssendwait", "-r", "ann@sender.test", "-s", "Grüße", "bob@rcpt.test"]
+    elif client == "php":  # mail() with the -f that applications add
+        argv = ["php", "-d", f"sendmail_path={doors}/sendmail -t -i", "-r",
+                'exit(mail("bob@rcpt.test", "=?UTF-8?Q?Gr=C3=BC=C3=9Fe?=", stream_get_contents(STDIN), '
+                '"From: ann@sender.test\r\nContent-Type: text/plain; charset=utf-8", "-fann@sender.test") ? 0 : 1);']
+    elif client == "ruby":  # as the mail gem calls it
+        argv = ["ruby", "-e", f"""
+IO.popen(["{doors}/sendmail", "-i", "-f", "ann@sender.test", "--", "bob@rcpt.test"], "w+:binary") do |io|
+  io.puts "From: ann@sender.test\nSubject: =?UTF-8?Q?Gr=C3=BC=C3=9Fe?=\nContent-Type: text/plain; charset=utf-8\n\n" + $stdin.binmode.read
+  io.close_write
+end
+exit $?.exitstatus"""]
     else:  # the recipe of Python's own documentation
         argv = ["/usr/bin/python3", "-c", f"""
 from email.message import EmailMessage

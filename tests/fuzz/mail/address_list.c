@@ -1,7 +1,8 @@
 /*
  * Laws: each address is one without blanks, comments, controls and angles outside of quotes, and
  * has an at sign; alone, and within angles, it is a list of itself; what may have characters beyond
- * ASCII has at least the addresses of what may not.
+ * ASCII has at least the addresses of what may not. Where names without a domain are addresses too,
+ * putting one behind each gives a list of as many.
  */
 #include "relay/mail/address_list.h"
 #include "relay/base/must.h"
@@ -53,9 +54,38 @@ static size_t walk(struct slice value, bool utf8)
     return n;
 }
 
+/* With names that lack a domain: those found with one are the same, and completed is completed. */
+static void check_bare(struct slice value)
+{
+    struct buf out = BUF_MAX(4 * value.n + 100), one = BUF_MAX(ADDRESS_LIST_OCTETS);
+    struct address_list l = address_list_of(value, true);
+    enum address_list_found found;
+    size_t at = 0, n = 0, again = 0;
+    l.bare = true;
+    for (; (found = address_list_next(&l, &one)) == ADDRESS_LIST_ONE; n++) {
+        if (!l.bare_end)
+            continue;
+        const size_t end = (size_t)(l.bare_end - value.p);
+        MUST(end > at && end <= value.n);
+        buf_add(&out, slice_skip(slice_head(value, end), at));
+        buf_add_str(&out, "@h");
+        at = end;
+    }
+    buf_add(&out, slice_skip(value, at));
+    if (found == ADDRESS_LIST_END && !out.overflow) {
+        l = address_list_of(buf_slice(&out), true);
+        while ((found = address_list_next(&l, &one)) == ADDRESS_LIST_ONE)
+            again++;
+        MUST(again == n && found == ADDRESS_LIST_END);
+    }
+    buf_done(&out);
+    buf_done(&one);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     const struct slice value = slice_of(data, size);
+    check_bare(value);
     MUST(walk(value, false) <= walk(value, true));
     return 0;
 }

@@ -1,4 +1,4 @@
-"""Promise 18, one message in is one message out: end-of-data variants from outside, content that looks like an end on its way out.
+"""Promise 18 (items 1 to 5 of the checklist), one message in is one message out: end-of-data variants from outside, content that looks like an end on its way out.
 (Checklist 1, 8.)"""
 import email
 import itertools

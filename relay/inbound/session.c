@@ -160,6 +160,9 @@ static void on_tls(void *ctx, bool ok, const char *why)
     auth_reset(&s->auth);
     if (ok && s->smtp_conf.auth_mechanisms.n)
         s->smtp_conf.auth_mechanisms = auth_offer(s);
+    metric_add(ok ? M_TLS_IN : M_TLS_IN_FAILED, 1);
+    if (ok && net_conn_tls_info(s->served.conn).resumed)
+        metric_add(M_TLS_IN_RESUMED, 1);
     if (!ok)
         LOG(LV_INFO, "tls_failed", LOG_S("client_ip", s->names.peer_ip), LOG_S("session_id", s->id),
             LOG_S("reason", why));

@@ -507,6 +507,7 @@ def test_slow_in_each_phase(relay, sink):
                 with contextlib.suppress(ConnectionResetError):
                     while slow[phase, i].recv(4096):
                         pass
+    assert len(re.findall(r'event=tls_failed .*reason="timed out"', r.process.errors())) == 24  # three phases of eight
     for c in slow.values():
         c.close()
 

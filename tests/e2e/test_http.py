@@ -74,6 +74,8 @@ def test_metrics(door, certificate):
     after = metrics(port)
     assert after["postwain_messages_accepted_total"] == before["postwain_messages_accepted_total"] + 2
     assert after["postwain_delivered_total"] == before["postwain_delivered_total"] + 1
+    assert after["postwain_inbound_tls_total"] == before["postwain_inbound_tls_total"] + 2
+    assert after["postwain_inbound_tls_failed_total"] == after["postwain_inbound_tls_resumed_total"] == 0
     assert after["postwain_deferred_total"] >= 1 and after["postwain_queue_recipients"] == 1
     assert sum(v for k, v in after.items() if k.startswith("postwain_queue_recipients_by_state{")) == 1
     assert after["postwain_accepting"] == 1 and after["postwain_spool_failing"] == 0 and after["postwain_warnings"] == 0

@@ -19,6 +19,8 @@
 #define CORE_DSN_PATIENCE_MS                                                                       \
     (INT64_C(5) * 60 * 1000) /* how long failures wait for first attempts of the rest */
 #define CORE_DSN_OUT_MAX 64
+/* A report lives no longer: who does not take it in this time does not wait for it. */
+#define CORE_DSN_LIFETIME_S (INT64_C(2) * 86400)
 #define CORE_PAUSE_MS (INT64_C(10) * 1000)
 #define CORE_WRITE_AGAIN_MS 1000           /* between tries when the disk keeps failing */
 #define CORE_STUCK_MS (INT64_C(30) * 1000) /* a batch out for longer is trouble, too */

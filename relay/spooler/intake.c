@@ -77,7 +77,9 @@ static void hold(struct core *c, const struct spooler_store *s, struct message *
 static uint64_t lifetime_of(const struct core *c, const struct envelope *e)
 {
     int64_t waits_us = e->release.us > c->now.us ? e->release.us - c->now.us : 0;
-    uint64_t s = e->expires_s ? e->expires_s : (uint64_t)(c->lifetime_s + seconds_up(waits_us));
+    int64_t usual =
+        e->dsn_for && c->lifetime_s > CORE_DSN_LIFETIME_S ? CORE_DSN_LIFETIME_S : c->lifetime_s;
+    uint64_t s = e->expires_s ? e->expires_s : (uint64_t)(usual + seconds_up(waits_us));
     int64_t left_us = e->by_deadline.us - c->now.us;
     if (e->params.by != MAIL_BY_RETURN)
         return s;

@@ -168,6 +168,7 @@ static void late_mail_is_told_of_once(void **state)
 {
     struct world *w = *state;
     w->delay_warning_s = 100;
+    w->lifetime_s = 5 * 86400;
     close_world(w);
     open_world(w);
     uint64_t id = store(w, "a@x.test", 1, 0, 0);
@@ -203,6 +204,7 @@ static void late_mail_is_told_of_once(void **state)
     uint64_t notice = store(w, "", 1, id, serial);
     pump(w);
     assert_true(spool_find(w->spool, notice)->dsn_delay);
+    assert_int_equal(spool_find(w->spool, notice)->lifetime_s, CORE_DSN_LIFETIME_S); /* 92 */
     assert_true(spool_find(w->spool, id)->delay_told);
     struct core_action *answer = seen(w, CORE_ANSWER, SPOOLER_STORE);
     assert_true(answer && ((struct spooler_store *)(void *)answer->msg)->error == 0);

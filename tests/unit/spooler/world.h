@@ -22,7 +22,7 @@ struct world {
     struct core *core;
     struct wall now;
     struct mono mono;
-    int64_t delay_warning_s;
+    int64_t delay_warning_s, lifetime_s; /* 0: a day */
     uint64_t last_id;
     struct core_action seen[SEEN_MAX]; /* batches and reads are done at once unless `hold` */
     size_t n;
@@ -49,7 +49,7 @@ static inline void open_world(struct world *w)
     assert_non_null(w->fs);
     assert_int_equal(spool_open(&w->spool, w->fs, &o, &report, &e), 0);
     struct core_conf c = {.retry = {.pause_s = {60}, .n = 1},
-                          .lifetime_s = 86400,
+                          .lifetime_s = w->lifetime_s ? w->lifetime_s : 86400,
                           .delay_warning_s = w->delay_warning_s,
                           .loops = 1,
                           .seed = 1};

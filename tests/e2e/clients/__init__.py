@@ -119,7 +119,7 @@ WORDS = r"535 5\.7\.8 "
 CLIENTS = {
     "swaks": Client(swaks, False, BOTH, ("PLAIN", "LOGIN"), (28, WORDS), True),
     "curl": Client(curl, True, BOTH, ("PLAIN", "LOGIN"), (67, WORDS + r"[^\n]*\n(.*\n)*curl: \(67\) Login denied"), True),
-    "msmtp": Client(msmtp, False, BOTH, ("plain", "login"), (77, r"authentication failed \(method \w+\)\nmsmtp: server message: " + WORDS), True),
+    "msmtp": Client(msmtp, False, BOTH, ("plain", "login", "scram-sha-256"), (77, r"authentication failed \(method \w+\)\nmsmtp: server message: " + WORDS), True),
     "nodemailer": Client(script("send.cjs", "node"), True, BOTH, ("",), (1, "EAUTH: Invalid login: " + WORDS), True),
     "smtplib": Client(script("smtplib_send.py", PYTHON), True, BOTH, ("",), (1, "SMTPAuthenticationError: 535 5.7.8 "), True),
     "pipelined": Client(script("pipelined.py", PYTHON), False, BOTH, ("",), (1, "Refused: " + WORDS), True),
@@ -128,7 +128,7 @@ CLIENTS = {
     "ruby": Client(script("send.rb", "ruby"), False, BOTH, ("plain", "login"), (1, "Net::SMTPAuthenticationError: " + WORDS), True),
     "go": Client(go, False, BOTH, ("",), (1, WORDS), False),
     "java": Client(java, True, BOTH, ("",), (1, "AuthenticationFailedException: " + WORDS), True),
-    "mutt": Client(mutt, True, BOTH, ("plain", "login"), (1, "SASL authentication failed"), False, text, home),
+    "mutt": Client(mutt, True, BOTH, ("plain", "login", "scram-sha-256"), (1, "SASL authentication failed"), False, text, home),
     "s-nail": Client(s_nail, True, BOTH, ("plain", "login"), (4, WORDS), False, text, home),
     "git": Client(git, True, BOTH, ("PLAIN", "LOGIN"), (255, r"5\.7\.8 "), False, None, home),
     "dotnet": Client(script("dotnet.py", PYTHON), False, ("starttls",), ("login", "login-asked"), (1, "SmtpException: .*: " + WORDS), True),

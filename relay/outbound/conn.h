@@ -36,6 +36,8 @@ struct out_conn {
                             than there are (RFC 9422) */
     bool header_known, peeking, utf8_header; /* whether its header section has 8-bit bytes */
     uint64_t sent;                           /* octets of the job's content given to the machine */
+    uint64_t reads;                          /* questions for content; the last one's answer counts,
+                                                while `reading` */
     uint64_t jobs;                           /* begun on this address */
     struct verdict failure;                  /* the last address's */
     struct mono step;                        /* since when the present step lasts */

@@ -11,16 +11,17 @@
 #define PIECE 65536u
 #define READ_PIECE SPOOL_INLINE_MAX
 
-/* A question for content, and which connection asks. */
+/* A question for content, which connection asks, and its how many'th it is. */
 struct question {
     struct spooler_read read;
-    uint64_t conn;
+    uint64_t conn, nth;
 };
 
 static void ask_for_content(struct out_conn *c)
 {
     struct question *q = must_alloc(sizeof *q);
     q->conn = c->id;
+    q->nth = ++c->reads;
     q->read.msg.type = SPOOLER_READ;
     q->read.reply = &c->o->port;
     q->read.id = c->job->message_id;
@@ -103,10 +104,11 @@ static void peeked(struct out_conn *c, const struct spooler_read *r, struct mono
 void out_conn_read_answer(struct outbound *o, struct spooler_read *r)
 {
     struct out_conn *c = NULL;
-    uint64_t id = ((struct question *)(void *)r)->conn;
+    const struct question *q = (struct question *)(void *)r;
+    uint64_t id = q->conn;
     HASH_FIND(hh, o->conns, &id, sizeof id, c);
     struct mono now = loop_now(o->loop);
-    if (c && c->reading && c->job && c->job->message_id == r->id) {
+    if (c && c->reading && c->reads == q->nth) { /* else for a job that is over */
         c->reading = false;
         if (c->peeking) {
             peeked(c, r, now);

@@ -23,7 +23,7 @@ void out_job_drop(struct out_conn *c)
     c->asks = NULL;
     c->verdicts = NULL;
     c->first = c->n_now = 0;
-    c->begun = c->header_known = c->peeking = false;
+    c->begun = c->header_known = c->peeking = c->reading = false;
 }
 
 /* --- results
@@ -293,12 +293,14 @@ static struct smtp_client_txn transaction(const struct out_conn *c)
     };
 }
 
-/* Protected as the job needs it, and the peer has what it asks for (checklist 68). */
+/* Protected as the job needs it, and the peer has what it asks for (checklist 68). In clear because
+ * a handshake failed is what one job was content with, and says nothing of the next. */
 static bool suits(const struct out_conn *c, const struct smtp_client_txn *t)
 {
     enum smtp_tls_level level = out_tls_level(c->dest, &c->job->params);
     bool secure = level < SMTP_TLS_ENCRYPT || level <= c->client_conf.tls;
-    return secure && smtp_client_suits(c->client, t);
+    bool clear = !c->in_clear || out_may_go_in_clear(c->dest, &c->job->params, c->job->attempt);
+    return secure && clear && smtp_client_suits(c->client, t);
 }
 
 void out_job_begin(struct out_conn *c, struct mono now)

@@ -295,6 +295,40 @@ static void tls_is_optional(void **state)
     }
 }
 
+/* 84, 90: what one message is content with (in clear, after a failed handshake) is no other's wish:
+ * a connection kept from it takes only mail that may go in clear itself. */
+static void kept_in_clear(void **state)
+{
+    (void)state;
+    for (uint32_t attempt = 1; attempt < 3; attempt++) {
+        struct world *w = world_new(1, "");
+        struct out_work *k = work(1, BODY, 1);
+        k->params.tls_optional = true;
+        order(w, opening(k, plan_of(w, 1)));
+        int fd = receive_offering(w, 0, "250 STARTTLS\r\n");
+        answer(fd, "STARTTLS\r\n", "454 4.7.0 not now\r\n");
+        leave(fd);
+        fd = receive_ready(w, 0);
+        take_message(fd, "250 ok\r\n");
+        spooler_result_free(told_result(w));
+        k = work(2, BODY, 1);
+        k->attempt = attempt;
+        order(w, k);
+        if (attempt == 1)
+            leave(fd);
+        else
+            take_message(fd, "250 ok\r\n");
+        struct spooler_result *r = told_result(w);
+        assert_int_equal(r->message_id, 2);
+        assert_int_equal(r->attempted, attempt == 2);
+        spooler_result_free(r);
+        if (attempt == 2)
+            close(fd);
+        told_gone(w);
+        world_free(w);
+    }
+}
+
 static void give(struct world *w, struct spooler_read *r, const char *text)
 {
     r->body = body_new(strlen(text));
@@ -378,6 +412,65 @@ static void a_piece_for_the_host_before(void **state)
     world_free(w);
 }
 
+static void expect_chunk(int fd, const char *command, size_t octets)
+{
+    char byte;
+    hear(fd, command);
+    for (; octets > 0; octets--)
+        assert_int_equal(recv(fd, &byte, 1, 0), 1);
+}
+
+/* A chunk is refused while the next piece is being read, and the connection goes on: the message
+ * behind it gets its own content, whenever the piece comes that nobody wants any more. */
+static void a_piece_for_the_job_before(void **state)
+{
+    (void)state;
+    static const char first[] = "Subject: x\r\n\r\nfirst\r\n", second[] = "second\r\n",
+                      other[] = "Subject: other\r\n\r\nx\r\n";
+    for (unsigned early = 0; early < 2; early++) {
+        struct world *w = world_new(1, "");
+        struct out_work *k = work(1, NULL, 1);
+        k->size = strlen(first) + strlen(second);
+        k->params.body = MAIL_BODY_BINARYMIME;
+        order(w, opening(k, plan_of(w, 1)));
+        int fd = receive_offering(w, 0, "250-PIPELINING\r\n250-CHUNKING\r\n250 BINARYMIME\r\n");
+        answer(fd, "MAIL", "250 ok\r\n");
+        answer(fd, "RCPT", "250 ok\r\n");
+        give(w, told(w, SPOOLER_READ), first);
+        expect_chunk(fd, "BDAT 21\r\n", strlen(first));
+        struct spooler_read *late = told(w, SPOOLER_READ);
+        assert_int_equal(late->offset, strlen(first));
+        say(fd, "552 5.3.4 enough\r\n");
+        struct spooler_result *r = told_result(w);
+        assert_int_equal(r->verdicts[0].code, 552);
+        assert_true(r->ready);
+        spooler_result_free(r);
+        if (early)
+            give(w, late, second);
+        k = work(2, NULL, 1);
+        k->size = strlen(other);
+        order(w, k);
+        answer(fd, "RSET\r\n", "250 ok\r\n");
+        answer(fd, "MAIL", "250 ok\r\n");
+        answer(fd, "RCPT", "250 ok\r\n");
+        answer(fd, "DATA\r\n", "354 go\r\n");
+        struct spooler_read *own = told(w, SPOOLER_READ);
+        assert_int_equal(own->id, 2);
+        assert_int_equal(own->offset, 0);
+        if (!early)
+            give(w, late, second);
+        give(w, own, other);
+        assert_int_equal(hear_content(fd), strlen(other));
+        say(fd, "250 ok\r\n");
+        r = told_result(w);
+        assert_int_equal(r->verdicts[0].kind, VERDICT_DELIVERED);
+        spooler_result_free(r);
+        close(fd);
+        told_gone(w);
+        world_free(w);
+    }
+}
+
 /* What travels: recipients' wishes stay with their recipients, also in a second transaction. */
 static void wishes_travel(void **state)
 {
@@ -434,8 +527,10 @@ int main(void)
         cmocka_unit_test(requiretls_without_tls),
         cmocka_unit_test(verify_without_tls),
         cmocka_unit_test(tls_is_optional),
+        cmocka_unit_test(kept_in_clear),
         cmocka_unit_test(header_in_a_file),
         cmocka_unit_test(a_piece_for_the_host_before),
+        cmocka_unit_test(a_piece_for_the_job_before),
         cmocka_unit_test(wishes_travel),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -211,7 +211,7 @@ void intake_body(struct session *s, struct slice piece, struct mono now)
 static void refuse_commit(struct session *s, const struct smtp_reply *r)
 {
     reject_all(s, r);
-    intake_abort(s);
+    session_forget_message(s);
     session_answer(s, r);
 }
 
@@ -383,8 +383,7 @@ void intake_store_answer(struct session *s, struct spooler_store *st)
         refuse_commit(s, intake_disk_reply(error));
         return;
     }
-    intake_abort(s);
-    rules_end(s);
+    session_forget_message(s);
     snprintf(text, sizeof text, "Ok: queued as %s", id);
     struct smtp_reply ok = {.code = 250, .enhanced = {2, 0, 0}, .text = slice_str(text)};
     session_answer(s, &ok);

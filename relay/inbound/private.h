@@ -112,6 +112,8 @@ struct session *session_new(struct inbound *in, const struct listening *l,
                             const struct admission *a, struct net_conn *c);
 /* The answer to the open question, now or later; nothing happens when the client is gone. */
 void session_answer(struct session *s, const struct smtp_reply *r);
+/* The message is over, whichever way: what it took is given back, its envelope too. */
+void session_forget_message(struct session *s);
 /* A request came back; false: the session is over and has been freed. */
 bool session_back(struct session *s);
 

@@ -59,7 +59,7 @@ void session_answer(struct session *s, const struct smtp_reply *r)
     served_answer(&s->served, r);
 }
 
-static void reset_transaction(struct session *s)
+void session_forget_message(struct session *s)
 {
     intake_abort(s);
     rules_end(s);
@@ -68,7 +68,7 @@ static void reset_transaction(struct session *s)
 
 static const struct smtp_reply *judge_mail(struct session *s, const struct smtp_mail *m)
 {
-    reset_transaction(s);
+    session_forget_message(s);
     if (!s->trusted && !smtp_server_authenticated(s->served.smtp))
         return &reply_no_access;
     int disk = spooler_accepting(s->in->shared->spooler);
@@ -142,7 +142,7 @@ static void act(void *ctx, const struct smtp_server_action *a, struct mono now)
         intake_commit(s, now);
         break;
     case SRV_ABORT:
-        reset_transaction(s);
+        session_forget_message(s);
         break;
     case SRV_REFUSED:
         session_rejected(s, &a->refused, a->mail ? a->mail->path : s->txn.sender,

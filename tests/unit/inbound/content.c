@@ -209,6 +209,35 @@ static void authors_have_a_limit(void **state)
     assert_int_equal(world_free(w), 1);
 }
 
+/* A message that is over, accepted or not, is nobody's any more: what is refused later names its
+ * sender not, and an idle session keeps none of its thousand addresses. */
+static void nothing_of_a_message_stays(void **state)
+{
+    (void)state;
+    static const char *const contents[][2] = {
+        {"\r\nx\r\n.\r\n", "250 2.0.0"},
+        {"From: a@a.test\r\nFrom: b@a.test\r\n\r\nx\r\n.\r\n", "554 5.6.0"}};
+    for (unsigned i = 0; i < 2; i++) {
+        struct world *w = world_new(0, "");
+        struct line l = {.fd = call(w, TRUSTED)};
+        hear(&l, "220 ");
+        talk(&l, "EHLO c\r\n", "250 ");
+        talk(&l, "MAIL FROM:<s@a.test>\r\n", "250 ");
+        talk(&l, "RCPT TO:<r@b.test>\r\n", "250 ");
+        talk(&l, "DATA\r\n", "354 ");
+        talk(&l, contents[i][0], contents[i][1]);
+        talk(&l, "RCPT TO:<other@b.test>\r\n", "503 5.5.1");
+        talk(&l, "QUIT\r\n", "221 ");
+        line_end(&l);
+        all_sessions_end(w);
+        for (int tries = 0; w->rejected < 1 + i && tries < 1000; tries++)
+            usleep(10000);
+        assert_int_equal(w->rejected, 1 + i);
+        assert_int_equal(w->rejected_of_sender, i);
+        world_free(w);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -217,6 +246,7 @@ int main(void)
         cmocka_unit_test(a_large_message_is_refused_by_its_header),
         cmocka_unit_test(a_user_with_patterns_names_only_those),
         cmocka_unit_test(authors_have_a_limit),
+        cmocka_unit_test(nothing_of_a_message_stays),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     SSL_CTX_free(client_ctx());

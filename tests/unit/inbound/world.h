@@ -46,13 +46,25 @@ struct world {
     struct inbound *in;
     uint16_t port[LISTENERS];
     atomic_uint accepted, rejected; /* events */
+    atomic_uint rejected_of_sender; /* those that name one */
 };
+
+static bool names_sender(const struct event *e)
+{
+    struct cursor c = cursor_of(e->fields);
+    struct event_value v;
+    while (event_next(&c, &v))
+        if (v.field == EV_SENDER && v.str.n > 0)
+            return true;
+    return false;
+}
 
 static void on_event(void *ctx, const struct event *e)
 {
     struct world *w = ctx;
     w->accepted += e->name == EVENT_ACCEPTED;
     w->rejected += e->name == EVENT_REJECTED;
+    w->rejected_of_sender += e->name == EVENT_REJECTED && names_sender(e);
 }
 
 static void on_order(void *ctx, struct msg *m)

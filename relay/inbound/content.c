@@ -27,6 +27,8 @@ static const struct smtp_reply reply_author =
     SMTP_REPLY_INIT(550, 5, 7, 1, "you may not send as this address");
 static const struct smtp_reply reply_unreadable = SMTP_REPLY_INIT(
     550, 5, 7, 1, "you may send as some addresses only, and those in this field cannot be read");
+static const struct smtp_reply reply_tags = SMTP_REPLY_INIT(
+    554, 5, 6, 0, "too many tags, those of X-Postwain-Tag: and of your login; the limit is");
 static const struct smtp_reply reply_authors =
     SMTP_REPLY_INIT(550, 5, 7, 1, "there are too many authors; the limit is");
 
@@ -138,5 +140,7 @@ const struct smtp_reply *content_judge(struct session *s, struct content_refusal
     const enum fixup_fault fault = fixup_judge(&t->fixup, &t->scan.facts, &rules, &detail);
     if (fault != FIXUP_FINE)
         return refuse_fault(room, fault, &rules, detail);
+    if (rules_count_tags(s, buf_slice(&t->fixup.tags)) > FIXUP_TAGS_MAX)
+        return refuse_number(room, &reply_tags, FIXUP_TAGS_MAX);
     return judge_authors(s, section, room);
 }

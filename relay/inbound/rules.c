@@ -139,19 +139,36 @@ static bool has_key(struct slice lines, struct slice key)
     return false;
 }
 
-/* The user's tags, then the message's whose keys are others, as many as there is room for. */
+/* The next of the message's tags whose key is none of the user's; empty: there are no more. What an
+ * administrator says of a login no message says otherwise. */
+static struct slice next_own_tag(const struct user *u, struct slice *own)
+{
+    while (own->n) {
+        struct slice line = slice_cut(own, '\n'), rest = line;
+        if (!has_key(slice_str(u->tags), slice_cut(&rest, '=')))
+            return line;
+    }
+    return SLICE_NONE;
+}
+
+unsigned rules_count_tags(const struct session *s, struct slice own)
+{
+    static const struct user nobody = {.tags = ""};
+    const struct user *u = s->rules.user ? s->rules.user : &nobody;
+    unsigned n = u->n_tags;
+    while (next_own_tag(u, &own).n)
+        n++;
+    return n;
+}
+
 static struct slice merge_tags(struct rules *r, struct slice own)
 {
-    unsigned n = r->user->n_tags;
+    struct slice line;
     buf_done(&r->tags);
     buf_init(&r->tags, TAGS_BYTES_MAX);
     buf_add_str(&r->tags, r->user->tags);
-    for (; own.n && n < USER_TAGS_MAX;) {
-        struct slice line = slice_cut(&own, '\n'), rest = line;
-        if (has_key(slice_str(r->user->tags), slice_cut(&rest, '=')))
-            continue;
-        buf_addf(&r->tags, "%s%.*s", n++ ? "\n" : "", SLICE_ARG(line));
-    }
+    while ((line = next_own_tag(r->user, &own)).n)
+        buf_addf(&r->tags, "\n%.*s", SLICE_ARG(line));
     MUST(!r->tags.overflow);
     return buf_slice(&r->tags);
 }

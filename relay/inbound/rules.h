@@ -25,7 +25,10 @@ const struct smtp_reply *rules_mail(struct session *s, const struct smtp_mail *m
 const struct smtp_reply *rules_begin(struct session *s);
 /* One more recipient, also one told twice (checklist 31): counted; NULL or the refusal. */
 const struct smtp_reply *rules_rcpt(struct session *s);
-/* Destination and tags; e->tags has the message's own. Borrowed until rules_end. */
+/* How many tags a message with these has, those of its user included. */
+unsigned rules_count_tags(const struct session *s, struct slice own);
+/* Destination and tags; e->tags has the message's own, which have been counted. The user's win
+ * where both have a key. Borrowed until rules_end. */
 void rules_fill(struct session *s, struct envelope *e);
 /* The message is over. */
 void rules_end(struct session *s);

@@ -3,7 +3,7 @@
  * file, rename) or by hand. Readers notice a change by the file's stamp. Hashing (libxcrypt,
  * yescrypt) blocks for tens of milliseconds: never on a loop.
  *
- * Bounds: 16 MiB, a million users; options as their table in users_options.c says.
+ * Bounds: 64 MiB, a million users; options as their table in users_options.c says.
  */
 #pragma once
 #include "relay/base/arena.h"

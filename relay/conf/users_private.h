@@ -2,7 +2,7 @@
 #pragma once
 #include "relay/conf/users.h"
 
-#define USERS_FILE_MAX ((size_t)16 << 20)
+#define USERS_FILE_MAX ((size_t)64 << 20) /* 100,000 users with all secrets are 27 */
 /* The line that is nobody's: what salts for unknown names are made with. */
 #define USERS_KEY_START ":key:"
 

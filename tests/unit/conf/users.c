@@ -55,6 +55,9 @@ static struct users *load(const char *text)
 #define MD5 "$1$abcdefgh$G//4keteveJp0qb8z2DxG/"       /* "password" */
 
 #define DIGEST "000102030405060708090a0b0c0d0e0f101112131415161718191A1B1C1D1E1F"
+#define SCRAM                                                                                      \
+    "scram=SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$"                                           \
+    "WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
 #define KEY ":key:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 
 static void test_load(void **state)
@@ -189,7 +192,8 @@ static void test_many(void **state)
     FILE *f = fopen(PATH, "w");
     MUST(f);
     for (unsigned i = 0; i < 100000; i++)
-        fprintf(f, "user-%u@example.com:%s:from=*@d%u.example.com,rate=10/s\n", i, MD5, i);
+        fprintf(f, "user-%u@example.com:%s:%s,from=*@d%u.example.com,rate=10/s\n", i, SHA512, SCRAM,
+                i);
     fclose(f);
     struct users *us = users_load(PATH, say, NULL);
     assert_non_null(us);
@@ -325,9 +329,6 @@ static int edit(enum users_edit what, const char *name, const char *hash, const 
 
 #define NEW "$1$newnewne$G//4keteveJp0qb8z2DxG/"
 #define OTHER "$1$otheroth$G//4keteveJp0qb8z2DxG/"
-#define SCRAM                                                                                      \
-    "scram=SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$"                                           \
-    "WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
 
 static void test_edit(void **state)
 {

@@ -197,6 +197,13 @@ static void keep_host_port(const struct place *p, struct slice host_part, uint16
     keep(p, buf_slice(&whole), field);
 }
 
+/* "[192.0.2.1]", as Postfix writes it, is kept as everybody after us reads it. */
+static struct slice unwrap_v4(struct slice host_part, const struct ip *ip)
+{
+    const bool wrapped = host_part.p[0] == '[' && !ip->v6;
+    return wrapped ? slice_of(host_part.p + 1, host_part.n - 2) : host_part;
+}
+
 static bool listen_address(const struct place *p, struct slice s, void *field, struct buf *why)
 {
     struct slice host_part;
@@ -204,7 +211,7 @@ static bool listen_address(const struct place *p, struct slice s, void *field, s
     uint16_t port_part;
     if (!host_port_split(s, 0, &host_part, &port_part) || !ip_parse(host_part, &ip))
         return refuse(why, "is not an address with a port such as 0.0.0.0:587 or [::]:587");
-    keep_host_port(p, host_part, port_part, field);
+    keep_host_port(p, unwrap_v4(host_part, &ip), port_part, field);
     return true;
 }
 
@@ -223,7 +230,7 @@ static bool server(const struct place *p, struct slice s, void *field, struct bu
     uint16_t port_part;
     if (!host_port_split(s, 53, &host_part, &port_part) || !ip_parse(host_part, &ip))
         return refuse(why, "is not an address such as 127.0.0.1:53 or [::1]:53");
-    keep_host_port(p, host_part, port_part, field);
+    keep_host_port(p, unwrap_v4(host_part, &ip), port_part, field);
     return true;
 }
 
@@ -244,7 +251,12 @@ static bool network(const struct place *p, struct slice s, void *field, struct b
     struct network n;
     if (!network_parse(s, &n, why))
         return false;
-    keep(p, s, field);
+    /* "[::1]/128", as Postfix writes it: without the brackets from here on. */
+    DEFER(buf_done) struct buf text = BUF_MAX(100);
+    for (size_t i = 0; i < s.n; i++)
+        if (s.p[i] != '[' && s.p[i] != ']')
+            buf_add_u8(&text, s.p[i]);
+    keep(p, buf_slice(&text), field);
     return true;
 }
 

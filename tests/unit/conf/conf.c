@@ -100,6 +100,32 @@ static void test_certificate_brings_both_ports(void **state)
     conf_unref(c);
 }
 
+/* Addresses in brackets, as Postfix writes them: whoever reads these after the configuration knows
+ * IPv6 in brackets before a port, and no others; a daemon would end at what `check` let pass. */
+static void test_brackets(void **state)
+{
+    (void)state;
+    struct conf *c =
+        load(HOST "listener \"a\" { address = { \"[127.0.0.1]:2525\", \"[::1]:2525\" } "
+                  "tls = none auth = none\n trust = { \"[10.0.0.0]/8\", \"[::1]\" }\n "
+                  "proxy-protocol = { \"[fc00::]/7\" } }\n"
+                  "clients { allow = { \"[::1]/128\" } }\n"
+                  "dns { servers = { \"[127.0.0.1]\", \"[::1]\" } }\n"
+                  "http { address = \"[127.0.0.1]:9587\" }\n");
+    assert_string_equal(buf_str(&told), "");
+    assert_non_null(c);
+    assert_string_equal(c->listeners[0].address.items[0], "127.0.0.1:2525");
+    assert_string_equal(c->listeners[0].address.items[1], "[::1]:2525");
+    assert_string_equal(c->listeners[0].trust.items[0], "10.0.0.0/8");
+    assert_string_equal(c->listeners[0].trust.items[1], "::1");
+    assert_string_equal(c->listeners[0].proxy_protocol.items[0], "fc00::/7");
+    assert_string_equal(c->clients_allow.items[0], "::1/128");
+    assert_string_equal(c->dns_servers.items[0], "127.0.0.1:53");
+    assert_string_equal(c->dns_servers.items[1], "[::1]:53");
+    assert_string_equal(c->http_address, "127.0.0.1:9587");
+    conf_unref(c);
+}
+
 static void test_everything(void **state)
 {
     (void)state;
@@ -537,15 +563,11 @@ int main(void)
 {
     mkdir(FOLDER, 0700);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_hostname_only),
-        cmocka_unit_test(test_certificate_brings_both_ports),
-        cmocka_unit_test(test_everything),
-        cmocka_unit_test(test_certificates),
-        cmocka_unit_test(test_open_relays),
-        cmocka_unit_test(test_bad),
-        cmocka_unit_test(test_all_problems_at_once),
-        cmocka_unit_test(test_include),
-        cmocka_unit_test(test_missing_file),
+        cmocka_unit_test(test_hostname_only), cmocka_unit_test(test_certificate_brings_both_ports),
+        cmocka_unit_test(test_everything),    cmocka_unit_test(test_brackets),
+        cmocka_unit_test(test_certificates),  cmocka_unit_test(test_open_relays),
+        cmocka_unit_test(test_bad),           cmocka_unit_test(test_all_problems_at_once),
+        cmocka_unit_test(test_include),       cmocka_unit_test(test_missing_file),
         cmocka_unit_test(test_check),
     };
     int rc = cmocka_run_group_tests(tests, NULL, NULL);

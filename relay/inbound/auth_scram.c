@@ -23,10 +23,11 @@ static const struct smtp_reply reply_downgrade =
     SMTP_REPLY_INIT(535, 5, 7, 8,
                     "Authentication failed: the client was not told that " PLUS
                     " is offered here; somebody may sit in between");
+/* No word on a credential, and no failed login: such a client goes on with another mechanism. */
 static const struct smtp_reply reply_kind =
-    SMTP_REPLY_INIT(535, 5, 7, 8,
-                    "Authentication failed: this connection has no channel binding of that type, "
-                    "use tls-exporter (TLS 1.3) or tls-unique (TLS 1.2)");
+    SMTP_REPLY_INIT(504, 5, 5, 4,
+                    "This connection has no channel binding of that type, use tls-exporter (TLS "
+                    "1.3) or tls-unique (TLS 1.2), or SCRAM-SHA-256");
 
 /* What the library knows to ask for. */
 static const struct {

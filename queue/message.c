@@ -254,6 +254,15 @@ struct mail_params message_params(const struct message *m)
                                 .priority = m->priority};
 }
 
+struct wall message_late_at(const struct message *m, int64_t warning_s)
+{
+    if (m->delay_told)
+        return WALL_NEVER;
+    if (m->by == MAIL_BY_NOTIFY)
+        return message_by_deadline(m);
+    return warning_s > 0 ? wall_add_s(message_first_due(m), warning_s) : WALL_NEVER;
+}
+
 bool message_tried(const struct message *m)
 {
     for (uint32_t i = 0; i < m->n_rcpts; i++) {

@@ -132,6 +132,9 @@ static inline struct wall message_expires(const struct message *m)
 {
     return wall_add_s(m->queued, m->lifetime_s);
 }
+/* When its sender is to hear that it is late: the deadline of BY=…N, else warning_s (0: never)
+ * after it could go first. WALL_NEVER: not, or he has heard it. */
+struct wall message_late_at(const struct message *m, int64_t warning_s);
 /* No recipient is active or waits for its first attempt: the time to tell of several at once. */
 bool message_tried(const struct message *m);
 

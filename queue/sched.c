@@ -338,13 +338,26 @@ void sched_plan_failed(struct sched *s, struct slice domain,
 /* --- what is due ---------------------------------------------------------------------------------
  */
 
+void sched_set_warning(struct sched *s, int64_t warning_s)
+{
+    s->warning_s = warning_s;
+}
+
+static struct wall line_end(const struct recipient *r, struct wall now)
+{
+    struct wall turn = wall_add_s(now, LAST_TURN_S), end = message_expires(recipient_message(r));
+    return end.us > turn.us ? end : turn;
+}
+
 static void becomes_ready(struct sched *s, struct recipient *r, struct wall now, struct mono mono)
 {
     struct sched_domain *d = r->domain;
-    int64_t turn = wall_add_s(now, LAST_TURN_S).us, end = message_expires(recipient_message(r)).us;
+    int64_t turn = wall_add_s(now, LAST_TURN_S).us, end = line_end(r, now).us;
+    int64_t late = message_late_at(recipient_message(r), s->warning_s).us;
+    late = late > turn ? late : turn; /* what has its turn now tells by its end */
     count_waiting(s, d, false);
     enlist(s, r);
-    heap_set(&s->moments, &r->heap_index, end > turn ? end : turn);
+    heap_set(&s->moments, &r->heap_index, r->attempts > 0 && late < end ? late : end);
     /* Checklist 48: each retry resolves again; meanwhile the site's plan, if it is good, may serve.
      */
     if (!d->site || mono_reached(d->valid_until, mono))
@@ -370,6 +383,18 @@ static bool expires_in_line(struct sched *s, struct recipient *r, struct wall no
     return true;
 }
 
+/* Behind a receiver that is dead nothing ends: mail is late all the same. */
+static bool late_in_line(struct sched *s, struct recipient *r, struct wall now,
+                         struct sched_action *ret)
+{
+    struct message *m = recipient_message(r);
+    if (message_expires(m).us <= now.us)
+        return false;
+    heap_set(&s->moments, &r->heap_index, line_end(r, now).us);
+    *ret = (struct sched_action){.act = SCHED_LATE, .job = {.message = m, .rcpts = {r}, .n = 1}};
+    return true;
+}
+
 static bool take_due(struct sched *s, struct wall now, struct mono mono, struct sched_action *ret)
 {
     const struct heap_entry *top;
@@ -377,7 +402,7 @@ static bool take_due(struct sched *s, struct wall now, struct mono mono, struct 
         struct recipient *r = HEAP_ITEM(top, struct recipient, heap_index);
         if (!is_listed(r))
             becomes_ready(s, r, now, mono);
-        else if (expires_in_line(s, r, now, ret))
+        else if (late_in_line(s, r, now, ret) || expires_in_line(s, r, now, ret))
             return true;
     }
     return false;

@@ -37,6 +37,8 @@ enum sched_act {
     SCHED_WORK,    /* job for the idle connection `conn` */
     SCHED_CLOSE,   /* connection `conn` is not needed (idle too long, worked long enough, or the
                       site's window shrank) */
+    SCHED_LATE,  /* job: a recipient that was tried before and stands in line when its sender is to
+                    hear of  the delay (message_late_at); it stays in line */
     SCHED_EXPIRE /* job: a recipient whose lifetime ended while its site was dead or before its next
                     turn: no attempt is possible; it has left the scheduler */
 };
@@ -58,6 +60,8 @@ void sched_free(struct sched *s);
 /* For connections opened from now on. */
 void sched_set_loops(struct sched *s, unsigned loops);
 
+/* As for message_late_at; 0 from the beginning. */
+void sched_set_warning(struct sched *s, int64_t warning_s);
 /* A queued recipient waits for its due time from now on (also after a deferral or release). */
 void sched_add(struct sched *s, struct recipient *r);
 /* It leaves (held, finished, removed), if it is here; not while active. */

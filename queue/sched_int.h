@@ -100,6 +100,7 @@ struct sched_site {
 
 struct sched {
     unsigned loops, next_loop;
+    int64_t warning_s;
     struct rng rng;
     uint64_t last_conn, ready, waiting;
     struct heap moments, probes;

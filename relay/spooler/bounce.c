@@ -81,7 +81,7 @@ void bounce_poke(struct core *c, uint64_t id)
 
 bool bounce_is_due(const struct core *c, const struct recipient *r)
 {
-    return r->dsn_due || outcome_is_late(r, c->delay_warning_s);
+    return r->dsn_due || outcome_is_late(r, c->delay_warning_s, c->now);
 }
 
 static struct bounce_due count_due(const struct core *c, const struct message *m)
@@ -89,7 +89,7 @@ static struct bounce_due count_due(const struct core *c, const struct message *m
     struct bounce_due n = {0};
     for (uint32_t i = 0; m && i < m->n_rcpts; i++) {
         n.over += m->rcpts[i].dsn_due;
-        n.late += outcome_is_late(&m->rcpts[i], c->delay_warning_s);
+        n.late += outcome_is_late(&m->rcpts[i], c->delay_warning_s, c->now);
     }
     return n;
 }

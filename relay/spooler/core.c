@@ -39,6 +39,7 @@ struct core *core_new(struct spool *spool, const struct core_conf *conf, struct 
     c->overdue_at = c->room_again = MONO_NEVER;
     rng_seed(&c->rng, conf->seed);
     core_set_loops(c, conf->loops);
+    sched_set_warning(c->sched, c->delay_warning_s);
     core_time(c, now, mono);
     struct message *m = NULL;
     for (uint64_t id = 0; (m = spool_after(spool, id)); id = m->id)
@@ -375,6 +376,7 @@ static void control(struct core *c, struct spooler_control *m)
         c->retry = m->retry;
         c->lifetime_s = m->lifetime_s;
         c->delay_warning_s = m->delay_warning_s;
+        sched_set_warning(c->sched, c->delay_warning_s);
         sched_forget_plans(c->sched);
         core_answer(c, &m->msg, m->reply);
         return;

@@ -51,17 +51,13 @@ static void decide_delivered(struct outcome *o, const struct recipient *r, struc
         message_sender(m).n > 0 && r->notify != MAIL_NOTIFY_NEVER && (unsaid || traced);
 }
 
-bool outcome_is_late(const struct recipient *r, int64_t warning_s)
+bool outcome_is_late(const struct recipient *r, int64_t warning_s, struct wall now)
 {
     const struct message *m = recipient_message(r);
-    const bool by = m->by == MAIL_BY_NOTIFY;
-    if (r->state != RCPT_QUEUED || !r->last || r->last_attempt.us == 0 || m->delay_told ||
-        r->notify == MAIL_NOTIFY_NEVER || message_sender(m).n == 0)
-        return false;
-    if (by)
-        return r->last_attempt.us >= message_by_deadline(m).us;
-    return warning_s > 0 && (r->notify == 0 || (r->notify & MAIL_NOTIFY_DELAY)) &&
-           r->last_attempt.us >= wall_add_s(message_first_due(m), warning_s).us;
+    const bool wanted = r->notify == 0 || (r->notify & MAIL_NOTIFY_DELAY) ||
+                        (m->by == MAIL_BY_NOTIFY && r->notify != MAIL_NOTIFY_NEVER);
+    return wanted && r->state == RCPT_QUEUED && r->last && r->attempts > 0 &&
+           message_sender(m).n > 0 && now.us >= message_late_at(m, warning_s).us;
 }
 
 struct outcome outcome_decide(const struct recipient *r, const struct verdict *v, const char *host,

@@ -29,10 +29,9 @@ struct outcome outcome_decide(const struct recipient *r, const struct verdict *v
                               struct passed_on passed, const struct retry_policy *retry,
                               struct wall now, struct rng *rng);
 
-/* Late enough that its sender is to hear that it is delayed? Since the last attempt, by what is in
- * the index alone: the deadline of BY=…N, else warning_s (0: never) after it could go first; not
- * where NOTIFY does not want it, and once a message. */
-bool outcome_is_late(const struct recipient *r, int64_t warning_s);
+/* Late enough that its sender is to hear that it is delayed? By what is in the index alone: it was
+ * tried, and now is message_late_at; not where NOTIFY does not want it, and once a message. */
+bool outcome_is_late(const struct recipient *r, int64_t warning_s, struct wall now);
 
 /* Facts beside the verdict; each may be missing. */
 struct outcome_facts {

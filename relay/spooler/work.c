@@ -422,6 +422,10 @@ bool work_step(struct core *c)
     case SCHED_CLOSE:
         send_close(c, &a);
         break;
+    case SCHED_LATE:
+        if (bounce_is_due(c, a.job.rcpts[0]))
+            bounce_wanted(c, a.job.message->id);
+        break;
     case SCHED_EXPIRE:
         expire(c, &a.job);
         break;

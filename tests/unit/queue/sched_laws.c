@@ -82,6 +82,7 @@ static void model_act(struct model *m, const struct sched_action *a)
         m->conns[a->conn].open = false;
         sched_conn_gone(m->w.s, a->conn, m->w.mono);
         return;
+    case SCHED_LATE:
     case SCHED_EXPIRE:
         fail_msg("nothing is old here");
     }

@@ -139,13 +139,45 @@ static void a_route_is_resolved(void **state)
     world_done(&w);
 }
 
+/* Behind a dead receiver nothing ends; that it is late is said all the same, once, and it stays. */
+static void late_in_line(void **state)
+{
+    (void)state;
+    struct world w;
+    struct sched_action a;
+    world_init(&w, 1);
+    sched_set_warning(w.s, 600);
+    struct message *first = add(&w, "u", "a.test", 1), *other = mail(&w, "u", "a.test", 1, 0);
+    other->rcpts[0].attempts = 1;
+    sched_add(w.s, &other->rcpts[0]);
+    struct message *fresh = add(&w, "u", "a.test", 1); /* was never tried: it has its turn yet */
+    expect(&w, SCHED_RESOLVE, &a);
+    plan(&w, "a.test", "mx");
+    expect(&w, SCHED_OPEN, &a);
+    assert_ptr_equal(a.job.message, first);
+    expect_nothing(&w);
+    pass(&w, 599 * 1000);
+    struct sched_action late;
+    expect_nothing(&w);
+    pass(&w, 1000);
+    expect(&w, SCHED_LATE, &late);
+    assert_ptr_equal(late.job.message, other);
+    assert_true(!other->rcpts[0].active && other->rcpts[0].domain);
+    expect_nothing(&w);
+    pass(&w, 3600 * 1000);
+    while (next(&w, &late)) /* the plan is old, and asked for again */
+        assert_int_equal(late.act, SCHED_RESOLVE);
+    assert_true(fresh->rcpts[0].domain && other->rcpts[0].domain);
+    finish(&a);
+    world_done(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ranks_have_shares),
-        cmocka_unit_test(high_goes_first),
-        cmocka_unit_test(low_never_starves),
-        cmocka_unit_test(a_route_is_resolved),
+        cmocka_unit_test(ranks_have_shares), cmocka_unit_test(high_goes_first),
+        cmocka_unit_test(low_never_starves), cmocka_unit_test(a_route_is_resolved),
+        cmocka_unit_test(late_in_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

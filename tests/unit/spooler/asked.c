@@ -222,6 +222,41 @@ static void late_mail_is_told_of_once(void **state)
     forget(w);
 }
 
+/* All connections are busy, or the receiver is dead: it stands in line, no attempt ends, and it is
+ * late all the same. */
+static void late_in_line(void **state)
+{
+    struct world *w = *state;
+    w->delay_warning_s = 100;
+    close_world(w);
+    open_world(w);
+    uint64_t id = store(w, "a@x.test", 1, 0, 0);
+    attempt(w, &deferred);
+    forget(w);
+    struct out_work *busy[4];
+    size_t n = 0;
+    for (; n < 4; n++) {
+        store(w, "b@x.test", 1, 0, 0);
+        if (!works(w))
+            break;
+        busy[n] = take_job(w, "a.test");
+    }
+    assert_true(n >= 1);
+    forget(w);
+    for (int i = 0; i < 13 && !dsn(w); i++) {
+        forget(w);
+        pass(w, 10000);
+        pump(w);
+        assert_null(seen(w, CORE_SEND, OUT_WORK));
+    }
+    const struct out_dsn *d = dsn(w);
+    assert_true(d && d->message_id == id && d->rcpts[0].what == OUT_DSN_DELAYED);
+    assert_int_equal(spool_find(w->spool, id)->rcpts[0].attempts, 1);
+    forget(w);
+    while (n > 0)
+        out_work_free(busy[--n]);
+}
+
 /* It arrives while the notice is under way: there is nothing to be told any more. */
 static void arrived_meanwhile(void **state)
 {
@@ -402,6 +437,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_clock_is_set_back, setup, teardown),
         cmocka_unit_test_setup_teardown(returned_at_its_deadline, setup, teardown),
         cmocka_unit_test_setup_teardown(late_mail_is_told_of_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(late_in_line, setup, teardown),
         cmocka_unit_test_setup_teardown(arrived_meanwhile, setup, teardown),
         cmocka_unit_test_setup_teardown(failed_meanwhile, setup, teardown),
         cmocka_unit_test_setup_teardown(notified_at_its_deadline, setup, teardown),

@@ -1,6 +1,7 @@
 /* Listening. The descriptor is polled and accept4 is our own: libuv would drop waiting callers when
  * descriptors run out, where a pause lets them wait. */
 #include "relay/base/log.h"
+#include "relay/base/metrics.h"
 #include "relay/base/must.h"
 #include "relay/net/addr.h"
 #include "relay/net/private.h"
@@ -128,6 +129,7 @@ static void take(struct net_listener *n, int fd, const struct sockaddr *peer)
 {
     struct slice words = SLICE_NONE;
     if (is_reserved(n, fd)) {
+        metric_add(M_REFUSED_FULL, 1);
         say_failing(n, -EMFILE);
         refuse(n, fd, SLICE_LIT("421 4.3.2 too many connections here, try again later\r\n"));
         return;

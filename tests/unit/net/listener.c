@@ -1,5 +1,6 @@
 /* Listeners, and the end of a loop. If this breaks, callers are dropped when descriptors run out,
  * or the relay does not stop cleanly. */
+#include "relay/base/metrics.h"
 #include "tests/unit/net/pair.h"
 #include <sys/resource.h>
 
@@ -181,6 +182,7 @@ static void descriptors_are_reserved(void **state)
 {
     (void)state;
     struct rlimit before, low;
+    const int64_t refused = metric_get(M_REFUSED_FULL);
     int waits = raw_connect(&server), log = open("/tmp", O_TMPFILE | O_RDWR, 0600);
     int real_stderr = dup(2);
     dup2(log, 2);
@@ -205,6 +207,7 @@ static void descriptors_are_reserved(void **state)
     char space[100];
     assert_true(recv(waits, space, sizeof space, 0) > 9);
     assert_memory_equal(space, "421 4.3.2", 9);
+    assert_int_equal(metric_get(M_REFUSED_FULL), refused + 1);
     assert_int_equal(server.next, 0);
     assert_int_equal(count_lines(log, "event=accept_failed"), 1);
     close(log);

@@ -120,6 +120,8 @@ static const char *wrong_envelope(const struct peer *p, const struct import_args
         return "envid is not printable ASCII, or too long";
     if (a->was.n && !queue_id_parse(buf_slice(&a->was), &id))
         return "was is no queue id";
+    if (a->submit && a->asked.tags.n)
+        return "the tags of a message that is submitted stand in its header, as X-Postwain-Tag";
     if (a->size > import_limits(p->admin->conf).max_message_size)
         return "the message is larger than max-message-size of every listener";
     return asked_wrong(&a->asked);

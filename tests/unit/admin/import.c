@@ -544,6 +544,10 @@ static void test_submitted_refused(void **state)
     assert_int_equal(given.stores, 0);
     bad(f, "{\"id\":1,\"verb\":\"import.begin\",\"args\":{\"sender\":\"\",\"size\":1}}", "usage",
         "without submit");
+    bad(f,
+        "{\"id\":1,\"verb\":\"import.begin\",\"args\":{\"sender\":\"\",\"size\":1,\"submit\":true,"
+        "\"tags\":{\"k\":\"v\"}}}",
+        "refused", "X-Postwain-Tag");
     fine(f, SUBMIT(1));
     fclose(f);
 }

@@ -180,9 +180,10 @@ static int replace(const char *path, int folder, struct slice text, const struct
         return err_errno(e, "%s", fresh);
     /* The daemon reads it under its own account: keep whose it was. Only root may give files away.
      */
-    if (fchown(fd, st->st_uid, st->st_gid) < 0 && geteuid() == 0)
-        err_errno(e, "%s", fresh);
-    int rc = fchmod(fd, st->st_mode & 07777) < 0 ? err_errno(e, "%s", fresh) : 0;
+    int rc = 0;
+    if ((fchown(fd, st->st_uid, st->st_gid) < 0 && geteuid() == 0) ||
+        fchmod(fd, st->st_mode & 07777) < 0)
+        rc = err_errno(e, "%s", fresh);
     if (rc == 0)
         rc = write_all(fd, text, fresh, e);
     if (rc == 0 && rename(fresh, path) < 0)

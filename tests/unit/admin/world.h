@@ -5,6 +5,7 @@
 #include "relay/base/log.h"
 #include "relay/spooler/requests.h"
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -263,7 +264,16 @@ static inline bool hook_clients(void *ctx, size_t *at, struct admin_client *rows
     return *at < CLIENTS;
 }
 
+/* Written on admin's thread, read on the test's when it has been answered. */
+static pthread_mutex_t ban_lock = PTHREAD_MUTEX_INITIALIZER;
 static char last_ban[400];
+
+static inline void ban_seen(char ret[400])
+{
+    pthread_mutex_lock(&ban_lock);
+    memcpy(ret, last_ban, sizeof last_ban);
+    pthread_mutex_unlock(&ban_lock);
+}
 
 static inline int hook_client_ban(void *ctx, struct slice address, int64_t for_s,
                                   struct slice reason, struct slice actor, struct err *e)
@@ -271,8 +281,10 @@ static inline int hook_client_ban(void *ctx, struct slice address, int64_t for_s
     (void)ctx;
     if (!slice_eq(address, SLICE_LIT("192.0.2.1")))
         return err_set(e, -EINVAL, "is not one client");
+    pthread_mutex_lock(&ban_lock);
     snprintf(last_ban, sizeof last_ban, "%lld %.*s %d", (long long)for_s, SLICE_ARG(reason),
              actor.n > 0);
+    pthread_mutex_unlock(&ban_lock);
     return 0;
 }
 

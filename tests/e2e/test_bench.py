@@ -31,8 +31,8 @@ def test_the_bench_of_the_front_door_prints_every_figure(tmp_path):
     p = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300, env={**os.environ, **ENVIRONMENT})
     assert p.returncode == 0, p.stdout[-2000:] + p.stderr[-4000:]
     rows = [json.loads(line) for line in out.read_text().splitlines()]
-    assert len(rows) == 19 and {r["part"] for r in rows} == {"idle", "flood", "guess"}, rows
+    assert len(rows) == 24 and {r["part"] for r in rows} == {"idle", "flood", "guess", "logins"}, rows
     for row in rows:
         assert isinstance(row["value"], (int, float)) and row["figure"] in p.stdout, row
-    assert len([r for r in rows if r["target"]]) == 4
+    assert len([r for r in rows if r["target"]]) == 5
     assert list(tmp_path.iterdir()) == [out], "it leaves folders behind"

@@ -181,7 +181,7 @@ static void free_segments(struct spool_batch *b)
     }
 }
 
-int spool_batch_run(struct spool_batch *b)
+int spool_batch_write(struct spool_batch *b)
 {
     for (; b->n_done < b->n_chunks; b->n_done++) {
         struct chunk *c = &b->chunks[b->n_done];
@@ -190,8 +190,13 @@ int spool_batch_run(struct spool_batch *b)
         if (rc < 0)
             break;
     }
-    /* Also after a failure: nothing on disk needs these any more, and their room may be what is
-     * missing. */
+    return b->error;
+}
+
+/* Also after a failure: nothing on disk needs these any more, and their room may be what is
+ * missing. */
+void spool_batch_tidy(struct spool_batch *b)
+{
     size_t left = 0;
     for (size_t i = 0; i < b->n_unlinks; i++) {
         char name[SEGMENT_NAME_SIZE];
@@ -203,5 +208,11 @@ int spool_batch_run(struct spool_batch *b)
     b->n_unlinks = left;
     free_segments(b);
     make_spare(b);
+}
+
+int spool_batch_run(struct spool_batch *b)
+{
+    spool_batch_write(b);
+    spool_batch_tidy(b);
     return b->error;
 }

@@ -101,9 +101,12 @@ struct spool_batch;
 struct spool_batch *spool_batch_take(struct spool *s);
 /* The number of its last record; 0: it has none, only housekeeping. */
 uint64_t spool_batch_last(const struct spool_batch *b);
-/* On the helper: one write, one fdatasync (and the next segment's making when one is full). */
+/* On the helper: one write, one fdatasync (and the next segment's making when one is full), then
+ * what is not needed any more goes. In two steps, when somebody waits for the first only. */
 /* 0, or the disk's error (some of its records may be durable even so: spool_batch_end tells). */
 int spool_batch_run(struct spool_batch *b);
+int spool_batch_write(struct spool_batch *b);
+void spool_batch_tidy(struct spool_batch *b);
 /* Back on the owner: the outcome. On failure (ret_error < 0): messages put by this batch are gone
  * (their STORE is to be answered 451), every other record is appended again to a fresh segment and
  * will be durable later; frees b. `each_event` sees the events that became durable. */

@@ -39,7 +39,7 @@ struct chunk {
     uint64_t seq_before;
 };
 
-enum { BATCH_CHUNKS = 8, BATCH_UNLINKS = 64, BATCH_FREES = 4 };
+enum { BATCH_CHUNKS = 8, BATCH_UNLINKS = 64, BATCH_FREES = 1 };
 #define BATCH_BYTES (16u * 1024 * 1024)
 
 /* Owner fills it, the helper runs it, owner ends it: nothing in it is touched by two threads at

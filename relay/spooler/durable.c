@@ -86,7 +86,7 @@ struct core_batch *core_batch_take(struct core *c)
 int core_batch_run(struct core_batch *b,
                    void (*answer)(void *ctx, const struct port *reply, struct msg *m), void *ctx)
 {
-    int error = spool_batch_run(b->batch);
+    int error = spool_batch_write(b->batch);
     for (size_t i = 0; error == 0 && answer && i < b->n; i++) {
         struct spooler_store *s = (struct spooler_store *)(void *)b->stores[i]->msg;
         const struct port *reply = b->stores[i]->reply;
@@ -95,6 +95,7 @@ int core_batch_run(struct core_batch *b,
         s->error = 0;
         answer(ctx, reply, &s->msg);
     }
+    spool_batch_tidy(b->batch);
     return error;
 }
 

@@ -3,10 +3,11 @@
  * answered on the helper, right behind the sync: their 250 waits for no other thread's turn. All
  * else (events, schedule, failures) follows on the owner's thread.
  *
- *   a store's wait: WAITING → ANSWERED (the helper)   or   → CLAIMED (the owner: patience is over)
+ *   a store's wait: WAITING → ANSWERED (the helper)   or   → CLAIMED (the owner)
  *
- * Whoever moves it from WAITING answers; the other one leaves the message alone. While the batch is
- * out the helper looks at nothing else of the core's.
+ * Whoever moves it from WAITING answers, once; for the other one the request is its asker's again.
+ * The owner claims a store whose patience is over, that failed, or that the helper was not asked to
+ * answer. While the batch is out the helper looks at nothing else of the core's.
  */
 #include "relay/base/metrics.h"
 #include "relay/base/must.h"

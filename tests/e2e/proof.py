@@ -236,7 +236,7 @@ class Hostile:
 
 # --- load
 
-Told = collections.namedtuple("Told", "xid digest id size recipients at answered")  # at: when its dot was sent
+Told = collections.namedtuple("Told", "xid digest id size recipients at answered")  # at: just before it was sent, dot and all
 
 
 def some_recipients(xid, chance):
@@ -303,8 +303,9 @@ class Submitters:
                 session.rset()
                 return
         self.sent[xid] = digest = hashlib.sha256(body).hexdigest()
+        at = time.time()  # not behind the sending: this thread may be stalled there until the answer has long come
         session.send(stuffed(head + body) + b".\r\n")
-        self.unknown[xid], at = digest, time.time()
+        self.unknown[xid] = digest
         code, text = session.getreply()
         del self.unknown[xid]
         if code == 250:

@@ -37,6 +37,7 @@ static void unlink_socket(struct out_conn *c, bool politely)
     }
     smtp_client_free(c->client);
     c->client = NULL;
+    out_rcpts_forget_session(c);
     c->ready = c->begun = c->handshaking = c->unsent = c->wants_body = c->waiting = false;
 }
 

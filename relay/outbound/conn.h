@@ -1,5 +1,5 @@
 /* The inside of a connection, shared by conn.c (addresses, socket, session), job.c (what it
- * carries), content.c and policy.c. Nobody else includes this. */
+ * carries), recipients.c, content.c and policy.c. Nobody else includes this. */
 #pragma once
 #include "relay/outbound/private.h"
 
@@ -34,6 +34,8 @@ struct out_conn {
     struct verdict *verdicts;     /* the same: of the transactions that are over */
     size_t first, n_now; /* recipients of the transaction under way: a peer may take fewer at a time
                             than there are (RFC 9422) */
+    struct buf *domains; /* that this session has sent to, where the peer counts them */
+    size_t n_domains;
     bool header_known, peeking, utf8_header; /* whether its header section has 8-bit bytes */
     uint64_t sent;                           /* octets of the job's content given to the machine */
     uint64_t reads;                          /* questions for content; the last one's answer counts,
@@ -78,6 +80,17 @@ bool out_may_go_in_clear(const struct conf_destination *d, const struct mail_par
 bool out_trusts_host(const struct conf_destination *d, struct slice host, struct slice recipient);
 /* Final as far as this host goes: it lacks an extension that the mail cannot go without. */
 bool out_is_inability(const struct verdict *v);
+/* Behind the last @; "" when there is none. */
+struct slice out_domain_of(struct slice address);
+
+/* recipients.c */
+/* The job's recipients, and what was asked for them; whom this host is not for. */
+void out_rcpts_prepare(struct out_conn *c);
+/* n_now recipients from `first` on for the next transaction; false: this session takes no more. */
+bool out_rcpts_choose(struct out_conn *c);
+/* The transaction is over: `first` goes on by those who have a verdict (copied) of their own. */
+void out_rcpts_settle(struct out_conn *c, const struct verdict *v, size_t n);
+void out_rcpts_forget_session(struct out_conn *c);
 
 /* job.c */
 /* Begins, or goes on with the recipients that are left, when the content's start is known as far as

@@ -1,7 +1,7 @@
 /*
  * What a connection carries: one job after the other. Each is answered once: by the verdicts of its
- * transaction, by the last address's failure, or untouched. The connection was kept and dead: no
- * attempt (checklist 69).
+ * transactions (recipients.c), by the last address's failure, or untouched. The connection was kept
+ * and dead: no attempt (checklist 69).
  */
 #include "relay/base/defer.h"
 #include "relay/base/must.h"
@@ -108,10 +108,11 @@ void out_job_report(struct out_conn *c, const struct verdict *v, size_t n, bool 
     out_send(c->o, &r->msg);
 }
 
-/* On a connection kept from before, "gone" or 421 in answer to MAIL says nothing about the mail. */
+/* On a connection kept from before, or one that has carried some of the job's recipients, "gone" or
+ * 421 in answer to MAIL says nothing about the mail. */
 static bool was_stale(const struct out_conn *c, const struct smtp_client_action *a)
 {
-    if (c->jobs < 2 || a->reusable)
+    if ((c->jobs < 2 && c->first == 0) || a->reusable)
         return false;
     for (size_t i = 0; i < a->n; i++) {
         const struct verdict *v = &a->verdicts[i];
@@ -154,19 +155,6 @@ static const struct verdict *most_hopeful(const struct smtp_client_action *a)
     return &a->verdicts[0];
 }
 
-/* Final for this host only: while another may do better, one that did not answer or one that is not
- * asked yet (some recipients went here), it passes. */
-static struct verdict softened(const struct out_conn *c, const struct verdict *v)
-{
-    struct verdict copy = verdict_copy(v);
-    bool hope = c->jobs > 1 || out_conn_has_next_address(c) || c->failure.kind == VERDICT_DEFERRED;
-    if (out_is_inability(v) && hope) {
-        copy.kind = VERDICT_DEFERRED;
-        copy.enhanced.class = 4;
-    }
-    return copy;
-}
-
 /* "Yes" to content that has not left our own buffers is no answer to it. */
 static bool is_too_early(const struct out_conn *c, const struct smtp_client_action *a)
 {
@@ -184,18 +172,12 @@ static void leave_politely(struct out_conn *c, struct mono now)
     net_conn_send(c->link->net, smtp_client_output(c->client));
 }
 
-static void keep_verdicts(struct out_conn *c, const struct verdict *v, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        c->verdicts[c->first + i] = softened(c, &v[i]);
-    c->first += n;
-}
-
-/* Recipients for whom the connection had no transaction left. */
+/* Recipients for whom the connection had no transaction left have no verdict: for them it was no
+ * attempt, and they go on at once, on another connection. */
 static void report_all(struct out_conn *c, bool ready)
 {
     for (; c->first < c->job->n; c->first++)
-        c->verdicts[c->first] = verdict_of_fault(FAULT_RCPT_LIMIT, PHASE_MAIL, SLICE_NONE);
+        c->verdicts[c->first] = (struct verdict){0};
     out_job_report(c, c->verdicts, c->job->n, ready);
 }
 
@@ -209,10 +191,8 @@ void out_job_untouched(struct out_conn *c)
 
 static void report_too_early(struct out_conn *c, size_t n)
 {
-    struct verdict v = verdict_of_fault(FAULT_SMTP_PROTOCOL, PHASE_EOD, SLICE_NONE);
-    for (size_t i = 0; i < n; i++)
-        keep_verdicts(c, &v, 1);
-    verdict_done(&v);
+    for (; n > 0; n--)
+        c->verdicts[c->first++] = verdict_of_fault(FAULT_SMTP_PROTOCOL, PHASE_EOD, SLICE_NONE);
     report_all(c, false);
 }
 
@@ -221,8 +201,8 @@ bool out_job_done(struct out_conn *c, const struct smtp_client_action *a, struct
     c->data_ms = out_conn_since(c, now);
     c->begun = c->wants_body = false;
     MUST(a->n == c->n_now && a->n > 0);
-    if (c->first == 0 && was_stale(c, a))
-        return true; /* out_conn_end hands the job back */
+    if (was_stale(c, a))
+        return true; /* out_conn_end hands the job back, or what is left of it */
     if (is_too_early(c, a)) {
         report_too_early(c, a->n);
         out_conn_end(c);
@@ -235,7 +215,7 @@ bool out_job_done(struct out_conn *c, const struct smtp_client_action *a, struct
         out_conn_go_on(c, v);
         return false;
     }
-    keep_verdicts(c, a->verdicts, a->n);
+    out_rcpts_settle(c, a->verdicts, a->n);
     if (a->reusable && c->first < c->job->n)
         return true; /* READY follows, and the others' transaction */
     /* A connection made under an older configuration carries nothing more. */
@@ -246,28 +226,6 @@ bool out_job_done(struct out_conn *c, const struct smtp_client_action *a, struct
 /* --- a job
  * ----------------------------------------------------------------------------------------------------------------
  */
-
-/* The job's recipients, and what was asked for them; whom this host is not for. */
-static void prepare(struct out_conn *c)
-{
-    struct out_work *w = c->job;
-    struct slice host = slice_str(out_conn_host(c)->name);
-    free(c->addresses);
-    free(c->asks);
-    c->addresses = must_alloc(w->n * sizeof *c->addresses);
-    c->asks = must_alloc(w->n * sizeof *c->asks);
-    if (!c->verdicts)
-        c->verdicts = must_alloc(w->n * sizeof *c->verdicts);
-    for (size_t i = 0; i < w->n; i++) {
-        c->addresses[i] = buf_slice(&w->addresses[i]);
-        bool trusted = !w->params.requiretls || out_trusts_host(c->dest, host, c->addresses[i]);
-        c->asks[i] = (struct smtp_client_ask){
-            .notify = w->notify ? w->notify[i] : 0,
-            .orcpt = w->orcpts ? buf_slice(&w->orcpts[i]) : SLICE_NONE,
-            .fault = trusted ? FAULT_NONE : FAULT_REQUIRETLS,
-        };
-    }
-}
 
 /* Rounded up: a deadline is never made shorter on the way. */
 static int64_t seconds_left(struct wall deadline)
@@ -309,16 +267,14 @@ void out_job_begin(struct out_conn *c, struct mono now)
     c->waiting = !out_content_header(c);
     if (c->waiting)
         return;
-    prepare(c);
+    out_rcpts_prepare(c);
     struct smtp_client_txn t = transaction(c);
-    if (c->first == 0 && c->jobs > 0 && !suits(c, &t)) {
+    bool kept = c->first == 0 && c->jobs > 0;
+    if ((kept && !suits(c, &t)) || !out_rcpts_choose(c)) {
         smtp_client_quit(c->client, now); /* CLOSE follows, and the job goes back */
         return;
     }
-    uint64_t most = smtp_client_peer(c->client)->rcpt_max;
-    if (most > 0 && t.n_rcpts > most)
-        t.n_rcpts = (size_t)most;
-    c->n_now = t.n_rcpts;
+    t.n_rcpts = c->n_now;
     c->begun = true;
     c->wants_body = false;
     c->sent = 0;

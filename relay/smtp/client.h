@@ -114,3 +114,6 @@ enum phase smtp_client_phase(const struct smtp_client *c);
 
 /* (phase, reply) -> fate: pure, one table, tested whole. relay/smtp/trouble.c. Text is copied. */
 struct verdict smtp_trouble(enum phase phase, const struct smtp_reply *reply);
+/* A refusal of RCPT that only says that the transaction is full (RFC 5321 section 4.5.3.1.10): 452
+ * without another reason, or a code x.5.3. With others taken in it, the next transaction may do. */
+bool smtp_trouble_is_no_room(const struct verdict *v);

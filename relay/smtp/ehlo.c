@@ -39,6 +39,8 @@ static void read_limits(struct smtp_peer *peer, struct slice rest)
             peer->mail_max = first_number(value);
         else if (slice_ieq(name, SLICE_LIT("RCPTMAX")))
             peer->rcpt_max = first_number(value);
+        else if (slice_ieq(name, SLICE_LIT("RCPTDOMAINMAX")))
+            peer->rcpt_domain_max = first_number(value);
     }
 }
 

@@ -7,10 +7,11 @@
 struct smtp_peer {
     bool esmtp, pipelining, size, eight_bit_mime, starttls, enhanced_status, chunking, smtputf8,
         dsn, binarymime, requiretls, mt_priority, deliver_by;
-    uint64_t max_size;           /* SIZE's value; 0: no limit told */
-    uint64_t deliver_by_min;     /* seconds; 0: none told */
-    uint64_t mail_max, rcpt_max; /* LIMITS (RFC 9422): transactions a connection, recipients a
-                                    transaction; 0: none told */
+    uint64_t max_size;       /* SIZE's value; 0: no limit told */
+    uint64_t deliver_by_min; /* seconds; 0: none told */
+    /* LIMITS (RFC 9422): transactions a connection, recipients a transaction, their domains a
+     * connection; 0: none told */
+    uint64_t mail_max, rcpt_max, rcpt_domain_max;
 };
 
 /* One keyword line of the reply, without code and line end. The first line is the peer's name and

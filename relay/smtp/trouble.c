@@ -252,3 +252,10 @@ struct verdict smtp_trouble(enum phase phase, const struct smtp_reply *reply)
     verdict_set_text(&v, reply->text);
     return v;
 }
+
+bool smtp_trouble_is_no_room(const struct verdict *v)
+{
+    bool told = v->enhanced.subject == 5 && v->enhanced.detail == 3;
+    return v->kind == VERDICT_DEFERRED && v->phase == PHASE_RCPT &&
+           ((v->code == 452 && (told || is_vague(v->enhanced))) || (v->code == 552 && told));
+}

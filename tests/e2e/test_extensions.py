@@ -230,6 +230,38 @@ def test_messages_a_connection(relay):
         assert not there.broken and there.connections == 3
 
 
+def test_one_at_a_time(relay):
+    """66, RFC 9422: whom a connection has no room for loses no attempt; the next pause would be an hour."""
+    with Peer(["PIPELINING", "LIMITS RCPTMAX=1 MAILMAX=1"], rcpt_max=1, mail_max=1) as there:
+        r = relay(destinations=to_peers(there, extra="connections = 2"), delivery='retry = { "1h" }')
+        id = submit(r, rcpts={f"r{i}@rcpt.test": "" for i in range(5)})
+        events = r.wait_final(id, 5)
+        assert {(e["event"], e["attempt"]) for e in events} == {("delivered", 1)}
+        assert sorted(t.rcpts for t in there.wait(5)) == [[f"RCPT TO:<r{i}@rcpt.test>"] for i in range(5)]
+        assert not there.broken and there.connections == 5
+        assert not r.events("deferred", queue_id=id)
+
+
+def test_more_recipients_than_it_takes(relay):
+    """66: a receiver that says 452 when its transaction is full gets the rest in the next one, on this connection."""
+    with Peer(["PIPELINING"], rcpt_max=2) as there:
+        r = relay(destinations=to_peers(there), delivery='retry = { "1h" }')
+        id = submit(r, rcpts={f"r{i}@rcpt.test": "" for i in range(5)})
+        assert {(e["event"], e["attempt"]) for e in r.wait_final(id, 5)} == {("delivered", 1)}
+        assert [len(t.rcpts) for t in there.wait(3)] == [2, 2, 1]
+        assert there.connections == 1
+
+
+def test_domains_a_session(relay):
+    """RFC 9422 section 4.3: another session for each domain."""
+    with Peer(["PIPELINING", "LIMITS RCPTDOMAINMAX=1"]) as there:
+        r = relay(destinations=to_peers(there), delivery='retry = { "1h" }')
+        id = submit(r, rcpts={f"r{i}@{d}.test": "" for i in range(2) for d in ("x", "y")})
+        assert {(e["event"], e["attempt"]) for e in r.wait_final(id, 4)} == {("delivered", 1)}
+        assert sorted(sorted(t.rcpts) for t in there.wait(2)) == [[f"RCPT TO:<r{i}@{d}.test>" for i in range(2)] for d in ("x", "y")]
+        assert there.connections == 2
+
+
 # --- TLS that is asked for
 
 @pytest.fixture

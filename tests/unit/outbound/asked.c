@@ -1,34 +1,9 @@
-/* What a message asks for decides which host may have it, and how often a host is asked (checklist
- * 66, 68, 73, 74, 90; RFC 9422). If this breaks, mail is bounced though another host takes it, a
- * secret goes where it must not, or recipients are forgotten. */
+/* What a message asks for decides which host may have it (checklist 68, 73, 74, 90). If this
+ * breaks, mail is bounced though another host takes it, or a secret goes where it must not. */
 #include "tests/unit/outbound/world.h"
 
 #define BODY "Subject: x\r\n\r\nhello\r\n"
 #define UTF8 "\xc3\xa4"
-
-/* Greeting and EHLO with these keywords, a line each. */
-static int receive_offering(const struct world *w, unsigned host, const char *keywords)
-{
-    int fd = receive(w, host);
-    say(fd, "220 hello\r\n");
-    hear(fd, "EHLO relay.test\r\n");
-    say(fd, "250-hello\r\n");
-    say(fd, keywords);
-    return fd;
-}
-
-static void answer(int fd, const char *heard, const char *reply)
-{
-    hear(fd, heard);
-    say(fd, reply);
-}
-
-static void leave(int fd)
-{
-    hear(fd, "QUIT\r\n");
-    say(fd, "221 bye\r\n");
-    close(fd);
-}
 
 static struct out_work *internationalized(uint64_t id, unsigned n)
 {
@@ -163,72 +138,6 @@ static void kept_and_not_suited(void **state)
         spooler_result_free(r);
         told_gone(w);
         nobody_calls(w, 0);
-        world_free(w);
-    }
-}
-
-static void transaction(int fd, unsigned from, unsigned n, const char *reply)
-{
-    char line[64];
-    answer(fd, "MAIL FROM:<s@relay.test>\r\n", "250 ok\r\n");
-    for (unsigned i = from; i < from + n; i++) {
-        snprintf(line, sizeof line, "RCPT TO:<r%u@d.test>\r\n", i);
-        answer(fd, line, i == 3 ? "550 5.1.1 no\r\n" : "250 ok\r\n");
-    }
-    answer(fd, "DATA\r\n", "354 go\r\n");
-    assert_int_equal(hear_content(fd), strlen(BODY));
-    say(fd, reply);
-}
-
-/* RFC 9422: five recipients for a host that takes two at a time, in three transactions, one
- * attempt. */
-static void few_recipients_at_a_time(void **state)
-{
-    (void)state;
-    struct world *w = world_new(1, "");
-    order(w, opening(work(1, BODY, 5), plan_of(w, 1)));
-    int fd = receive_offering(w, 0, "250 LIMITS RCPTMAX=2\r\n");
-    transaction(fd, 0, 2, "250 ok\r\n");
-    transaction(fd, 2, 2, "451 4.3.0 later\r\n");
-    transaction(fd, 4, 1, "250 ok\r\n");
-    struct spooler_result *r = told_result(w);
-    static const enum verdict_kind kinds[] = {VERDICT_DELIVERED, VERDICT_DELIVERED,
-                                              VERDICT_DEFERRED, VERDICT_FAILED, VERDICT_DELIVERED};
-    assert_int_equal(r->n, 5);
-    for (unsigned i = 0; i < 5; i++)
-        assert_int_equal(r->verdicts[i].kind, kinds[i]);
-    assert_true(r->ready && !r->attempt.reused);
-    spooler_result_free(r);
-    close(fd);
-    told_gone(w);
-    world_free(w);
-}
-
-/* The connection ends between two of them: what was delivered stays so, the rest waits. */
-static void few_recipients_and_then_none(void **state)
-{
-    (void)state;
-    for (unsigned how = 0; how < 2; how++) {
-        struct world *w = world_new(2, "");
-        order(w, opening(work(1, BODY, 3), plan_of(w, 2)));
-        int fd = receive_offering(
-            w, 0, how ? "250 LIMITS RCPTMAX=1 MAILMAX=2\r\n" : "250 LIMITS RCPTMAX=1\r\n");
-        transaction(fd, 0, 1, "250 ok\r\n");
-        if (how) {
-            transaction(fd, 1, 1, "250 ok\r\n");
-            hear(fd, "QUIT\r\n");
-        }
-        close(fd);
-        struct spooler_result *r = told_result(w);
-        assert_false(r->ready);
-        assert_int_equal(r->n, 3);
-        assert_int_equal(r->verdicts[0].kind, VERDICT_DELIVERED);
-        assert_int_equal(r->verdicts[1].kind, how ? VERDICT_DELIVERED : VERDICT_DEFERRED);
-        assert_int_equal(r->verdicts[2].kind, VERDICT_DEFERRED);
-        assert_int_equal(r->verdicts[2].fault, FAULT_RCPT_LIMIT);
-        spooler_result_free(r);
-        told_gone(w);
-        nobody_calls(w, 1);
         world_free(w);
     }
 }
@@ -522,8 +431,6 @@ int main(void)
         cmocka_unit_test(no_host_has_it),
         cmocka_unit_test(some_can_go),
         cmocka_unit_test(kept_and_not_suited),
-        cmocka_unit_test(few_recipients_at_a_time),
-        cmocka_unit_test(few_recipients_and_then_none),
         cmocka_unit_test(requiretls_without_tls),
         cmocka_unit_test(verify_without_tls),
         cmocka_unit_test(tls_is_optional),

@@ -385,3 +385,27 @@ static inline void take_message(int fd, const char *reply)
     hear_content(fd);
     say(fd, reply);
 }
+
+/* Greeting and EHLO with these keywords, a line each. */
+static inline int receive_offering(const struct world *w, unsigned host, const char *keywords)
+{
+    int fd = receive(w, host);
+    say(fd, "220 hello\r\n");
+    hear(fd, "EHLO relay.test\r\n");
+    say(fd, "250-hello\r\n");
+    say(fd, keywords);
+    return fd;
+}
+
+static inline void answer(int fd, const char *heard, const char *reply)
+{
+    hear(fd, heard);
+    say(fd, reply);
+}
+
+static inline void leave(int fd)
+{
+    hear(fd, "QUIT\r\n");
+    say(fd, "221 bye\r\n");
+    close(fd);
+}

@@ -79,6 +79,7 @@ static void test_later_extensions(void **state)
     assert_int_equal(p.deliver_by_min, 240);
     assert_int_equal(p.rcpt_max, 20);
     assert_int_equal(p.mail_max, 3);
+    assert_int_equal(p.rcpt_domain_max, 1);
     p = peer_of("DELIVERBY\nLIMITS RCPTMAX=0 MAILMAX=-1\nLIMITS\nMT-PRIORITYX\n");
     assert_true(p.deliver_by && p.deliver_by_min == 0 && !p.mt_priority);
     assert_true(p.rcpt_max == 0 && p.mail_max == 0);

@@ -1,5 +1,6 @@
 """
-Fixtures of the end-to-end tests. Everything listens on loopback ports of its own and lives in folders of its own.
+Fixtures of the end-to-end tests. Everything listens on loopback ports of its own and lives in folders of its own, so that tests can run
+side by side in several processes (tests/e2e/run); "one for the whole run" is one a process.
 
 relay(...)      makes and starts a relay (kit/relay.py): pieces of configuration as keywords, start=False to start it later
 sink(...)       makes and starts a `postwain sink` (kit/sink.py)
@@ -32,6 +33,11 @@ Certificate = collections.namedtuple("Certificate", "pem key")
 def pytest_configure(config):
     if not os.access(POSTWAIN, os.X_OK):
         raise pytest.UsageError("POSTWAIN must name the program: use tests/e2e/run BUILD-DIR")
+    config.addinivalue_line("markers", "long: takes ten seconds or more; begun first, so that it is not what the others wait for at the end")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 @pytest.fixture(scope="session")

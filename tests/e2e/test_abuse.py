@@ -108,6 +108,7 @@ def test_the_wait_costs_no_thread(relay):
         assert {g.result()[0] for g in guesses} == {535}
 
 
+@pytest.mark.long
 def test_twenty_sessions_of_guessing(relay):
     """Guessing in parallel gets round the limit; or the user who is guessed at is locked out everywhere. (Promise 16, checklist 10.)"""
     r = relay(top=clients('auth-failures = 10  ban = "20s"'))
@@ -166,6 +167,7 @@ def test_who_hangs_up_is_counted_too(relay):
     assert Client(r, "127.0.0.2", tls=False).greeting[0] == 421
 
 
+@pytest.mark.long
 def test_never_banned(relay):
     """A monitoring host, a gateway or this machine is locked out by one program with an old password."""
     r = relay(top='clients { auth-failures = 3  ban = "1h" }')  # by default: this machine
@@ -265,6 +267,7 @@ def mail_code(r):
         return code, text.decode()
 
 
+@pytest.mark.long
 def test_full_queue(relay, sink):
     """A receiver that is away fills the disk and the memory of the relay; or the full queue never opens again. (Promise 15.)"""
     s = sink(start=False)
@@ -288,6 +291,7 @@ def test_full_queue(relay, sink):
     assert not any("max-messages" in w for w in r.rows("status")[-1]["warnings"]) and len(counter_lines(r, "mark_over")) == 1
 
 
+@pytest.mark.long
 def test_bounces_pass_the_mark(relay, sink):
     """A queue that is full of mail to be returned can never empty itself. (Promises 9, 15.)"""
     s = sink("--refuse", "bad*", start=False)
@@ -464,6 +468,7 @@ PHASES = {  # where a client stops talking, in the middle of a line; implicit: o
 }
 
 
+@pytest.mark.long
 def test_slow_in_each_phase(relay, sink):
     """Clients that stop, or send an octet now and then, hold up the others, or hold their connection for ever. (Promise 16, checklist 50.)"""
     s = sink()

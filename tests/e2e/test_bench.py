@@ -3,6 +3,8 @@ import json
 import os
 import subprocess
 
+import pytest
+
 from kit.relay import ENVIRONMENT, POSTWAIN, ROOT
 
 PARTS = {"commit", "amplify", "drain", "open", "list", "accept", "bulk"}
@@ -24,6 +26,7 @@ def test_the_bench_of_the_spool_prints_every_figure(tmp_path):
     assert list(tmp_path.iterdir()) == [out], "it leaves folders behind"
 
 
+@pytest.mark.long
 def test_the_bench_of_the_front_door_prints_every_figure(tmp_path):
     out = tmp_path / "figures.jsonl"
     command = [f"{ROOT}/tests/bench/front", "--sessions", "200", "--seconds", "0.5", "--rate", "2000", "--build", os.path.dirname(POSTWAIN),

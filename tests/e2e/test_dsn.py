@@ -150,6 +150,7 @@ def test_success_is_passed_on(relay, dns, receiver):
     assert not r.events("dsn_queued") and len(receiver.imap(sender)) == 1
 
 
+@pytest.mark.long
 def test_delay_is_told_once(relay, sink):
     """94: nobody hears that mail is late, or hears it at each attempt; who does not want to hear it does."""
     s = sink("--defer", "*@slow.test")

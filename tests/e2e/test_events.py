@@ -114,6 +114,7 @@ def test_rotation_and_reopening_lose_no_line(relay, sink):
 NASTY = ['a"b', "a\\b", "x\x1b[31mred", "tab\there", "caf\u00e9", "{}", "\u202egnp", "a,b", "%s%n", "'; drop", "<script>", "nul\0", "cr\rlf", "d\x7f", "\xff\xfe"]
 
 
+@pytest.mark.long
 def test_hostile_words_of_a_client_never_break_a_line(relay, sink):
     """Whatever a client calls itself and its addresses: refused, or a JSON string."""
     there = sink()

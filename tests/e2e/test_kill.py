@@ -8,6 +8,7 @@ import time
 
 import crash
 import proof
+import pytest
 from kit import mail
 from kit.relay import ENVIRONMENT, POSTWAIN, smarthost
 from kit.wait import until
@@ -30,6 +31,7 @@ def life(relay, chance, number):
     relay.kill()
 
 
+@pytest.mark.long
 def test_kill_9_loses_nothing_that_was_answered_250(relay, sink):
     chance = proof.seed()
     there = sink("--quiet")
@@ -96,6 +98,7 @@ def told_deferred(relay, rows):
             and sum(row["attempt"] for row in rows.values()) == len(relay.events("deferred")))
 
 
+@pytest.mark.long
 def test_attempts_and_due_times_survive_each_kill(relay, sink):
     """Promise 8, beside other mail that keeps the spool busy, and with compaction: what waits is the same before and after, to the microsecond."""
     chance = proof.seed()

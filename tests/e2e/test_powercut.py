@@ -196,6 +196,7 @@ def damage_lines(relay):
     return [line for line in relay.process.errors().splitlines() if "spool_damaged" in line]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind, options", KINDS)
 def test_a_power_cut_loses_nothing_that_was_answered_250(disk, relay, sink, kind, options):
     """0 lost; duplicates only of attempts in flight; one terminal event each; a cut is never taken for damage."""

@@ -158,6 +158,7 @@ def test_preamble_and_epilogue():
     assert sendable(out) and parts(out)[1] == parts(content)[1]
 
 
+@pytest.mark.long
 def test_cut_anywhere():
     """Content that ends in the middle of anything."""
     content = mixed(leaf(BLOB[:300]), b"Content-Type: message/rfc822\r\n\r\n" + mixed(leaf(b"\0"), boundary=b"i"))

@@ -4,6 +4,8 @@ import email
 import email.policy
 import time
 
+import pytest
+
 from kit import mail
 from kit.relay import mx_destination, smarthost
 from kit.wait import until
@@ -35,6 +37,7 @@ def test_deferred_then_retried_by_hand(relay, sink):
     r.wait_queue_empty()
 
 
+@pytest.mark.long
 def test_receiver_down_then_up(relay, sink):
     """A receiver is restarted; mail that came meanwhile is lost or waits for hours. (A dead receiver is probed after 15 s.)"""
     s = sink(start=False)

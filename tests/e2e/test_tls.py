@@ -122,6 +122,7 @@ def nmap_says(port, *how):
     return found, text
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not shutil.which("nmap"), reason="nmap is not installed")
 def test_nmap_agrees(relay, authority):
     """Somebody else's scanner, with somebody else's ClientHello."""

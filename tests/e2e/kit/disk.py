@@ -37,10 +37,12 @@ class Disk:
         assert inodes is None or kind == "ext4", "only mkfs.ext4 takes a number of inodes"
         clean_up()
         self.kind, self.options = kind, options
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix=PREFIX))
-        self.folder.chmod(0o755)
-        self.lock = os.open(self.folder / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC)
+        making = pathlib.Path(tempfile.mkdtemp(prefix="new-" + PREFIX))
+        making.chmod(0o755)
+        self.lock = os.open(making / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC)
         fcntl.flock(self.lock, fcntl.LOCK_EX)
+        self.folder = making.with_name(making.name.removeprefix("new-"))
+        making.rename(self.folder)  # only now clean_up() of another process sees it
         self.image, self.path = self.folder / "image", self.folder / "at"
         self.path.mkdir()
         try:

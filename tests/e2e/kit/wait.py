@@ -6,23 +6,42 @@ import socket
 import subprocess
 import time
 
-_given = set()
+BLOCK = 64  # ports a process takes at once
+PORTS = range(10048, 32704, BLOCK)  # below the range the kernel takes for outgoing connections
+_mine = []  # the blocks of this process: their locks, which end with it
+_left = []  # ports of them that nobody was given yet
+
+
+def _take_block():
+    """
+    A block of ports that no other process of the tests has, nor takes while we live: each block has a name among the abstract Unix
+    sockets, which are as wide as the ports (one network namespace) and are let go with their process, however it ends.
+    """
+    for first in random.sample(PORTS, len(PORTS)):
+        lock = socket.socket(socket.AF_UNIX)
+        try:
+            lock.bind(f"\0postwain-test-ports-{first}")
+        except OSError:
+            lock.close()
+            continue
+        _mine.append(lock)
+        _left.extend(range(first, first + BLOCK))
+        return
+    raise AssertionError("every block of ports is taken")
 
 
 def free_port(address="127.0.0.1"):
-    """A port nobody listens on, below the range the kernel takes for outgoing connections."""
-    for _ in range(1000):
-        port = random.randrange(20000, 32000)
-        if port in _given:
-            continue
+    """A port nobody listens on and no other test is given, whichever process it runs in."""
+    while True:
+        if not _left:
+            _take_block()
+        port = _left.pop()
         with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as s:
             try:
                 s.bind((address, port))
             except OSError:
                 continue
-        _given.add(port)
         return port
-    raise AssertionError("no free port")
 
 
 def until(what, timeout=20.0, why=None, pause=0.02):

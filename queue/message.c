@@ -293,12 +293,7 @@ struct slice recipient_host(const struct recipient *r)
 
 void address_domain(struct slice address, struct buf *out)
 {
-    /* A quoted local part may hold an "@", a domain cannot: the last one counts. */
-    size_t at = address.n;
-    while (at > 0 && address.p[at - 1] != '@')
-        at--;
-    if (at == 0)
-        return;
-    for (size_t i = at; i < address.n; i++)
-        buf_add_u8(out, byte_lower(address.p[i]));
+    const struct slice domain = slice_behind_last(address, '@');
+    for (size_t i = 0; i < domain.n; i++)
+        buf_add_u8(out, byte_lower(domain.p[i]));
 }

@@ -64,6 +64,12 @@ size_t slice_find_slice(struct slice haystack, struct slice needle)
     return at ? (size_t)(at - haystack.p) : haystack.n;
 }
 
+struct slice slice_behind_last(struct slice s, uint8_t sep)
+{
+    const uint8_t *at = s.n ? memrchr(s.p, sep, s.n) : NULL;
+    return at ? slice_skip(s, (size_t)(at - s.p) + 1) : SLICE_NONE;
+}
+
 static bool is_space(uint8_t c)
 {
     return c == ' ' || c == '\t' || c == '\r' || c == '\n';

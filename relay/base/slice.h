@@ -52,6 +52,9 @@ bool slice_iends(struct slice s, struct slice suffix);
 size_t slice_find(struct slice s, uint8_t c);
 /* Index of the first needle, or haystack.n; an empty needle is found at 0. */
 size_t slice_find_slice(struct slice haystack, struct slice needle);
+/* What stands behind the last sep, "" when there is none. Of a mailbox and '@': its domain, since a
+ * quoted local part may hold an "@" and a domain cannot. */
+struct slice slice_behind_last(struct slice s, uint8_t sep);
 /* Without blanks and tabs (and CR, LF) at both ends. */
 struct slice slice_trim(struct slice s);
 /* Cuts off and returns what stands before the first sep; *rest is moved behind it. The last part

@@ -32,11 +32,9 @@ static bool host(const struct place *p, struct slice s, void *field, struct buf 
 
 static bool mailbox(const struct place *p, struct slice s, void *field, struct buf *why)
 {
-    size_t at = s.n;
-    while (at > 0 && s.p[at - 1] != '@')
-        at--;
-    bool ok = at > 1 && s.n <= 254 && printable(s, '!') && !memchr(s.p, '<', s.n) &&
-              host_name_ok(slice_skip(s, at));
+    const struct slice domain = slice_behind_last(s, '@');
+    bool ok = domain.n > 0 && s.n - domain.n > 1 && s.n <= 254 && printable(s, '!') &&
+              !memchr(s.p, '<', s.n) && host_name_ok(domain);
     if (s.n && !ok)
         return refuse(why, "is not a mail address such as postmaster@example.com");
     keep(p, s, field);

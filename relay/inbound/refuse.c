@@ -1,5 +1,6 @@
 /* What was refused at the front becomes a `rejected` event, so that a sender's "it says no" is
  * found in the log. */
+#include "relay/base/defer.h"
 #include "relay/base/metrics.h"
 #include "relay/base/must.h"
 #include "relay/inbound/private.h"
@@ -9,10 +10,12 @@
 
 static void add_recipient(struct buf *f, struct slice recipient)
 {
+    const struct slice domain = slice_behind_last(recipient, '@');
+    DEFER(buf_done) struct buf lower = BUF_MAX(256);
+    for (size_t i = 0; i < domain.n; i++)
+        buf_add_u8(&lower, byte_lower(domain.p[i]));
     event_add_str(f, EV_RECIPIENT, recipient);
-    size_t at = slice_find(recipient, '@');
-    if (at < recipient.n)
-        event_add_str(f, EV_RECIPIENT_DOMAIN, slice_skip(recipient, at + 1));
+    event_add_str(f, EV_RECIPIENT_DOMAIN, buf_slice(&lower));
 }
 
 static void add_session(struct buf *f, struct session *s)

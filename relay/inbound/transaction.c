@@ -90,17 +90,15 @@ enum transaction_answer transaction_begin(struct transaction *t, const struct sm
 
 /* ---- recipients ---- */
 
-static struct slice domain_of(struct slice address)
+/* The octets of an address in which letter case counts. */
+static size_t local_of(struct slice address)
 {
-    size_t at = address.n;
-    while (at > 0 && address.p[at - 1] != '@')
-        at--;
-    return slice_skip(address, at);
+    return address.n - slice_behind_last(address, '@').n;
 }
 
 static bool is_same(struct slice a, struct slice b)
 {
-    const size_t local = a.n - domain_of(a).n;
+    const size_t local = local_of(a);
     return a.n == b.n && slice_eq(slice_head(a, local), slice_head(b, local)) &&
            slice_ieq(slice_skip(a, local), slice_skip(b, local));
 }
@@ -108,7 +106,7 @@ static bool is_same(struct slice a, struct slice b)
 static struct rcpt_key *key_new(struct slice address)
 {
     struct rcpt_key *k = must_alloc(sizeof *k + address.n);
-    const size_t local = address.n - domain_of(address).n;
+    const size_t local = local_of(address);
     k->n = address.n;
     for (size_t i = 0; i < k->n; i++)
         k->bytes[i] = i < local ? address.p[i] : byte_lower(address.p[i]);

@@ -80,8 +80,6 @@ bool out_may_go_in_clear(const struct conf_destination *d, const struct mail_par
 bool out_trusts_host(const struct conf_destination *d, struct slice host, struct slice recipient);
 /* Final as far as this host goes: it lacks an extension that the mail cannot go without. */
 bool out_is_inability(const struct verdict *v);
-/* Behind the last @; "" when there is none. */
-struct slice out_domain_of(struct slice address);
 
 /* recipients.c */
 /* The job's recipients, and what was asked for them; whom this host is not for. */

@@ -57,14 +57,6 @@ static bool is_in_domain(struct slice host, struct slice domain)
     return host.n == domain.n || host.p[host.n - domain.n - 1] == '.';
 }
 
-struct slice out_domain_of(struct slice address)
-{
-    size_t at = address.n;
-    while (at > 0 && address.p[at - 1] != '@')
-        at--;
-    return at > 0 ? slice_skip(address, at) : SLICE_NONE;
-}
-
 bool out_trusts_host(const struct conf_destination *d, struct slice host, struct slice recipient)
 {
     if (d->relay.n > 0)
@@ -76,7 +68,7 @@ bool out_trusts_host(const struct conf_destination *d, struct slice host, struct
         if (names_somebody(pattern) && slice_glob(pattern, host))
             return true;
     }
-    return is_in_domain(host, out_domain_of(recipient));
+    return is_in_domain(host, slice_behind_last(recipient, '@'));
 }
 
 /* What another host may offer. */

@@ -93,7 +93,7 @@ bool out_rcpts_choose(struct out_conn *c)
     size_t room = most > 0 && most < left ? (size_t)most : left;
     c->n_now = 0;
     for (size_t i = c->first; i < c->job->n && c->n_now < room; i++)
-        if (has_room_for(c, out_domain_of(c->addresses[i])))
+        if (has_room_for(c, slice_behind_last(c->addresses[i], '@')))
             move_to_front(c, i, c->first + c->n_now++);
     return c->n_now > 0;
 }

@@ -65,6 +65,11 @@ static void finds_and_skips(void **state)
     assert_int_equal(slice_find_slice(S("a\r"), S("\r\n")), 2);
     assert_int_equal(slice_find_slice(S("abc"), S("")), 0);
     assert_int_equal(slice_find_slice(SLICE_NONE, S("x")), 0);
+    assert_true(slice_eq(slice_behind_last(S("\"a@b\"@c.test"), '@'), S("c.test")));
+    assert_true(slice_eq(slice_behind_last(S("@c"), '@'), S("c")));
+    assert_int_equal(slice_behind_last(S("a@"), '@').n, 0);
+    assert_int_equal(slice_behind_last(S("postmaster"), '@').n, 0);
+    assert_int_equal(slice_behind_last(SLICE_NONE, '@').n, 0);
     assert_int_equal(slice_skip(S("abc"), 5).n, 0);
     assert_int_equal(slice_skip(SLICE_NONE, 0).n, 0);
     assert_true(slice_eq(slice_skip(S("abc"), 1), S("bc")));

@@ -71,6 +71,25 @@ static void rate(void **state)
     assert_int_equal(world_free(w), 1);
 }
 
+/* The log of a refused recipient names the domain that the mail would have gone to, as that of an
+ * accepted one does: a quoted local part may hold an "@" (checklist 20). */
+static void domain_of_a_refused_recipient(void **state)
+{
+    (void)state;
+    struct world *w = world_new(0, "");
+    write_user(w, "u", "one", "max-recipients=1");
+    struct line l = logged_in(w);
+    talk(&l, "MAIL FROM:<x@a.test>\r\n", "250 ");
+    talk(&l, "RCPT TO:<1@b.test>\r\n", "250 ");
+    talk(&l, "RCPT TO:<\"2@b\"@C.test>\r\n", "452 4.5.3 ");
+    for (int tries = 0; w->rejected < 1 && tries < PATIENCE_S * 100; tries++)
+        usleep(10000);
+    assert_int_equal(w->rejected, 1);
+    assert_string_equal(w->rejected_domain, "c.test");
+    line_end(&l);
+    world_free(w);
+}
+
 static void send_octets(struct line *l, unsigned n, const char *hears)
 {
     char *text = must_alloc(n + 1);
@@ -254,7 +273,7 @@ int main(void)
         cmocka_unit_test(size),          cmocka_unit_test(recipients),
         cmocka_unit_test(destination),   cmocka_unit_test(disabled_and_gone),
         cmocka_unit_test(priority),      cmocka_unit_test(tags),
-        cmocka_unit_test(too_many_tags),
+        cmocka_unit_test(too_many_tags), cmocka_unit_test(domain_of_a_refused_recipient),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     SSL_CTX_free(client_ctx());

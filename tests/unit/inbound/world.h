@@ -47,24 +47,29 @@ struct world {
     uint16_t port[LISTENERS];
     atomic_uint accepted, rejected; /* events */
     atomic_uint rejected_of_sender; /* those that name one */
+    char rejected_domain[64];       /* of the last one, once it is counted */
 };
 
-static bool names_sender(const struct event *e)
+static struct slice text_of(const struct event *e, enum event_field field)
 {
     struct cursor c = cursor_of(e->fields);
     struct event_value v;
     while (event_next(&c, &v))
-        if (v.field == EV_SENDER && v.str.n > 0)
-            return true;
-    return false;
+        if (v.field == field)
+            return v.str;
+    return SLICE_NONE;
 }
 
 static void on_event(void *ctx, const struct event *e)
 {
     struct world *w = ctx;
     w->accepted += e->name == EVENT_ACCEPTED;
-    w->rejected += e->name == EVENT_REJECTED;
-    w->rejected_of_sender += e->name == EVENT_REJECTED && names_sender(e);
+    if (e->name != EVENT_REJECTED)
+        return;
+    snprintf(w->rejected_domain, sizeof w->rejected_domain, "%.*s",
+             SLICE_ARG(text_of(e, EV_RECIPIENT_DOMAIN)));
+    w->rejected_of_sender += text_of(e, EV_SENDER).n > 0;
+    w->rejected++;
 }
 
 static void on_order(void *ctx, struct msg *m)

@@ -115,9 +115,11 @@ def test_running(waiting):
     found = r.cli("spool", "check", "--json", code=1)
     assert any(there["n9@x.test"][0] in row["finding"] for row in found.rows[:-1]), found.out
     name = flip(r.dir / "spool", b"n11@x.test")
-    both = r.cli("spool", "check", code=1).out
-    assert name in both and there["n9@x.test"][0] in both and there["n11@x.test"][0] in both
-    assert r.rows("spool", "check", "--repair", code=1)[-1]["repaired"] >= 1
+    # In one go: as soon as a check has found a bad record, its segment's mail is copied elsewhere and the segment may be gone.
+    both = r.rows("spool", "check", "--repair", code=1)
+    told = " ".join(row["finding"] for row in both[:-1])
+    assert name in told and there["n9@x.test"][0] in told and there["n11@x.test"][0] in told
+    assert both[-1]["repaired"] >= 1
     assert name not in r.cli("spool", "check", code=1).out
     deliver(r, s, there, {"n9@x.test", "n11@x.test"})
     r.wait_queue_empty(60)

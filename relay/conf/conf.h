@@ -47,7 +47,7 @@ struct conf_listener {
     uint64_t max_message_size;
     unsigned max_recipients, max_connections, max_connections_per_client;
     struct conf_rate connection_rate_per_client;
-    int64_t idle_timeout_ms, greeting_delay_ms;
+    int64_t idle_timeout_ms, message_timeout_ms, greeting_delay_ms;
     int64_t max_hold_s; /* 0: FUTURERELEASE is not offered */
     const char *banner; /* "" = default */
     uint64_t max_header_size;

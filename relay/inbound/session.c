@@ -213,6 +213,7 @@ static void configure(struct session *s)
         .greeting_delay_ms = l->greeting_delay_ms,
         .login_timeout_ms = LOGIN_TIMEOUT_MS,
         .command_timeout_ms = l->idle_timeout_ms,
+        .message_timeout_ms = l->message_timeout_ms,
         .data_timeout_ms = DATA_TIMEOUT_MS,
         .min_data_rate = MIN_DATA_RATE,
     };

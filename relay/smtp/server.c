@@ -88,7 +88,7 @@ struct smtp_server *smtp_server_new(const struct smtp_server_conf *conf, bool tl
     s->conf = conf;
     s->tls = tls;
     s->verb = VERB_UNKNOWN;
-    s->begun = s->now = s->wait_from = now;
+    s->begun = s->now = s->wait_from = s->step_from = now;
     line_init(&s->line);
     s->out = BUF_MAX(SERVER_OUT_MAX);
     s->helo = BUF_MAX(SERVER_HELO_MAX);
@@ -229,6 +229,7 @@ static void mail_answered(struct smtp_server *s, bool yes)
 {
     const struct smtp_server_conf *conf = s->conf;
     s->in_transaction = yes;
+    s->step_from = yes ? s->now : s->step_from;
     s->smtputf8 = yes && s->mail.params.smtputf8;
     s->binary = yes && s->mail.params.body == MAIL_BODY_BINARYMIME;
     if (!yes && conf->max_idle && ++s->idle > conf->max_idle)
@@ -238,6 +239,7 @@ static void mail_answered(struct smtp_server *s, bool yes)
 static void commit_answered(struct smtp_server *s, bool yes)
 {
     s->state = SERVER_COMMAND;
+    s->step_from = s->now;
     server_forget(s);
     s->messages++;
     if (yes)
@@ -279,6 +281,7 @@ void smtp_server_body_taken(struct smtp_server *s, struct mono now)
     s->question = ASKED_NOTHING;
     s->wait_from = now;
     s->rate_from = mono_add(s->rate_from, now.ms - s->asked_at.ms);
+    s->step_from = mono_add(s->step_from, now.ms - s->asked_at.ms);
     server_content_settle(s);
     at_rest(s);
 }
@@ -356,11 +359,19 @@ static struct mono login_deadline(const struct smtp_server *s)
     return mono_add(s->begun, conf->login_timeout_ms);
 }
 
+/* However much it moves: many recipients, content a little above the least rate, commands that are
+ * refused. */
+static struct mono step_deadline(const struct smtp_server *s)
+{
+    const int64_t ms = s->conf->message_timeout_ms;
+    return ms > 0 ? mono_add(s->step_from, ms) : MONO_NEVER;
+}
+
 struct mono smtp_server_deadline(const struct smtp_server *s)
 {
     if (s->question != ASKED_NOTHING || s->state == SERVER_END)
         return MONO_NEVER;
-    struct mono t = mono_min(wait_deadline(s), login_deadline(s));
+    struct mono t = mono_min(mono_min(wait_deadline(s), login_deadline(s)), step_deadline(s));
     return server_in_content(s) ? mono_min(t, server_content_deadline(s)) : t;
 }
 
@@ -385,6 +396,9 @@ void smtp_server_tick(struct smtp_server *s, struct mono now)
         greet(s);
     else if (waited)
         give_up_waiting(s, SAY_TIMEOUT);
+    else if (mono_reached(step_deadline(s), now))
+        give_up_waiting(s, s->in_transaction || server_in_content(s) ? SAY_MESSAGE_LATE
+                                                                     : SAY_NO_MESSAGE);
     else if (server_in_content(s) && server_content_too_slow(s))
         server_give_up(s, SAY_TOO_SLOW);
 }

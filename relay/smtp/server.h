@@ -45,6 +45,9 @@ struct smtp_server_conf {  /* borrowed, must outlive the session */
                                    succeeded; 421 4.7.0; 0: no limit */
     int64_t command_timeout_ms; /* for a whole command, however its bytes come; RFC 5321 4.5.3.2.7:
                                    5 min */
+    int64_t message_timeout_ms; /* from one step to the next, however much is said in between: the
+                                   first moment, MAIL taken, the end of content; the driver's own
+                                   time with content is not counted; 421 4.4.2; 0: no limit */
     int64_t data_timeout_ms;    /* between blocks of content */
     unsigned min_data_rate;     /* bytes/s over a running minute while content comes; 0: no guard;
                                    421 4.4.2 */

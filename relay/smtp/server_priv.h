@@ -97,6 +97,7 @@ struct smtp_server {
     struct mono wait_from; /* since when we wait for the client */
     struct mono asked_at;
     bool resumed;          /* waiting began at a time that we were not told: with the next call */
+    struct mono step_from; /* since when the message at hand, or the wait for one, has taken */
     struct mono rate_from; /* the running minute of content, less the time the driver took */
     uint64_t rate_octets;
 };

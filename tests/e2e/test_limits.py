@@ -167,6 +167,17 @@ def test_silent_client(relay):
     assert s.getreply()[0] == 421
 
 
+def test_message_without_an_end(relay):
+    """Recipient after recipient, a client holds its session for ever."""
+    r = relay(listener='message-timeout = "1s"')
+    s = r.smtp()
+    assert s.mail("ann@sender.test")[0] == 250
+    codes = set()
+    while 421 not in codes:
+        codes.add(s.rcpt("bob@rcpt.test")[0])
+    assert codes - {452} == {250, 421}
+
+
 def test_not_an_open_relay(relay):
     """Anybody can send through the relay. (Promise 20.)"""
     r = relay()

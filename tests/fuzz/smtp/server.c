@@ -174,6 +174,7 @@ static struct smtp_server_conf settings_of(const uint8_t *data)
     conf.greeting_delay_ms = more & DELAY ? 1000 : 0;
     conf.extensions = more & PLAIN_SMTP ? 0 : SMTP_EVERY_EXTENSION;
     conf.login_timeout_ms = more & LOGIN_TIME ? 100000 : 0;
+    conf.message_timeout_ms = settings & SLOW ? 200000 : 0;
     return conf;
 }
 

@@ -140,7 +140,8 @@ static void test_everything(void **state)
         "auth = none\n"
         " trust = { \"127.0.0.0/8\", '::1/128', \"fc00::/7\" } max-message-size = 10M\n"
         " max-recipients = 200 max-connections = 7 max-connections-per-client = 3\n"
-        " idle-timeout = 90s greeting-delay = 1500ms max-hold = 0s banner = \"hello there\" }\n"
+        " idle-timeout = 90s message-timeout = 2h greeting-delay = 1500ms max-hold = 0s banner = "
+        "\"hello there\" }\n"
         "dns { servers = { 127.0.0.1, \"[::1]:5353\", \"::2\" } timeout = 250ms\n"
         " override = { \"a.test MX 10 mx.a.test\" } }\nhttp { address = \"[::1]:9587\" }\n"
         "delivery { allow-private-addresses = yes lifetime = 1d delay-warning = 0s retry = { 1s, "
@@ -169,6 +170,7 @@ static void test_everything(void **state)
     assert_int_equal(l->max_message_size, 10u << 20);
     assert_int_equal(l->max_connections_per_client, 3);
     assert_int_equal(l->idle_timeout_ms, 90000);
+    assert_int_equal(l->message_timeout_ms, 7200000);
     assert_int_equal(l->greeting_delay_ms, 1500);
     assert_int_equal(l->max_hold_s, 0);
     assert_string_equal(l->banner, "hello there");

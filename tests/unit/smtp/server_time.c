@@ -97,6 +97,83 @@ static void no_byte_buys_time(void **state)
     }
 }
 
+/* Checklist 50: a message has a time as a whole, so that recipients without an end, or content that
+ * moves just fast enough, hold a session no longer than an idle one could. So has the wait for one:
+ * a session that only refuses is no place to sleep. */
+static void no_message_takes_for_ever(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *what, *before, *drip, *reply, *actions;
+    } rows[] = {
+        {"recipients", HELLO ENVELOPE, "RCPT TO:<c@d.test>\r\n", "421 4.4.2 the message as a whole",
+         "refused 421\nabort\nclose\n"},
+        {"recipients that are refused", HELLO ENVELOPE, "RCPT TO:<refuse@d.test>\r\n",
+         "421 4.4.2 the message as a whole", "refused 421\nabort\nclose\n"},
+        {"DATA", HELLO ENVELOPE "DATA\r\n", HUNDRED, "421 4.4.2 the message as a whole",
+         "refused 421\nabort\nclose\n"},
+        {"DATA that is refused", HELLO ENVELOPE "DATA\r\na\nb", HUNDRED,
+         "421 4.4.2 the message as a whole", "refused 421\nclose\n"},
+        {"chunks", HELLO ENVELOPE, "BDAT 100\r\n" HUNDRED, "421 4.4.2 the message as a whole",
+         "refused 421\nabort\nclose\n"},
+        {"chunks without an envelope", HELLO, "BDAT 100\r\n" HUNDRED, "421 4.4.2 no message came",
+         "refused 421\nclose\n"},
+        {"MAIL that is no command", HELLO, "MAIL FROM:<\r\n", "421 4.4.2 no message came",
+         "refused 421\nclose\n"},
+        {"recipients behind a message", HELLO MESSAGE, "RCPT TO:<c@d.test>\r\n",
+         "421 4.4.2 no message came", "refused 421\nclose\n"},
+    };
+    struct smtp_server_conf conf = drive_conf();
+    conf.max_errors = 0;
+    conf.max_message_size = 1 << 20;
+    conf.max_recipients = 10000;
+    conf.min_data_rate = 10;
+    conf.message_timeout_ms = 1800000;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct drive d = begin(&conf, HELLO);
+        later(&d, 200000); /* a step that is done counts no more */
+        talk(&d, rows[i].before + strlen(HELLO));
+        const int64_t from = strcmp(rows[i].before, HELLO) == 0 ? 1000 : d.now.ms;
+        while (!d.closed && d.now.ms - from <= conf.message_timeout_ms) {
+            talk(&d, rows[i].drip);
+            later(&d, 1000);
+        }
+        if (d.now.ms - from != conf.message_timeout_ms)
+            fail_msg("%s: %lld ms", rows[i].what, (long long)(d.now.ms - from));
+        expect(&d, rows[i].reply, rows[i].actions);
+        drive_done(&d);
+    }
+}
+
+/* What the driver takes to store content is not the client's time; a message whose end has come is
+ * never cut off. */
+static void our_time_is_not_the_messages(void **state)
+{
+    (void)state;
+    struct smtp_server_conf conf = drive_conf();
+    struct smtp_server_action a;
+    conf.message_timeout_ms = 60000;
+    struct drive d = begin(&conf, HELLO ENVELOPE "DATA\r\n");
+    const struct slice content = SLICE_LIT("hello\r\n"), end = SLICE_LIT(".\r\n");
+    assert_int_equal(smtp_server_bytes(d.s, content, d.now), content.n);
+    assert_true(smtp_server_next(d.s, &a) && a.act == SRV_BODY);
+    later(&d, 100000); /* a disk that hangs */
+    assert_false(d.closed);
+    smtp_server_body_taken(d.s, d.now);
+    later(&d, 59999);
+    assert_false(d.closed);
+    assert_int_equal(smtp_server_bytes(d.s, end, d.now), end.n);
+    assert_true(smtp_server_next(d.s, &a) && a.act == SRV_COMMIT);
+    later(&d, 100000);
+    assert_false(d.closed);
+    smtp_server_answer(d.s, &SMTP_REPLY(250, 2, 0, 0, "Ok"), d.now);
+    later(&d, 59999);
+    assert_false(d.closed);
+    later(&d, 1);
+    expect(&d, "421 4.4.2 no message came", "refused 421\nclose\n");
+    drive_done(&d);
+}
+
 /* Content in chunks that moves may take long, pauses and all. */
 static void chunks_that_move(void **state)
 {
@@ -374,6 +451,8 @@ int main(void)
         cmocka_unit_test(timeouts),
         cmocka_unit_test(slowloris),
         cmocka_unit_test(no_byte_buys_time),
+        cmocka_unit_test(no_message_takes_for_ever),
+        cmocka_unit_test(our_time_is_not_the_messages),
         cmocka_unit_test(chunks_that_move),
         cmocka_unit_test(no_login_in_time),
         cmocka_unit_test(delayed_greeting),

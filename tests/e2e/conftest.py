@@ -40,6 +40,24 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
+FAILED = pytest.StashKey()
+KEPT_MAX = 10  # folders of failed tests, in each process: a spool has at least two segments of 64 MB
+_kept = []
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """What a test wrote goes with it, unless it failed."""
+    report = (yield).get_result()
+    item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
+    if call.when != "teardown" or "tmp_path" not in item.funcargs:
+        return
+    if item.stash[FAILED] and len(_kept) < KEPT_MAX:
+        _kept.append(item.funcargs["tmp_path"])
+    else:
+        shutil.rmtree(item.funcargs["tmp_path"], ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
 def world():
     """A short path that other identities may enter (pytest's own folders are closed to them)."""

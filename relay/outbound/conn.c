@@ -80,6 +80,7 @@ static void connect_to(struct out_conn *c, const struct sockaddr_storage *addr)
             ((struct sockaddr_in *)&to)->sin_port = htons(c->dest->port);
     }
     c->tries++;
+    c->peer = to;
     c->step = loop_now(c->o->loop);
     c->connect_ms = c->tls_ms = c->data_ms = -1;
     c->talked = false;
@@ -144,6 +145,13 @@ void out_conn_go_on(struct out_conn *c, struct verdict v)
     next_address(c);
 }
 
+void out_conn_again(struct out_conn *c)
+{
+    unlink_socket(c, true);
+    c->pumping = false;
+    connect_to(c, &out_conn_host(c)->addrs[c->addr - 1]);
+}
+
 /* --- the session
  * ------------------------------------------------------------------------------------------------------------
  */
@@ -180,10 +188,8 @@ static void on_failed(struct out_conn *c, const struct verdict *v, struct mono n
     }
     verdict_done(&c->failure);
     c->failure = copy;
-    unlink_socket(c, true);
-    c->pumping = false;
     c->in_clear = true;
-    connect_to(c, &out_conn_host(c)->addrs[c->addr - 1]);
+    out_conn_again(c);
 }
 
 static void on_ready(struct out_conn *c, struct mono now)
@@ -386,6 +392,7 @@ static void on_connected(void *ctx, int err, struct mono now)
     c->client_conf = (struct smtp_client_conf){
         .helo = slice_str(c->dest->helo[0] ? c->dest->helo : c->conf->hostname),
         .tls = c->in_clear ? SMTP_TLS_NONE : out_tls_level(c->dest, &c->job->params),
+        .no_chunking = out_has_learnt(c->o, &c->peer, OUT_NO_CHUNKING, now),
     };
     c->talked = true;
     c->client = smtp_client_new(&c->client_conf, now);

@@ -17,6 +17,7 @@ struct out_conn {
     struct plan *plan;
     size_t *order, host, addr; /* where we are: plan->hosts[order[host]].addrs[addr - 1] */
     unsigned tries;
+    struct sockaddr_storage peer; /* the address that is tried */
     struct link *link;
     struct net_names names; /* of the last link, once it is gone */
     struct smtp_client_conf client_conf;
@@ -61,6 +62,8 @@ void out_conn_pump(struct out_conn *c, struct mono now);
 /* Ends the connection: a job that it still has goes back untouched. */
 void out_conn_end(struct out_conn *c);
 bool out_conn_has_next_address(const struct out_conn *c);
+/* The same address once more. */
+void out_conn_again(struct out_conn *c);
 /* Gives this address up because of v (taken) and goes on with the next one, or ends. */
 void out_conn_go_on(struct out_conn *c, struct verdict v);
 

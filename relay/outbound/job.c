@@ -196,12 +196,55 @@ static void report_too_early(struct out_conn *c, size_t n)
     report_all(c, false);
 }
 
+/* --- chunks
+ * ------------------------------------------------------------------------------------------------------------
+ */
+
+/* How long DATA is used instead: where BDAT is not understood; where it, perhaps, was the reason
+ * that a message came to no end. */
+#define NO_CHUNKING_MS (INT64_C(24) * 3600 * 1000)
+#define DOUBT_MS (INT64_C(1) * 3600 * 1000)
+
+static bool has_no_end(const struct verdict *v)
+{
+    bool content = v->phase == PHASE_DATA || v->phase == PHASE_EOD;
+    return content && (v->fault == FAULT_CONN_LOST || v->fault == FAULT_CONN_LOST_EOD ||
+                       v->fault == FAULT_SMTP_TIMEOUT || v->fault == FAULT_SMTP_TIMEOUT_EOD ||
+                       v->fault == FAULT_SMTP_PROTOCOL);
+}
+
+static void learn_of_chunks(const struct out_conn *c, const struct smtp_client_action *a,
+                            struct mono now)
+{
+    for (size_t i = 0; i < a->n && smtp_client_used_chunks(c->client); i++) {
+        const struct verdict *v = &a->verdicts[i];
+        if (v->fault == FAULT_CHUNKING)
+            out_learn(c->o, &c->peer, OUT_NO_CHUNKING, mono_add(now, NO_CHUNKING_MS));
+        else if (has_no_end(v))
+            out_learn(c->o, &c->peer, OUT_NO_CHUNKING, mono_add(now, DOUBT_MS));
+    }
+}
+
+/* BDAT was not understood: nothing has arrived, and DATA will do. */
+static bool needs_data(const struct smtp_client_action *a)
+{
+    for (size_t i = 0; i < a->n; i++)
+        if (a->verdicts[i].fault == FAULT_CHUNKING)
+            return true;
+    return false;
+}
+
 bool out_job_done(struct out_conn *c, const struct smtp_client_action *a, struct mono now)
 {
     c->data_ms = out_conn_since(c, now);
     c->begun = c->wants_body = false;
     MUST(a->n == c->n_now && a->n > 0);
-    if (was_stale(c, a))
+    learn_of_chunks(c, a, now);
+    if (needs_data(a) && c->jobs < 2 && c->first == 0) {
+        out_conn_again(c);
+        return false;
+    }
+    if (needs_data(a) || was_stale(c, a))
         return true; /* out_conn_end hands the job back, or what is left of it */
     if (is_too_early(c, a)) {
         report_too_early(c, a->n);

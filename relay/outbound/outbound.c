@@ -141,6 +141,7 @@ void outbound_free(struct outbound *o)
 {
     o->spooler = NULL;
     out_conn_free_all(o);
+    out_memory_free(o);
     if (o->resolver)
         resolver_free(o->resolver);
     dns_override_unref(o->override);

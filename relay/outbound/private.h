@@ -19,7 +19,20 @@ struct outbound {
     struct sockaddr_storage *own; /* where we listen: the loop rule */
     size_t n_own;
     struct out_conn *conns; /* by id */
+    struct out_memory *memory;
 };
+
+/* memory.c: of addresses with their ports */
+enum out_lesson {
+    OUT_NO_CHUNKING, /* what it offers by that name is no good */
+    OUT_LESSONS
+};
+void out_learn(struct outbound *o, const struct sockaddr_storage *a, enum out_lesson l,
+               struct mono until);
+void out_unlearn(struct outbound *o, const struct sockaddr_storage *a, enum out_lesson l);
+bool out_has_learnt(const struct outbound *o, const struct sockaddr_storage *a, enum out_lesson l,
+                    struct mono now);
+void out_memory_free(struct outbound *o);
 
 /* resolve.c: OUT_RESOLVE -> SPOOLER_PLAN */
 void out_resolve_run(struct outbound *o, struct out_resolve *r);

@@ -1,11 +1,8 @@
 #include "relay/base/defer.h"
 #include "relay/base/must.h"
 #include "relay/smtp/client_priv.h"
-#include <stdio.h>
 #include <stdlib.h>
 
-/* No more content is asked for while this much waits in the output. */
-#define OUT_ENOUGH (64U << 10)
 /* A block of content in the sense of the BLOCK row: a peer that takes less in its time has stopped
  * reading. */
 #define BLOCK_BYTES (16U << 10)
@@ -230,11 +227,12 @@ void client_over(struct smtp_client *c, struct verdict v, bool quit)
 
 void client_over_fault(struct smtp_client *c, enum fault f, struct slice detail)
 {
-    client_over(c, verdict_of_fault(f, smtp_client_phase(c), detail), false);
+    bool doubt = f == FAULT_CONN_LOST_EOD || f == FAULT_SMTP_TIMEOUT_EOD;
+    client_over(c, verdict_of_fault(f, doubt ? PHASE_EOD : smtp_client_phase(c), detail), false);
 }
 
-/* The dot may be there and the message with it. (With a lone dot there is nothing left to decide.)
- */
+/* The dot may be there and the message with it, also when replies to the envelope are still
+ * awaited. (With a lone dot there is nothing left to decide.) */
 static bool in_doubt(const struct smtp_client *c)
 {
     return c->stage == STAGE_DOT;
@@ -300,6 +298,7 @@ static void take_reply(struct smtp_client *c, const struct smtp_reply *reply, st
         protocol_error(c);
         return;
     }
+    c->heard = now;
     c->ahead_head = (c->ahead_head + 1) % AHEAD_MAX;
     c->ahead_n--;
     c->ahead_bytes -= a.bytes;
@@ -389,84 +388,9 @@ void smtp_client_begin(struct smtp_client *c, const struct smtp_client_txn *t, s
     c->cursor = c->mail_open ? CURSOR_RSET : CURSOR_MAIL;
     c->n_accepted = 0;
     c->lone_dot = c->asked = false;
-    c->dots = (struct dot_writer){0};
     reencode_free(TAKE_PTR(c->reencode));
     if (over) /* it ended between READY and now, or a line that nobody waits for has begun */
         client_over_fault(c, FAULT_CONN_LOST, SLICE_NONE);
     else
         client_begin_envelope(c, now);
-}
-
-static void write_lines(struct smtp_client *c, struct slice piece, bool last, struct mono now)
-{
-    if (!dot_write(&c->dots, piece, &c->out) || (last && !dot_finish(&c->dots, &c->out))) {
-        client_over_fault(c, FAULT_BODY_LOST, SLICE_NONE);
-    } else if (c->out.overflow) {
-        client_over_fault(c, FAULT_LOCAL, SLICE_LIT("out of memory"));
-    } else if (last) {
-        c->stage = STAGE_DOT;
-        client_say(c, STEP_EOD, 0, NULL, 0, now);
-    }
-}
-
-static void write_reencoded(struct smtp_client *c, struct slice piece, bool last, struct mono now)
-{
-    DEFER(buf_done) struct buf lines = BUF_MAX(SIZE_MAX / 4);
-    if (!c->reencode)
-        c->reencode = reencode_new();
-    if (!reencode_bytes(c->reencode, piece, &lines) || (last && !reencode_end(c->reencode, &lines)))
-        client_over_fault(c, FAULT_CONVERSION, slice_str(reencode_problem(c->reencode)));
-    else if (lines.overflow)
-        client_over_fault(c, FAULT_LOCAL, SLICE_LIT("out of memory"));
-    else
-        write_lines(c, buf_slice(&lines), last, now);
-}
-
-/* RFC 3030 section 2: a chunk of its own for each piece. */
-static void write_chunk(struct smtp_client *c, struct slice piece, bool last, struct mono now)
-{
-    char size[32];
-    if (piece.n == 0 && !last)
-        return;
-    snprintf(size, sizeof size, "%zu%s", piece.n, last ? " LAST" : "");
-    const struct slice words[] = {client_phases[STEP_BDAT].sends, slice_str(size)};
-    if (last)
-        c->stage = STAGE_DOT;
-    client_say(c, last ? STEP_EOD : STEP_BDAT, 0, words, 2, now);
-    buf_add(&c->out, piece);
-    if (c->out.overflow)
-        client_over_fault(c, FAULT_LOCAL, SLICE_LIT("out of memory"));
-}
-
-void smtp_client_body(struct smtp_client *c, struct slice piece, bool last, struct mono now)
-{
-    bool early = c->ahead_n == 0 && smtp_reply_parser_busy(&c->parser);
-    if (c->stage != STAGE_CONTENT || early)
-        return; /* an early reply: it decides, not the content */
-    c->asked = false;
-    buf_drop(&c->out, c->out_sent);
-    c->out_sent = 0;
-    if (c->content == CONTENT_CHUNKS)
-        write_chunk(c, piece, last, now);
-    else if (c->content == CONTENT_REENCODED)
-        write_reencoded(c, piece, last, now);
-    else
-        write_lines(c, piece, last, now);
-    if (c->stage == STAGE_OVER)
-        return;
-    client_renew(c, now);
-    client_go_on(c, now);
-}
-
-bool client_wants_body(const struct smtp_client *c)
-{
-    bool turn = c->ahead_n == 0 || (c->peer.pipelining && c->ahead_n < AHEAD_MAX);
-    return !c->asked && turn && smtp_client_output(c).n < OUT_ENOUGH;
-}
-
-void smtp_client_body_failed(struct smtp_client *c, const struct verdict *v, struct mono now)
-{
-    (void)now;
-    if (c->stage == STAGE_CONTENT)
-        client_over(c, verdict_copy(v), false);
 }

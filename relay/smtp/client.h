@@ -27,6 +27,7 @@ struct smtp_client_conf { /* borrowed, must outlive the session */
     struct slice helo;    /* our name: an FQDN or an address literal */
     enum smtp_tls_level tls;
     bool tls_on;             /* already under TLS (implicit) */
+    bool no_chunking;        /* CHUNKING, where offered, is not to be believed (FAULT_CHUNKING) */
     int64_t timeout_percent; /* scales all timeouts for tests; 0 = 100 */
 };
 
@@ -111,6 +112,8 @@ void smtp_client_tick(struct smtp_client *c, struct mono now);
 /* After the last EHLO; all false before, and after HELO. */
 const struct smtp_peer *smtp_client_peer(const struct smtp_client *c);
 enum phase smtp_client_phase(const struct smtp_client *c);
+/* Of the last transaction: its content went by BDAT. */
+bool smtp_client_used_chunks(const struct smtp_client *c);
 
 /* (phase, reply) -> fate: pure, one table, tested whole. relay/smtp/trouble.c. Text is copied. */
 struct verdict smtp_trouble(enum phase phase, const struct smtp_reply *reply);

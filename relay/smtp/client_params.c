@@ -9,6 +9,9 @@
 #include "relay/smtp/xtext.h"
 
 #define BY_MAX 999999999 /* RFC 2852 section 4: nine digits */
+/* Content that mostly comes in one piece, and is no great loss. */
+#define ONE_PIECE (64U << 10)
+#define FRESH_MS 1000
 
 static bool is_ascii(struct slice s)
 {
@@ -53,11 +56,23 @@ bool smtp_client_suits(const struct smtp_client *c, const struct smtp_client_txn
     return true;
 }
 
+/* Lines go by BDAT where that costs no more round trips than DATA: without PIPELINING each chunk
+ * waits for its reply. */
 enum content client_content_of(const struct smtp_client *c)
 {
-    if (c->txn.params.body != MAIL_BODY_BINARYMIME)
-        return CONTENT_LINES;
-    return c->peer.binarymime && c->peer.chunking ? CONTENT_CHUNKS : CONTENT_REENCODED;
+    bool chunking = c->peer.chunking && !c->conf->no_chunking;
+    if (c->txn.params.body == MAIL_BODY_BINARYMIME)
+        return c->peer.binarymime && chunking ? CONTENT_CHUNKS : CONTENT_REENCODED;
+    bool cheap = c->peer.pipelining || c->txn.size <= ONE_PIECE;
+    return chunking && cheap ? CONTENT_LINE_CHUNKS : CONTENT_LINES;
+}
+
+/* A peer that was silent for a while may be gone: what it has not answered then would be in doubt,
+ * though nobody was there. */
+bool client_may_go_at_once(const struct smtp_client *c, struct mono now)
+{
+    return client_in_chunks(c) && c->peer.pipelining && c->txn.size <= ONE_PIECE &&
+           !mono_reached(mono_add(c->heard, FRESH_MS), now);
 }
 
 /* ---- MAIL ---- */

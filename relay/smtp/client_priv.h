@@ -1,7 +1,7 @@
 /*
- * The inside of the client machine, shared by client.c (the session: replies, time, actions) and
- * client_talk.c (what is said: the rows of phases.def) and client_params.c (what of it depends on
- * what the peer offers). Nobody else includes this.
+ * The inside of the client machine, shared by client.c (the session: replies, time, actions),
+ * client_talk.c (what is said: the rows of phases.def), client_params.c (what of it depends on what
+ * the peer offers) and client_content.c (how the content is written). Nobody else includes this.
  */
 #pragma once
 #include "relay/mail/reencode.h"
@@ -33,9 +33,10 @@ enum cursor { CURSOR_RSET, CURSOR_MAIL, CURSOR_RCPT, CURSOR_DATA, CURSOR_END };
 
 /* How the content goes. */
 enum content {
-    CONTENT_LINES,     /* DATA */
-    CONTENT_REENCODED, /* DATA, binary no more */
-    CONTENT_CHUNKS     /* BDAT, any bytes */
+    CONTENT_LINES,       /* DATA */
+    CONTENT_REENCODED,   /* DATA, binary no more */
+    CONTENT_LINE_CHUNKS, /* BDAT, the same octets as with DATA, but for doubled dots */
+    CONTENT_CHUNKS       /* BDAT, any bytes */
 };
 
 /* A command whose reply is awaited. */
@@ -60,6 +61,7 @@ struct smtp_client {
     enum stage stage;
     enum step next;             /* STAGE_HELLO */
     bool tls, told_ready, used; /* used: a transaction was begun */
+    struct mono heard;          /* the last whole reply */
 
     struct awaited ahead[AHEAD_MAX]; /* a ring: the FIFO of expected replies */
     size_t ahead_head, ahead_n, ahead_bytes;
@@ -74,7 +76,8 @@ struct smtp_client {
     bool lone_dot;  /* 354 came although no recipient was taken */
     bool asked;     /* CLI_BODY is out */
     enum content content;
-    bool utf8; /* the transaction is SMTPUTF8 */
+    bool at_once; /* the first chunk goes before the replies to the envelope are here */
+    bool utf8;    /* the transaction is SMTPUTF8 */
     struct dot_writer dots;
     struct reencode *reencode; /* CONTENT_REENCODED */
     uint64_t n_mails;
@@ -102,6 +105,10 @@ void client_over_fault(struct smtp_client *c, enum fault f, struct slice detail)
 void client_settle(struct smtp_client *c, const struct verdict *v);
 /* The transaction is over and the session goes on. */
 void client_txn_done(struct smtp_client *c);
+
+/* ---- client_content.c ---- */
+
+bool client_in_chunks(const struct smtp_client *c);
 bool client_wants_body(const struct smtp_client *c);
 
 /* ---- client_talk.c ---- */
@@ -127,6 +134,9 @@ void client_go_on(struct smtp_client *c, struct mono now);
 /* Why recipient i of t cannot go to this peer; FAULT_NONE: it can. */
 enum fault client_lacks(const struct smtp_client *c, const struct smtp_client_txn *t, size_t i);
 enum content client_content_of(const struct smtp_client *c);
+/* The whole message may go in one round trip: all that is lost by a refusal is a piece of content.
+ */
+bool client_may_go_at_once(const struct smtp_client *c, struct mono now);
 /* Address i, or the sender (CLIENT_SENDER), makes the transaction SMTPUTF8. */
 #define CLIENT_SENDER SIZE_MAX
 bool client_needs_utf8(const struct smtp_client_txn *t, size_t i);

@@ -167,6 +167,8 @@ void client_begin_envelope(struct smtp_client *c, struct mono now)
     settle_lacking(c);
     settle_too_many(c);
     c->content = client_content_of(c);
+    c->at_once = client_may_go_at_once(c, now);
+    c->dots = (struct dot_writer){.chunked = client_in_chunks(c)};
     c->next_rcpt = undecided(c, 0);
     if (c->next_rcpt == c->n_verdicts)
         client_txn_done(c);
@@ -219,11 +221,11 @@ static void say_envelope(struct smtp_client *c, struct mono now)
             say_mail(c, now);
         } else if (c->cursor == CURSOR_RCPT) {
             say_rcpt(c, now);
-        } else if (c->content == CONTENT_CHUNKS) {
-            if (c->ahead_n > 0) /* a chunk behind refused recipients would be for nothing */
+        } else if (client_in_chunks(c)) {
+            if (c->ahead_n > 0 && !c->at_once) /* it may be for nothing */
                 return;
             c->cursor = CURSOR_END;
-            if (c->n_accepted > 0)
+            if (c->ahead_n > 0 || c->n_accepted > 0)
                 c->stage = STAGE_CONTENT;
         } else {
             /* All replies are here and none is yes: there is nothing to send. */
@@ -270,6 +272,8 @@ static void on_mail_refused(struct smtp_client *c, const struct awaited *a,
 {
     decide_all(c, a, reply);
     c->cursor = CURSOR_END; /* the replies to what is written already are still awaited */
+    if (c->stage == STAGE_CONTENT)
+        c->stage = STAGE_ENVELOPE;
 }
 
 static void on_rcpt(struct smtp_client *c, const struct awaited *a, const struct smtp_reply *reply)
@@ -303,7 +307,10 @@ static void on_data_refused(struct smtp_client *c, const struct awaited *a,
 
 static void want_content(struct smtp_client *c, struct mono now)
 {
-    if (c->lone_dot) {
+    if (client_in_chunks(c) && c->n_accepted == 0 && c->ahead_n == 0) {
+        c->stage = STAGE_ENVELOPE; /* nobody was taken while the content was on its way here */
+        say_envelope(c, now);
+    } else if (c->lone_dot) {
         c->stage = STAGE_DOT;
         client_say(c, STEP_EOD, 0, (const struct slice[]){SLICE_LIT(".")}, 1, now);
     } else if (client_wants_body(c)) {
@@ -312,10 +319,23 @@ static void want_content(struct smtp_client *c, struct mono now)
     }
 }
 
+/* It takes recipients and does not know, or want, the command it offered. What it makes of the
+ * octets behind it is anybody's guess: not a word more. */
+static bool knows_no_chunks(struct smtp_client *c, const struct smtp_reply *reply)
+{
+    bool open = c->n_accepted > 0 && undecided(c, 0) < c->n_verdicts;
+    if (!client_in_chunks(c) || !open || reply->code < 500 || reply->code > 504)
+        return false;
+    client_over(c, verdict_of_fault(FAULT_CHUNKING, PHASE_DATA, reply->text), false);
+    return true;
+}
+
 /* The rest of the content is for nothing; chunks that are out already have their replies yet. */
 static void on_chunk_refused(struct smtp_client *c, const struct awaited *a,
                              const struct smtp_reply *reply)
 {
+    if (knows_no_chunks(c, reply))
+        return;
     if (smtp_client_output(c).n > 0) {
         client_over(c, smtp_trouble(PHASE_DATA, reply), false);
         return;
@@ -341,13 +361,16 @@ static void on_delivered(struct smtp_client *c, const struct awaited *a,
 static void on_eod_refused(struct smtp_client *c, const struct awaited *a,
                            const struct smtp_reply *reply)
 {
+    if (knows_no_chunks(c, reply))
+        return;
     if (smtp_client_output(c).n > 0) {
         /* Before the whole content went: what the peer makes of the rest is anybody's guess. */
         client_over(c, smtp_trouble(PHASE_EOD, reply), false);
         return;
     }
     decide_all(c, a, reply);
-    c->mail_open = false;
+    /* A last chunk for nobody is refused as a command; the sender may be kept. */
+    c->mail_open = c->mail_open && client_in_chunks(c) && c->n_accepted == 0;
     client_txn_done(c);
 }
 

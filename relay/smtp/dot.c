@@ -138,7 +138,7 @@ static int next_stop(struct dot_writer *w, struct slice in, size_t *at)
         const uint8_t c = in.p[*at];
         if (w->state == DOT_LINE_START) {
             w->state = DOT_MID_LINE;
-            if (c == '.')
+            if (c == '.' && !w->chunked)
                 return 1;
         } else if (w->state == DOT_CR) {
             if (c != '\n')
@@ -180,7 +180,15 @@ bool dot_finish(struct dot_writer *w, struct buf *out)
         return false;
     if (w->state == DOT_MID_LINE)
         buf_add(out, SLICE_LIT("\r\n"));
-    buf_add(out, SLICE_LIT(".\r\n"));
+    if (!w->chunked)
+        buf_add(out, SLICE_LIT(".\r\n"));
     w->state = DOT_LINE_START;
     return true;
+}
+
+/* Where the content is none that can be sent (a bare CR or LF) the number does not matter. */
+size_t dot_finish_adds(const struct dot_writer *w, struct slice last)
+{
+    bool ended = last.n > 0 ? last.p[last.n - 1] == '\n' : w->state == DOT_LINE_START;
+    return ended ? 0 : 2;
 }

@@ -36,15 +36,18 @@ size_t dot_read(struct dot_reader *r, struct slice in, struct slice *ret_piece);
  * ends in a bare CR. */
 struct slice dot_read_last(struct dot_reader *r);
 
-/* Zeroed: ready. */
+/* Zeroed: ready for DATA. For lines that go by BDAT set `chunked` first. */
 struct dot_writer {
     enum dot_state state;
+    bool chunked; /* no dot is doubled */
 };
 
 /* Appends a piece with its dots doubled: at most twice its size. False: a bare CR or LF, which
  * nobody may send; the piece is not to be used, and the data must not be ended. Overflow of `out`
  * is the caller's to look at. */
 bool dot_write(struct dot_writer *w, struct slice piece, struct buf *out);
-/* CRLF where the last line lacks it, then the dot. False as above (the content ends in a bare CR).
- */
+/* CRLF where the last line lacks it, then, unless chunked, the dot. False as above (the content
+ * ends in a bare CR). */
 bool dot_finish(struct dot_writer *w, struct buf *out);
+/* Octets that dot_finish adds to a chunked writer's content when `last` is the last piece. */
+size_t dot_finish_adds(const struct dot_writer *w, struct slice last);

@@ -42,7 +42,7 @@ static void take_verdict(struct run *r, const struct verdict *v)
         struct slice said = buf_slice(&r->said);
         bool dot = said.n >= 5 && slice_eq(slice_skip(said, said.n - 5), SLICE_LIT("\r\n.\r\n"));
         bool chunk = said.n >= LAST.n && slice_eq(slice_skip(said, said.n - LAST.n), LAST);
-        MUST(dot || (chunk && r->txn.params.body == MAIL_BODY_BINARYMIME));
+        MUST(dot || chunk);
         MUST(!r->txn.params.requiretls || r->conf.tls == SMTP_TLS_VERIFY);
     }
     buf_addf(&r->log, "%d/%d/%d/%d/%d/%u.%u.%u ", (int)v->kind, (int)v->scope, (int)v->class,

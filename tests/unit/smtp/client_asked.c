@@ -12,6 +12,7 @@
 #define OFFERED(line)                                                                              \
     "S 220 mx\nC EHLO me.example\nS 250-mx\nS 250-PIPELINING\nS 250 " line "\nA READY\n"
 #define RCPT_DATA "C RCPT TO:<r@example.org>\nC DATA\n"
+#define RCPT_BODY "C RCPT TO:<r@example.org>\nA BODY\n"
 #define UTF8 "\xc3\xa4"
 
 struct row {
@@ -56,7 +57,7 @@ static const struct row rows[] = {
      "C MAIL FROM:<s@example.net> SIZE=10 BODY=8BITMIME RET=HDRS ENVID=QQ+203+2B1+3D4 REQUIRETLS "
      "BY=3600;RT MT-PRIORITY=-3\n"
      "C RCPT TO:<r@example.org> NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=rfc822;r+2B1+3Dx@example.org\n"
-     "C DATA\n",
+     "A BODY\n",
      true,
      SMTP_TLS_VERIFY},
     {"74: a peer without DSN, DELIVERBY, MT-PRIORITY hears none of it, and the mail goes",
@@ -69,19 +70,19 @@ static const struct row rows[] = {
     {"what was not asked for is not said",
      ALL_OFFERED,
      {ONE, ASK(0, ""), .size = 1},
-     "C MAIL FROM:<s@example.net> SIZE=1\n" RCPT_DATA,
+     "C MAIL FROM:<s@example.net> SIZE=1\n" RCPT_BODY,
      0,
      0},
     {"no notice at all: a report of ours",
      ALL_OFFERED,
      {.sender = LIT(""), RCPTS(LIT("r@example.org")), ASK(MAIL_NOTIFY_NEVER, ""), .size = 1},
-     "C MAIL FROM:<> SIZE=1\nC RCPT TO:<r@example.org> NOTIFY=NEVER\nC DATA\n",
+     "C MAIL FROM:<> SIZE=1\nC RCPT TO:<r@example.org> NOTIFY=NEVER\nA BODY\n",
      0,
      0},
     {"DELIVERBY past the deadline: only notify goes on",
      ALL_OFFERED,
      {ONE, .by_s = -7, .params = {.by = MAIL_BY_NOTIFY}},
-     "C MAIL FROM:<s@example.net> BY=-7;N\n" RCPT_DATA,
+     "C MAIL FROM:<s@example.net> BY=-7;N\n" RCPT_BODY,
      0,
      0},
     {"DELIVERBY shorter than the peer promises",
@@ -105,7 +106,7 @@ static const struct row rows[] = {
     {"73: not said either where it is offered and not needed",
      ALL_OFFERED,
      {ONE, .params = {.smtputf8 = true}},
-     "C MAIL FROM:<s@example.net>\n" RCPT_DATA,
+     "C MAIL FROM:<s@example.net>\n" RCPT_BODY,
      0,
      0},
     {"73: 8-bit in the header section needs it",
@@ -151,20 +152,20 @@ static const struct row rows[] = {
       RCPTS(LIT("r@example.org")),
       ASK(0, "utf-8;" UTF8 "+\xc3\xa9@example.org")},
      "C MAIL FROM:<" UTF8 "@example.net> SMTPUTF8\nC RCPT TO:<r@example.org> ORCPT=utf-8;" UTF8
-     "\\x{2B}\xc3\xa9@example.org\nC DATA\n",
+     "\\x{2B}\xc3\xa9@example.org\nA BODY\n",
      0,
      0},
     {"and as numbers outside (RFC 6533)",
      ALL_OFFERED,
      {ONE, ASK(0, "utf-8;" UTF8 "=x@example.org")},
      "C MAIL FROM:<s@example.net>\nC RCPT TO:<r@example.org> "
-     "ORCPT=utf-8;\\x{E4}\\x{3D}x@example.org\nC DATA\n",
+     "ORCPT=utf-8;\\x{E4}\\x{3D}x@example.org\nA BODY\n",
      0,
      0},
     {"an original recipient that makes no sense is left out",
      ALL_OFFERED,
      {ONE, ASK(MAIL_NOTIFY_NEVER, "utf-8;\xff")},
-     "C MAIL FROM:<s@example.net>\nC RCPT TO:<r@example.org> NOTIFY=NEVER\nC DATA\n",
+     "C MAIL FROM:<s@example.net>\nC RCPT TO:<r@example.org> NOTIFY=NEVER\nA BODY\n",
      0,
      0},
     {"90: REQUIRETLS without TLS",
@@ -191,7 +192,7 @@ static const struct row rows[] = {
       RCPTS(LIT("q@example.org"), LIT("r@example.org")),
       .asks = (const struct smtp_client_ask[]){{.fault = FAULT_REQUIRETLS}, {0}},
       .params = {.requiretls = true}},
-     "C MAIL FROM:<s@example.net> REQUIRETLS\n" RCPT_DATA OK OK GO "! last \nC .\n" OK
+     "C MAIL FROM:<s@example.net> REQUIRETLS\n" RCPT_BODY "! last \nC BDAT 0 LAST\n" OK OK OK
      "A DONE reusable: failed message " NO_REQUIRETLS " | " DELIVERED "\nA READY\n",
      true,
      SMTP_TLS_VERIFY},
@@ -228,7 +229,7 @@ static const struct row rows[] = {
                        "! last .\\rb\\r\\n\nC BDAT 5 LAST\nC .\rb\n" OK OK
                        "A DONE reusable: " DELIVERED
                        "\nA READY\n! begin 1\nC MAIL FROM:<s@example.net> SIZE=100\n"
-                       "C RCPT TO:<r0@example.org>\nC DATA\n",
+                       "C RCPT TO:<r0@example.org>\nA BODY\n",
      0, 0},
     {"without PIPELINING each chunk waits for its reply; an empty one may be the last",
      "S 220 mx\nC EHLO me.example\nS 250-mx\nS 250-BINARYMIME\nS 250 CHUNKING\nA READY\n", BINARY(),
@@ -237,8 +238,9 @@ static const struct row rows[] = {
      "A DONE reusable: " DELIVERED "\nA READY\n",
      0, 0},
     {"no chunk for refused recipients", ALL_OFFERED, BINARY(),
-     MAIL_BINARY OK "S 550 5.1.1 no\nA DONE reusable: " NO_USER "\nA READY\n! begin 1\nC RSET\n", 0,
-     0},
+     MAIL_BINARY "A BODY\n" OK "S 550 5.1.1 no\nA DONE reusable: " NO_USER
+                 "\nA READY\n! last b\n! begin 1\nC RSET\n",
+     0, 0},
     {"a chunk is refused: no more of them, RSET before the next", ALL_OFFERED, BINARY(),
      MAIL_BINARY OK OK
      "A BODY\n! body a\\r\\n\nC BDAT 3\nC a\nA BODY\nS 552 5.3.4 no\n"

@@ -14,8 +14,9 @@ import time
 
 import jsonschema
 
+from kit.listening import Listening, line_of
 from kit.relay import SCHEMA, queue_id
-from kit.wait import free_port, until
+from kit.wait import until
 
 TRUSTED = 'auth = "optional" trust = { "127.0.0.0/8" }'  # for the listeners: loopback may send in clear, without AUTH
 LINE_MAX = 16384
@@ -127,11 +128,11 @@ def dot_end(buffer, at):
     return None if end < 0 else end
 
 
-class Hostile:
+class Hostile(Listening):
     """
     A receiver with a script: {phase: bytes to say, or a function}. Phases: banner, ehlo, mail, rcpt, data, eod, rset, quit. A
-    function gets the talk (its socket as talk.socket) and returns bytes to say, or CLOSE, RESET or SILENCE. What has been taken
-    (all content that ended with a dot) is in .taken, every command line in .commands, every octet of each talk in .heard; talks in .talks.
+    function gets the connection's socket and returns bytes to say, or CLOSE, RESET or SILENCE. What has been taken
+    (all content that ended with a dot) is in .taken, every command line in .commands, every octet of each connection in .heard.
     """
     CLOSE, RESET, SILENCE = object(), object(), object()
     ORDINARY = {"banner": b"220 mx.hostile.test ESMTP\r\n", "ehlo": b"250-mx.hostile.test\r\n250 PIPELINING\r\n", "mail": b"250 2.1.0 ok\r\n",
@@ -139,44 +140,10 @@ class Hostile:
                 "quit": b"221 2.0.0 bye\r\n"}
 
     def __init__(self, address="127.0.0.1", **script):
+        super().__init__(address)
         self.script = dict(script)
-        self.port = free_port(address)
-        self.taken, self.commands, self.heard, self.talks, self.problems, self.open = [], [], [], 0, [], set()
-        self.closing = False
-        self.listener = socket.create_server((address, self.port))
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.closing = True
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
-        for s in list(self.open):
-            try:
-                s.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-
-    def _accept(self):
-        while not self.closing:
-            try:
-                s, _ = self.listener.accept()
-            except OSError:
-                return
-            self.talks += 1
-            threading.Thread(target=self._talk, args=(s,), daemon=True).start()
-
-    def _talk(self, s):
-        self.open.add(s)
-        try:
-            self._session(s)
-        except (OSError, EOFError):
-            pass
-        finally:
-            self.open.discard(s)
-            s.close()
+        self.taken, self.commands, self.heard = [], [], []
+        self.listen()
 
     def _say(self, s, phase):
         """False: the talk is over."""
@@ -194,26 +161,21 @@ class Hostile:
         s.sendall(what)
         return True
 
-    def _session(self, s):
-        buffer, heard = b"", bytearray()
+    def serve(self, s, number):
+        buffer, heard = bytearray(), bytearray()
         self.heard.append(heard)
         if not self._say(s, "banner"):
             return
         while True:
-            while b"\r\n" not in buffer:
-                got = s.recv(65536)
-                if not got:
-                    return
-                buffer += got
-                heard += got
-            line, buffer = buffer.split(b"\r\n", 1)
+            line = line_of(s, buffer, heard)
             self.commands.append(line)
             verb = line[:4].decode("latin-1").lower()
             phase = {"helo": "ehlo"}.get(verb, verb)
             if not self._say(s, phase if phase in self.ORDINARY else "rset"):
                 return
             if phase == "data":
-                content, buffer = self._content(s, b"\r\n" + buffer, heard)
+                content, rest = self._content(s, b"\r\n" + bytes(buffer), heard)
+                buffer[:] = rest
                 self.taken.append(content)
                 if not self._say(s, "eod"):
                     return

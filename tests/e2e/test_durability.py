@@ -8,7 +8,7 @@ import time
 import proof
 from kit.mail import message, message_id
 from kit.relay import ENVIRONMENT, POSTWAIN, run_postwain
-from kit.wait import until
+from kit.wait import free_port, until
 
 CALL = re.compile(r"^(\d+) +(\d+\.\d+) (\w+)\((.*)$")
 RESUMED = re.compile(r"^(\d+) +(\d+\.\d+) <\.\.\. (\w+) resumed>(.*)$")
@@ -174,7 +174,7 @@ def second(relay, tmp_path):
     """A configuration with ports, log and socket of its own, and the same spool."""
     text = relay.conf.read_text()
     for name, value in (("submission", relay.submission), ("submissions", relay.submissions)):
-        text = text.replace(f":{value}", f":{proof.free_port()}")
+        text = text.replace(f":{value}", f":{free_port()}")
     text = text.replace("/delivery.jsonl", "/delivery2.jsonl").replace("/control.sock", "/control2.sock")
     conf = tmp_path / "second.conf"
     conf.write_text(text)

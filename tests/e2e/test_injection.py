@@ -3,13 +3,13 @@ import base64
 import re
 import socket
 import ssl
-import threading
 
 import pytest
 
 import proof
+from kit.listening import Listening, line_of
 from kit.relay import PASSWORD
-from kit.wait import free_port, until
+from kit.wait import until
 
 PLAIN = base64.b64encode(b"\0app\0" + PASSWORD.encode())
 TRANSACTION = b"MAIL FROM:<evil@injected.test>\r\nRCPT TO:<victim@injected.test>\r\nDATA\r\nSubject: injected\r\n\r\ninjected\r\n.\r\n"
@@ -184,61 +184,27 @@ def test_one_message_behind_a_login(relay, sink):
 
 # --- from a hostile receiver
 
-class Injector:
+class Injector(Listening):
     """
     A receiver with STARTTLS that says `behind` in clear behind its 220: in the same segment, in one of its own ("later"), or behind the client's first
     flight ("hello"). .clear: what it heard outside TLS; .inside: within, each line; .taken: contents.
     """
 
     def __init__(self, certificate, behind, when):
+        super().__init__()
         self.behind, self.when = behind, when
         self.clear, self.inside, self.taken = bytearray(), [], []
         self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self.context.load_cert_chain(certificate.pem, certificate.key)
-        self.port = free_port()
-        self.listener = socket.create_server(("127.0.0.1", self.port))
-        self.closing = False
-        threading.Thread(target=self._accept, daemon=True).start()
+        self.listen()
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.closing = True
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
-
-    def _accept(self):
-        while not self.closing:
-            try:
-                s, _ = self.listener.accept()
-            except OSError:
-                return
-            s.settimeout(10)
-            s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            try:
-                self._talk(s)
-            except (OSError, EOFError):
-                pass
-            finally:
-                s.close()
-
-    def _line(self, s, buffer, heard):
-        while b"\r\n" not in buffer:
-            got = s.recv(65536)
-            if not got:
-                raise EOFError
-            buffer += got
-            heard += got
-        line = bytes(buffer[:buffer.index(b"\r\n")])
-        del buffer[:len(line) + 2]
-        return line
-
-    def _talk(self, s):
+    def serve(self, s, number):
+        s.settimeout(10)
+        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         buffer = bytearray()
         s.sendall(b"220 mx.hostile.test ESMTP\r\n")
         while True:
-            verb = self._line(s, buffer, self.clear)[:4].upper()
+            verb = line_of(s, buffer, self.clear)[:4].upper()
             if verb == b"STAR":
                 break
             s.sendall(b"250-mx.hostile.test\r\n250 STARTTLS\r\n" if verb == b"EHLO" else b"250 2.0.0 ok\r\n")
@@ -255,12 +221,12 @@ class Injector:
         buffer = bytearray()
         replies = {b"EHLO": b"250-mx.hostile.test\r\n250 PIPELINING\r\n", b"DATA": b"354 go on\r\n", b"QUIT": b"221 2.0.0 bye\r\n"}
         while True:
-            line = self._line(s, buffer, bytearray())
+            line = line_of(s, buffer, bytearray())
             self.inside.append(line)
             s.sendall(replies.get(line[:4].upper(), b"250 2.0.0 ok\r\n"))
             if line.upper() == b"DATA":
                 content = []
-                while (line := self._line(s, buffer, bytearray())) != b".":
+                while (line := line_of(s, buffer, bytearray())) != b".":
                     content.append(line)
                 self.taken.append(b"\r\n".join(content))
                 s.sendall(b"250 2.0.0 taken\r\n")

@@ -1,10 +1,9 @@
 """A receiver that offers what a test says and writes down what it hears: transactions, and every line said in clear."""
 import dataclasses
-import socket
 import ssl
-import threading
 
-from kit.wait import free_port, until
+from kit.listening import Listening
+from kit.wait import until
 
 ALL = ["PIPELINING", "SIZE 60000000", "8BITMIME", "SMTPUTF8", "DSN", "CHUNKING", "BINARYMIME", "DELIVERBY", "MT-PRIORITY", "REQUIRETLS"]
 
@@ -20,7 +19,7 @@ class Transaction:
     done: bool = False
 
 
-class Peer:
+class Peer(Listening):
     """
     keywords: of EHLO; inside: the same within TLS (as `keywords` where absent). certificate: Files of kit/certs.py, then STARTTLS
     is offered. refuse: {verb: reply}. RCPT beyond `rcpt_max` in a transaction, or a MAIL beyond `mail_max` in a connection, is
@@ -28,45 +27,23 @@ class Peer:
     """
 
     def __init__(self, keywords=(), inside=None, certificate=None, refuse=None, rcpt_max=None, mail_max=None, address="127.0.0.1"):
+        super().__init__(address)
         self.keywords, self.inside = list(keywords), list(keywords if inside is None else inside)
         self.refuse, self.rcpt_max, self.mail_max = refuse or {}, rcpt_max, mail_max
-        self.address, self.port = address, free_port(address)
         self.context = None
         if certificate:
             self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self.context.load_cert_chain(certificate.pem, certificate.key)
-        self.transactions, self.in_clear, self.broken, self.connections = [], [], [], 0
-        self.listening = socket.create_server((address, self.port), backlog=50)
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.listening.close()
+        self.transactions, self.in_clear, self.broken = [], [], []
+        self.listen()
 
     def wait(self, n=1, timeout=30):
         """The first n transactions that are over."""
         until(lambda: sum(t.done for t in self.transactions) >= n, timeout, lambda: (self.transactions, self.in_clear))
         return [t for t in self.transactions if t.done]
 
-    # --- one connection
-
-    def _accept(self):
-        while True:
-            try:
-                c, _ = self.listening.accept()
-            except OSError:
-                return
-            self.connections += 1
-            threading.Thread(target=self._serve, args=(c, self.connections), daemon=True).start()
-
-    def _serve(self, c, number):
-        try:
-            with c:
-                _Session(self, c, number).run()
-        except (OSError, EOFError):
-            pass
+    def serve(self, s, number):
+        _Session(self, s, number).run()
 
 
 class _Session:

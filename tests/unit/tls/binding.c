@@ -1,72 +1,18 @@
 /* Channel bindings: both ends of a connection see the same bytes, and no other connection has them.
  * If this breaks, a login can be relayed by whoever sits in between. */
 #include "relay/tls/binding.h"
-#include "relay/base/must.h"
-#include <openssl/ssl.h>
+#include "tests/unit/tls/pair.h"
 #include <openssl/x509.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-
-#include <cmocka.h>
-
-static struct tls_context *server_context, *client_context;
-static struct buf cert, key;
-
-static int make_contexts(void **state)
-{
-    struct err e = {0};
-    (void)state;
-    buf_init(&cert, 65536);
-    buf_init(&key, 65536);
-    assert_int_equal(tls_self_signed(SLICE_LIT("mx.test"), &cert, &key, &e), 0);
-    assert_int_equal(tls_context_server_pem(&server_context, buf_slice(&cert), buf_slice(&key), &e),
-                     0);
-    assert_int_equal(tls_context_client(&client_context, &e), 0);
-    return 0;
-}
-
-static int free_contexts(void **state)
-{
-    (void)state;
-    tls_context_unref(server_context);
-    tls_context_unref(client_context);
-    buf_done(&cert);
-    buf_done(&key);
-    return 0;
-}
-
-struct pair {
-    struct tls_engine *client, *server;
-};
-
-static void carry(struct tls_engine *from, struct tls_engine *to)
-{
-    struct slice s = tls_engine_output(from);
-    uint8_t *copy = must_alloc(s.n + 1);
-    memcpy(copy, s.p ? s.p : (const uint8_t *)"", s.n);
-    struct slice sent = slice_of(copy, s.n);
-    tls_engine_sent(from, s.n);
-    assert_int_not_equal(tls_engine_feed(to, sent), TLS_FAILED);
-    free(copy);
-}
 
 static struct pair connected(struct tls_context *client, struct tls_context *server)
 {
-    struct pair p = {tls_engine_new(client, false, SLICE_NONE),
-                     tls_engine_new(server, true, SLICE_NONE)};
-    while (tls_engine_output(p.client).n || tls_engine_output(p.server).n) {
-        carry(p.client, p.server);
-        carry(p.server, p.client);
-    }
+    struct pair p = pair_of(client, server, SLICE_NONE);
+    struct rng r;
+    rng_seed(&r, 1);
+    exchange(&p, &r, 0);
+    assert_int_equal(p.client_state, TLS_OPEN);
+    assert_int_equal(p.server_state, TLS_OPEN);
     return p;
-}
-
-static void pair_free(struct pair *p)
-{
-    tls_engine_free(p->client);
-    tls_engine_free(p->server);
 }
 
 /* The same at both ends: 1; at neither: 0. */

@@ -1,102 +1,11 @@
 /* Two engines back to back, no socket. Law: any split of the ciphertext gives the same plaintext.
  * If this breaks, mail does not travel under TLS, travels damaged, or travels under weak TLS. */
-#include "relay/base/rand.h"
-#include "relay/tls/tls.h"
+#include "tests/unit/tls/pair.h"
 #include <openssl/err.h>
-#include <openssl/ssl.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-
-#include <cmocka.h>
-
-static struct tls_context *server_context, *client_context;
-static struct buf cert, key;
-
-static int make_contexts(void **state)
-{
-    struct err e = {0};
-    (void)state;
-    buf_init(&cert, 65536);
-    buf_init(&key, 65536);
-    assert_int_equal(tls_self_signed(SLICE_LIT("mx.test"), &cert, &key, &e), 0);
-    assert_int_equal(tls_context_server_pem(&server_context, buf_slice(&cert), buf_slice(&key), &e),
-                     0);
-    assert_int_equal(tls_context_client(&client_context, &e), 0);
-    return 0;
-}
-
-static int free_contexts(void **state)
-{
-    (void)state;
-    tls_context_unref(server_context);
-    tls_context_unref(client_context);
-    buf_done(&cert);
-    buf_done(&key);
-    return 0;
-}
-
-struct pair {
-    struct tls_engine *client, *server;
-    struct buf at_client, at_server;
-    enum tls_state client_state, server_state;
-};
 
 static struct pair pair_new(struct slice sni)
 {
-    return (struct pair){
-        .client = tls_engine_new(client_context, false, sni),
-        .server = tls_engine_new(server_context, true, SLICE_NONE),
-        .at_client = BUF_MAX(16 << 20),
-        .at_server = BUF_MAX(16 << 20),
-    };
-}
-
-static void pair_free(struct pair *p)
-{
-    tls_engine_free(p->client);
-    tls_engine_free(p->server);
-    buf_done(&p->at_client);
-    buf_done(&p->at_server);
-}
-
-/* How much goes at once: `fixed`, or by chance. */
-static size_t piece(struct rng *r, size_t fixed, size_t available)
-{
-    size_t n = fixed ? fixed : 1 + (size_t)rng_below(r, rng_below(r, 4) ? 40000 : 20);
-    return n < available ? n : available;
-}
-
-static enum tls_state carry(struct tls_engine *from, struct tls_engine *to, struct buf *out,
-                            struct rng *r, size_t fixed)
-{
-    enum tls_state state = tls_engine_feed(to, SLICE_NONE);
-    for (;;) {
-        struct slice s = tls_engine_output(from);
-        if (s.n == 0)
-            return state;
-        size_t n = piece(r, fixed, s.n);
-        /* An exact heap copy, so that the sanitizer sees one byte too many. */
-        uint8_t *copy = malloc(n);
-        memcpy(copy, s.p, n);
-        tls_engine_sent(from, n);
-        state = tls_engine_feed(to, slice_of(copy, n));
-        free(copy);
-        size_t before;
-        do {
-            before = out->n;
-            state = tls_engine_read(to, out, piece(r, 0, 30000));
-        } while (out->n > before);
-    }
-}
-
-static void exchange(struct pair *p, struct rng *r, size_t fixed)
-{
-    while (tls_engine_output(p->client).n || tls_engine_output(p->server).n) {
-        p->server_state = carry(p->client, p->server, &p->at_server, r, fixed);
-        p->client_state = carry(p->server, p->client, &p->at_client, r, fixed);
-    }
+    return pair_of(client_context, server_context, sni);
 }
 
 static void fill(struct buf *b, size_t n, uint64_t seed)
@@ -216,9 +125,8 @@ static void versions_and_suites(void **state)
         rng_seed(&r, i);
         struct tls_context c =
             limited(server, cases[i / 2].min, cases[i / 2].max, cases[i / 2].suites);
-        struct pair p = {.at_client = BUF_MAX(1000), .at_server = BUF_MAX(1000)};
-        p.client = tls_engine_new(server ? client_context : &c, false, SLICE_NONE);
-        p.server = tls_engine_new(server ? &c : server_context, true, SLICE_NONE);
+        struct pair p =
+            pair_of(server ? client_context : &c, server ? &c : server_context, SLICE_NONE);
         exchange(&p, &r, 0);
         const char *version = cases[i / 2].version[server];
         if (version) {

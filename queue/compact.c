@@ -154,7 +154,8 @@ static void write_states(struct buf *out, const struct message *m)
     struct wall first_due = message_first_due(m);
     for (uint32_t i = 0; i < m->n_rcpts; i++) {
         const struct recipient *r = &m->rcpts[i];
-        if (is_default(r, first_due))
+        const bool ranks = m->ranked && i == 0; /* it says it for all */
+        if (is_default(r, first_due) && !ranks)
             continue;
         struct change c = {.rcpt = i,
                            .state = (enum rcpt_state)r->state,
@@ -163,9 +164,13 @@ static void write_states(struct buf *out, const struct message *m)
                            .last_attempt = r->last_attempt,
                            .dsn_due = r->dsn_due,
                            .verdict = intern_encoding(recipient_last(r)),
-                           .host = recipient_host(r)};
+                           .host = recipient_host(r),
+                           .route = recipient_redirected(r),
+                           .has_priority = ranks,
+                           .priority = m->priority};
         c.has_verdict = c.verdict.n > 0;
         c.has_host = c.host.n > 0;
+        c.has_route = c.route.n > 0;
         change_write(out, &c);
     }
 }

@@ -33,11 +33,12 @@ void fold_dsn_due(struct recipient *r, bool due)
     recount(r, was);
 }
 
-static const struct last_reply *reply_get(struct fold *f, struct slice verdict, struct slice host)
+static const struct last_reply *reply_get(struct fold *f, struct slice verdict, struct slice host,
+                                          struct slice route)
 {
-    struct last_reply r = {intern_get_verdict(&f->verdicts, verdict),
-                           intern_get(&f->strings, host)};
-    if (!r.verdict && !r.host)
+    struct last_reply r = {intern_get_verdict(&f->verdicts, verdict), intern_get(&f->strings, host),
+                           intern_get(&f->strings, route)};
+    if (!r.verdict && !r.host && !r.route)
         return NULL;
     return (const void *)intern_text(intern_get(&f->replies, slice_of(&r, sizeof r))).p;
 }
@@ -50,6 +51,7 @@ static void reply_put(struct fold *f, const struct last_reply *r)
     intern_put(&f->replies, intern_of(r));
     intern_put_verdict(&f->verdicts, parts.verdict);
     intern_put(&f->strings, parts.host);
+    intern_put(&f->strings, parts.route);
 }
 
 static void apply_change(struct fold *f, struct message *m, const struct change *c)
@@ -63,11 +65,16 @@ static void apply_change(struct fold *f, struct message *m, const struct change 
     r->due = c->due;
     r->last_attempt = c->last_attempt;
     r->dsn_due = c->dsn_due;
-    if (c->has_verdict || c->has_host) {
+    if (c->has_verdict || c->has_host || c->has_route) {
         const struct last_reply *old = r->last;
         r->last = reply_get(f, c->has_verdict ? c->verdict : intern_encoding(recipient_last(r)),
-                            c->has_host ? c->host : recipient_host(r));
+                            c->has_host ? c->host : recipient_host(r),
+                            c->has_route ? c->route : recipient_redirected(r));
         reply_put(f, old);
+    }
+    if (c->has_priority) {
+        m->priority = c->priority;
+        m->ranked = true;
     }
     recount(r, was);
 }

@@ -291,6 +291,17 @@ struct slice recipient_host(const struct recipient *r)
     return intern_text(r->last ? r->last->host : NULL);
 }
 
+struct slice recipient_redirected(const struct recipient *r)
+{
+    return intern_text(r->last ? r->last->route : NULL);
+}
+
+struct slice recipient_route(const struct recipient *r)
+{
+    struct slice own = recipient_redirected(r);
+    return own.n ? own : message_route(recipient_message(r));
+}
+
 void address_domain(struct slice address, struct buf *out)
 {
     const struct slice domain = slice_behind_last(address, '@');

@@ -34,12 +34,13 @@ struct interned;
 struct last_reply {
     const struct verdict *verdict; /* NULL = not known */
     const struct interned *host;   /* the receiver; NULL = not known */
+    const struct interned *route;  /* an operator's: instead of the message's; NULL = none */
 };
 
 struct recipient {
     struct wall due;               /* first or next attempt */
     struct wall last_attempt;      /* 0 = none yet */
-    const struct last_reply *last; /* NULL = none; see recipient_last and recipient_host */
+    const struct last_reply *last; /* NULL = none; see recipient_last, _host and _redirected */
     /* The scheduler's (queue/sched.c); nobody else touches these. */
     struct sched_domain *domain;
     struct recipient *prev;
@@ -101,6 +102,7 @@ struct message {
     bool delay_told : 1; /* a DSN has told its sender of a delay */
     /* struct mail_params; see message_params */
     bool by_trace : 1, smtputf8 : 1, requiretls : 1, tls_optional : 1;
+    bool ranked : 1; /* an operator has given it the priority that it has */
     uint8_t body_kind : 2, ret : 2, by : 2;
     int8_t priority;
     struct recipient rcpts[];
@@ -151,5 +153,9 @@ static inline const struct verdict *recipient_last(const struct recipient *r)
 }
 /* Its receiver; "" = none. */
 struct slice recipient_host(const struct recipient *r);
+/* The destination by name that an operator sent it to; "" = none. */
+struct slice recipient_redirected(const struct recipient *r);
+/* The destination by name that it goes by: that one, else its message's; "" = none. */
+struct slice recipient_route(const struct recipient *r);
 /* Lower-case domain of a recipient's address, as the scheduler uses it. */
 void address_domain(struct slice address, struct buf *out);

@@ -86,14 +86,27 @@ bool state_record_read(struct slice head, struct state_record *ret)
     return true;
 }
 
-enum { FLAG_DSN_DUE = 1, FLAG_VERDICT = 2, FLAG_HOST = 4 };
+enum {
+    FLAG_DSN_DUE = 1,
+    FLAG_VERDICT = 2,
+    FLAG_HOST = 4,
+    FLAG_ROUTE = 8,
+    FLAG_PRIORITY = 16,
+    FLAGS_KNOWN = 31
+};
+
+static uint8_t flags_of(const struct change *c)
+{
+    return (uint8_t)((c->dsn_due ? FLAG_DSN_DUE : 0) | (c->has_verdict ? FLAG_VERDICT : 0) |
+                     (c->has_host ? FLAG_HOST : 0) | (c->has_route ? FLAG_ROUTE : 0) |
+                     (c->has_priority ? FLAG_PRIORITY : 0));
+}
 
 void change_write(struct buf *out, const struct change *c)
 {
     buf_add_varint(out, c->rcpt);
     buf_add_u8(out, (uint8_t)c->state);
-    buf_add_u8(out, (uint8_t)((c->dsn_due ? FLAG_DSN_DUE : 0) |
-                              (c->has_verdict ? FLAG_VERDICT : 0) | (c->has_host ? FLAG_HOST : 0)));
+    buf_add_u8(out, flags_of(c));
     buf_add_varint(out, c->attempts);
     buf_add_u64(out, (uint64_t)c->due.us);
     buf_add_u64(out, (uint64_t)c->last_attempt.us);
@@ -101,6 +114,29 @@ void change_write(struct buf *out, const struct change *c)
         buf_add_prefixed(out, c->verdict);
     if (c->has_host)
         buf_add_prefixed(out, c->host);
+    if (c->has_route)
+        buf_add_prefixed(out, c->route);
+    if (c->has_priority)
+        buf_add_u8(out, (uint8_t)(c->priority + MAIL_PRIORITY_MAX));
+}
+
+/* What its flags say that follows. */
+static void read_optional(struct cursor *c, uint8_t flags, struct change *r)
+{
+    r->has_verdict = flags & FLAG_VERDICT;
+    r->has_host = flags & FLAG_HOST;
+    r->has_route = flags & FLAG_ROUTE;
+    r->has_priority = flags & FLAG_PRIORITY;
+    if (r->has_verdict)
+        r->verdict = cursor_prefixed(c);
+    if (r->has_host)
+        r->host = cursor_prefixed(c);
+    if (r->has_route)
+        r->route = cursor_prefixed(c);
+    uint8_t priority = r->has_priority ? cursor_u8(c) : MAIL_PRIORITY_MAX;
+    r->priority = (int8_t)(priority - MAIL_PRIORITY_MAX);
+    if (flags > FLAGS_KNOWN || priority > 2 * MAIL_PRIORITY_MAX)
+        c->bad = true;
 }
 
 bool change_next(struct cursor *c, struct change *ret)
@@ -115,12 +151,7 @@ bool change_next(struct cursor *c, struct change *ret)
     r.due.us = (int64_t)cursor_u64(c);
     r.last_attempt.us = (int64_t)cursor_u64(c);
     r.dsn_due = flags & FLAG_DSN_DUE;
-    r.has_verdict = flags & FLAG_VERDICT;
-    r.has_host = flags & FLAG_HOST;
-    if (r.has_verdict)
-        r.verdict = cursor_prefixed(c);
-    if (r.has_host)
-        r.host = cursor_prefixed(c);
+    read_optional(c, flags, &r);
     if (rcpt > UINT32_MAX || attempts > UINT32_MAX || state > RCPT_CANCELLED)
         c->bad = true;
     if (c->bad)

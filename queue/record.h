@@ -69,8 +69,10 @@ struct change { /* of one recipient */
     enum rcpt_state state;
     uint32_t attempts;
     struct wall due, last_attempt;
-    bool dsn_due, has_verdict, has_host;
+    bool dsn_due, has_verdict, has_host, has_route, has_priority;
     struct slice verdict, host; /* verdict: as verdict_write has it */
+    struct slice route;         /* of this recipient; "": that of its message */
+    int8_t priority;            /* of its message */
 };
 void change_write(struct buf *out, const struct change *c);
 /* False at the end (c->rest empty) or at damage (c->bad). */

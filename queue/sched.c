@@ -199,11 +199,11 @@ void sched_lend(struct sched *s, struct recipient *r)
 /* What is to be resolved. A ">" cannot be in a domain. */
 static void domain_name(const struct recipient *r, struct buf *out)
 {
-    const struct message *m = recipient_message(r);
+    struct slice route = recipient_route(r);
     address_domain(recipient_address(r), out);
-    if (m->has_route) {
+    if (route.n) {
         buf_add_u8(out, '>');
-        buf_add(out, message_route(m));
+        buf_add(out, route);
     }
 }
 

@@ -189,7 +189,11 @@ static void add_change(struct buf *out, struct buf *scratch, const struct rcpt_c
                             .dsn_due = c->dsn_due,
                             .has_verdict = verdict != NULL,
                             .has_host = host != NULL,
-                            .host = slice_str(host)};
+                            .host = slice_str(host),
+                            .has_route = c->has_route,
+                            .route = c->route,
+                            .has_priority = c->has_priority,
+                            .priority = c->priority};
     buf_reset(scratch);
     if (verdict)
         verdict_write(scratch, verdict);

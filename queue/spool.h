@@ -81,6 +81,10 @@ struct rcpt_change {
     bool dsn_due;
     const struct verdict *verdict; /* copied; NULL: keep the last */
     const char *host;              /* copied; NULL: keep the last */
+    bool has_route, has_priority;
+    struct slice route; /* copied; see recipient_redirected. "": none any more */
+    int8_t priority;    /* of its whole message. Changes the rank of all of its recipients with the
+                           scheduler: none of them may stand there meanwhile */
 };
 /* Changes recipients of one message and stores the events with it. A message with n_left == 0
  * afterwards is gone from spool_find once the record is durable; the caller must not touch it after

@@ -26,6 +26,8 @@ enum {
     ARG_BRIEF = 16384,
     ARG_ADDRESS = 32768,
     ARG_FOR = 65536,
+    ARG_DESTINATION = 131072,
+    ARG_PRIORITY = 262144,
     ARGS_CHANGE = ARG_FILTER | ARG_ALL | ARG_DRY_RUN | ARG_REASON
 };
 
@@ -49,6 +51,10 @@ static const struct {
     [VERB_REMOVE] = {"queue.remove", ARGS_CHANGE},
     [VERB_HOLD] = {"queue.hold", ARGS_CHANGE},
     [VERB_RELEASE] = {"queue.release", ARGS_CHANGE},
+    [VERB_BOUNCE] = {"queue.bounce", ARGS_CHANGE},
+    [VERB_EXPIRE] = {"queue.expire", ARGS_CHANGE},
+    [VERB_REDIRECT] = {"queue.redirect", ARGS_CHANGE | ARG_DESTINATION},
+    [VERB_PRIORITY] = {"queue.priority", ARGS_CHANGE | ARG_PRIORITY},
     [VERB_RELOAD] = {"reload", 0},
     [VERB_DRAIN] = {"drain", 0},
     [VERB_STOP] = {"stop", 0},
@@ -124,6 +130,22 @@ static bool read_sender(const json_t *v, void *at)
     struct import_args *a = at;
     a->has_sender = true;
     return json_is_string(v) && (json_string_length(v) == 0 || read_text(v, &a->sender));
+}
+
+/* "" is something else than nothing: no destination by name. */
+static bool read_destination(const json_t *v, void *at)
+{
+    struct request *r = at;
+    r->has_destination = json_is_string(v);
+    return r->has_destination && (json_string_length(v) == 0 || read_text(v, &r->destination));
+}
+
+static bool read_priority(const json_t *v, void *at)
+{
+    struct request *r = at;
+    r->has_priority = asked_read_priority(v, &r->priority);
+    r->import.asked.params.priority = r->priority;
+    return r->has_priority;
 }
 
 /* Kept beyond the line; the count of its owners is what changes in it. */
@@ -281,8 +303,8 @@ static const struct arg request_args[] = {
      ARG_IMPORT},
     {"tls_optional", read_bool, "true or false", IN_REQUEST(import.asked.params.tls_optional),
      ARG_IMPORT},
-    {"priority", asked_read_priority, "a number from -9 to 9",
-     IN_REQUEST(import.asked.params.priority), ARG_IMPORT},
+    {"priority", read_priority, "a number from -9 to 9", 0, ARG_IMPORT | ARG_PRIORITY},
+    {"destination", read_destination, "a name, or \"\"", 0, ARG_DESTINATION},
     {"tags", asked_read_tags, "at most 16 texts by name, each shorter than 256 bytes",
      IN_REQUEST(import.asked.tags), ARG_IMPORT},
     {"route", read_text, "a name", IN_REQUEST(import.asked.route), ARG_IMPORT},
@@ -366,6 +388,10 @@ static bool check(const struct request *r, struct problem *p)
     if (((args & ARG_RECIPIENTS) && !r->recipients) || ((args & ARG_DATA) && !r->data))
         return say(p, "usage", "%s without %s", verbs[r->verb].name,
                    args & ARG_DATA ? "data_base64" : "recipients");
+    if ((args & ARG_DESTINATION) && !r->has_destination)
+        return say(p, "usage", "%s needs a destination", verbs[r->verb].name);
+    if ((args & ARG_PRIORITY) && !r->has_priority)
+        return say(p, "usage", "%s needs a priority", verbs[r->verb].name);
     if ((args & ARG_ALL) && !r->all && is_empty(&r->filter))
         return say(p, "usage", "%s without a filter needs \"all\": true", verbs[r->verb].name);
     if (r->sort && r->after.id)
@@ -422,6 +448,7 @@ void request_done(struct request *r)
     json_decref(r->id);
     buf_done(&r->reason);
     buf_done(&r->address);
+    buf_done(&r->destination);
     buf_done(&r->import.sender);
     buf_done(&r->import.user);
     buf_done(&r->import.envid);

@@ -25,6 +25,10 @@ enum verb {
     VERB_REMOVE,
     VERB_HOLD,
     VERB_RELEASE,
+    VERB_BOUNCE,
+    VERB_EXPIRE,
+    VERB_REDIRECT,
+    VERB_PRIORITY,
     VERB_RELOAD,
     VERB_DRAIN,
     VERB_STOP,
@@ -62,6 +66,9 @@ struct request {
     uint64_t message; /* show, cat */
     bool count, brief, all, dry_run, headers, repair;
     struct buf reason;
+    struct buf destination; /* redirect; "": back to the way that its domain has */
+    bool has_destination, has_priority;
+    int8_t priority;
     struct buf address; /* client.… */
     int64_t for_s;      /* client.ban; 0: not given */
     struct import_args import;

@@ -150,6 +150,7 @@ static void add_way(struct buf *out, const struct queue_row *r)
     add_some_text(out, SLICE_LIT(",\"mx_host\":"), r->last_host);
     add_some_text(out, SLICE_LIT(",\"destination\":"), r->destination);
     add_some_text(out, SLICE_LIT(",\"site\":"), r->site);
+    add_some_text(out, SLICE_LIT(",\"redirected\":"), r->redirected);
 }
 
 void rows_recipient(struct buf *out, const struct queue_row *r, bool brief)

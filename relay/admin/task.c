@@ -7,6 +7,7 @@
 #include "relay/base/defer.h"
 #include "relay/base/must.h"
 #include "relay/spooler/requests.h"
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { HEAD_MAX = 1024 };
@@ -49,6 +50,8 @@ static void ask(struct peer *p, enum admin_verb verb)
     a->rows_max = rows_wanted(&t->request);
     a->count = t->request.count;
     a->sort = a->count ? SORT_NONE : t->request.sort;
+    a->priority = t->request.priority;
+    move_buf(&a->route, &t->request.destination);
     a->filter = t->request.filter;
     t->request.filter = (struct queue_filter){0};
     buf_init(&a->actor, sizeof p->actor);
@@ -181,6 +184,7 @@ static void show(struct peer *p)
     queue_id_write(r->id, id);
     rows_put(done, "queue_id", json_string(id));
     rows_put(done, "sender", rows_text(r->sender));
+    rows_put_text(done, "message_id", r->message_id);
     rows_put_text(done, "envid", r->envid);
     rows_put_number(done, "size", r->size);
     rows_put(done, "queued_time", rows_time(r->queued));
@@ -230,10 +234,13 @@ static void totals(struct peer *p)
 
 static enum admin_verb change_verb(enum verb v)
 {
-    return v == VERB_RETRY    ? ADMIN_RETRY
-           : v == VERB_REMOVE ? ADMIN_REMOVE
-           : v == VERB_HOLD   ? ADMIN_HOLD
-                              : ADMIN_RELEASE;
+    static const enum admin_verb verbs[] = {
+        [VERB_RETRY] = ADMIN_RETRY,       [VERB_REMOVE] = ADMIN_REMOVE,
+        [VERB_HOLD] = ADMIN_HOLD,         [VERB_RELEASE] = ADMIN_RELEASE,
+        [VERB_BOUNCE] = ADMIN_BOUNCE,     [VERB_EXPIRE] = ADMIN_EXPIRE,
+        [VERB_REDIRECT] = ADMIN_REDIRECT, [VERB_PRIORITY] = ADMIN_PRIORITY,
+    };
+    return verbs[v];
 }
 
 static void change(struct peer *p)
@@ -249,6 +256,7 @@ static void change(struct peer *p)
     rows_put_number(done, "matched", t->page->matched);
     rows_put_number(done, "changed", t->page->changed);
     rows_put_number(done, "skipped", t->page->skipped);
+    rows_put_number(done, "in_flight", t->page->in_flight);
     rows_put_number(done, "failed", t->page->failed);
     peer_done(p, done);
 }
@@ -271,6 +279,10 @@ static void go_on_with_page(struct peer *p)
     case VERB_REMOVE:
     case VERB_HOLD:
     case VERB_RELEASE:
+    case VERB_BOUNCE:
+    case VERB_EXPIRE:
+    case VERB_REDIRECT:
+    case VERB_PRIORITY:
         change(p);
         break;
     case VERB_NONE:
@@ -369,6 +381,20 @@ static void ask_one(struct peer *p)
     ask(p, ADMIN_SHOW);
 }
 
+/* Mail is not sent to a destination that is not there: it would take the way of its domain. */
+static void redirect(struct peer *p)
+{
+    const struct slice to = buf_slice(&p->task.request.destination);
+    char message[300];
+    if (to.n == 0 || conf_by_name(p->admin->conf, to)) {
+        ask(p, ADMIN_REDIRECT);
+        return;
+    }
+    snprintf(message, sizeof message, "the configuration has no destination called %.*s",
+             SLICE_ARG(slice_head(to, 200)));
+    peer_error(p, "usage", message);
+}
+
 void task_begin(struct peer *p, struct request *r)
 {
     struct task *t = &p->task;
@@ -407,7 +433,13 @@ void task_begin(struct peer *p, struct request *r)
     case VERB_REMOVE:
     case VERB_HOLD:
     case VERB_RELEASE:
+    case VERB_BOUNCE:
+    case VERB_EXPIRE:
+    case VERB_PRIORITY:
         ask(p, change_verb(t->request.verb));
+        break;
+    case VERB_REDIRECT:
+        redirect(p);
         break;
     case VERB_RELOAD:
         reload(p);

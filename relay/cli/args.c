@@ -89,6 +89,20 @@ const char *args_value(const struct cli_args *a, const char *name)
     return NULL;
 }
 
+const char *args_take(struct cli_args *a, const char *name)
+{
+    const char *value = args_value(a, name);
+    size_t n = 0;
+    for (size_t i = 0; i < a->n; i++) {
+        if (strcmp(a->names[i], name) == 0)
+            continue;
+        a->names[n] = a->names[i];
+        a->values[n++] = a->values[i];
+    }
+    a->n = n;
+    return value;
+}
+
 static void complain(const char *fmt, va_list ap) __attribute__((format(printf, 1, 0)));
 static void complain(const char *fmt, va_list ap)
 {

@@ -16,6 +16,7 @@ static const struct {
     {"ids-from", "id", F_FILE},
     {"from", "from", F_TEXT},
     {"to", "to", F_TEXT},
+    {"recipient", "to", F_TEXT},
     {"user", "user", F_TEXT},
     {"destination", "destination", F_TEXT},
     {"site", "site", F_TEXT},

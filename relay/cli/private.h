@@ -46,6 +46,8 @@ int args_wrong(const struct cli_args *a, const char *fmt, ...)
 /* Runs argv[1] as a row of the list, for verbs that have verbs; `fallback` without one. */
 int args_dispatch(const char *group, const struct cli_verb *list, size_t n,
                   const struct cli_verb *fallback, int argc, char **argv);
+/* As args_value, and it is as if it had not been given. */
+const char *args_take(struct cli_args *a, const char *name);
 bool args_number(const struct cli_args *a, const char *name, uint64_t *ret, int *ret_exit);
 
 /* Standard error: "postwain: …". Returns `exit`, for `return cli_fail(CLI_DENIED, …)`. */
@@ -139,6 +141,7 @@ bool utf8_text(const char *text);
 /* Valid UTF-8 without controls on standard output. */
 void print_clean(FILE *to, const char *text);
 void print_json_line(void *ctx, const json_t *row); /* a row as one line; ctx is not used */
+void json_keep_row(void *rows, const json_t *row);  /* into an array */
 void print_text_line(void *ctx, char *text, size_t n);
 
 /* init.c and log.c: texts that the program carries, line by line */
@@ -169,6 +172,9 @@ int verb_user(const struct cli_verb *v, int argc, char **argv);
 int verb_status(const struct cli_verb *v, int argc, char **argv);
 int verb_queue(const struct cli_verb *v, int argc, char **argv);
 int verb_queue_act(const struct cli_verb *v, int argc, char **argv);
+int queue_list(const struct cli_verb *v, int argc, char **argv);
+int queue_show(const struct cli_verb *v, int argc, char **argv);
+int queue_cat(const struct cli_verb *v, int argc, char **argv);
 int verb_export(const struct cli_verb *v, int argc, char **argv);
 int verb_import(const struct cli_verb *v, int argc, char **argv);
 int verb_client(const struct cli_verb *v, int argc, char **argv);

@@ -1,16 +1,12 @@
-/* `queue` and what only looks at it: list, show, cat. */
-#include "relay/base/must.h"
+/* `queue`: its verbs, and the summary. */
 #include "relay/cli/private.h"
-#include <openssl/evp.h>
-#include <stdlib.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
-#define FILTER_HELP                                                                                \
-    "FILTER: --id ID  --from PATTERN  --to PATTERN  --user NAME  --destination NAME  --site "      \
-    "SITE\n"                                                                                       \
+#define FILTER_HELP_OF(to)                                                                         \
+    "FILTER: --id ID  --from PATTERN  " to " PATTERN  --user NAME  --destination NAME\n"           \
+    "  --site SITE\n"                                                                              \
     "  --state ready|waiting|held|active  --older-than 2h  --newer-than 5m  --attempts-ge N\n"     \
     "  --code 4xx  --reply TEXT  --size-ge 10M  --tag KEY=PATTERN  --ids-from FILE|-\n"
+#define FILTER_HELP FILTER_HELP_OF("--to")
 
 static const struct cli_option list_options[] = {FILTER_OPTIONS,     {"limit", 0, true},
                                                  {"after", 0, true}, {"count", 0, false},
@@ -18,22 +14,21 @@ static const struct cli_option list_options[] = {FILTER_OPTIONS,     {"limit", 0
 static const struct cli_option cat_options[] = {{"headers", 0, false}, {0}};
 static const struct cli_option export_options[] = {FILTER_OPTIONS, {0}};
 static const struct cli_option import_options[] = {{"hold", 0, false}, {0}};
-static const struct cli_option act_options[] = {FILTER_OPTIONS,
-                                                {"all", 0, false},
-                                                {"dry-run", 0, false},
-                                                {"expect", 0, true},
-                                                {"yes", 'y', false},
-                                                {"reason", 0, true},
-                                                {0}};
+#define ACT_OPTIONS                                                                                \
+    FILTER_OPTIONS, {"all", 0, false}, {"dry-run", 0, false}, {"expect", 0, true},                 \
+        {"yes", 'y', false},                                                                       \
+    {                                                                                              \
+        "reason", 0, true                                                                          \
+    }
+static const struct cli_option act_options[] = {ACT_OPTIONS, {0}};
+/* Its --to is a destination. */
+static const struct cli_option redirect_options[] = {ACT_OPTIONS, {"recipient", 0, true}, {0}};
 
 static int queue_summary(const struct cli_verb *v, int argc, char **argv);
-static int queue_list(const struct cli_verb *v, int argc, char **argv);
-static int queue_show(const struct cli_verb *v, int argc, char **argv);
-static int queue_cat(const struct cli_verb *v, int argc, char **argv);
 
 static const struct cli_verb summary = {
     "queue", "", queue_summary, NULL,
-    "usage: postwain queue [list|show|cat|retry|hold|release|remove|export|import] …\n"
+    "usage: postwain queue [VERB] …\n"
     "\n"
     "Alone: counts by state, what holds each destination back, ages, the most common errors.\n"
     "\n"
@@ -41,6 +36,8 @@ static const struct cli_verb summary = {
     "  cat ID             the message itself       retry     try again now\n"
     "  hold, release      do not try until released\n"
     "  remove             forget it; nobody is told\n"
+    "  bounce, expire     give it up; the sender is told\n"
+    "  redirect           another destination      priority  sooner or later than others\n"
     "  export, import     move a queue to another host, or keep a copy\n"
     "\n"
     "examples:\n"
@@ -50,19 +47,22 @@ static const struct cli_verb summary = {
     "  postwain queue remove --from app@example.com --dry-run\n"
     "  postwain queue list --code 4xx --json | jq -r .response | sort | uniq -c\n"};
 
-#define ACT_HELP(verb, what)                                                                       \
-    "usage: postwain queue " verb                                                                  \
-    " (ID... | FILTER... | --all) [--dry-run] [--expect N] [--yes]\n"                              \
-    "                      [--reason TEXT]\n\n" what "\n\n" FILTER_HELP                            \
+/* `usage` between the verb and what is chosen; `more` are options of its own, each a line. */
+#define ACT_HELP_WITH(verb, usage, what, filter, more, examples)                                   \
+    "usage: postwain queue " verb usage " (ID... | FILTER... | --all) [--dry-run]\n"               \
+    "                      [--expect N] [--yes] [--reason TEXT]\n\n" what "\n\n" filter more       \
     "  --all           everything in the queue\n"                                                  \
     "  --dry-run       only show what would be done\n"                                             \
     "  --expect N      refuse (exit code 6) when not exactly N recipients match\n"                 \
-    "  --yes           do not ask\n"                                                               \
+    "  --yes, -y       do not ask\n"                                                               \
     "  --reason TEXT   goes into the delivery log\n"                                               \
     "\n"                                                                                           \
-    "examples:\n"                                                                                  \
-    "  postwain queue " verb " --to '*@example.com' --dry-run\n"                                   \
-    "  postwain queue " verb " --user newsletter --expect 120 --yes\n"
+    "examples:\n" examples
+
+#define ACT_HELP(verb, what)                                                                       \
+    ACT_HELP_WITH(verb, "", what, FILTER_HELP, "",                                                 \
+                  "  postwain queue " verb " --to '*@example.com' --dry-run\n"                     \
+                  "  postwain queue " verb " --user newsletter --expect 120 --yes\n")
 
 static const struct cli_verb verbs[] = {
     {"queue list", "", queue_list, list_options,
@@ -106,6 +106,31 @@ static const struct cli_verb verbs[] = {
               "its sender named goes now, too.")},
     {"queue remove", "", verb_queue_act, act_options,
      ACT_HELP("remove", "Forgets it for good. Nobody is told; the delivery log says `cancelled`.")},
+    {"queue bounce", "", verb_queue_act, act_options,
+     ACT_HELP("bounce",
+              "Gives it up as if it had been refused, with the reason: a report goes to "
+              "the\nsender (status 5.7.1), the delivery log says `bounced`, class admin.")},
+    {"queue expire", "", verb_queue_act, act_options,
+     ACT_HELP("expire",
+              "Gives it up as if its lifetime were over: a report goes to the sender with "
+              "what\nthe receiver said last, the delivery log says `expired`.")},
+    {"queue redirect", "", verb_queue_act, redirect_options,
+     ACT_HELP_WITH(
+         "redirect", " --to DESTINATION",
+         "Sends it by another destination of the configuration, at once. It stays so, also when\n"
+         "the daemon starts again. --to '' takes that back. Here recipients are chosen by\n"
+         "--recipient, which is --to of the other verbs.",
+         FILTER_HELP_OF("--recipient"), "",
+         "  postwain queue redirect --destination google --to backup --dry-run\n"
+         "  postwain queue redirect --recipient '*@example.com' --to smarthost --yes\n")},
+    {"queue priority", "", verb_queue_act, act_options,
+     ACT_HELP_WITH("priority", " N",
+                   "Gives messages another priority, -9 to 9: from 4 on they go before others, up "
+                   "to -4\nbehind them (RFC 6710). It is the whole message's, also for recipients "
+                   "that were not\nchosen.",
+                   FILTER_HELP, "",
+                   "  postwain queue priority 6 --from 'password-reset@*' --yes\n"
+                   "  postwain queue priority -6 --user newsletter\n")},
     {"queue export", "", verb_export, export_options,
      "usage: postwain queue export DIR [FILTER]... [--json]\n"
      "\n"
@@ -175,11 +200,6 @@ static void print_errors(const json_t *done)
     table_free(t);
 }
 
-static void keep_row(void *rows, const json_t *row)
-{
-    json_array_append_new(rows, json_deep_copy(row));
-}
-
 static void print_summary(const json_t *rows, const json_t *d)
 {
     const json_t *row;
@@ -209,295 +229,14 @@ static int queue_summary(const struct cli_verb *v, int argc, char **argv)
     if (!c)
         return rc;
     json_t *rows = json_array(), *done = NULL;
-    rc = client_ask(c, "queue.summary", json_object(), a.json ? print_json_line : keep_row, rows,
-                    &done);
+    rc = client_ask(c, "queue.summary", json_object(), a.json ? print_json_line : json_keep_row,
+                    rows, &done);
     if (rc == CLI_DONE && a.json)
         print_json_line(NULL, done);
     else if (rc == CLI_DONE)
         print_summary(rows, done);
     json_decref(rows);
     json_decref(done);
-    client_free(c);
-    return rc;
-}
-
-static const struct table_column list_columns[] = {
-    {"ID", false, false},    {"AGE", true, false},       {"SIZE", true, false},
-    {"SENDER", false, true}, {"RECIPIENT", false, true}, {"STATE", false, false},
-    {"TRY", true, false},    {"NEXT", true, false},      {"LAST REPLY", false, true},
-};
-
-struct listing {
-    struct table *table;
-    uint64_t unread; /* rows that are none */
-};
-
-static void list_row(void *ctx, char *text, size_t n)
-{
-    struct listing *l = ctx;
-    struct row row;
-    char age[SHOW_SIZE], size[SHOW_SIZE], next[SHOW_SIZE];
-    uint64_t bytes = 0;
-    if (!row_parse(text, n, &row)) {
-        l->unread++;
-        return;
-    }
-    const char *id = row_text(&row, "queue_id"), *sender = row_text(&row, "sender"),
-               *recipient = row_text(&row, "recipient");
-    slice_u64(slice_str(row_text(&row, "size")), INT64_MAX, &bytes);
-    const char *since = show_distance(age, row_text(&row, "queued_time"), -1);
-    const char *state = row_text(&row, "state"), *attempt = row_text(&row, "attempt"),
-               *due = show_distance(next, row_text(&row, "next_attempt"), 1);
-    const char *const cells[] = {id,
-                                 since,
-                                 show_bytes(size, (int64_t)bytes),
-                                 sender[0] ? sender : "<>",
-                                 recipient,
-                                 state,
-                                 attempt,
-                                 due,
-                                 row_text(&row, "response")};
-    table_row(l->table, cells);
-}
-
-static struct table *list_table(void)
-{
-    return table_new(list_columns, sizeof list_columns / sizeof *list_columns, term_width());
-}
-
-static bool sort_is_known(const struct cli_args *a, int *ret_exit)
-{
-    const char *sort = args_value(a, "sort");
-    if (!sort || strcmp(sort, "due") == 0 || strcmp(sort, "age") == 0 || strcmp(sort, "size") == 0)
-        return true;
-    *ret_exit = args_wrong(a, "--sort: %s is none of due, age, size", sort);
-    return false;
-}
-
-/* filter, limit, after, count, sort → the arguments of queue.list; NULL: told. */
-static json_t *list_args(const struct cli_args *a, int *ret_exit)
-{
-    uint64_t limit = 0;
-    json_t *filter = filter_of(a, ret_exit);
-    if (!filter)
-        return NULL;
-    if (!args_number(a, "limit", &limit, ret_exit) || !sort_is_known(a, ret_exit)) {
-        json_decref(filter);
-        return NULL;
-    }
-    json_t *args =
-        json_pack("{s:o, s:b, s:b}", "filter", filter, "count", args_value(a, "count") != NULL,
-                  "brief", !a->json); /* the table has no room for more */
-    MUST(args);
-    if (args_value(a, "limit"))
-        json_object_set_new(args, "limit", json_integer((json_int_t)limit));
-    if (args_value(a, "after"))
-        json_object_set_new(args, "after", json_string(args_value(a, "after")));
-    if (args_value(a, "sort"))
-        json_object_set_new(args, "sort", json_string(args_value(a, "sort")));
-    return args;
-}
-
-static int listed(const struct cli_args *a, const json_t *done)
-{
-    const char *next = json_text(done, "next");
-    long long matched = (long long)json_number(done, "matched");
-    if (args_value(a, "count") && a->json)
-        print_json_line(NULL, done);
-    else if (args_value(a, "count"))
-        printf("%lld\n", matched);
-    else if (matched == 0)
-        fputs("nothing matched\n", stderr);
-    if (next[0] && args_value(a, "limit")) {
-        fputs("there is more: --after ", stderr);
-        print_clean(stderr, next);
-        fputc('\n', stderr);
-    }
-    return matched ? CLI_DONE : CLI_NOTHING;
-}
-
-/* A listing of a million is not written line by line, and gives way to mail. */
-static void stream_output(void)
-{
-    enum { NICE = 5 };
-    static char space[256 * 1024];
-    if (!isatty(STDOUT_FILENO))
-        setvbuf(stdout, space, _IOFBF, sizeof space);
-    setpriority(PRIO_PROCESS, 0, NICE);
-}
-
-static int queue_list(const struct cli_verb *v, int argc, char **argv)
-{
-    struct cli_args a;
-    int rc = args_parse(&a, v, argc, argv);
-    if (rc != ARGS_GO_ON)
-        return rc;
-    json_t *args = list_args(&a, &rc), *done = NULL;
-    if (!args)
-        return rc;
-    struct client *c = client_open(&a, &rc);
-    if (!c) {
-        json_decref(args);
-        return rc;
-    }
-    struct listing l = {.table = list_table()};
-    stream_output();
-    rc = client_ask_text(c, "queue.list", args, a.json ? print_text_line : list_row, &l, &done);
-    table_free(l.table);
-    if (rc == CLI_DONE)
-        rc = listed(&a, done);
-    if (l.unread)
-        rc = cli_fail(CLI_PARTLY,
-                      "%llu rows could not be read: use the program of the daemon's "
-                      "version, or --json",
-                      (unsigned long long)l.unread);
-    json_decref(done);
-    client_free(c);
-    return rc;
-}
-
-static void show_row(void *first, const json_t *row)
-{
-    char next[SHOW_SIZE];
-    (void)first;
-    fputs("\n  ", stdout);
-    print_clean(stdout, json_text(row, "recipient"));
-    printf("\n    state       %s after %lld attempts", json_text(row, "state"),
-           (long long)json_number(row, "attempt"));
-    if (json_text(row, "next_attempt")[0])
-        printf(", next in %s", show_ahead(next, row, "next_attempt"));
-    putchar('\n');
-    static const char *const keys[] = {"destination", "site", "mx_host", "response"};
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-        if (!json_text(row, keys[i])[0])
-            continue;
-        printf("    %-11s ", keys[i]);
-        print_clean(stdout, json_text(row, keys[i]));
-        putchar('\n');
-    }
-}
-
-static void print_named(const char *name, const char *text)
-{
-    if (!text[0])
-        return;
-    printf("%-11s ", name);
-    print_clean(stdout, text);
-    putchar('\n');
-}
-
-/* What MAIL asked for. */
-static void print_asked(const json_t *done)
-{
-    char ahead[SHOW_SIZE];
-    const char *key;
-    const json_t *value;
-    if (json_text(done, "release")[0])
-        printf("release     %s (in %s)\n", json_text(done, "release"),
-               show_ahead(ahead, done, "release"));
-    if (json_text(done, "deadline")[0])
-        printf("deadline    %s (in %s), then %s\n", json_text(done, "deadline"),
-               show_ahead(ahead, done, "deadline"),
-               strcmp(json_text(done, "by"), "R") == 0 ? "returned" : "told");
-    if (json_number(done, "priority"))
-        printf("priority    %lld\n", (long long)json_number(done, "priority"));
-    print_named("envid", json_text(done, "envid"));
-    print_named("route", json_text(done, "route"));
-    json_object_foreach(json_object_get(done, "tags"), key, value)
-    {
-        fputs("tag         ", stdout);
-        print_clean(stdout, key);
-        putchar('=');
-        print_clean(stdout, json_string_value(value));
-        putchar('\n');
-    }
-}
-
-static void print_envelope(const json_t *done)
-{
-    char size[SHOW_SIZE], age[SHOW_SIZE], left[SHOW_SIZE];
-    const char *sender = json_text(done, "sender");
-    printf("message     %s\nfrom        ", json_text(done, "queue_id"));
-    print_clean(stdout, sender[0] ? sender : "<>");
-    if (json_text(done, "message_id")[0]) {
-        fputs("\nmessage-id  ", stdout);
-        print_clean(stdout, json_text(done, "message_id"));
-    }
-    printf("\nsize        %s\nqueued      %s (%s ago)\nexpires     %s (in %s)\n",
-           show_bytes(size, json_number(done, "size")), json_text(done, "queued_time"),
-           show_age(age, done, "queued_time"), json_text(done, "expires"),
-           show_ahead(left, done, "expires"));
-    print_asked(done);
-}
-
-static int one_id(const struct cli_args *a)
-{
-    if (a->n_words != 1 || !utf8_text(a->words[0]))
-        return args_wrong(a, "name one message: %s ID", a->verb->name);
-    return ARGS_GO_ON;
-}
-
-/* For the verbs about one message. NULL: *ret_exit says how it ends. */
-static struct client *open_for_one(struct cli_args *ret, const struct cli_verb *v, int argc,
-                                   char **argv, int *ret_exit)
-{
-    *ret_exit = args_parse(ret, v, argc, argv);
-    if (*ret_exit == ARGS_GO_ON)
-        *ret_exit = one_id(ret);
-    return *ret_exit == ARGS_GO_ON ? client_open(ret, ret_exit) : NULL;
-}
-
-static int queue_show(const struct cli_verb *v, int argc, char **argv)
-{
-    struct cli_args a;
-    int rc;
-    struct client *c = open_for_one(&a, v, argc, argv, &rc);
-    if (!c)
-        return rc;
-    json_t *rows = json_array(), *done = NULL;
-    rc = client_ask(c, "queue.show", json_pack("{s:s}", "id", a.words[0]),
-                    a.json ? print_json_line : keep_row, rows, &done);
-    if (rc == CLI_DONE && a.json) {
-        print_json_line(NULL, done);
-    } else if (rc == CLI_DONE) {
-        const json_t *row;
-        size_t i;
-        print_envelope(done);
-        json_array_foreach(rows, i, row) show_row(NULL, row);
-    }
-    json_decref(rows);
-    json_decref(done);
-    client_free(c);
-    return rc;
-}
-
-static void cat_row(void *failed, const json_t *row)
-{
-    const char *text = json_text(row, "data_base64");
-    size_t n = strlen(text), padding = 0;
-    unsigned char *bytes = must_alloc(n / 4 * 3 + 4);
-    while (padding < 2 && padding < n && text[n - 1 - padding] == '=')
-        padding++;
-    int decoded = EVP_DecodeBlock(bytes, (const unsigned char *)text, (int)n);
-    if (decoded < 0 ||
-        fwrite(bytes, 1, (size_t)decoded - padding, stdout) + padding != (size_t)decoded)
-        *(bool *)failed = true;
-    free(bytes);
-}
-
-static int queue_cat(const struct cli_verb *v, int argc, char **argv)
-{
-    struct cli_args a;
-    bool failed = false;
-    int rc;
-    struct client *c = open_for_one(&a, v, argc, argv, &rc);
-    if (!c)
-        return rc;
-    json_t *args =
-        json_pack("{s:s, s:b}", "id", a.words[0], "headers", args_value(&a, "headers") != NULL);
-    rc = client_ask(c, "queue.cat", args, cat_row, &failed, NULL);
-    if (rc == CLI_DONE && (failed || fflush(stdout) == EOF))
-        rc = cli_fail(CLI_PARTLY, "the message could not be written whole");
     client_free(c);
     return rc;
 }

@@ -1,6 +1,7 @@
 /*
- * `queue retry|hold|release|remove`: acts on many, so it looks first. A dry run tells how many
- * match and shows some; then --expect may refuse, and a person at a terminal is asked.
+ * `queue retry`, `hold`, `remove` and their like: they act on many, so they look first. A
+ * dry run tells how many match and shows some; then --expect may refuse, and a person at a terminal
+ * is asked.
  */
 #include "relay/base/must.h"
 #include "relay/cli/private.h"
@@ -10,6 +11,9 @@ struct act {
     const struct cli_args *a;
     const char *verb; /* "retry" */
     json_t *filter;
+    const char *destination; /* redirect; NULL: not this verb */
+    int priority;
+    bool has_priority;
     struct client *client;
     uint64_t expect;
 };
@@ -32,6 +36,10 @@ static int ask(const struct act *act, bool dry_run, void (*row)(void *, const js
     const char *reason = args_value(act->a, "reason");
     if (reason)
         json_object_set_new(args, "reason", json_string(reason));
+    if (act->destination)
+        json_object_set_new(args, "destination", json_string(act->destination));
+    if (act->has_priority)
+        json_object_set_new(args, "priority", json_integer(act->priority));
     return client_ask(act->client, verb, args, row, ctx, ret_done);
 }
 
@@ -86,12 +94,17 @@ static int report(const struct act *act, const json_t *done)
     const long long matched = (long long)json_number(done, "matched"),
                     changed = (long long)json_number(done, "changed"),
                     skipped = (long long)json_number(done, "skipped"),
+                    in_flight = (long long)json_number(done, "in_flight"),
                     failed = (long long)json_number(done, "failed");
+    char words[80] = "";
+    if (in_flight)
+        snprintf(words, sizeof words, " (%lld in flight: applied when the attempt ends)",
+                 in_flight);
     if (act->a->json)
         print_json_line(NULL, done);
     else
         printf("%lld matched, %lld changed, %lld skipped%s, %lld failed\n", matched, changed,
-               skipped, skipped ? " (in flight: applied when the attempt ends)" : "", failed);
+               skipped, words, failed);
     if (matched == 0)
         return CLI_NOTHING;
     return failed ? CLI_PARTLY : CLI_DONE;
@@ -133,13 +146,47 @@ static int run(const struct act *act)
     return act_now(act);
 }
 
+/* redirect: its --to is no filter. */
+static bool take_destination(struct act *act, struct cli_args *a, int *ret_exit)
+{
+    if (strcmp(act->verb, "redirect") != 0)
+        return true;
+    const char *to = act->destination = args_take(a, "to");
+    if (to && utf8_text(to) && !strpbrk(to, "@*?"))
+        return true;
+    *ret_exit = args_wrong(
+        a, to ? "--to is a destination of the configuration here: choose recipients by --recipient"
+              : "say where to: --to DESTINATION");
+    return false;
+}
+
+/* priority: its number is the first word, and is taken before one like -6 is seen as an option. */
+static bool take_priority(struct act *act, int *argc, char **argv)
+{
+    if (strcmp(act->verb, "priority") != 0 || *argc < 2)
+        return false;
+    const bool below = argv[1][0] == '-';
+    uint64_t n = 0;
+    if (!slice_u64(slice_str(argv[1] + below), 9, &n))
+        return false;
+    act->priority = below ? -(int)n : (int)n;
+    memmove(argv + 1, argv + 2, (size_t)(*argc - 1) * sizeof *argv); /* the NULL, too */
+    --*argc;
+    return true;
+}
+
 int verb_queue_act(const struct cli_verb *v, int argc, char **argv)
 {
     struct cli_args a;
     struct act act = {.a = &a, .verb = bare_verb(v)};
+    act.has_priority = take_priority(&act, &argc, argv);
     int rc = args_parse(&a, v, argc, argv);
     if (rc != ARGS_GO_ON || !args_number(&a, "expect", &act.expect, &rc))
         return rc;
+    if (!take_destination(&act, &a, &rc))
+        return rc;
+    if (strcmp(act.verb, "priority") == 0 && !act.has_priority)
+        return args_wrong(&a, "say which: queue priority N, a number from -9 to 9");
     const char *reason = args_value(&a, "reason");
     if (reason && (!utf8_text(reason) || strlen(reason) > 500))
         return args_wrong(&a, "--reason is UTF-8 text of at most 500 bytes");

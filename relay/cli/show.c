@@ -39,6 +39,11 @@ void print_json_line(void *ctx, const json_t *row)
     putchar('\n');
 }
 
+void json_keep_row(void *rows, const json_t *row)
+{
+    json_array_append_new(rows, json_deep_copy(row));
+}
+
 void print_text_line(void *ctx, char *text, size_t n)
 {
     (void)ctx;

@@ -83,11 +83,6 @@ void print_warnings(const json_t *done)
     }
 }
 
-static void keep_row(void *rows, const json_t *row)
-{
-    json_array_append_new(rows, json_deep_copy(row));
-}
-
 static void print_screen(const json_t *rows, const json_t *done)
 {
     const json_t *row;
@@ -114,7 +109,8 @@ int verb_status(const struct cli_verb *v, int argc, char **argv)
     if (!c)
         return rc;
     json_t *rows = json_array(), *done = NULL;
-    rc = client_ask(c, "status", json_object(), a.json ? print_json_line : keep_row, rows, &done);
+    rc = client_ask(c, "status", json_object(), a.json ? print_json_line : json_keep_row, rows,
+                    &done);
     if (rc == CLI_DONE && a.json)
         print_json_line(NULL, done);
     else if (rc == CLI_DONE)

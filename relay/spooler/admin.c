@@ -1,14 +1,13 @@
 /*
  * Operators' verbs: each request is one bounded step over recipients in order, from the cursor `at`
  * to `next`. One step a turn, when all that mail wanted has been done. What is with a connection is
- * skipped and counted: it can be asked for again when the attempt has ended.
+ * skipped and counted; what was asked of it is done when the attempt has ended (act.c).
  */
 #include "relay/base/defer.h"
 #include "relay/base/must.h"
 #include "relay/spooler/core_int.h"
 #include <stdlib.h>
 
-enum { CHANGES_MAX = 100, EVENT_MAX = 15 * 1024 };
 /* What a step may do, about a quarter of a millisecond; looking at a recipient is the unit. */
 enum { STEP_WORK = 2500, COST_LOOK = 1, COST_ROW = 4, COST_CHANGE = 20 };
 enum { PACE_MS = 3, QUIET_MS = 20 };
@@ -17,7 +16,7 @@ enum { PACE_MS = 3, QUIET_MS = 20 };
  * -------------------------------------------------------------------------------------------------
  */
 
-static struct queue_row row_of(const struct recipient *r)
+static struct queue_row row_of(const struct recipient *r, bool whole)
 {
     const struct message *m = recipient_message(r);
     const struct verdict *last = recipient_last(r);
@@ -36,6 +35,8 @@ static struct queue_row row_of(const struct recipient *r)
         .envid = message_envid(m),
         .tags = message_tags(m),
         .route = message_route(m),
+        .redirected = recipient_redirected(r),
+        .message_id = whole ? message_message_id(m) : SLICE_LIT(""),
         .params = message_params(m),
         .release = message_release(m),
         .by_deadline = message_by_deadline(m),
@@ -51,102 +52,11 @@ static struct queue_row row_of(const struct recipient *r)
 
 bool admin_row(struct spooler_admin *a, const struct recipient *r)
 {
-    struct queue_row row = row_of(r);
+    struct queue_row row = row_of(r, a->verb == ADMIN_SHOW);
     if (!spooler_admin_row(a, &row))
         return false;
     a->rows_given++;
     return true;
-}
-
-/* --- changes
- * ---------------------------------------------------------------------------------------------- */
-
-/* Not before the time that its sender named (RFC 4865). `retry` leaves it alone: it is not late,
- * and who retries all of a queue does not mean it. `release` sends it now. */
-static bool awaits_release(const struct core *c, const struct recipient *r)
-{
-    struct wall release = message_release(recipient_message(r));
-    return r->state == RCPT_QUEUED && r->attempts == 0 && release.us > c->now.us &&
-           r->due.us == release.us;
-}
-
-static struct wall later(struct wall a, struct wall b)
-{
-    return a.us > b.us ? a : b;
-}
-
-/* What a verb does to one recipient; false: nothing to do here (already so). */
-static bool decide(const struct core *c, enum admin_verb verb, const struct recipient *r,
-                   struct outcome *o)
-{
-    *o = (struct outcome){.change = {.rcpt = r->number,
-                                     .state = (enum rcpt_state)r->state,
-                                     .attempts = r->attempts,
-                                     .due = r->due,
-                                     .last_attempt = r->last_attempt}};
-    switch (verb) {
-    case ADMIN_RETRY:
-        o->event = EVENT_RESCHEDULED;
-        o->change.due = c->now;
-        return r->state == RCPT_QUEUED && !awaits_release(c, r);
-    case ADMIN_REMOVE:
-        o->event = EVENT_CANCELLED;
-        o->change.state = RCPT_CANCELLED;
-        return true;
-    case ADMIN_HOLD:
-        o->event = EVENT_HELD;
-        o->change.state = RCPT_HELD;
-        return r->state == RCPT_QUEUED;
-    case ADMIN_RELEASE:
-        o->event = EVENT_RELEASED;
-        o->change.state = RCPT_QUEUED;
-        /* Held: as if it had not been, so the time that its sender named counts again. */
-        o->change.due = r->state == RCPT_HELD && r->attempts == 0
-                            ? later(c->now, message_release(recipient_message(r)))
-                            : c->now;
-        return r->state == RCPT_HELD || awaits_release(c, r);
-    case ADMIN_STATUS:
-    case ADMIN_QUEUE:
-    case ADMIN_LIST:
-    case ADMIN_SHOW:
-        break;
-    }
-    UNREACHABLE();
-}
-
-static void reschedule(struct core *c, struct recipient *r, const struct outcome *o)
-{
-    if (o->event == EVENT_RESCHEDULED || (o->event == EVENT_RELEASED && r->domain))
-        sched_hurry(c->sched, r, c->now);
-    else if (o->event == EVENT_RELEASED)
-        sched_add(c->sched, r);
-}
-
-/* Recipients of one message, in records of at most CHANGES_MAX. */
-static void change_some(struct core *c, struct spooler_admin *a, struct message *m,
-                        const struct outcome *outcomes, size_t n)
-{
-    struct rcpt_change changes[CHANGES_MAX];
-    struct spool_event_in events[CHANGES_MAX];
-    struct buf fields[CHANGES_MAX];
-    struct outcome_facts facts = {.actor = buf_slice(&a->actor), .reason = buf_slice(&a->reason)};
-    MUST(n >= 1 && n <= CHANGES_MAX);
-    for (size_t i = 0; i < n; i++) {
-        const struct outcome *o = &outcomes[i];
-        struct recipient *r = &m->rcpts[o->change.rcpt];
-        fields[i] = BUF_MAX(EVENT_MAX);
-        outcome_event(&fields[i], r, o, NULL, &facts, c->now);
-        events[i] = (struct spool_event_in){o->event, buf_slice(&fields[i])};
-        changes[i] = o->change;
-        if (o->event == EVENT_HELD || o->event == EVENT_CANCELLED)
-            sched_remove(c->sched, r);
-    }
-    a->record = core_change(c, m, changes, n, events);
-    for (size_t i = 0; i < n; i++) {
-        reschedule(c, &m->rcpts[outcomes[i].change.rcpt], &outcomes[i]);
-        buf_done(&fields[i]);
-    }
-    a->changed += n;
 }
 
 /* --- one message under each verb
@@ -164,25 +74,31 @@ struct step {
 static uint32_t change_message(struct step *s, struct message *m, uint32_t first)
 {
     struct spooler_admin *a = s->a;
-    struct outcome outcomes[CHANGES_MAX];
+    struct outcome outcomes[ACT_CHANGES_MAX];
     size_t n = 0;
     uint32_t i = first;
-    for (; i < m->n_rcpts && n < CHANGES_MAX && s->work > 0; i++, s->work -= COST_LOOK) {
+    if (!a->act)
+        a->act = act_new(a);
+    for (; i < m->n_rcpts && n < ACT_CHANGES_MAX && s->work > 0; i++, s->work -= COST_LOOK) {
         const struct recipient *r = &m->rcpts[i];
         if (!filter_match(&a->filter, r))
             continue;
         if (a->dry_run && a->rows_given < a->rows_max && !admin_row(a, r))
             break;
         a->matched++;
-        if (r->active || !decide(s->c, a->verb, r, &outcomes[n])) {
+        if (!act_decide(s->c, a->act, r, &outcomes[n])) {
             a->skipped++;
+        } else if (r->active && a->verb != ADMIN_PRIORITY) {
+            a->skipped++;
+            a->in_flight += !a->dry_run && act_later(s->c, a->act, r);
         } else if (!a->dry_run) {
             n++;
             s->work -= COST_CHANGE;
         }
     }
     if (n)
-        change_some(s->c, a, m, outcomes, n);
+        a->record = act_change(s->c, a->act, m, outcomes, n);
+    a->changed += n;
     return i;
 }
 
@@ -294,6 +210,10 @@ static void run(struct core *c, struct spooler_admin *a)
     case ADMIN_REMOVE:
     case ADMIN_HOLD:
     case ADMIN_RELEASE:
+    case ADMIN_BOUNCE:
+    case ADMIN_EXPIRE:
+    case ADMIN_REDIRECT:
+    case ADMIN_PRIORITY:
         walk(c, a);
         break;
     }

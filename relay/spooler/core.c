@@ -95,6 +95,7 @@ void core_free(struct core *c)
     work_free(c);
     bounce_free(c);
     admin_drop(c);
+    act_free_all(c);
     sched_free(c->sched);
     free(c);
 }

@@ -123,6 +123,7 @@ struct core {
                                           the latest */
     } asked;
     unsigned bounces_out;
+    struct later *laters; /* what operators asked of recipients that are with a connection */
     struct {
         struct spooler_control *msg;
         struct mono until;
@@ -166,6 +167,7 @@ void work_plan(struct core *c, struct spooler_plan *p);
 void work_conn_gone(struct core *c, uint64_t conn);
 void work_read_done(struct core *c, struct core_read *r);
 void work_free(struct core *c);
+void work_count(enum event_name event); /* in the metrics */
 
 /* bounce.c */
 void bounce_wanted(struct core *c, uint64_t id);
@@ -207,6 +209,25 @@ bool admin_step(struct core *c); /* one request; false: none, or not yet */
 struct mono admin_deadline(const struct core *c);
 void admin_mail(struct core *c); /* mail has come: operators give way */
 void admin_drop(struct core *c);
+
+/* act.c: what an operator's verb does. Shared by the request and what is to be done later. */
+struct act;
+struct act *act_new(const struct spooler_admin *a);
+/* What it does to one recipient, which may be with a connection; false: nothing (already so). The
+ * outcome borrows from the act. */
+bool act_decide(const struct core *c, const struct act *a, const struct recipient *r,
+                struct outcome *ret);
+/* Recipients of one message, as decided, none with a connection (but for a priority): one record,
+ * whose number it returns. n <= ACT_CHANGES_MAX */
+#define ACT_CHANGES_MAX 100
+uint64_t act_change(struct core *c, struct act *a, struct message *m,
+                    const struct outcome *outcomes, size_t n);
+/* It is with a connection: noted, instead of what was noted before. False: this verb does not wait.
+ */
+bool act_later(struct core *c, struct act *a, const struct recipient *r);
+/* These are with a connection no more. */
+void act_ended(struct core *c, struct message *m, const uint32_t *rcpts, size_t n);
+void act_free_all(struct core *c);
 
 /* False: the page is full. */
 bool admin_row(struct spooler_admin *a, const struct recipient *r);

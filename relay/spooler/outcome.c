@@ -33,8 +33,7 @@ static void decide_deferred(struct outcome *o, const struct recipient *r, const 
     o->event = EVENT_DEFERRED;
 }
 
-/* NOTIFY=NEVER mutes all; else what is asked for, and for failures also silence. */
-static bool wants_failure(const struct recipient *r)
+bool outcome_wants_failure(const struct recipient *r)
 {
     return message_sender(recipient_message(r)).n > 0 &&
            (r->notify == 0 || (r->notify & MAIL_NOTIFY_FAILURE));
@@ -84,7 +83,7 @@ struct outcome outcome_decide(const struct recipient *r, const struct verdict *v
     case VERDICT_NONE:
         UNREACHABLE();
     }
-    o.change.dsn_due = rcpt_state_final(o.change.state) && wants_failure(r);
+    o.change.dsn_due = rcpt_state_final(o.change.state) && outcome_wants_failure(r);
     return o;
 }
 
@@ -179,8 +178,8 @@ static void add_when(struct buf *out, const struct recipient *r, const struct ou
 {
     const struct message *m = recipient_message(r);
     int64_t age_us = now.us - m->queued.us;
-    bool goes_on =
-        o->event == EVENT_DEFERRED || o->event == EVENT_RESCHEDULED || o->event == EVENT_RELEASED;
+    bool goes_on = o->event == EVENT_DEFERRED || o->event == EVENT_RESCHEDULED ||
+                   o->event == EVENT_RELEASED || o->event == EVENT_REROUTED;
     event_add_int(out, EV_SIZE, (int64_t)m->size);
     event_add_time(out, EV_QUEUED_TIME, m->queued);
     /* The clock may have been set back; nothing is in the queue for less than no time. */
@@ -214,4 +213,6 @@ void outcome_event(struct buf *out, const struct recipient *r, const struct outc
     event_add_str(out, EV_ACTOR, f->actor);
     event_add_str(out, EV_REASON, f->reason);
     event_add_tags(out, message_tags(m));
+    if (f->ranked)
+        event_add_int(out, EV_PRIORITY, f->priority);
 }

@@ -33,12 +33,17 @@ struct outcome outcome_decide(const struct recipient *r, const struct verdict *v
  * tried, and now is message_late_at; not where NOTIFY does not want it, and once a message. */
 bool outcome_is_late(const struct recipient *r, int64_t warning_s, struct wall now);
 
+/* NOTIFY=NEVER mutes all; else what is asked for, and for failures also silence. */
+bool outcome_wants_failure(const struct recipient *r);
+
 /* Facts beside the verdict; each may be missing. */
 struct outcome_facts {
     const struct attempt *attempt;
     struct slice site, destination;
     struct slice actor, reason;
     bool no_attempt; /* decided without one: it is not counted */
+    bool ranked;     /* what happened is that its message got another priority */
+    int8_t priority;
     struct passed_on passed_on;
 };
 /* v may be NULL (operators' events). */

@@ -13,7 +13,8 @@ static const size_t texts[] = {
     offsetof(struct queue_row, user),        offsetof(struct queue_row, last_reply),
     offsetof(struct queue_row, last_host),   offsetof(struct queue_row, site),
     offsetof(struct queue_row, destination), offsetof(struct queue_row, envid),
-    offsetof(struct queue_row, tags),        offsetof(struct queue_row, route)};
+    offsetof(struct queue_row, tags),        offsetof(struct queue_row, route),
+    offsetof(struct queue_row, redirected),  offsetof(struct queue_row, message_id)};
 
 static struct slice *text_of(struct queue_row *r, size_t i)
 {

@@ -89,10 +89,12 @@ void spooler_admin_free(struct spooler_admin *a)
     queue_filter_done(&a->filter);
     buf_done(&a->actor);
     buf_done(&a->reason);
+    buf_done(&a->route);
     for (size_t i = 0; i < sizeof a->totals.errors / sizeof *a->totals.errors; i++)
         buf_done(&a->totals.errors[i].text);
     error_tally_free(a->tally);
     sorted_free(a->sorted);
+    act_unref(a->act);
     free(a);
 }
 

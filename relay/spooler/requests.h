@@ -24,3 +24,4 @@ void error_tally_add(struct error_tally **t, const struct spool_reply *reply);
 void error_tally_top(struct error_tally *t, struct queue_totals *ret);
 void error_tally_free(struct error_tally *t);
 void sorted_free(struct sorted *s);
+void act_unref(struct act *a);

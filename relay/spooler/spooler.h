@@ -225,7 +225,11 @@ enum admin_verb {
     ADMIN_RETRY,
     ADMIN_REMOVE,
     ADMIN_HOLD,
-    ADMIN_RELEASE
+    ADMIN_RELEASE,
+    ADMIN_BOUNCE,   /* ends as refused by the operator: its sender is told */
+    ADMIN_EXPIRE,   /* ends as if its lifetime were over */
+    ADMIN_REDIRECT, /* another destination by name, at once */
+    ADMIN_PRIORITY  /* of the whole message */
 };
 
 /* The same filter for every verb; all conditions must hold. Empty/zero = no condition. */
@@ -258,6 +262,8 @@ struct queue_row {
     uint64_t size;
     struct slice sender, recipient, user, last_reply, last_host, site, destination;
     struct slice envid, tags, route;
+    struct slice redirected; /* where an operator sent it; "" = nowhere */
+    struct slice message_id; /* SHOW only */
     struct mail_params params;
     struct wall release, by_deadline;
     uint32_t rcpt, n_rcpts, attempts;
@@ -316,6 +322,8 @@ struct spooler_admin {
     enum queue_sort sort; /* LIST: the first rows_max in this order */
     bool dry_run;
     struct buf actor, reason; /* for events */
+    struct buf route;         /* REDIRECT; "": back to the way that its message has */
+    int8_t priority;          /* PRIORITY */
     /* answer: this step's */
     struct queue_place next;
     struct queue_row *rows; /* LIST, SHOW, dry_run; with their text behind them, kept for the next
@@ -326,9 +334,11 @@ struct spooler_admin {
     /* answer: of all steps so far */
     struct queue_totals totals;                 /* QUEUE, STATUS */
     uint64_t matched, changed, skipped, failed; /* recipients */
+    uint64_t in_flight; /* of the skipped: with a connection; done when that attempt has ended */
     uint64_t rows_given;
-    struct error_tally *tally; /* these three are the spooler's own; NULL at first */
+    struct error_tally *tally; /* these are the spooler's own; NULL at first */
     struct sorted *sorted;
+    struct act *act;
     uint64_t record; /* the newest that it wrote */
 };
 void spooler_admin_free(struct spooler_admin *a);

@@ -44,6 +44,7 @@ static struct message *job_end(struct core *c, struct job *j)
     return m;
 }
 
+/* What is still there waits again; then what an operator asked of it meanwhile is done. */
 static void add_again(struct core *c, struct message *m, const struct job *j)
 {
     for (uint32_t i = 0; i < j->n; i++) {
@@ -51,6 +52,7 @@ static void add_again(struct core *c, struct message *m, const struct job *j)
         if (r->state == RCPT_QUEUED && !r->domain)
             sched_add(c->sched, r);
     }
+    act_ended(c, m, j->rcpts, j->n);
 }
 
 void work_free(struct core *c)
@@ -143,7 +145,7 @@ static void send_close(struct core *c, const struct sched_action *a)
  * ------------------------------------------------------------------------------------------------
  */
 
-static void count_outcome(enum event_name event)
+void work_count(enum event_name event)
 {
     if (event == EVENT_DELIVERED || event == EVENT_RELAYED)
         metric_add(M_DELIVERED, 1);
@@ -180,7 +182,7 @@ static void apply(struct core *c, struct message *m, struct recipient *const *rc
         outcome_event(&fields[i], rcpts[i], &o, verdicts[i], facts, c->now);
         changes[i] = o.change;
         events[i] = (struct spool_event_in){o.event, buf_slice(&fields[i])};
-        count_outcome(o.event);
+        work_count(o.event);
     }
     core_fresh_drop(c, m);
     core_change(c, m, changes, n, events);
@@ -308,6 +310,7 @@ static void job_unreadable(struct core *c, struct job *j, const struct out_work 
     struct message *m = job_end(c, j);
     apply_to_job(c, m, j, &v, &facts);
     verdict_done(&v);
+    add_again(c, m, j);
     free(j);
     leave_conn(c, w);
 }

@@ -1,5 +1,5 @@
-/* People: an operator who holds, releases, retries and removes; a clock that is set; a disk that is
- * filled by somebody else. */
+/* People: an operator who holds, releases, retries, removes, bounces, expires and ranks; a clock
+ * that is set; a disk that is filled by somebody else. */
 #include "relay/base/must.h"
 #include "tests/sim/sim.h"
 
@@ -35,9 +35,12 @@ static void verb(struct sim *s, enum admin_verb v, const char *to)
     struct spooler_admin *a = must_alloc(sizeof *a);
     a->verb = v;
     s->released = s->released || v == ADMIN_RELEASE;
+    s->ranked = s->ranked || v == ADMIN_PRIORITY;
     a->filter.to = buf_of(slice_str(to));
     a->actor = buf_of(SLICE_LIT("sim"));
     a->limit = 1000; /* more than there can be: one step */
+    if (v == ADMIN_PRIORITY)
+        a->priority = (int8_t)((int)sim_below(s, 19) - 9);
     sim_say(s, "operator: verb %d of %s", (int)v, to);
     sim_request(s, &a->msg, SPOOLER_ADMIN);
 }
@@ -75,7 +78,7 @@ void operator_acts(struct sim *s)
     const char *pattern = patterns[sim_below(s, sizeof patterns / sizeof *patterns)];
     char one[32];
     snprintf(one, sizeof one, "*%u.*", (unsigned)sim_below(s, s->n_messages + 1));
-    switch (sim_below(s, 6)) {
+    switch (sim_below(s, 9)) {
     case 0:
         verb(s, ADMIN_RETRY, pattern);
         break;
@@ -90,6 +93,15 @@ void operator_acts(struct sim *s)
         break;
     case 4:
         operator_disk_full(s, true);
+        break;
+    case 5:
+        verb(s, ADMIN_BOUNCE, one);
+        break;
+    case 6:
+        verb(s, ADMIN_EXPIRE, one);
+        break;
+    case 7:
+        verb(s, ADMIN_PRIORITY, pattern);
         break;
     default:
         operator_release_all(s);

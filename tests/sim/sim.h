@@ -106,11 +106,11 @@ struct sim {
     size_t doubtful_files; /* of failed batches or failed removals: they may stay until the next
                               segment */
     bool full;
-    bool released, clock_set;  /* by an operator, ever */
-    struct spool_check *check; /* under way */
-    bool damaged;              /* a byte has been turned */
-    bool disk_touched;         /* that, or the disk has failed: a check may find something */
-    bool batch_failed;         /* the last one: nothing can be marked as delivered */
+    bool released, ranked, clock_set; /* by an operator, ever */
+    struct spool_check *check;        /* under way */
+    bool damaged;                     /* a byte has been turned */
+    bool disk_touched;                /* that, or the disk has failed: a check may find something */
+    bool batch_failed;                /* the last one: nothing can be marked as delivered */
     bool dying; /* the power is gone: what the old process still does counts for nothing */
     struct link *links;
     uint64_t last_id;

@@ -135,6 +135,34 @@ static void test_changes(void **state)
     fclose(f);
 }
 
+/* Mail is not sent to a destination that nobody has configured. */
+static void test_redirect(void **state)
+{
+    (void)state;
+    FILE *f = call();
+    say(f, "{\"id\":1,\"verb\":\"queue.redirect\",\"args\":{\"all\":true,\"destination\":"
+           "\"nowhere\"}}");
+    struct answer a = hear(f);
+    assert_false(a.ok);
+    assert_string_equal(string(a.last, "code"), "usage");
+    answer_done(&a);
+    static const char *const good[] = {"backup", ""};
+    for (size_t i = 0; i < 2; i++) {
+        char line[200];
+        snprintf(
+            line, sizeof line,
+            "{\"id\":1,\"verb\":\"queue.redirect\",\"args\":{\"all\":true,\"destination\":\"%s\"}}",
+            good[i]);
+        say(f, line);
+        a = hear(f);
+        assert_true(a.ok);
+        assert_int_equal(number(a.last, "changed"), 45);
+        assert_int_equal(number(a.last, "in_flight"), 0);
+        answer_done(&a);
+    }
+    fclose(f);
+}
+
 /* Who waits hears that the relay is at work, well before he would give up. */
 static void test_progress(void **state)
 {
@@ -326,17 +354,12 @@ static void test_orders(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_limit_and_cursor),
-        cmocka_unit_test(test_count_and_all_rows),
-        cmocka_unit_test(test_slow_reader),
-        cmocka_unit_test(test_status),
-        cmocka_unit_test(test_changes),
-        cmocka_unit_test(test_progress),
-        cmocka_unit_test(test_sorted),
-        cmocka_unit_test(test_content),
-        cmocka_unit_test(test_show),
-        cmocka_unit_test(test_clients),
-        cmocka_unit_test(test_orders),
+        cmocka_unit_test(test_limit_and_cursor), cmocka_unit_test(test_count_and_all_rows),
+        cmocka_unit_test(test_slow_reader),      cmocka_unit_test(test_status),
+        cmocka_unit_test(test_changes),          cmocka_unit_test(test_redirect),
+        cmocka_unit_test(test_progress),         cmocka_unit_test(test_sorted),
+        cmocka_unit_test(test_content),          cmocka_unit_test(test_show),
+        cmocka_unit_test(test_clients),          cmocka_unit_test(test_orders),
     };
     return run_with_admin(tests, sizeof tests / sizeof *tests);
 }

@@ -260,9 +260,10 @@ static void test_act(void **state)
     assert_int_equal(WITH("queue remove X --yes", MATCHED(1, 0), MATCHED(2, 0)), CLI_NOTHING);
     assert_null(strchr(strchr(asked, '\n') + 1, '{'));
     assert_int_equal(WITH("queue hold --all --yes --expect 3 --reason why", MATCHED(1, 3),
-                          DONE(2, "{\"matched\":3,\"changed\":2,\"skipped\":1,\"failed\":0}")),
+                          DONE(2, "{\"matched\":3,\"changed\":2,\"skipped\":1,\"in_flight\":1,"
+                                  "\"failed\":0}")),
                      0);
-    expect(out, "3 matched, 2 changed, 1 skipped (in flight");
+    expect(out, "3 matched, 2 changed, 1 skipped (1 in flight");
     memmove(asked, strchr(asked, '\n') + 1, strlen(strchr(asked, '\n')));
     expect_asked(
         "{\"id\":2,\"verb\":\"queue.hold\",\"args\":{\"filter\":{},\"all\":true,\"dry_run\":false,"
@@ -368,6 +369,44 @@ static void user_options(void)
     assert_int_equal(run("user list --json"), 0);
     expect(out, "\"disabled\":false");
     expect(out, "\"from\":[\"*@shop.test\"],\"max_size\":2097152");
+}
+
+/* The arguments of the last request are these. */
+static void expect_last(const char *json)
+{
+    char *line = strrchr(asked, '{');
+    while (line > asked && line[-1] != '\n')
+        line--;
+    memmove(asked, line, strlen(line) + 1);
+    expect_asked(json);
+}
+
+/* redirect's --to is a destination, and priority's number may be below zero: neither is a filter
+ * or an option. */
+static void test_redirect_and_priority(void **state)
+{
+    (void)state;
+    assert_int_equal(run("queue redirect --all"), CLI_USAGE);
+    expect(err, "--to DESTINATION");
+    assert_int_equal(run("queue redirect --to *@x.test --all"), CLI_USAGE);
+    expect(err, "--recipient");
+    assert_int_equal(run("queue redirect --to backup"), CLI_USAGE);
+    expect(err, "say which");
+    assert_int_equal(WITH("queue redirect --recipient *@x.test --to backup --yes", MATCHED(1, 1),
+                          DONE(2, "{\"matched\":1,\"changed\":1,\"skipped\":0,\"failed\":0}")),
+                     0);
+    expect_last("{\"id\":2,\"verb\":\"queue.redirect\",\"args\":{\"filter\":{\"to\":\"*@x.test\"},"
+                "\"all\":false,\"dry_run\":false,\"destination\":\"backup\"}}");
+    for (const char *const *p = (const char *const[]){"queue priority --all", "queue priority 10 X",
+                                                      "queue priority -- -1 X", NULL};
+         *p; p++)
+        assert_int_equal(run(*p), CLI_USAGE);
+    expect(err, "-9 to 9");
+    assert_int_equal(WITH("queue priority -6 X --yes", MATCHED(1, 1),
+                          DONE(2, "{\"matched\":1,\"changed\":1,\"skipped\":0,\"failed\":0}")),
+                     0);
+    expect_last("{\"id\":2,\"verb\":\"queue.priority\",\"args\":{\"filter\":{\"id\":[\"X\"]},"
+                "\"all\":false,\"dry_run\":false,\"priority\":-6}}");
 }
 
 static void test_init_user_check(void **state)
@@ -524,6 +563,7 @@ int main(void)
         cmocka_unit_test(test_act),
         cmocka_unit_test(test_plain),
         cmocka_unit_test(test_status),
+        cmocka_unit_test(test_redirect_and_priority),
         cmocka_unit_test(test_init_user_check),
         cmocka_unit_test(test_log),
         cmocka_unit_test(test_help),

@@ -81,7 +81,11 @@ static inline void history_change(struct history *h, struct message *m)
                                       .last_attempt = h->now,
                                       .dsn_due = state == RCPT_BOUNCED && rng_below(&h->r, 2),
                                       .verdict = rng_below(&h->r, 2) ? &v : NULL,
-                                      .host = rng_below(&h->r, 2) ? "mx.example.org" : NULL};
+                                      .host = rng_below(&h->r, 2) ? "mx.example.org" : NULL,
+                                      .has_route = rng_below(&h->r, 5) == 0,
+                                      .route = rng_below(&h->r, 3) ? SLICE_LIT("way") : SLICE_NONE,
+                                      .has_priority = rng_below(&h->r, 6) == 0,
+                                      .priority = (int8_t)((int)rng_below(&h->r, 19) - 9)};
     }
     struct spool_event_in ev = {EVENT_DEFERRED, SLICE_NONE};
     if (n)

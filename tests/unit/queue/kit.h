@@ -113,6 +113,8 @@ static inline void kit_dump_rcpt(struct buf *out, const struct recipient *r)
     buf_addf(out, " state=%u attempts=%u due=%lld last=%lld dsn=%d", r->state, r->attempts,
              (long long)r->due.us, (long long)r->last_attempt.us, r->dsn_due);
     kit_dump_slice(out, "host", recipient_host(r));
+    if (recipient_redirected(r).n)
+        kit_dump_slice(out, "redirected", recipient_redirected(r));
     const struct verdict *v = recipient_last(r);
     if (v)
         buf_addf(out, " verdict=%d/%d/%d/%d/%d/%u/%u.%u.%u/%d/%s", v->kind, v->scope, v->class,

@@ -155,13 +155,17 @@ static void test_changes(void **state)
          .host = {(const uint8_t *)"h", 1},
          .dsn_due = true},
         {.rcpt = 3, .has_host = true, .has_verdict = true},
+        {.rcpt = 4, .has_route = true, .route = {(const uint8_t *)"way", 3}},
+        {.rcpt = 5, .has_priority = true, .priority = -9},
+        {.rcpt = 6, .has_route = true, .has_priority = true, .priority = 9, .dsn_due = true},
     };
+    const size_t n_rows = sizeof rows / sizeof *rows;
     struct buf out = BUF_MAX(10000);
-    for (size_t i = 0; i < 5; i++)
+    for (size_t i = 0; i < n_rows; i++)
         change_write(&out, &rows[i]);
     struct cursor c = cursor_of(buf_slice(&out));
     struct change back;
-    for (size_t i = 0; i < 5; i++) {
+    for (size_t i = 0; i < n_rows; i++) {
         assert_true(change_next(&c, &back));
         assert_true(back.rcpt == rows[i].rcpt && back.state == rows[i].state &&
                     back.attempts == rows[i].attempts);
@@ -170,6 +174,8 @@ static void test_changes(void **state)
         assert_true(back.dsn_due == rows[i].dsn_due && back.has_verdict == rows[i].has_verdict);
         assert_true(back.has_host == rows[i].has_host && slice_eq(back.host, rows[i].host));
         assert_true(slice_eq(back.verdict, rows[i].verdict));
+        assert_true(back.has_route == rows[i].has_route && slice_eq(back.route, rows[i].route));
+        assert_true(back.has_priority == rows[i].has_priority && back.priority == rows[i].priority);
     }
     assert_false(change_next(&c, &back));
     assert_false(c.bad);
@@ -183,6 +189,17 @@ static void test_changes(void **state)
     c = cursor_of(buf_slice(&out));
     assert_false(change_next(&c, &back));
     assert_true(c.bad);
+    /* A flag, and a priority, that this version does not know. */
+    static const uint8_t flags[] = {32, 16};
+    for (size_t i = 0; i < 2; i++) {
+        buf_reset(&out);
+        change_write(&out, &(struct change){.has_priority = true, .priority = 9});
+        out.p[2] = flags[i];
+        out.p[out.n - 1] += (uint8_t)i;
+        c = cursor_of(buf_slice(&out));
+        assert_false(change_next(&c, &back));
+        assert_true(c.bad);
+    }
     buf_done(&out);
 }
 

@@ -3,16 +3,30 @@
 
 static const struct queue_place begin;
 
-static struct spooler_admin *ask(struct world *w, enum admin_verb verb, const char *to,
-                                 struct queue_place at, unsigned limit)
+static struct spooler_admin *request(enum admin_verb verb, const char *to)
 {
     struct spooler_admin *a = must_alloc(sizeof *a);
     a->verb = verb;
-    a->at = at;
     a->rows_max = UINT64_MAX;
-    a->limit = limit;
     a->filter.to = buf_of(slice_str(to));
     a->actor = buf_of(SLICE_LIT("root"));
+    return a;
+}
+
+static struct spooler_admin *give_all(struct world *w, struct spooler_admin *a)
+{
+    give(w, a, SPOOLER_ADMIN);
+    pump(w);
+    assert_ptr_equal(seen(w, CORE_ANSWER, SPOOLER_ADMIN)->msg, a);
+    return a;
+}
+
+static struct spooler_admin *ask(struct world *w, enum admin_verb verb, const char *to,
+                                 struct queue_place at, unsigned limit)
+{
+    struct spooler_admin *a = request(verb, to);
+    a->at = at;
+    a->limit = limit;
     give(w, a, SPOOLER_ADMIN);
     pump(w);
     assert_ptr_equal(seen(w, CORE_ANSWER, SPOOLER_ADMIN)->msg, a);
@@ -50,9 +64,10 @@ static void operators_hold_release_and_remove(void **state)
     forget(w);
 
     /* What is with a connection is skipped, and tells so. */
-    a = ask(w, ADMIN_REMOVE, "two@a.test", begin, 0);
+    a = ask(w, ADMIN_RETRY, "two@a.test", begin, 0);
     assert_int_equal(a->matched, 1);
     assert_int_equal(a->skipped, 1);
+    assert_int_equal(a->in_flight, 0); /* it is being tried */
     forget(w);
     static char words[] = "mailbox full";
     struct verdict full = deferred;
@@ -92,6 +107,173 @@ static void retry_makes_due_now(void **state)
     forget(w);
 }
 
+/* What was asked of mail that is with a connection is forgotten, or done while it is there. */
+static void what_is_in_flight_is_changed_later(void **state)
+{
+    struct world *w = *state;
+    uint64_t id = store(w, "a@x.test", 2, 0, 0);
+    struct out_work *job = job_of(w);
+    assert_int_equal(job->n, 2);
+    struct spooler_admin *a = ask(w, ADMIN_HOLD, "", begin, 0);
+    assert_int_equal(a->skipped, 2);
+    assert_int_equal(a->in_flight, 2);
+    forget(w);
+    a = ask(w, ADMIN_REMOVE, "two@*", begin, 0); /* the last word counts */
+    assert_int_equal(a->in_flight, 1);
+    forget(w);
+    struct message *m = spool_find(w->spool, id);
+    assert_true(m->rcpts[0].active && m->rcpts[0].state == RCPT_QUEUED);
+    struct verdict both[] = {deferred, deferred};
+    result(w, job, both, true);
+    assert_int_equal(m->rcpts[0].state, RCPT_HELD);
+    assert_int_equal(m->rcpts[1].state, RCPT_CANCELLED);
+    pump(w);
+    assert_null(seen(w, CORE_SEND, OUT_WORK));
+    forget(w);
+    /* What was delivered is not removed any more. */
+    forget(w);
+    store(w, "a@x.test", 1, 0, 0);
+    pump(w);
+    struct core_action *work = seen(w, CORE_SEND, OUT_WORK);
+    job = (struct out_work *)(void *)work->msg;
+    *work = w->seen[--w->n];
+    forget(w);
+    a = ask(w, ADMIN_REMOVE, "one@*", begin, 0);
+    assert_int_equal(a->in_flight, 1);
+    assert_int_equal(a->changed, 1); /* the held one */
+    forget(w);
+    result(w, job, &delivered, true);
+    pump(w);
+    forget(w);
+    assert_int_equal(w->events[w->n_events - 1], EVENT_DELIVERED);
+}
+
+/* Operators' `bounce` and `expire` tell the sender, with a status that says which it was. */
+static void bounce_and_expire_tell_the_sender(void **state)
+{
+    struct world *w = *state;
+    uint64_t id = store(w, "a@x.test", 2, 0, 0);
+    struct verdict both[] = {deferred, deferred};
+    both[0].text = both[1].text = (char *)(uintptr_t) "mailbox full";
+    result(w, job_of(w), both, true);
+    pump(w);
+    forget(w);
+    struct spooler_admin *a = request(ADMIN_BOUNCE, "one@*");
+    a->reason = buf_of(SLICE_LIT("not ours"));
+    assert_int_equal(give_all(w, a)->changed, 1);
+    assert_int_equal(w->events[w->n_events - 1], EVENT_BOUNCED);
+    struct out_dsn *d = dsn(w);
+    assert_non_null(d);
+    assert_int_equal(d->n, 1);
+    assert_int_equal(d->rcpts[0].what, OUT_DSN_FAILED);
+    assert_int_equal(d->rcpts[0].verdict.enhanced.class, 5);
+    assert_int_equal(d->rcpts[0].verdict.class, CLASS_ADMIN);
+    assert_non_null(strstr(d->rcpts[0].verdict.text, "not ours"));
+    store_envelope(w, &(struct envelope){.dsn_for = id, .rcpts = rcpts, .n_rcpts = 1}, d->serial);
+    forget(w);
+    pump(w);
+    forget(w);
+    assert_int_equal(give_all(w, request(ADMIN_EXPIRE, "two@*"))->changed, 1);
+    assert_int_equal(spool_find(w->spool, id)->rcpts[1].state, RCPT_EXPIRED);
+    d = dsn(w);
+    assert_non_null(d);
+    assert_string_equal(d->rcpts[0].verdict.text, "mailbox full"); /* what was last said */
+    forget(w);
+}
+
+/* Expired before it was ever tried, and with a sender who wants to hear nothing. */
+static void expire_without_an_attempt(void **state)
+{
+    struct world *w = *state;
+    store(w, "", 1, 0, 0);
+    pump(w);
+    forget(w);
+    assert_int_equal(give_all(w, request(ADMIN_EXPIRE, ""))->changed, 1);
+    assert_int_equal(w->events[w->n_events - 1], EVENT_EXPIRED);
+    assert_null(dsn(w));
+    forget(w);
+    store(w, "a@x.test", 1, 0, 0);
+    pump(w);
+    forget(w);
+    assert_int_equal(give_all(w, request(ADMIN_EXPIRE, ""))->changed, 1);
+    struct out_dsn *d = dsn(w);
+    assert_non_null(d);
+    assert_int_equal(d->rcpts[0].verdict.fault, FAULT_EXPIRED);
+    forget(w);
+}
+
+static struct slice resolve_wanted(struct world *w)
+{
+    struct core_action *a = seen(w, CORE_SEND, OUT_RESOLVE);
+    assert_non_null(a);
+    return buf_slice(&((struct out_resolve *)(void *)a->msg)->domain);
+}
+
+/* Mail that was sent another way takes the old one after a restart, or all of the message does. */
+static void redirect_is_kept(void **state)
+{
+    struct world *w = *state;
+    uint64_t id = store(w, "a@x.test", 2, 0, 0);
+    pump(w);
+    forget(w);
+    struct spooler_admin *a = request(ADMIN_REDIRECT, "one@*");
+    a->route = buf_of(SLICE_LIT("backup"));
+    give(w, a, SPOOLER_ADMIN);
+    pump(w);
+    assert_int_equal(a->changed, 1);
+    assert_int_equal(w->events[w->n_events - 1], EVENT_REROUTED);
+    assert_true(slice_eq(resolve_wanted(w), SLICE_LIT("a.test>backup")));
+    forget(w);
+    a = request(ADMIN_REDIRECT, "one@*"); /* it goes there already */
+    a->route = buf_of(SLICE_LIT("backup"));
+    assert_int_equal(give_all(w, a)->skipped, 1);
+    forget(w);
+    close_world(w);
+    open_world(w);
+    struct message *m = spool_find(w->spool, id);
+    assert_true(slice_eq(recipient_route(&m->rcpts[0]), SLICE_LIT("backup")));
+    assert_int_equal(recipient_route(&m->rcpts[1]).n, 0);
+    assert_int_equal(give_all(w, request(ADMIN_REDIRECT, "one@*"))->changed, 1); /* back */
+    assert_int_equal(recipient_route(&m->rcpts[0]).n, 0);
+    forget(w);
+}
+
+/* The priority of queued mail is changed for some recipients only, or until the next restart. */
+static void priority_is_of_the_message_and_kept(void **state)
+{
+    struct world *w = *state;
+    uint64_t id = store(w, "a@x.test", 2, 0, 0);
+    pump(w);
+    forget(w);
+    plan(w, "a.test"); /* one connection takes both */
+    pump(w);
+    forget(w);
+    uint64_t waits = store(w, "a@x.test", 2, 0, 0);
+    pump(w);
+    forget(w);
+    struct spooler_admin *a = request(ADMIN_PRIORITY, "");
+    a->priority = 7;
+    assert_int_equal(give_all(w, a)->changed, 4); /* also what is with a connection */
+    forget(w);
+    a = request(ADMIN_PRIORITY, "one@*");
+    a->priority = 7;
+    assert_int_equal(give_all(w, a)->skipped, 2);
+    forget(w);
+    assert_int_equal(w->events[w->n_events - 1], EVENT_RESCHEDULED);
+    close_world(w);
+    open_world(w);
+    assert_int_equal(spool_find(w->spool, id)->priority, 7);
+    assert_int_equal(spool_find(w->spool, waits)->priority, 7);
+    pump(w);
+    forget(w);
+    plan(w, "a.test");
+    pump(w);
+    struct core_action *work = seen(w, CORE_SEND, OUT_WORK);
+    assert_non_null(work);
+    assert_int_equal(((struct out_work *)(void *)work->msg)->params.priority, 7);
+    forget(w);
+}
+
 /* Promise 32: no step is larger than asked; pages join without loss. */
 static void listings_come_in_pages(void **state)
 {
@@ -124,9 +306,10 @@ int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(operators_hold_release_and_remove),
-        TEST(retry_makes_due_now),
-        TEST(listings_come_in_pages),
+        TEST(operators_hold_release_and_remove),   TEST(retry_makes_due_now),
+        TEST(what_is_in_flight_is_changed_later),  TEST(bounce_and_expire_tell_the_sender),
+        TEST(expire_without_an_attempt),           TEST(redirect_is_kept),
+        TEST(priority_is_of_the_message_and_kept), TEST(listings_come_in_pages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

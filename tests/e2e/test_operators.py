@@ -1,0 +1,96 @@
+"""What operators do to mail that waits: given up, sent another way, put before other mail; and that it lasts."""
+import email
+import email.policy
+
+import pytest
+
+from kit import mail
+from kit.relay import smarthost
+from kit.wait import until
+
+
+@pytest.fixture
+def waiting(relay, sink):
+    """Two messages that wait for an hour, to a receiver that takes only what goes back to their senders: (relay, sink, ids)."""
+    s = sink("--defer", "*@x.test")
+    r = relay(destinations=smarthost(s), delivery='retry = { "1h" }')
+    ids = [r.send(mail.message(), "ann@a.test", recipient) for recipient in ("one@x.test", "two@x.test")]
+    until(lambda: len(r.queue("--state", "waiting")) == 2, 20, r.queue)
+    return r, s, ids
+
+
+def report(sink):
+    """The only DSN that has come: its human part, its fields for the recipient."""
+    [raw] = sink.wait(1)
+    message = email.message_from_bytes(raw if isinstance(raw, bytes) else raw.read_bytes(), policy=email.policy.default)
+    parts = list(message.walk())
+    status = next(p for p in parts if p.get_content_type() == "message/delivery-status")
+    return next(p for p in parts if p.get_content_type() == "text/plain").get_content(), status.get_payload()[1]
+
+
+def test_bounce_tells_the_sender(waiting):
+    """Mail that an operator gives back is gone without a word, or its sender is not told why (checklist 92 to 94)."""
+    r, s, ids = waiting
+    answer = r.rows("queue", "bounce", ids[0], "--yes", "--reason", "the account is closed")[-1]
+    assert (answer["matched"], answer["changed"], answer["in_flight"]) == (1, 1, 0)
+    [event] = r.wait_final(ids[0])
+    assert (event["event"], event["class"], event["reason"]) == ("bounced", "admin", "the account is closed")
+    text, fields = report(s)
+    assert "the account is closed" in text
+    assert (fields["Action"], fields["Status"].split()[0], fields["Final-Recipient"]) == ("failed", "5.7.1", "rfc822; one@x.test")
+    assert [q["queue_id"] for q in r.queue()] == [ids[1]]
+
+
+def test_expire_tells_what_was_said_last(waiting):
+    """Mail that an operator lets expire ends otherwise than mail whose lifetime is over (checklist 94)."""
+    r, s, ids = waiting
+    r.cli("queue", "expire", "--to", "two@x.test", "--expect", "1", "--yes")
+    [event] = r.wait_final(ids[1])
+    assert event["event"] == "expired" and event["class"] == "expired" and event["smtp_code"] // 100 == 4
+    _, fields = report(s)
+    assert fields["Action"] == "failed" and fields["Status"].startswith("4.") and fields["Diagnostic-Code"]
+
+
+def test_redirect_lasts(relay, sink):
+    """Mail that was sent another way takes the old one again after a restart, or mail that was not meant goes with it."""
+    s, backup = sink("--defer", "*"), sink()
+    backup.stop()
+    r = relay(destinations=smarthost(s) + smarthost(backup, "backup", "none.test"), delivery='retry = { "1h" }')
+    ids = [r.send(mail.message(), "ann@a.test", recipient) for recipient in ("one@x.test", "two@x.test")]
+    until(lambda: len(r.queue("--state", "waiting")) == 2, 20, r.queue)
+    done = r.cli("queue", "redirect", "--all", "--to", "no-such-one", "--yes", code=2)
+    assert "no-such-one" in done.err
+    r.cli("queue", "redirect", "--recipient", "one@*", "--to", "backup", "--yes", "--reason", "the other is down")
+    event = r.wait_event("rerouted", queue_id=ids[0])
+    assert event["destination"] == "backup" and event["reason"] == "the other is down" and event["actor"]
+    until(lambda: [q["attempt"] for q in r.queue("--id", ids[0])] == [2], 20, r.queue)  # at once
+    r.restart()
+    rows = {q["queue_id"]: q for q in r.queue()}
+    assert rows[ids[0]]["redirected"] == "backup" and "redirected" not in rows[ids[1]]
+    assert "backup" in r.cli("queue", "show", ids[0]).out
+    backup.start([])
+    r.cli("queue", "retry", ids[0], "--yes")
+    assert r.wait_final(ids[0])[0]["destination"] == "backup" and len(backup.wait(1)) == 1
+    r.cli("queue", "redirect", ids[1], "--to", "backup", "--yes")
+    r.wait_final(ids[1])
+    assert len(backup.wait(2)) == 2
+
+
+def test_priority_lasts(waiting):
+    """The priority that an operator gave is forgotten."""
+    r, _, ids = waiting
+    r.cli("queue", "priority", "10", ids[0], code=2)
+    r.cli("queue", "priority", "-6", "--to", "one@*", "--yes")
+    assert r.wait_event("rescheduled", queue_id=ids[0])["priority"] == -6
+    r.restart()
+    assert r.rows("queue", "show", ids[0])[-1]["priority"] == -6
+    assert "priority" not in r.rows("queue", "show", ids[1])[-1]
+    r.cli("queue", "priority", "-6", ids[0], "--yes")  # so it is already
+    assert "1 skipped" in r.cli("queue", "priority", "-6", ids[0], "--yes").out
+
+
+def test_show_has_the_message_id(waiting):
+    """Who looks for a message by its Message-ID does not see that he has found it."""
+    r, _, ids = waiting
+    done = r.rows("queue", "show", ids[0])[-1]
+    assert done["message_id"].startswith("<") and done["message_id"] in r.cli("queue", "show", ids[0]).out

@@ -1,7 +1,7 @@
 /*
- * One connection to a site: made for its first job (hosts by preference, equal ones shuffled, at
- * most TRIES_MAX addresses), then fed with further jobs until it is told to close or the peer ends
- * it. The dialogue is the client machine's; this file gives it a socket and time.
+ * One connection to a site: made for its first job (dial.c: at most OUT_TRIES_MAX addresses), then
+ * fed with further jobs until it is told to close or the peer ends it. The dialogue is the client
+ * machine's; this file gives it a socket and time.
  *
  * What makes us try the next address: a failed connect, greeting, EHLO or TLS handshake, and a
  * first transaction that ended for a reason of the host's own (job.c). Each address is tried with a
@@ -14,8 +14,6 @@
 #include "relay/base/must.h"
 #include <stdlib.h>
 
-#define TRIES_MAX 5
-#define CONNECT_MS 30000
 #define HANDSHAKE_MS 60000
 #define UNSENT_MAX (256u * 1024)
 
@@ -35,6 +33,7 @@ static void unlink_socket(struct out_conn *c, bool politely)
             net_conn_abort(c->link->net);
         c->link = NULL;
     }
+    out_dial_drop(c);
     smtp_client_free(c->client);
     c->client = NULL;
     out_rcpts_forget_session(c);
@@ -49,7 +48,7 @@ static void conn_free(struct out_conn *c)
     verdict_done(&c->failure);
     plan_unref(c->plan);
     conf_unref(c->conf);
-    free(c->order);
+    free(c->ways);
     free(c);
 }
 
@@ -67,31 +66,6 @@ void out_conn_end(struct out_conn *c)
  * ------------------------------------------------------------------------------------------------------------
  */
 
-static const struct net_handler link_handler;
-
-static void connect_to(struct out_conn *c, const struct sockaddr_storage *addr)
-{
-    struct sockaddr_storage to = *addr;
-    if (c->dest->relay.n ==
-        0) { /* plans are shared by destinations; the port is the destination's */
-        if (to.ss_family == AF_INET6)
-            ((struct sockaddr_in6 *)&to)->sin6_port = htons(c->dest->port);
-        else
-            ((struct sockaddr_in *)&to)->sin_port = htons(c->dest->port);
-    }
-    c->tries++;
-    c->peer = to;
-    c->step = loop_now(c->o->loop);
-    c->connect_ms = c->tls_ms = c->data_ms = -1;
-    c->talked = false;
-    c->jobs = 0;
-    metric_add(M_CONNECTS_OUT, 1);
-    struct link *l = must_alloc(sizeof *l);
-    l->conn = c;
-    c->link = l;
-    l->net = net_connect(c->o->loop, (struct sockaddr *)&to, NULL, CONNECT_MS, &link_handler, l);
-}
-
 /* Every address failed: the last cause is the verdict of the whole job. */
 static void give_up(struct out_conn *c)
 {
@@ -101,29 +75,11 @@ static void give_up(struct out_conn *c)
     out_conn_end(c);
 }
 
-bool out_conn_has_next_address(const struct out_conn *c)
-{
-    if (c->tries >= TRIES_MAX)
-        return false;
-    for (size_t i = c->host; i < c->plan->n; i++)
-        if (c->plan->hosts[c->order[i]].n > (i == c->host ? c->addr : 0))
-            return true;
-    return false;
-}
-
-/* On the last host we stay: its name is in the report. */
 static void next_address(struct out_conn *c)
 {
     c->pumping = c->in_clear = false;
-    if (!out_conn_has_next_address(c)) {
+    if (!out_dial_next(c))
         give_up(c);
-        return;
-    }
-    while (c->addr >= out_conn_host(c)->n) {
-        c->host++;
-        c->addr = 0;
-    }
-    connect_to(c, &out_conn_host(c)->addrs[c->addr++]);
 }
 
 /* What may pass counts more than what a host lacks for ever: there may be another host behind it.
@@ -149,7 +105,7 @@ void out_conn_again(struct out_conn *c)
 {
     unlink_socket(c, true);
     c->pumping = false;
-    connect_to(c, &out_conn_host(c)->addrs[c->addr - 1]);
+    out_dial_again(c);
 }
 
 /* --- the session
@@ -174,7 +130,7 @@ static bool flush(struct out_conn *c, struct mono now)
 static void on_failed(struct out_conn *c, const struct verdict *v, struct mono now)
 {
     MUST(c->job); /* its first transaction has not begun */
-    bool in_clear = v->fault == FAULT_TLS_HANDSHAKE && !c->in_clear && c->tries < TRIES_MAX &&
+    bool in_clear = v->fault == FAULT_TLS_HANDSHAKE && !c->in_clear && c->tries < OUT_TRIES_MAX &&
                     out_may_go_in_clear(c->dest, &c->job->params, c->job->attempt);
     /* For mail that must have TLS, no TLS is no state that passes. */
     bool lacks = v->fault == FAULT_TLS_UNAVAILABLE && c->job->params.requiretls;
@@ -308,7 +264,10 @@ static void on_sent(void *ctx, struct mono now)
 
 static void on_deadline(void *ctx, struct mono now)
 {
-    struct out_conn *c = ((struct link *)ctx)->conn;
+    const struct link *l = ctx;
+    struct out_conn *c = l->conn;
+    if (c && c->link != l)
+        out_dial_next(c); /* beside this one, which has not answered */
     if (!c || !c->client)
         return;
     if (c->handshaking) {
@@ -335,7 +294,7 @@ static void on_eof(void *ctx, int err, struct mono now)
 static void on_closed(void *ctx)
 {
     struct link *l = ctx;
-    if (l->conn)
+    if (l->conn && !out_dial_forget(l->conn, l))
         l->conn->link = NULL;
     free(l);
 }
@@ -364,18 +323,17 @@ static bool is_no_route(int err)
     return err == -ENETUNREACH || err == -EADDRNOTAVAIL || err == -EAFNOSUPPORT;
 }
 
-static void connect_failed(struct out_conn *c, int err)
+/* Another address may have had more to say than that there is no way to this one. */
+static void connect_failed(struct link *l, int err, struct mono now)
 {
-    struct verdict v = connect_verdict(err);
+    struct out_conn *c = l->conn;
+    bool no_route = is_no_route(err);
     metric_add(M_CONNECTS_OUT_FAILED, 1);
-    if (is_no_route(err)) {
-        c->tries--;
-        if (c->failure.kind != VERDICT_NONE) { /* another address had more to say */
-            verdict_done(&v);
-            v = verdict_copy(&c->failure);
-        }
-    }
-    out_conn_go_on(c, v);
+    if (!no_route || c->failure.kind == VERDICT_NONE)
+        note_failure(c, connect_verdict(err));
+    c->in_clear = false;
+    if (!out_dial_failed(l, !no_route, now))
+        give_up(c);
 }
 
 static void on_connected(void *ctx, int err, struct mono now)
@@ -384,11 +342,12 @@ static void on_connected(void *ctx, int err, struct mono now)
     struct out_conn *c = l->conn;
     if (!c)
         return;
-    c->connect_ms = out_conn_since(c, now);
     if (err) {
-        connect_failed(c, err);
+        connect_failed(l, err, now);
         return;
     }
+    out_dial_answered(l, now);
+    c->step = now;
     c->client_conf = (struct smtp_client_conf){
         .helo = slice_str(c->dest->helo[0] ? c->dest->helo : c->conf->hostname),
         .tls = c->in_clear ? SMTP_TLS_NONE : out_tls_level(c->dest, &c->job->params),
@@ -399,7 +358,7 @@ static void on_connected(void *ctx, int err, struct mono now)
     out_conn_pump(c, now);
 }
 
-static const struct net_handler link_handler = {
+const struct net_handler out_link_handler = {
     .on_bytes = on_bytes,
     .on_connected = on_connected,
     .on_tls = on_tls,
@@ -431,8 +390,7 @@ static void open_conn(struct outbound *o, struct out_work *w)
     c->plan = (struct plan *)w->plan;
     w->plan = NULL;
     c->dns_ms = c->plan->dns_ms;
-    c->order = must_alloc((c->plan->n + 1) * sizeof *c->order);
-    plan_order(c->plan, &o->rng, c->order);
+    out_dial_init(c);
     c->job = w;
     HASH_ADD(hh, o->conns, id, sizeof c->id, c);
     next_address(c);

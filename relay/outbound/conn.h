@@ -1,12 +1,22 @@
-/* The inside of a connection, shared by conn.c (addresses, socket, session), job.c (what it
- * carries), recipients.c, content.c and policy.c. Nobody else includes this. */
+/* The inside of a connection, shared by dial.c (addresses), conn.c (socket, session), job.c (what
+ * it carries), recipients.c, content.c and policy.c. Nobody else includes this. */
 #pragma once
 #include "relay/outbound/private.h"
+
+#define OUT_TRIES_MAX 5
 
 /* One socket of a connection; outlives it until the socket is closed. */
 struct link {
     struct out_conn *conn; /* NULL: given up */
     struct net_conn *net;
+    size_t way;        /* of conn->ways */
+    struct mono since; /* when it was dialled */
+};
+
+/* An address: plan->hosts[host].addrs[addr]. */
+struct out_way {
+    size_t host, addr;
+    bool tried;
 };
 
 struct out_conn {
@@ -15,10 +25,13 @@ struct out_conn {
     struct conf *conf;
     const struct conf_destination *dest;
     struct plan *plan;
-    size_t *order, host, addr; /* where we are: plan->hosts[order[host]].addrs[addr - 1] */
+    struct out_way *ways; /* in the order in which they are tried */
+    size_t n_ways, way;   /* the one that is talked to, or was called last */
     unsigned tries;
-    struct sockaddr_storage peer; /* the address that is tried */
-    struct link *link;
+    struct link *dials[OUT_TRIES_MAX + 1]; /* called, no answer yet */
+    size_t n_dials;
+    struct link *link; /* that one answered */
+    struct sockaddr_storage peer;
     struct net_names names; /* of the last link, once it is gone */
     struct smtp_client_conf client_conf;
     struct smtp_client *client;
@@ -54,14 +67,30 @@ static inline int32_t out_conn_since(const struct out_conn *c, struct mono now)
 }
 static inline const struct plan_host *out_conn_host(const struct out_conn *c)
 {
-    return &c->plan->hosts[c->order[c->host]];
+    return &c->plan->hosts[c->ways[c->way].host];
 }
 
+/* dial.c */
+void out_dial_init(struct out_conn *c);
+/* Is there an address left to try? */
+bool out_dial_more(const struct out_conn *c);
+/* Calls it; false: there is none. */
+bool out_dial_next(struct out_conn *c);
+/* The same address once more. */
+void out_dial_again(struct out_conn *c);
+/* A call has been answered: it is the connection's link, the others hang up. */
+void out_dial_answered(struct link *l, struct mono now);
+/* A call has failed, and counts as a try or not. False: none is under way any more, nor can be. */
+bool out_dial_failed(struct link *l, bool costs, struct mono now);
+/* False: it is no call under way. */
+bool out_dial_forget(struct out_conn *c, const struct link *l);
+void out_dial_drop(struct out_conn *c);
+
 /* conn.c */
+extern const struct net_handler out_link_handler;
 void out_conn_pump(struct out_conn *c, struct mono now);
 /* Ends the connection: a job that it still has goes back untouched. */
 void out_conn_end(struct out_conn *c);
-bool out_conn_has_next_address(const struct out_conn *c);
 /* The same address once more. */
 void out_conn_again(struct out_conn *c);
 /* Gives this address up because of v (taken) and goes on with the next one, or ends. */

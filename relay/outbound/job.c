@@ -69,7 +69,7 @@ static void describe(struct out_conn *c, struct attempt *a)
         net_conn_names(c->link->net, &c->names);
         tls = net_conn_tls_info(c->link->net);
     }
-    if (c->host < c->plan->n)
+    if (c->n_ways > 0)
         add_host(&a->mx_host, out_conn_host(c));
     add_text(&a->mx_ip, c->names.peer_ip);
     add_text(&a->source_ip, c->names.local_ip);
@@ -138,7 +138,7 @@ static bool is_hosts_own(const struct verdict *v)
  * has a verdict of his own. */
 static bool is_for_next_host(const struct out_conn *c, const struct smtp_client_action *a)
 {
-    if (c->jobs > 1 || c->first > 0 || !out_conn_has_next_address(c))
+    if (c->jobs > 1 || c->first > 0 || !out_dial_more(c))
         return false;
     for (size_t i = 0; i < a->n; i++)
         if (!is_hosts_own(&a->verdicts[i]) && !out_is_inability(&a->verdicts[i]))

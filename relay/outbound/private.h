@@ -25,6 +25,7 @@ struct outbound {
 /* memory.c: of addresses with their ports */
 enum out_lesson {
     OUT_NO_CHUNKING, /* what it offers by that name is no good */
+    OUT_NO_ANSWER,   /* it let a call ring */
     OUT_LESSONS
 };
 void out_learn(struct outbound *o, const struct sockaddr_storage *a, enum out_lesson l,

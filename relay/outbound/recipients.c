@@ -107,7 +107,7 @@ bool out_rcpts_choose(struct out_conn *c)
 static struct verdict softened(const struct out_conn *c, const struct verdict *v)
 {
     struct verdict copy = verdict_copy(v);
-    bool hope = c->jobs > 1 || out_conn_has_next_address(c) || c->failure.kind == VERDICT_DEFERRED;
+    bool hope = c->jobs > 1 || out_dial_more(c) || c->failure.kind == VERDICT_DEFERRED;
     if (out_is_inability(v) && hope) {
         copy.kind = VERDICT_DEFERRED;
         copy.enhanced.class = 4;

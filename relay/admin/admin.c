@@ -125,6 +125,7 @@ static void stop(struct admin *a)
     struct peer *p, *next;
     a->stopping = true;
     uv_close((uv_handle_t *)&a->listener, NULL);
+    deadline_set(a->loop, &a->note_at, MONO_NEVER);
     if (a->http)
         http_stop(a->http);
     DL_FOREACH_SAFE (a->peers, p, next)
@@ -146,6 +147,7 @@ static void on_order(void *ctx, struct msg *m)
         stop(a);
     } else if (m->type == MSG_BEGIN) {
         give_way();
+        status_note(a, loop_now(a->loop));
     } else {
         conf_unref(a->conf);
         a->conf = TAKE_PTR(o->conf);
@@ -197,6 +199,7 @@ int admin_new(struct admin **ret, struct conf *conf, struct spooler *spooler, st
     a->hooks = *h;
     a->begun = mono_now();
     a->loop = loop_new("admin", 0);
+    deadline_init(a->loop, &a->note_at, status_note, a);
     a->inbox = inbox_new(a->loop, NULL, NULL);
     a->port = (struct port){.inbox = a->inbox, .fn = on_order, .ctx = a};
     a->from_spool = (struct port){.inbox = a->inbox, .fn = on_answer, .ctx = a};

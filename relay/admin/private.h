@@ -2,6 +2,7 @@
 #pragma once
 #include "relay/admin/admin.h"
 #include "relay/admin/http.h"
+#include "relay/admin/rates.h"
 #include "relay/admin/rows.h"
 
 #define ADMIN_PEERS_MAX 64
@@ -54,6 +55,8 @@ struct admin {
     struct peer *peers; /* utlist */
     unsigned n_peers, outstanding;
     struct mono begun;
+    struct rates rates;
+    struct deadline note_at; /* the next of rates */
     bool started, stopping;
 };
 
@@ -85,6 +88,8 @@ bool task_owes_progress(struct peer *p);
 void admin_stop_if_over(struct admin *a);
 
 /* status.c */
+/* Counters for the rates, now and every RATES_STEP_MS. */
+void status_note(void *admin, struct mono now);
 /* What `status` warns of; the caller's. */
 json_t *status_warnings(const struct admin *a, const struct spooler_admin *page);
 json_t *status_done(const struct admin *a, const struct spooler_admin *page);

@@ -11,6 +11,39 @@ static void put_metric(json_t *o, const char *key, enum metric m)
     rows_put_number(o, key, n > 0 ? (uint64_t)n : 0);
 }
 
+static const struct {
+    enum metric metric;
+    const char *key;
+} rated[RATES] = {[RATE_ACCEPTED] = {M_MESSAGES_ACCEPTED, "accepted_rate"},
+                  [RATE_DELIVERED] = {M_DELIVERED, "delivered_rate"},
+                  [RATE_DEFERRED] = {M_DEFERRED, "deferred_rate"},
+                  [RATE_BOUNCED] = {M_BOUNCED, "bounced_rate"}};
+
+void status_note(void *admin, struct mono now)
+{
+    struct admin *a = admin;
+    int64_t counts[RATES];
+    for (size_t i = 0; i < RATES; i++)
+        counts[i] = metric_get(rated[i].metric);
+    rates_note(&a->rates, now, counts);
+    deadline_set(a->loop, &a->note_at, mono_add(now, RATES_STEP_MS));
+}
+
+/* A second: over 1, 5 and 15 minutes. */
+static void put_rates(json_t *o, const struct admin *a)
+{
+    static const int64_t minutes[] = {1, 5, 15};
+    for (unsigned i = 0; i < RATES; i++) {
+        json_t *list = json_array();
+        for (size_t k = 0; k < sizeof minutes / sizeof *minutes; k++) {
+            double rate = rates_of(&a->rates, (enum rate)i, metric_get(rated[i].metric),
+                                   loop_now(a->loop), minutes[k]);
+            json_array_append_new(list, json_real((double)(int64_t)(rate * 1000 + 0.5) / 1000));
+        }
+        rows_put(o, rated[i].key, list);
+    }
+}
+
 static void warn(json_t *list, const char *text)
 {
     json_array_append_new(list, rows_text(slice_str(text)));
@@ -103,6 +136,7 @@ json_t *status_done(const struct admin *a, const struct spooler_admin *page)
     put_metric(o, "deferred_total", M_DEFERRED);
     put_metric(o, "bounced_total", M_BOUNCED);
     put_metric(o, "expired_total", M_EXPIRED);
+    put_rates(o, a);
     rows_put_number(o, "live_bytes", page->totals.live_bytes);
     rows_put_number(o, "disk_bytes", page->totals.disk_bytes);
     rows_put_number(o, "last_seq", events_pushed_seq(a->events));

@@ -3,6 +3,7 @@
 #include "relay/base/must.h"
 #include "relay/cli/private.h"
 
+static const struct cli_option top_options[] = {{"every", 0, true}, {0}};
 static const struct cli_option init_options[] = {{"hostname", 0, true}, {0}};
 static const struct cli_option log_options[] = {{"follow", 'f', false},
                                                 {"since-seq", 0, true},
@@ -76,13 +77,27 @@ static const struct cli_verb verbs[] = {
     {"status", "one screen: what the relay is doing", verb_status, NULL,
      "usage: postwain status [-c FILE] [--json]\n"
      "\n"
-     "Version, uptime, the queue by state, totals since the start, the busiest destinations, and\n"
-     "warnings. With --json: one line for each destination, then one with the totals.\n"
+     "Version, uptime, the queue by state, totals since the start, how many a second over 1, 5 "
+     "and\n"
+     "15 minutes (messages accepted; recipients delivered, deferred, bounced), warnings, and the\n"
+     "busiest destinations. With --json: one line for each destination, then one with the totals.\n"
      "\n"
      "examples:\n"
      "  postwain status\n"
      "  watch -n 2 postwain status\n"
      "  postwain status --json | tail -n 1 | jq .waiting\n"},
+    {"top", "status, live on the whole screen", verb_top, top_options,
+     "usage: postwain top [--every DURATION] [-c FILE]\n"
+     "\n"
+     "`status` on the whole screen, again every two seconds; the busiest destinations first.\n"
+     "A daemon that goes away is waited for.\n"
+     "\n"
+     "  --every DURATION   200ms to 60s\n"
+     "\n"
+     "  q quit, space now, + - twice or half the time between\n"
+     "\n"
+     "example:\n"
+     "  postwain top --every 500ms\n"},
     {"queue", "the mail that waits: list, show, cat, retry, remove, hold, release, export, import",
      verb_queue, NULL, ""},
     {"client", "who connects: list, ban, allow", verb_client, NULL, ""},
@@ -145,7 +160,7 @@ static const char overview[] =
     "  check          validate the configuration and all it names\n"
     "  serve          run the relay in the foreground\n"
     "  user           credentials: add, list, remove, password\n"
-    "  status         one screen: what the relay is doing\n"
+    "  status, top    one screen: what the relay is doing; the same, live\n"
     "  queue          the mail that waits: list, show, cat, retry, remove, hold, release,\n"
     "                 export, import\n"
     "  client         who connects, fails to log in, is banned: list, ban, allow\n"

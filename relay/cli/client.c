@@ -192,6 +192,8 @@ int client_send(struct client *c, const char *verb, json_t *args)
     bool sent =
         send_all(fileno(c->in), slice_str(text)) && send_all(fileno(c->in), SLICE_LIT("\n"));
     free(text);
+    if (!sent && c->hushed)
+        return CLI_UNREACHABLE;
     if (!sent)
         return cli_fail(CLI_UNREACHABLE, "%s: the daemon went away: %s", c->path, strerror(errno));
     return CLI_DONE;

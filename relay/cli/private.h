@@ -120,8 +120,10 @@ struct table *table_new(const struct table_column *columns, size_t n, unsigned w
 void table_row(struct table *t, const char *const *cells); /* copies */
 void table_free(struct table *t);                          /* prints what is left */
 unsigned table_rows(const struct table *t);
+void table_to(struct table *t, FILE *to); /* before the first row; else standard output */
 /* Columns of standard output; 0: not a terminal, nothing is cut. */
 unsigned term_width(void);
+unsigned term_height(void); /* lines; 24 when it is not known */
 /* Standard output is a terminal and NO_COLOR is not set. */
 bool term_color(void);
 
@@ -170,6 +172,7 @@ int verb_init(const struct cli_verb *v, int argc, char **argv);
 int verb_check(const struct cli_verb *v, int argc, char **argv);
 int verb_user(const struct cli_verb *v, int argc, char **argv);
 int verb_status(const struct cli_verb *v, int argc, char **argv);
+int verb_top(const struct cli_verb *v, int argc, char **argv);
 int verb_queue(const struct cli_verb *v, int argc, char **argv);
 int verb_queue_act(const struct cli_verb *v, int argc, char **argv);
 int queue_list(const struct cli_verb *v, int argc, char **argv);
@@ -185,5 +188,7 @@ int verb_plain(const struct cli_verb *v, int argc, char **argv);
 /* The table of sites, for status and queue. */
 struct table *sites_table(void);
 void sites_row(void *table, const json_t *row);
-void print_counts(const json_t *done);
-void print_warnings(const json_t *done);
+void print_counts(FILE *to, const json_t *done);
+void print_warnings(FILE *to, const json_t *done);
+/* `status`: what was answered, on a page of so many lines; of destinations the busiest. */
+void status_page(FILE *to, const json_t *rows, const json_t *done, unsigned lines);

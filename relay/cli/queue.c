@@ -206,17 +206,17 @@ static void print_summary(const json_t *rows, const json_t *d)
     size_t i;
     if (json_number(d, "messages") == 0) {
         puts("the queue is empty");
-        print_warnings(d);
+        print_warnings(stdout, d);
         return;
     }
-    print_counts(d);
+    print_counts(stdout, d);
     puts("\n");
     struct table *t = sites_table();
     json_array_foreach(rows, i, row) sites_row(t, row);
     table_free(t);
     print_ages(d);
     print_errors(d);
-    print_warnings(d);
+    print_warnings(stdout, d);
 }
 
 static int queue_summary(const struct cli_verb *v, int argc, char **argv)

@@ -9,7 +9,9 @@
 
 #define HELD_MAX 200
 #define CELL_MAX 4096
+/* What is left of a flexible column: readable, or (on a narrow terminal) just something. */
 #define FLEXIBLE_MIN 12
+#define FLEXIBLE_LEAST 6
 #define GAP 2
 
 struct table {
@@ -17,6 +19,7 @@ struct table {
     unsigned widths[TABLE_COLUMNS_MAX];
     size_t n;
     unsigned width, rows;
+    FILE *to;
     bool settled;
     char *held[HELD_MAX][TABLE_COLUMNS_MAX];
     size_t n_held;
@@ -35,6 +38,12 @@ unsigned term_width(void)
     return text && slice_u64(slice_str(text), 10000, &columns) ? (unsigned)columns : 80;
 }
 
+unsigned term_height(void)
+{
+    struct winsize size = {0};
+    return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_row ? size.ws_row : 24;
+}
+
 bool term_color(void)
 {
     const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
@@ -47,6 +56,7 @@ struct table *table_new(const struct table_column *columns, size_t n, unsigned w
     MUST(n <= TABLE_COLUMNS_MAX);
     t->n = n;
     t->width = width;
+    t->to = stdout;
     buf_init(&t->line, TABLE_COLUMNS_MAX * (CELL_MAX + 256));
     buf_init(&t->cell, CELL_MAX + 1);
     for (size_t i = 0; i < n; i++) {
@@ -54,6 +64,11 @@ struct table *table_new(const struct table_column *columns, size_t n, unsigned w
         t->widths[i] = (unsigned)strlen(columns[i].title);
     }
     return t;
+}
+
+void table_to(struct table *t, FILE *to)
+{
+    t->to = to;
 }
 
 static unsigned width_of(const char *text)
@@ -85,15 +100,16 @@ static const char *clean(struct buf *b, const char *text)
     return buf_str(b);
 }
 
-/* Takes from the widest flexible column, one by one, until the row fits. */
-static void fit(struct table *t)
+/* Takes from the widest flexible column that has more than `least`, one by one, until the row fits.
+ */
+static void fit_to(struct table *t, unsigned least)
 {
     for (;;) {
         unsigned sum = (unsigned)(t->n - 1) * GAP;
         size_t widest = t->n;
         for (size_t i = 0; i < t->n; i++) {
             sum += t->widths[i];
-            if (t->columns[i].flexible && t->widths[i] > FLEXIBLE_MIN &&
+            if (t->columns[i].flexible && t->widths[i] > least &&
                 (widest == t->n || t->widths[i] > t->widths[widest]))
                 widest = i;
         }
@@ -101,6 +117,12 @@ static void fit(struct table *t)
             return;
         t->widths[widest]--;
     }
+}
+
+static void fit(struct table *t)
+{
+    fit_to(t, FLEXIBLE_MIN);
+    fit_to(t, FLEXIBLE_LEAST);
 }
 
 static void add_blanks(struct buf *b, unsigned n)
@@ -128,9 +150,24 @@ static void add_cell(struct table *t, size_t i, const char *text)
         add_blanks(&t->line, (right ? 0 : missing) + GAP);
 }
 
+/* Where not even that fits, the row ends with the line: it is never broken. */
+static void clip_line(struct table *t)
+{
+    const bool ends = t->line.n > 0 && t->line.p[t->line.n - 1] == '\n';
+    const size_t n = t->line.n - ends;
+    const size_t room = bytes_of(buf_str(&t->line), t->width);
+    if (room >= n)
+        return;
+    buf_cut(&t->line, room);
+    if (ends)
+        buf_add_u8(&t->line, '\n');
+}
+
 static void print_line(struct table *t)
 {
-    fwrite(t->line.p, 1, t->line.n, stdout);
+    if (t->width && t->line.n > t->width)
+        clip_line(t);
+    fwrite(t->line.p, 1, t->line.n, t->to);
     buf_reset(&t->line);
 }
 
@@ -150,11 +187,11 @@ static void settle(struct table *t)
     t->settled = true;
     fit(t);
     if (t->n_held) {
-        fputs(color ? "\033[1m" : "", stdout);
+        fputs(color ? "\033[1m" : "", t->to);
         for (size_t i = 0; i < t->n; i++)
             add_cell(t, i, t->columns[i].title);
         print_line(t);
-        puts(color ? "\033[0m" : "");
+        fputs(color ? "\033[0m\n" : "\n", t->to);
     }
     for (size_t r = 0; r < t->n_held; r++) {
         print_row(t, (const char *const *)t->held[r]);

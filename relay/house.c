@@ -77,6 +77,7 @@ static void on_event(void *ctx, const struct event *e)
 {
     struct house *h = ctx;
     events_push(h->events, e);
+    suppress_event(h->suppress, e);
 }
 
 static int make_keeping(struct house *h, struct err *e)
@@ -107,6 +108,9 @@ static int make_keeping(struct house *h, struct err *e)
         return rc;
     LOG(LV_INFO, "spool_opened", LOG_S("path", c->spool_path), LOG_N("messages", report.messages),
         LOG_N("recipients", report.recipients), LOG_N("damaged", report.damaged));
+    rc = house_make_suppress(h, e);
+    if (rc < 0)
+        return rc;
     set_kept_port(h, spooler_port(h->spooler));
     events_set_kept(h->events, on_kept, h);
     spooler_set_events(h->spooler, on_event, h);
@@ -248,7 +252,13 @@ static int make_admin(struct house *h, struct err *e)
                                       .warnings = hook_warnings,
                                       .clients = house_clients,
                                       .client_ban = house_client_ban,
-                                      .client_allow = house_client_allow};
+                                      .client_allow = house_client_allow,
+                                      .suppressed = house_suppressed,
+                                      .suppress_asked = house_suppress_asked,
+                                      .suppress_ok = house_suppress_ok,
+                                      .suppress_add = house_suppress_add,
+                                      .suppress_remove = house_suppress_remove,
+                                      .suppress_sync = house_suppress_sync};
     return admin_new(&h->admin, h->conf, h->spooler, h->events, &hooks, e);
 }
 
@@ -276,6 +286,7 @@ int house_make(struct house *h, const char *conf_path, struct err *e)
     if (rc < 0)
         return rc;
     h->shared = inbound_shared_new(h->spooler, h->conf->users_file);
+    inbound_shared_set_suppress(h->shared, h->suppress);
     rc = make_nets(h, e);
     if (rc == 0)
         rc = identity_root(&me, e);
@@ -386,6 +397,7 @@ static void publish(struct house *h)
         outbound_reconfigure(h->nets[i].outbound, h->conf);
     }
     reconfigure_spooler(h);
+    house_suppress_reconfigure(h);
     admin_reconfigure(h->admin, h->conf);
     log_set_level(h->conf->log_level);
     house_note(h, EVENT_CONFIG_RELOADED);
@@ -490,6 +502,7 @@ void house_free(struct house *h)
     if (h->events)
         events_free(h->events);
     free_rooms(h);
+    house_free_suppress(h);
     if (h->shared)
         inbound_shared_free(h->shared);
     inbox_free(h->inbox, NULL);

@@ -10,6 +10,7 @@
 #include "relay/inbound/inbound.h"
 #include "relay/outbound/outbound.h"
 #include "relay/spooler/spooler.h"
+#include "relay/suppress/suppress.h"
 #include "relay/tls/tls.h"
 
 struct net_thread {
@@ -25,6 +26,8 @@ struct house {
     struct tls_context *tls, *client_tls;
     struct events *events;
     struct spooler *spooler;
+    struct file_ops *suppress_fs;
+    struct suppress *suppress;
     struct inbound_shared *shared;
     struct net_thread *nets;
     unsigned n_nets;
@@ -60,6 +63,20 @@ bool house_clients(void *ctx, size_t *at, struct admin_client *rows, size_t max,
 int house_client_ban(void *ctx, struct slice address, int64_t for_s, struct slice reason,
                      struct slice actor, struct err *e);
 int house_client_allow(void *ctx, struct slice address, struct slice actor, struct err *e);
+
+/* house_suppress.c: the list is made after the spooler and before events flow; then admin_hooks */
+int house_make_suppress(struct house *h, struct err *e);
+void house_suppress_reconfigure(struct house *h);
+void house_free_suppress(struct house *h);
+bool house_suppressed(void *ctx, size_t *at, struct admin_suppressed *rows, size_t max,
+                      size_t *ret_n);
+bool house_suppress_asked(void *ctx, struct slice user, struct slice recipient,
+                          char why[ADMIN_SUPPRESSED_WHY], bool *ret_drop);
+bool house_suppress_ok(void *ctx, struct slice recipient);
+int house_suppress_add(void *ctx, const struct admin_suppress *s);
+int house_suppress_remove(void *ctx, const struct admin_suppress *s);
+int house_suppress_sync(void *ctx, struct slice actor, uint64_t added, uint64_t removed,
+                        struct err *e);
 
 /* stop.c: signals and the orderly end; runs the main loop until it is over. */
 void house_run(struct house *h);

@@ -26,6 +26,20 @@ struct admin_client {
     char reason[128]; /* of the ban */
 };
 
+#define ADMIN_SUPPRESSED_WHY 300
+/* One row of suppress.list. */
+struct admin_suppressed {
+    char user[257]; /* "": everybody */
+    char recipient[513], reason[201];
+    struct wall since;
+    const char *source; /* static */
+};
+/* One of suppress.add or suppress.remove; borrowed. */
+struct admin_suppress {
+    struct slice user, recipient, reason, source;
+    struct wall since; /* 0: now */
+};
+
 struct admin_hooks { /* what only main can do; called on the admin thread */
     void *ctx;
     int (*reload)(void *ctx,
@@ -43,6 +57,18 @@ struct admin_hooks { /* what only main can do; called on the admin thread */
     int (*client_ban)(void *ctx, struct slice address, int64_t for_s, struct slice reason,
                       struct slice actor, struct err *e);
     int (*client_allow)(void *ctx, struct slice address, struct slice actor, struct err *e);
+    /* The suppression list: pages as above; is it an address, or "@domain"? Then 1: done, 0: it was
+     * so before, -ENOSPC: it is full, -EINVAL. sync: what was done before is durable (blocks). */
+    bool (*suppressed)(void *ctx, size_t *at, struct admin_suppressed *rows, size_t max,
+                       size_t *ret_n);
+    /* Is a submitted recipient on it? Then `why`, and whether it is to be dropped, not refused. */
+    bool (*suppress_asked)(void *ctx, struct slice user, struct slice recipient,
+                           char why[ADMIN_SUPPRESSED_WHY], bool *ret_drop);
+    bool (*suppress_ok)(void *ctx, struct slice recipient);
+    int (*suppress_add)(void *ctx, const struct admin_suppress *s);
+    int (*suppress_remove)(void *ctx, const struct admin_suppress *s);
+    int (*suppress_sync)(void *ctx, struct slice actor, uint64_t added, uint64_t removed,
+                         struct err *e);
 };
 
 struct admin;

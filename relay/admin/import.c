@@ -16,6 +16,7 @@
 #include "relay/base/must.h"
 #include "relay/mail/header.h"
 #include "relay/smtp/dot.h"
+#include <stdio.h>
 #include <stdlib.h>
 
 enum {
@@ -34,6 +35,9 @@ struct import {
     uint64_t expires_s, size, came; /* octets told, and come */
     bool hold, submit, mended;
     struct import_rcpts rcpts;
+    struct spooler_dropped *dropped; /* of them */
+    size_t n_dropped;
+    char why[ADMIN_SUPPRESSED_WHY]; /* the last one is on the suppression list */
     struct dot_reader dot;
     struct header_scan scan;
     struct buf content; /* not yet handed on */
@@ -73,6 +77,7 @@ void import_drop(struct peer *p)
     if (i->to_file && !i->storing)
         send_body(p, SPOOLER_BODY_ABANDON, false);
     import_rcpts_done(&i->rcpts);
+    free(i->dropped);
     header_scan_done(&i->scan);
     buf_done(&i->content);
     arena_done(&i->arena);
@@ -80,10 +85,13 @@ void import_drop(struct peer *p)
     p->import = NULL;
 }
 
+/* message may be the import's own. */
 static void refuse(struct peer *p, const char *code, const char *message)
 {
+    char text[ADMIN_SUPPRESSED_WHY];
+    snprintf(text, sizeof text, "%s", message);
     import_drop(p);
-    peer_error(p, code, message);
+    peer_error(p, code, text);
 }
 
 /* The storage's trouble, which is not the message's fault. */
@@ -167,6 +175,22 @@ static void begin(struct peer *p)
 
 /* ---- recipients ---- */
 
+/* Of the recipient that was added last. NULL, or why it is refused. */
+static const char *ask_suppressed(struct peer *p, struct slice address)
+{
+    struct import *i = p->import;
+    const struct admin_hooks *h = &p->admin->hooks;
+    bool drop = false;
+    if (!h->suppress_asked(h->ctx, i->user, address, i->why, &drop))
+        return NULL;
+    if (!drop)
+        return i->why;
+    i->dropped = must_realloc(i->dropped, (i->n_dropped + 1) * sizeof *i->dropped);
+    i->dropped[i->n_dropped++] = (struct spooler_dropped){
+        .rcpt = (uint32_t)i->rcpts.n - 1, .reason = arena_dup(&i->arena, slice_str(i->why))};
+    return NULL;
+}
+
 /* NULL, or why not. */
 static const char *add_recipient(struct peer *p, const json_t *row)
 {
@@ -196,7 +220,7 @@ static const char *add_recipient(struct peer *p, const json_t *row)
     if (!r.address.p || (orcpt && json_string_length(orcpt) && !r.orcpt.p))
         return "the addresses of one message take more than 1 MiB";
     import_rcpts_add(&i->rcpts, &r);
-    return NULL;
+    return i->submit ? ask_suppressed(p, r.address) : NULL;
 }
 
 static void recipients(struct peer *p)
@@ -311,6 +335,8 @@ static void send_store(struct peer *p)
     s->actor = i->actor;
     s->reason = i->reason;
     s->held = i->hold;
+    s->dropped = i->dropped;
+    s->n_dropped = i->n_dropped;
     if (!i->to_file) {
         i->stored = i->content.n;
         s->body = body_new(i->content.n);

@@ -118,6 +118,10 @@ void check_drop(struct peer *p);
 void clients_go_on(struct peer *p);
 void clients_ban_or_allow(struct peer *p);
 
+/* suppress.c */
+void suppress_go_on(struct peer *p);
+void suppress_change(struct peer *p);
+
 /* import.c: each verb of it is answered at once, or when the spooler has answered */
 void import_step(struct peer *p);
 void import_body_answered(struct peer *p, struct spooler_body *b);

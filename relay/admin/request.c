@@ -28,6 +28,7 @@ enum {
     ARG_FOR = 65536,
     ARG_DESTINATION = 131072,
     ARG_PRIORITY = 262144,
+    ARG_USER = 524288,
     ARGS_CHANGE = ARG_FILTER | ARG_ALL | ARG_DRY_RUN | ARG_REASON
 };
 
@@ -62,6 +63,9 @@ static const struct {
     [VERB_CLIENT_LIST] = {"client.list", 0},
     [VERB_CLIENT_BAN] = {"client.ban", ARG_ADDRESS | ARG_FOR | ARG_REASON},
     [VERB_CLIENT_ALLOW] = {"client.allow", ARG_ADDRESS},
+    [VERB_SUPPRESS_LIST] = {"suppress.list", ARG_ADDRESS | ARG_USER | ARG_LIMIT},
+    [VERB_SUPPRESS_ADD] = {"suppress.add", ARG_RECIPIENTS},
+    [VERB_SUPPRESS_REMOVE] = {"suppress.remove", ARG_RECIPIENTS},
 };
 
 /* How a value is read. `at` is where it goes, of the kind's type. */
@@ -282,7 +286,7 @@ static const struct arg request_args[] = {
     {"dry_run", read_bool, "true or false", IN_REQUEST(dry_run), ARG_DRY_RUN},
     {"reason", read_text, "a text of at most 1,024 bytes", IN_REQUEST(reason), ARG_REASON},
     {"sender", read_sender, "an address, or \"\"", IN_REQUEST(import), ARG_IMPORT},
-    {"user", read_text, "a name", IN_REQUEST(import.user), ARG_IMPORT},
+    {"user", read_text, "a name", IN_REQUEST(import.user), ARG_IMPORT | ARG_USER},
     {"envid", read_text, "a text", IN_REQUEST(import.envid), ARG_IMPORT},
     {"was", read_text, "a queue id", IN_REQUEST(import.was), ARG_IMPORT},
     {"size", read_u64, "octets", IN_REQUEST(import.size), ARG_IMPORT},

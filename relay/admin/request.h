@@ -35,7 +35,10 @@ enum verb {
     VERB_LOG_REOPEN,
     VERB_CLIENT_LIST,
     VERB_CLIENT_BAN,
-    VERB_CLIENT_ALLOW
+    VERB_CLIENT_ALLOW,
+    VERB_SUPPRESS_LIST,
+    VERB_SUPPRESS_ADD,
+    VERB_SUPPRESS_REMOVE
 };
 
 /* A place in a listing: the recipient that was given last. Text "QUEUEID.RCPT". */

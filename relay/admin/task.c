@@ -299,6 +299,9 @@ static void go_on_with_page(struct peer *p)
     case VERB_CLIENT_LIST:
     case VERB_CLIENT_BAN:
     case VERB_CLIENT_ALLOW:
+    case VERB_SUPPRESS_LIST:
+    case VERB_SUPPRESS_ADD:
+    case VERB_SUPPRESS_REMOVE:
         UNREACHABLE();
     }
 }
@@ -312,6 +315,8 @@ void task_go_on(struct peer *p)
         go_on_with_page(p);
     else if (t->request.verb == VERB_CLIENT_LIST)
         clients_go_on(p);
+    else if (t->request.verb == VERB_SUPPRESS_LIST)
+        suppress_go_on(p);
     else if (t->checked)
         check_go_on(p);
     else if (t->exported && !t->giving_content)
@@ -460,6 +465,13 @@ void task_begin(struct peer *p, struct request *r)
     case VERB_CLIENT_BAN:
     case VERB_CLIENT_ALLOW:
         clients_ban_or_allow(p);
+        break;
+    case VERB_SUPPRESS_LIST:
+        suppress_go_on(p);
+        break;
+    case VERB_SUPPRESS_ADD:
+    case VERB_SUPPRESS_REMOVE:
+        suppress_change(p);
         break;
     case VERB_NONE:
         UNREACHABLE();

@@ -101,6 +101,7 @@ static const struct cli_verb verbs[] = {
     {"queue", "the mail that waits: list, show, cat, retry, remove, hold, release, export, import",
      verb_queue, NULL, ""},
     {"client", "who connects: list, ban, allow", verb_client, NULL, ""},
+    {"suppress", "who is not sent to: list, add, remove, export, import", verb_suppress, NULL, ""},
     {"spool", "the mail on disk: check, and repair", verb_spool, NULL, ""},
     {"log", "the delivery log for a person", verb_log, log_options,
      "usage: postwain log [-f] [FILTER]... [--since-seq N] [--event NAME] [--json] [--schema]\n"
@@ -164,6 +165,7 @@ static const char overview[] =
     "  queue          the mail that waits: list, show, cat, retry, remove, hold, release,\n"
     "                 export, import\n"
     "  client         who connects, fails to log in, is banned: list, ban, allow\n"
+    "  suppress       who is not sent to: list, add, remove, export, import\n"
     "  spool check    read the mail on disk through, and repair it\n"
     "  log            the delivery log for a person\n"
     "  reload         read the configuration again\n"

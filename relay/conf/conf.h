@@ -20,6 +20,10 @@ enum conf_missing { CONF_MISSING_ADD, CONF_MISSING_REFUSE, CONF_MISSING_KEEP };
 enum conf_client_certificates { CONF_CERT_NONE, CONF_CERT_REQUEST, CONF_CERT_REQUIRE };
 enum conf_out_tls { CONF_OUT_NONE, CONF_OUT_MAY, CONF_OUT_ENCRYPT, CONF_OUT_VERIFY };
 
+/* Whose mail a bounce keeps off, and what becomes of that. */
+enum conf_scope { CONF_SCOPE_USER, CONF_SCOPE_RELAY };
+enum conf_suppress { CONF_SUPPRESS_REFUSE, CONF_SUPPRESS_DROP };
+
 struct conf_list {
     const char **items;
     size_t n;
@@ -96,6 +100,10 @@ struct conf {
     unsigned n_retry;
     struct conf_destination *destinations; /* the implicit last one included */
     size_t n_destinations;
+    unsigned suppression_bounces;                     /* 0: none puts a recipient on the list */
+    int64_t suppression_within_s, suppression_keep_s; /* keep 0: for ever */
+    enum conf_scope suppression_scope;
+    enum conf_suppress suppression_action;
     const char *log_deliveries;
     uint64_t log_rotate_size;
     int64_t log_keep_s;

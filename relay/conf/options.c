@@ -10,6 +10,7 @@
 #define STRUCT_DNS conf
 #define STRUCT_DELIVERY conf
 #define STRUCT_DESTINATION conf_destination
+#define STRUCT_SUPPRESSION conf
 #define STRUCT_LOG conf
 #define STRUCT_CONTROL conf
 #define STRUCT_HTTP conf
@@ -30,8 +31,8 @@ const struct option_kind option_kinds[] = {
 };
 
 static const char *const section_names[] = {
-    "",    "spool",    "tls",         "listener", "users",   "clients",
-    "dns", "delivery", "destination", "log",      "control", "http",
+    "",         "spool",       "tls",         "listener", "users",   "clients", "dns",
+    "delivery", "destination", "suppression", "log",      "control", "http",
 };
 _Static_assert(sizeof section_names / sizeof *section_names == S_COUNT, "one name a section");
 
@@ -53,6 +54,9 @@ static const char *const section_help[] = {
     "Looking up where mail goes.",
     "What every destination starts from.",
     "How mail goes out, else by MX. Each has a title of its own; the first that matches is taken.",
+    ("Recipients that are not sent to: those whose mail bounced for good (classes bad_mailbox and "
+     "bad_domain in the delivery log), and those that postwain suppress add names. The list is "
+     "kept with the spool."),
     "What is written down.",
     "How the daemon is controlled.",
     "Where monitoring looks, without a login: /metrics for Prometheus, /healthz (the process "

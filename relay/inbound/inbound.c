@@ -28,6 +28,11 @@ struct inbound_shared *inbound_shared_new(struct spooler *spooler, const char *u
     return s;
 }
 
+void inbound_shared_set_suppress(struct inbound_shared *s, struct suppress *list)
+{
+    s->suppress = list;
+}
+
 void inbound_shared_free(struct inbound_shared *s)
 {
     clients_free(s->clients);

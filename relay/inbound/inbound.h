@@ -8,9 +8,12 @@
 #include "relay/loop/inbox.h"
 #include "relay/net/net.h"
 #include "relay/spooler/spooler.h"
+#include "relay/suppress/suppress.h"
 
 struct inbound_shared;
 struct inbound_shared *inbound_shared_new(struct spooler *spooler, const char *users_file);
+/* Before the loops start: the list outlives them. Without it nobody is suppressed. */
+void inbound_shared_set_suppress(struct inbound_shared *s, struct suppress *list);
 /* After the loops have ended, before the rooms are freed: what is still hashed goes nowhere. */
 void inbound_shared_end_hashing(struct inbound_shared *s);
 void inbound_shared_free(struct inbound_shared *s);               /* after the loops have ended */

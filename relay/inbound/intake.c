@@ -269,6 +269,8 @@ static void send_store(struct session *s)
     t->storing = true;
     account(s);
     fill_envelope(s, &st->envelope);
+    st->dropped = s->txn.dropped;
+    st->n_dropped = s->txn.n_dropped;
     s->pending++;
     port_send(spooler_port(s->in->shared->spooler), &st->msg);
 }

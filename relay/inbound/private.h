@@ -10,6 +10,7 @@
 #include "relay/inbound/networks.h"
 #include "relay/inbound/rates.h"
 #include "relay/inbound/rules.h"
+#include "relay/inbound/suppressed.h"
 #include "relay/inbound/transaction.h"
 #include "relay/loop/worker.h"
 #include "relay/mail/fixup.h"
@@ -30,6 +31,7 @@ struct inbound_shared {
     struct worker *hasher;
     atomic_uint hashing; /* jobs waiting for the hasher */
     struct clients *clients;
+    struct suppress *suppress; /* NULL: nobody is */
 };
 
 /* What the door knows of a caller that it lets in. */
@@ -102,6 +104,7 @@ struct session {
     unsigned pending;                 /* requests out that will come back to this session */
     struct auth auth;
     struct rules rules;
+    struct suppressed suppressed;
     struct transaction txn;
     struct intake intake;
     struct session *prev, *next;

@@ -95,11 +95,17 @@ static const struct smtp_reply *judge_rcpt(struct session *s, const struct smtp_
 {
     const bool bare = slice_find(r->path, '@') == r->path.n;
     struct slice address = bare ? slice_str(s->conf->postmaster) : r->path;
-    const struct smtp_reply *no = rules_rcpt(s);
+    struct slice drop;
+    const struct smtp_reply *no = suppressed_rcpt(s, address, &drop);
+    if (!no)
+        no = rules_rcpt(s);
     if (no)
         return no;
-    if (transaction_add(&s->txn, address, r) == TRANSACTION_FULL)
+    const enum transaction_answer added = transaction_add(&s->txn, address, r);
+    if (added == TRANSACTION_FULL)
         return &reply_no_room;
+    if (added == TRANSACTION_OK && drop.n)
+        transaction_drop(&s->txn, drop);
     return &reply_rcpt_ok;
 }
 

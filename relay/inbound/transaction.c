@@ -40,6 +40,7 @@ void transaction_done(struct transaction *t)
     forget_index(t);
     arena_done(&t->arena);
     free(t->rcpts);
+    free(t->dropped);
     *t = (struct transaction){0};
 }
 
@@ -51,6 +52,9 @@ void transaction_reset(struct transaction *t)
     t->params = (struct mail_params){0};
     t->release = t->by_deadline = (struct wall){0};
     t->n_rcpts = 0;
+    free(t->dropped);
+    t->dropped = NULL;
+    t->n_dropped = t->cap_dropped = 0;
     if (t->cap_rcpts > ROOM_KEPT) {
         free(t->rcpts);
         t->rcpts = NULL;
@@ -163,6 +167,18 @@ enum transaction_answer transaction_add(struct transaction *t, struct slice addr
     }
     t->rcpts[t->n_rcpts++] = kept;
     return TRANSACTION_OK;
+}
+
+void transaction_drop(struct transaction *t, struct slice reason)
+{
+    struct spooler_dropped d = {.rcpt = (uint32_t)t->n_rcpts - 1};
+    if (!keep(t, reason, &d.reason))
+        d.reason = SLICE_LIT("Suppressed"); /* no room for more words */
+    if (t->n_dropped == t->cap_dropped) {
+        t->cap_dropped = t->cap_dropped ? t->cap_dropped * 2 : 4;
+        t->dropped = must_realloc(t->dropped, t->cap_dropped * sizeof *t->dropped);
+    }
+    t->dropped[t->n_dropped++] = d;
 }
 
 /* ---- the envelope ---- */

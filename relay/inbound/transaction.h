@@ -23,6 +23,8 @@ struct transaction {
     struct wall by_deadline; /* of params.by; 0 = none */
     struct envelope_rcpt *rcpts;
     size_t n_rcpts, cap_rcpts;
+    struct spooler_dropped *dropped; /* of them, in order */
+    size_t n_dropped, cap_dropped;
     struct rcpt_key *index; /* uthash; empty while the recipients are few */
 };
 
@@ -44,6 +46,9 @@ enum transaction_answer transaction_begin(struct transaction *t, const struct sm
  */
 enum transaction_answer transaction_add(struct transaction *t, struct slice address,
                                         const struct smtp_rcpt *r);
+/* The recipient that was added last is on the suppression list, and is to end at once, for this
+ * reason. */
+void transaction_drop(struct transaction *t, struct slice reason);
 /* What MAIL and RCPT said, as it travels on: sender, recipients, parameters, times. All else in *e
  * is left alone. Slices are borrowed from t. How long the message lives is the spooler's to work
  * out. */

@@ -30,6 +30,7 @@ struct wait {
     uint64_t id;
     /* Of a store: what follows its answer, because then the request is its asker's again. */
     bool held;
+    uint32_t n_dropped;
     uint64_t dsn_for;
     struct mono until; /* patience */
     atomic_int state;
@@ -159,6 +160,9 @@ void intake_store(struct core *c, struct spooler_store *s);
 void intake_durable(struct core *c, struct wait *w);
 void intake_overdue(struct core *c); /* askers whose time is over are answered */
 void intake_note(struct core *c, struct spooler_note *n);
+
+/* dropped.c: right behind spool_put */
+void intake_drop(struct core *c, const struct spooler_store *s, struct message *m);
 
 /* work.c */
 bool work_step(struct core *c); /* one action of the scheduler; false: none */

@@ -114,6 +114,8 @@ void intake_store(struct core *c, struct spooler_store *s)
                                e->dsn_for ? 2 : 1, &m);
     if (s->held)
         hold(c, s, m);
+    if (s->n_dropped)
+        intake_drop(c, s, m);
     struct mono until = s->patience_ms > 0 ? mono_add(s->asked, s->patience_ms) : MONO_NEVER;
     core_wait(c, &(struct wait){.number = c->last_number,
                                 .kind = WAIT_STORE,
@@ -121,6 +123,7 @@ void intake_store(struct core *c, struct spooler_store *s)
                                 .reply = s->reply,
                                 .id = s->id,
                                 .held = s->held,
+                                .n_dropped = (uint32_t)s->n_dropped,
                                 .dsn_for = e->dsn_for,
                                 .until = until});
     c->overdue_at = mono_min(c->overdue_at, until);
@@ -130,7 +133,7 @@ void intake_store(struct core *c, struct spooler_store *s)
  * -----------------------------------------------------------------------------------------------
  */
 
-static void cancel_some(struct core *c, struct message *m, uint32_t from, size_t n,
+static void cancel_some(struct core *c, struct message *m, const uint32_t *rcpts, size_t n,
                         struct slice reason)
 {
     struct rcpt_change changes[CHANGES_MAX];
@@ -138,15 +141,15 @@ static void cancel_some(struct core *c, struct message *m, uint32_t from, size_t
     struct buf fields[CHANGES_MAX];
     struct outcome_facts facts = {.reason = reason};
     for (size_t i = 0; i < n; i++) {
-        const struct recipient *r = &m->rcpts[from + i];
-        struct outcome o = {
-            .event = EVENT_CANCELLED,
-            .change = {.rcpt = (uint32_t)(from + i), .state = RCPT_CANCELLED, .due = r->due}};
+        const struct recipient *r = &m->rcpts[rcpts[i]];
+        struct outcome o = {.event = EVENT_CANCELLED,
+                            .change = {.rcpt = rcpts[i], .state = RCPT_CANCELLED, .due = r->due}};
         fields[i] = BUF_MAX(EVENT_MAX);
         outcome_event(&fields[i], r, &o, NULL, &facts, c->now);
         changes[i] = o.change;
         events[i] = (struct spool_event_in){o.event, buf_slice(&fields[i])};
     }
+    metric_add(M_QUEUED, (int64_t)n); /* what is cancelled counts down */
     core_change(c, m, changes, n, events);
     for (size_t i = 0; i < n; i++)
         buf_done(&fields[i]);
@@ -161,10 +164,15 @@ static void withdraw(struct core *c, const struct spooler_store *s)
     MUST(m && !m->durable);
     snprintf(reason, sizeof reason, "the client was told 451 after %lld s",
              (long long)(s->patience_ms / 1000));
-    metric_add(M_QUEUED, m->n_rcpts); /* what is cancelled counts down */
-    for (uint32_t from = 0; from < m->n_rcpts; from += CHANGES_MAX) {
-        uint32_t left = m->n_rcpts - from;
-        cancel_some(c, m, from, left < CHANGES_MAX ? left : CHANGES_MAX, slice_str(reason));
+    uint32_t rcpts[CHANGES_MAX];
+    size_t n = 0;
+    for (uint32_t i = 0; i < m->n_rcpts; i++) {
+        if (!rcpt_state_final(m->rcpts[i].state)) /* else dropped already */
+            rcpts[n++] = i;
+        if (n == CHANGES_MAX || (n > 0 && i + 1 == m->n_rcpts)) {
+            cancel_some(c, m, rcpts, n, slice_str(reason));
+            n = 0;
+        }
     }
 }
 
@@ -204,20 +212,29 @@ static void keep_fresh(struct core *c, struct message *m)
         core_fresh_drop(c, m);
 }
 
-void intake_durable(struct core *c, struct wait *w)
+static void schedule(struct core *c, const struct wait *w, struct message *m)
 {
-    struct message *m = spool_find(c->spool, w->id);
-    MUST(m && m->durable);
+    MUST(m->durable);
     keep_fresh(c, m);
     if (w->held) /* an operator may have released it already, which schedules it */
         core_fresh_drop(c, m);
     for (uint32_t i = 0; i < m->n_rcpts && !w->held; i++) {
+        if (rcpt_state_final(m->rcpts[i].state)) /* dropped */
+            continue;
         /* The clock may have been set back since it was put: the walk passes over what waits for
          * the disk. */
         m->rcpts[i].due = skew_due(c, &m->rcpts[i]);
         sched_add(c->sched, &m->rcpts[i]);
     }
-    metric_add(M_QUEUED, m->n_rcpts);
+    metric_add(M_QUEUED, m->n_rcpts - w->n_dropped); /* those were counted */
+}
+
+void intake_durable(struct core *c, struct wait *w)
+{
+    struct message *m = spool_find(c->spool, w->id);
+    MUST(m || w->n_dropped); /* all of them were dropped */
+    if (m)
+        schedule(c, w, m);
     if (w->dsn_for) {
         metric_add(M_DSN_QUEUED, 1);
         bounce_told(c, w->dsn_for);

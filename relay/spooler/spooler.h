@@ -33,6 +33,12 @@ enum spooler_type {
     SPOOLER_CHECK      /* struct spooler_check */
 };
 
+/* A recipient that is accepted and ends at once as `suppressed`, for this reason. */
+struct spooler_dropped {
+    uint32_t rcpt;
+    struct slice reason;
+};
+
 /* Make a message durable. Answered when its sync is done. Also takes bounces. */
 struct spooler_store {
     struct msg msg;
@@ -46,8 +52,10 @@ struct spooler_store {
                             for a newer one; 0: not told */
     struct mono asked;   /* when the asker's clock began … */
     int64_t patience_ms; /* … and how long he waits; 0: for ever */
-    struct slice actor, reason; /* for its events; "" when it came by SMTP */
-    bool held;                  /* not to be tried until an operator releases it */
+    struct slice actor, reason;            /* for its events; "" when it came by SMTP */
+    bool held;                             /* not to be tried until an operator releases it */
+    const struct spooler_dropped *dropped; /* lives as long as the envelope; not with held */
+    size_t n_dropped;
     /* answer */
     int error; /* 0: durable; else the disk's own errno. -ETIMEDOUT: patience is over; the message
                   is withdrawn, even if its record becomes durable yet. -ESTALE (dsn_for only): the

@@ -335,7 +335,15 @@ static void hook_warnings(void *ctx, admin_say_fn *say, void *say_ctx)
     say(say_ctx, "the house is on fire");
 }
 
-static const struct admin_hooks hooks = {.reload = hook_reload,
+static bool hook_suppress_asked(void *ctx, struct slice user, struct slice recipient,
+                                char why[ADMIN_SUPPRESSED_WHY], bool *ret_drop)
+{
+    (void)ctx, (void)user, (void)recipient, (void)why, (void)ret_drop;
+    return false;
+}
+
+static const struct admin_hooks hooks = {.suppress_asked = hook_suppress_asked,
+                                         .reload = hook_reload,
                                          .stop = hook_stop,
                                          .drain = hook_drain,
                                          .draining = hook_draining,

@@ -146,6 +146,7 @@ static void end_exchange(struct auth *a)
         gsasl_finish(a->exchange);
     a->exchange = NULL;
     a->spoken = a->trouble = a->signed_off = false;
+    a->credential = 0;
     auth_wipe(&a->password);
     free(TAKE_PTR(a->authid));
     free(TAKE_PTR(a->authzid));
@@ -163,10 +164,18 @@ void auth_done(struct auth *a)
     auth_reset(a);
 }
 
+/* Who was meant, for those who count failures. */
+static struct guess guess_of(const struct auth *a)
+{
+    const struct slice name = slice_str(a->authid);
+    return (struct guess){.name = name.n ? slice_hash(name) | 1 : 0, .credential = a->credential};
+}
+
 /* Decided: the user's name stays with the session, the password goes. */
 void auth_decide(struct session *s, bool ok)
 {
     struct auth *a = &s->auth;
+    const struct guess guess = guess_of(a);
     metric_add(ok ? M_AUTH_OK : M_AUTH_FAILED, 1);
     if (ok) {
         free(a->user);
@@ -177,20 +186,21 @@ void auth_decide(struct session *s, bool ok)
     }
     end_exchange(a);
     if (ok) {
-        guard_succeeded(s);
+        guard_succeeded(s, guess.name);
         session_answer(s, &reply_ok);
     } else {
-        guard_failed(s, &reply_bad);
+        guard_failed(s, guess, &reply_bad);
     }
 }
 
 void auth_refuse(struct session *s, const struct smtp_reply *r)
 {
+    const struct guess guess = guess_of(&s->auth);
     end_exchange(&s->auth);
     if (r->code >= 500)
         metric_add(M_AUTH_FAILED, 1);
     if (r->code == 535)
-        guard_failed(s, r);
+        guard_failed(s, guess, r);
     else
         session_answer(s, r);
 }

@@ -21,9 +21,10 @@ struct auth {
     const char *mechanism;             /* static text, after success */
     char *user;                        /* who it is, after success */
     char *authid, *authzid, *password; /* as the exchange gave them */
-    bool first_step, spoken;           /* spoken: the client has said something */
-    bool trouble;                      /* of ours, within the library's step */
-    bool signed_off; /* SCRAM: all is well, the client has to hear our signature first */
+    uint64_t credential;     /* of the exchange's password, as guesses.h has it; 0: none */
+    bool first_step, spoken; /* spoken: the client has said something */
+    bool trouble;            /* of ours, within the library's step */
+    bool signed_off;         /* SCRAM: all is well, the client has to hear our signature first */
     char offered[80];
 };
 

@@ -1,4 +1,5 @@
 #include "relay/inbound/clients.h"
+#include "relay/base/defer.h"
 #include "relay/base/must.h"
 #include "relay/net/addr.h"
 #include <arpa/inet.h>
@@ -24,7 +25,8 @@ struct client {
     struct client *prev, *next; /* of its kind; not while connected */
     size_t place;
     enum kind kind;
-    unsigned open, failures;
+    unsigned open;
+    struct guesses *guesses; /* NULL: no login has failed */
     struct mono failed_at, banned_until, heard_at, said_at;
     int64_t paid_until_us; /* the rate as one number: GCRA's theoretical arrival time */
     int64_t minute;        /* since when `now_n` counts; `last_n` is of the minute before */
@@ -125,6 +127,7 @@ static void forget(struct clients *c, struct client *one)
     unlist(c, one);
     leave_place(c, one);
     HASH_DEL(c->by_key, one);
+    free(one->guesses);
     free(one->reason);
     free(one);
 }
@@ -132,7 +135,7 @@ static void forget(struct clients *c, struct client *one)
 static bool is_worth_nothing(const struct client *one, struct mono now)
 {
     return !is_banned(one, now) && mono_reached(mono_add(one->heard_at, 2 * MINUTE_MS), now) &&
-           (one->failures == 0 || mono_reached(mono_add(one->failed_at, CLIENTS_FORGET_MS), now));
+           (!one->guesses || mono_reached(mono_add(one->failed_at, CLIENTS_FORGET_MS), now));
 }
 
 /* Each call pays for a little of the cleaning up; the lists keep it short. */
@@ -151,7 +154,7 @@ static enum kind kind_of(const struct client *one, struct mono now)
 {
     if (one->open > 0)
         return CONNECTED;
-    return is_banned(one, now) ? BANNED : one->failures ? FAILED : SEEN;
+    return is_banned(one, now) ? BANNED : one->guesses ? FAILED : SEEN;
 }
 
 /* Something has changed: to the end of the list where it belongs now. */
@@ -172,6 +175,11 @@ static struct client *find(struct clients *c, const struct clients_key *key)
     return one;
 }
 
+static void forgive(struct client *one)
+{
+    free(TAKE_PTR(one->guesses));
+}
+
 static struct client *find_or_add(struct clients *c, const struct clients_key *key, struct mono now)
 {
     struct client *one = find(c, key);
@@ -185,8 +193,8 @@ static struct client *find_or_add(struct clients *c, const struct clients_key *k
         HASH_ADD(hh, c->by_key, key, sizeof one->key, one);
         take_place(c, one);
     }
-    if (one->failures && mono_reached(mono_add(one->failed_at, CLIENTS_FORGET_MS), now))
-        one->failures = 0;
+    if (one->guesses && mono_reached(mono_add(one->failed_at, CLIENTS_FORGET_MS), now))
+        forgive(one);
     return one;
 }
 
@@ -341,45 +349,66 @@ static void ban(struct client *one, int64_t ms, struct slice reason, struct mono
     one->reason = slice_dup(slice_head(reason, CLIENTS_REASON_MAX));
 }
 
-static int64_t delay_ms(unsigned failures)
+static int64_t delay_ms(unsigned tries)
 {
     static const int64_t seconds[] = {0, 1, 2, 4, 8};
     const size_t last = sizeof seconds / sizeof *seconds - 1;
-    return 1000 * seconds[failures - 1 < last ? failures - 1 : last];
+    return 1000 * seconds[tries - 1 < last ? tries - 1 : last];
+}
+
+/* One more; the ban, when it was the last. */
+static struct clients_failure count_failure(struct client *one, const struct clients_rules *rules,
+                                            struct guess guess, struct mono now)
+{
+    char reason[CLIENTS_REASON_MAX];
+    struct guesses *g = one->guesses = one->guesses ? one->guesses : must_alloc(sizeof *g);
+    guesses_add(g, guess);
+    one->failed_at = now;
+    struct clients_failure f = {.failures = g->failures, .delay_ms = delay_ms(g->tries)};
+    if (!rules->exempt && rules->failures && g->failures >= rules->failures) {
+        snprintf(reason, sizeof reason, "%u failed logins", g->failures);
+        ban(one, rules->ban_ms, slice_str(reason), now);
+        forgive(one); /* paid for */
+        f.banned = true;
+    }
+    return f;
 }
 
 struct clients_failure clients_auth_failed(struct clients *c, const struct clients_key *key,
-                                           const struct clients_rules *rules, struct mono now)
+                                           const struct clients_rules *rules, struct guess guess,
+                                           struct mono now)
 {
-    char reason[CLIENTS_REASON_MAX];
+    struct clients_failure f = {.late = true};
     uv_mutex_lock(&c->lock);
     struct client *one = find_or_add(c, key, now);
     one->heard_at = now;
-    if (!rules->exempt && is_banned(one, now)) {
-        uv_mutex_unlock(&c->lock);
-        return (struct clients_failure){.late = true};
+    if (rules->exempt || !is_banned(one, now)) {
+        f = count_failure(one, rules, guess, now);
+        list(c, one, now);
+        sweep(c, now);
     }
-    one->failures++;
-    one->failed_at = now;
-    struct clients_failure f = {.failures = one->failures, .delay_ms = delay_ms(one->failures)};
-    if (!rules->exempt && rules->failures && one->failures >= rules->failures) {
-        snprintf(reason, sizeof reason, "%u failed logins", one->failures);
-        ban(one, rules->ban_ms, slice_str(reason), now);
-        one->failures = 0; /* paid for */
-        f.banned = true;
-    }
-    list(c, one, now);
-    sweep(c, now);
     uv_mutex_unlock(&c->lock);
     return f;
 }
 
-void clients_auth_ok(struct clients *c, const struct clients_key *key)
+bool clients_has_failed(struct clients *c, const struct clients_key *key, uint64_t credential)
+{
+    uv_mutex_lock(&c->lock);
+    const struct client *one = find(c, key);
+    const bool has = one && one->guesses && guesses_have(one->guesses, credential);
+    uv_mutex_unlock(&c->lock);
+    return has;
+}
+
+void clients_auth_ok(struct clients *c, const struct clients_key *key, uint64_t name)
 {
     uv_mutex_lock(&c->lock);
     struct client *one = find(c, key);
-    if (one)
-        one->failures = 0; /* its list is put right when it leaves */
+    if (one && one->guesses) {
+        guesses_forgive(one->guesses, name);
+        if (one->guesses->tries == 0)
+            forgive(one); /* its list is put right when it leaves */
+    }
     uv_mutex_unlock(&c->lock);
 }
 
@@ -409,10 +438,10 @@ bool clients_allow(struct clients *c, const struct clients_key *key, struct mono
 {
     uv_mutex_lock(&c->lock);
     struct client *one = find(c, key);
-    const bool found = one && (is_banned(one, now) || one->failures > 0);
+    const bool found = one && (is_banned(one, now) || one->guesses);
     if (found) {
         one->banned_until = now;
-        one->failures = 0;
+        forgive(one);
         list(c, one, now);
     }
     uv_mutex_unlock(&c->lock);
@@ -421,13 +450,14 @@ bool clients_allow(struct clients *c, const struct clients_key *key, struct mono
 
 static bool is_worth_a_row(const struct client *one, struct mono now)
 {
-    return one->open > 0 || one->failures > 0 || is_banned(one, now);
+    return one->open > 0 || one->guesses || is_banned(one, now);
 }
 
 static void fill_row(const struct client *one, struct clients_row *r, struct mono now)
 {
-    *r = (struct clients_row){
-        .key = one->key, .open = one->open, .lately = lately(one, now), .failures = one->failures};
+    *r = (struct clients_row){.key = one->key, .open = one->open, .lately = lately(one, now)};
+    if (one->guesses)
+        r->failures = one->guesses->failures;
     if (!is_banned(one, now))
         return;
     r->banned_ms = one->banned_until.ms - now.ms;

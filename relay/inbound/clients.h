@@ -12,6 +12,7 @@
 #pragma once
 #include "relay/base/clock.h"
 #include "relay/base/slice.h"
+#include "relay/inbound/guesses.h"
 #include <sys/socket.h>
 
 #define CLIENTS_IDLE_MAX 65536
@@ -64,21 +65,24 @@ unsigned clients_total(struct clients *c);
 /* ---- logins; the client may be gone by the time one is judged ---- */
 
 struct clients_rules {
-    unsigned failures; /* in a row, then the ban; 0: never */
+    unsigned failures; /* not forgiven, then the ban; 0: never */
     int64_t ban_ms;
     bool exempt; /* no ban holds for it; it waits like everyone */
 };
 struct clients_failure {
-    unsigned failures; /* in a row, this one included */
+    unsigned failures; /* not forgiven, this one included */
     int64_t delay_ms;  /* before it is told: 0, 1, 2, 4, 8, 8, … seconds */
     bool banned;       /* by this one */
     bool late;         /* it was banned already; not counted */
 };
 /* A login failed, of whatever session. */
 struct clients_failure clients_auth_failed(struct clients *c, const struct clients_key *key,
-                                           const struct clients_rules *rules, struct mono now);
-/* One was right: what failed before is forgiven. */
-void clients_auth_ok(struct clients *c, const struct clients_key *key);
+                                           const struct clients_rules *rules, struct guess guess,
+                                           struct mono now);
+/* This very one was wrong lately, and need not be looked at again. */
+bool clients_has_failed(struct clients *c, const struct clients_key *key, uint64_t credential);
+/* One was right: what failed under this name before is forgiven. */
+void clients_auth_ok(struct clients *c, const struct clients_key *key, uint64_t name);
 bool clients_is_banned(struct clients *c, const struct clients_key *key, struct mono now);
 
 /* ---- operators ---- */
@@ -93,7 +97,7 @@ struct clients_row {
     struct clients_key key;
     unsigned open;
     unsigned lately;   /* connections of the last minute, refused ones too */
-    unsigned failures; /* in a row */
+    unsigned failures; /* not forgiven */
     int64_t banned_ms; /* left; 0: not banned */
     char reason[CLIENTS_REASON_MAX + 1];
 };

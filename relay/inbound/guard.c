@@ -25,13 +25,13 @@ bool guard_may_try(struct session *s)
     return false;
 }
 
-void guard_failed(struct session *s, const struct smtp_reply *r)
+void guard_failed(struct session *s, struct guess guess, const struct smtp_reply *r)
 {
     const struct clients_rules rules = {.failures = s->conf->clients_auth_failures,
                                         .ban_ms = s->conf->clients_ban_ms,
                                         .exempt = s->admission.exempt};
     const struct clients_failure f =
-        clients_auth_failed(s->in->shared->clients, &s->admission.key, &rules, now_of(s));
+        clients_auth_failed(s->in->shared->clients, &s->admission.key, &rules, guess, now_of(s));
     if (f.banned) {
         metric_add(M_CLIENTS_BANNED, 1);
         LOG(LV_WARN, "client_banned", LOG_S("client_ip", s->names.peer_ip),
@@ -50,9 +50,14 @@ void guard_failed(struct session *s, const struct smtp_reply *r)
     }
 }
 
-void guard_succeeded(struct session *s)
+bool guard_has_failed(struct session *s, uint64_t credential)
 {
-    clients_auth_ok(s->in->shared->clients, &s->admission.key);
+    return clients_has_failed(s->in->shared->clients, &s->admission.key, credential);
+}
+
+void guard_succeeded(struct session *s, uint64_t name)
+{
+    clients_auth_ok(s->in->shared->clients, &s->admission.key, name);
 }
 
 bool guard_late(struct session *s)

@@ -24,6 +24,7 @@ struct inbound_shared *inbound_shared_new(struct spooler *spooler, const char *u
     s->known = known_new();
     s->rates = rates_new();
     s->hasher = worker_new_patient("hasher");
+    s->turns = turns_new();
     s->clients = clients_new();
     return s;
 }
@@ -39,11 +40,13 @@ void inbound_shared_free(struct inbound_shared *s)
     accounts_free(s->accounts);
     known_free(s->known);
     rates_free(s->rates);
+    turns_free(s->turns);
     free(s);
 }
 
 void inbound_shared_end_hashing(struct inbound_shared *s)
 {
+    atomic_store(&s->ends_hashing, true);
     worker_free(s->hasher);
 }
 

@@ -49,14 +49,14 @@ void known_free(struct known *k)
     free(k);
 }
 
-void known_mac(const struct known *k, const struct user *u, const char *password,
+void known_mac(const struct known *k, const char *name, const char *hash, const char *password,
                uint8_t ret[KNOWN_MAC_SIZE])
 {
-    DEFER(buf_done) struct buf b = BUF_MAX(16384);
+    DEFER(buf_done) struct buf b = BUF_MAX(32768); /* name and password: a line of AUTH each */
     /* All room at once: a password that moves leaves itself behind. */
-    MUST(buf_reserve(&b, strlen(u->name) + strlen(u->hash) + strlen(password) + 2));
-    buf_add(&b, slice_of(u->name, strlen(u->name) + 1));
-    buf_add(&b, slice_of(u->hash, strlen(u->hash) + 1));
+    MUST(buf_reserve(&b, strlen(name) + strlen(hash) + strlen(password) + 2));
+    buf_add(&b, slice_of(name, strlen(name) + 1));
+    buf_add(&b, slice_of(hash, strlen(hash) + 1));
     buf_add_str(&b, password);
     unsigned n = KNOWN_MAC_SIZE;
     MUST(HMAC(EVP_sha256(), k->key, KNOWN_MAC_SIZE, b.p, b.n, ret, &n));

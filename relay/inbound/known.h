@@ -7,14 +7,16 @@
  */
 #pragma once
 #include "relay/base/clock.h"
-#include "relay/conf/users.h"
+#include <stdbool.h>
+#include <stdint.h>
 
 #define KNOWN_MAC_SIZE 32
 
 struct known;
 struct known *known_new(void);
 void known_free(struct known *k);
-void known_mac(const struct known *k, const struct user *u, const char *password,
+/* `hash`: what the password is compared with. */
+void known_mac(const struct known *k, const char *name, const char *hash, const char *password,
                uint8_t ret[KNOWN_MAC_SIZE]);
 bool known_has(struct known *k, const uint8_t mac[KNOWN_MAC_SIZE], struct mono now);
 void known_add(struct known *k, const uint8_t mac[KNOWN_MAC_SIZE], struct mono now);

@@ -12,6 +12,7 @@
 #include "relay/inbound/rules.h"
 #include "relay/inbound/suppressed.h"
 #include "relay/inbound/transaction.h"
+#include "relay/inbound/turns.h"
 #include "relay/loop/worker.h"
 #include "relay/mail/fixup.h"
 #include "relay/net/addr.h"
@@ -29,7 +30,8 @@ struct inbound_shared {
     struct known *known;
     struct rates *rates;
     struct worker *hasher;
-    atomic_uint hashing; /* jobs waiting for the hasher */
+    struct turns *turns;      /* what waits for it */
+    atomic_bool ends_hashing; /* what still waits is nobody's any more */
     struct clients *clients;
     struct suppress *suppress; /* NULL: nobody is */
 };
@@ -129,9 +131,11 @@ bool door_accept(void *ctx, struct net_conn *c, const struct net_handler **ret_h
 /* guard.c: how every login ends, and what is asked before each */
 /* The login failed: counted, and `r` (static) is the answer after the client's delay, or another
  * one when this failure was its last. */
-void guard_failed(struct session *s, const struct smtp_reply *r);
+void guard_failed(struct session *s, struct guess guess, const struct smtp_reply *r);
+/* The same credential has failed just now: what is it good for to hash it again? */
+bool guard_has_failed(struct session *s, uint64_t credential);
 /* It was right, and is still to be answered. */
-void guard_succeeded(struct session *s);
+void guard_succeeded(struct session *s, uint64_t name);
 /* False: the client is banned, and has been told. */
 bool guard_may_try(struct session *s);
 /* Answers what was delayed; false: nothing was. */

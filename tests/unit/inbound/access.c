@@ -1,8 +1,10 @@
 /* Who may speak: logins, the users file as it changes, reloads, limits. */
+#include "relay/base/metrics.h"
+#include "relay/inbound/turns.h"
 #include "tests/unit/inbound/world.h"
 #include <openssl/evp.h>
 
-static void plain(struct line *l, const char *user, const char *password, const char *hears)
+static void say_plain(struct line *l, const char *user, const char *password)
 {
     unsigned char raw[300] = {0}, text[600];
     size_t nu = strlen(user), np = strlen(password);
@@ -11,7 +13,13 @@ static void plain(struct line *l, const char *user, const char *password, const 
     memcpy(raw + 2 + nu, password, np);
     EVP_EncodeBlock(text, raw, (int)(2 + nu + np));
     snprintf(command, sizeof command, "AUTH PLAIN %s\r\n", text);
-    talk(l, command, hears);
+    say(l, command);
+}
+
+static void plain(struct line *l, const char *user, const char *password, const char *hears)
+{
+    say_plain(l, user, password);
+    hear(l, hears);
 }
 
 static void login(const struct world *w, const char *user, const char *password, const char *hears)
@@ -108,6 +116,93 @@ static void gone_during_a_login(void **state)
     usleep(10000);
     world_free(w);
     line_end(&l);
+}
+
+/* This machine is a client like any other, who may guess so often. */
+static void no_grace(struct world *w, unsigned auth_failures)
+{
+    char more[100];
+    snprintf(more, sizeof more, "} clients { allow = { \"192.0.2.1\" } auth-failures = %u ",
+             auth_failures);
+    struct conf *fresh = load_conf(w, more);
+    inbound_reconfigure(w->in, fresh, w->tls);
+    conf_unref(w->conf);
+    w->conf = fresh;
+    usleep(50000);
+}
+
+/* What waits for the hasher when the ban comes was neither right nor wrong: it is not told to be,
+ * and not counted. Checklist 10. */
+static void passwords_that_wait_when_the_ban_comes(void **state)
+{
+    (void)state;
+    enum { GUESSERS = 20 };
+    struct world *w = world_new(0, "");
+    struct line l[GUESSERS];
+    char password[16];
+    no_grace(w, 2);
+    write_user(w, "u", "one", "");
+    for (unsigned i = 0; i < GUESSERS; i++)
+        l[i] = submission(w);
+    const int64_t before = metric_get(M_AUTH_FAILED);
+    for (unsigned i = 0; i < GUESSERS; i++) {
+        snprintf(password, sizeof password, "wrong %u", i);
+        say_plain(&l[i], "u", i + 1 < GUESSERS ? password : "one");
+    }
+    hear(&l[0], "535 5.7.8");
+    for (unsigned i = 1; i < GUESSERS; i++)
+        hear(&l[i], "421 4.7.0 too many failed logins");
+    assert_in_range(metric_get(M_AUTH_FAILED) - before, 2, GUESSERS / 2);
+    for (unsigned i = 0; i < GUESSERS; i++)
+        line_end(&l[i]);
+    world_free(w);
+}
+
+/* Promise 16: the hasher's queue is not one client's alone. */
+static void a_client_has_its_share_of_the_hasher(void **state)
+{
+    (void)state;
+    enum { GUESSERS = TURNS_MAX_CLIENT + 30 };
+    struct world *w = world_new(0, "");
+    struct line l[GUESSERS];
+    char reply[1100], password[16];
+    no_grace(w, 0);
+    write_user(w, "u", "one", "");
+    for (unsigned i = 0; i < GUESSERS; i++)
+        l[i] = submission(w);
+    for (unsigned i = 0; i < GUESSERS; i++) {
+        snprintf(password, sizeof password, "wrong %u", i);
+        say_plain(&l[i], "u", password);
+    }
+    hear_reply(&l[GUESSERS - 1], reply);
+    assert_string_equal(reply, "454 4.7.0 Too many logins of your address are being checked, try "
+                               "again in a moment\r\n");
+    for (unsigned i = 0; i < GUESSERS; i++) {
+        hang_up(dup(l[i].fd), true);
+        line_end(&l[i]);
+    }
+    world_free(w); /* and what waits is not hashed when the daemon ends */
+}
+
+/* A credential that many connections bring at once, as when a program starts with a pool of them,
+ * costs one hashing. */
+static void many_logins_with_one_credential(void **state)
+{
+    (void)state;
+    enum { POOL = 40 };
+    struct world *w = world_new(0, "");
+    struct line l[POOL];
+    no_grace(w, 0);
+    write_user(w, "u", "one", "");
+    for (unsigned i = 0; i < POOL; i++)
+        l[i] = submission(w);
+    for (unsigned i = 0; i < POOL; i++)
+        say_plain(&l[i], "u", "one");
+    for (unsigned i = 0; i < POOL; i++) {
+        hear(&l[i], "235 ");
+        line_end(&l[i]);
+    }
+    world_free(w);
 }
 
 /* The configuration that the room was made with is gone after a reload; what stays in use is a copy
@@ -221,6 +316,9 @@ int main(void)
         cmocka_unit_test(no_users_file),
         cmocka_unit_test(three_guesses),
         cmocka_unit_test(gone_during_a_login),
+        cmocka_unit_test(passwords_that_wait_when_the_ban_comes),
+        cmocka_unit_test(a_client_has_its_share_of_the_hasher),
+        cmocka_unit_test(many_logins_with_one_credential),
         cmocka_unit_test(logins_after_a_reload),
         cmocka_unit_test(certificate_after_a_reload),
         cmocka_unit_test(connections_are_counted),

@@ -57,11 +57,19 @@ static void come_and_go(const char *text)
     clients_leave(table, one, 0, now);
 }
 
+/* Under one name, each time with another password. */
+enum { NAME = 1 };
+static struct guess next_guess(void)
+{
+    static uint64_t n;
+    return (struct guess){.name = NAME, .credential = ++n};
+}
+
 static struct clients_failure fail_login(const char *text, unsigned allowed)
 {
     const struct clients_key k = key(text);
     const struct clients_rules rules = {.failures = allowed, .ban_ms = 15 * MINUTE};
-    return clients_auth_failed(table, &k, &rules, now);
+    return clients_auth_failed(table, &k, &rules, next_guess(), now);
 }
 
 /* All rows, page by page; each key at most once. */
@@ -233,12 +241,34 @@ static void success_forgives(void **state)
     const struct clients_key k = key("192.0.2.1");
     for (unsigned i = 0; i < 9; i++)
         fail_login("192.0.2.1", 10);
-    clients_auth_ok(table, &k);
+    clients_auth_ok(table, &k, NAME + 1); /* another's account is no licence to guess on */
+    assert_int_equal(fail_login("192.0.2.1", 100).failures, 10);
+    clients_auth_ok(table, &k, NAME);
     const struct clients_failure f = fail_login("192.0.2.1", 10);
     assert_int_equal(f.failures, 1);
     assert_int_equal(f.delay_ms, 0);
     now.ms += CLIENTS_FORGET_MS; /* so does time */
     assert_int_equal(fail_login("192.0.2.1", 10).failures, 1);
+}
+
+/* A program with an old password waits for longer and longer, and bans nobody. */
+static void an_old_password_is_no_guess(void **state)
+{
+    (void)state;
+    const struct clients_key k = key("192.0.2.1");
+    const struct clients_rules rules = {.failures = 3, .ban_ms = MINUTE};
+    const struct guess old = {.name = NAME, .credential = UINT64_MAX};
+    assert_false(clients_has_failed(table, &k, UINT64_MAX));
+    for (unsigned i = 0; i < 1000; i++) {
+        const struct clients_failure f = clients_auth_failed(table, &k, &rules, old, now);
+        assert_false(f.banned);
+        assert_int_equal(f.failures, 1);
+        assert_int_equal(f.delay_ms, i < 1 ? 0 : i < 4 ? 1000 << (i - 1) : 8000);
+    }
+    assert_true(clients_has_failed(table, &k, UINT64_MAX));
+    assert_false(fail_login("192.0.2.1", 3).banned);
+    assert_true(fail_login("192.0.2.1", 3).banned);
+    assert_false(clients_has_failed(table, &k, UINT64_MAX));
 }
 
 static void no_ban_where_none_is_wanted(void **state)
@@ -248,7 +278,7 @@ static void no_ban_where_none_is_wanted(void **state)
     const struct clients_rules exempt = {.failures = 3, .ban_ms = MINUTE, .exempt = true};
     for (unsigned i = 0; i < 1000; i++) {
         assert_false(fail_login("192.0.2.1", 0).banned);
-        const struct clients_failure f = clients_auth_failed(table, &k, &exempt, now);
+        const struct clients_failure f = clients_auth_failed(table, &k, &exempt, next_guess(), now);
         assert_false(f.banned);
         assert_true(f.delay_ms <= 8000);
     }
@@ -304,7 +334,7 @@ static void memory_is_bounded(void **state)
     assert_int_equal(all_rows(rows, 4, 64), CLIENTS_IDLE_MAX + 1); /* all of them failed now */
     assert_true(clients_is_banned(table, &banned, now));
     const struct clients_rules rules = {.failures = 10};
-    assert_int_equal(clients_auth_failed(table, &failed, &rules, now).failures,
+    assert_int_equal(clients_auth_failed(table, &failed, &rules, next_guess(), now).failures,
                      1); /* was the oldest */
     clients_leave(table, stays, 0, now);
     now.ms += CLIENTS_FORGET_MS; /* and then it shrinks again, as clients come */
@@ -355,6 +385,7 @@ int main(void)
         T(guessing_gets_slower_and_ends),
         T(guesses_in_parallel_are_counted_together),
         T(success_forgives),
+        T(an_old_password_is_no_guess),
         T(no_ban_where_none_is_wanted),
         T(operators_ban_and_lift),
         T(memory_is_bounded),

@@ -49,7 +49,17 @@ void spool_close(struct spool *s);
  * trouble that is not damage, and some are missing. */
 int spool_each_event(struct spool *s, uint64_t after,
                      void (*each)(void *ctx, const struct event *e), void *ctx);
-uint64_t spool_last_seq(const struct spool *s); /* of the last durable event */
+/* Those of a running spool with after < seq <= upto, for a log that had to leave them out: all of
+ * them are durable. new: owner, cheap; segments that have some are not freed before its end. */
+struct spool_again;
+struct spool_again *spool_again_new(struct spool *s, uint64_t after, uint64_t upto);
+/* On a helper, beside batches, tasks and reads. Ends when it has told max_bytes of them, at the end
+ * of a record. Returns up to which number that was all: upto, or less when there was more, or
+ * trouble. */
+uint64_t spool_again_run(struct spool_again *a, uint64_t max_bytes,
+                         void (*each)(void *ctx, const struct event *e), void *ctx);
+void spool_again_free(struct spool *s, struct spool_again *a); /* owner */
+uint64_t spool_last_seq(const struct spool *s);                /* of the last durable event */
 uint64_t spool_last_id(
     const struct spool *s); /* the highest queue id known: where drawing goes on (queue_id_draw) */
 /* The delivery log has everything up to seq on disk: older segments may go. */

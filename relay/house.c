@@ -52,27 +52,6 @@ static struct marks_conf marks_of(const struct conf *c)
  * -------------------------------------------------------------------------------------------------------------
  */
 
-static void on_kept(void *ctx, uint64_t seq)
-{
-    struct house *h = ctx;
-    struct spooler_kept *k = must_alloc(sizeof *k);
-    k->msg.type = SPOOLER_KEPT;
-    k->seq = seq;
-    uv_mutex_lock(&h->keeping);
-    if (h->kept_port)
-        port_send(h->kept_port, &k->msg);
-    else
-        free(k);
-    uv_mutex_unlock(&h->keeping);
-}
-
-static void set_kept_port(struct house *h, const struct port *p)
-{
-    uv_mutex_lock(&h->keeping);
-    h->kept_port = p;
-    uv_mutex_unlock(&h->keeping);
-}
-
 static void on_event(void *ctx, const struct event *e)
 {
     struct house *h = ctx;
@@ -83,9 +62,11 @@ static void on_event(void *ctx, const struct event *e)
 static int make_keeping(struct house *h, struct err *e)
 {
     const struct conf *c = h->conf;
-    struct events_conf ec = {c->log_deliveries, c->hostname, c->log_rotate_size, c->log_keep_s};
+    struct events_conf ec;
     uint64_t last_seq = 0;
-    int rc = events_new(&h->events, &ec, &last_seq, e);
+    int rc = house_log_conf(c, &ec, e);
+    if (rc == 0)
+        rc = events_new(&h->events, &ec, &last_seq, e);
     if (rc < 0)
         return rc;
     struct spooler_conf sc = {
@@ -111,8 +92,7 @@ static int make_keeping(struct house *h, struct err *e)
     rc = house_make_suppress(h, e);
     if (rc < 0)
         return rc;
-    set_kept_port(h, spooler_port(h->spooler));
-    events_set_kept(h->events, on_kept, h);
+    house_log_join(h);
     spooler_set_events(h->spooler, on_event, h);
     rc = spooler_replay(h->spooler, last_seq, on_event, h);
     if (rc < 0)
@@ -265,7 +245,6 @@ static int make_admin(struct house *h, struct err *e)
 int house_make(struct house *h, const char *conf_path, struct err *e)
 {
     MUST(uv_mutex_init(&h->reloading) == 0);
-    MUST(uv_mutex_init(&h->keeping) == 0);
     h->loop = loop_new("main", 0);
     h->inbox = inbox_new(h->loop, NULL, NULL);
     h->port = (struct port){.inbox = h->inbox, .fn = house_on_msg, .ctx = h};
@@ -390,8 +369,9 @@ static void reconfigure_spooler(struct house *h)
     port_send(spooler_port(h->spooler), &c->msg);
 }
 
-static void publish(struct house *h)
+static void publish(struct house *h, const struct events_conf *log)
 {
+    events_reconfigure(h->events, log);
     for (unsigned i = 0; i < h->n_nets; i++) {
         inbound_reconfigure(h->nets[i].inbound, h->conf, h->tls);
         outbound_reconfigure(h->nets[i].outbound, h->conf);
@@ -406,13 +386,16 @@ static void publish(struct house *h)
 static int reload_locked(struct house *h, struct err *e)
 {
     struct tls_context *tls = NULL;
+    struct events_conf log;
     struct conf *fresh = load(h->conf->path, e);
     if (!fresh)
         return e->code;
     const char *restart = needs_restart(h->conf, fresh);
     int rc = restart
                  ? err_set(e, -EINVAL, "%s: %s can change only at a restart", fresh->path, restart)
-                 : certificates_load(h->certificates, fresh, &tls, e);
+                 : house_log_conf(fresh, &log, e);
+    if (rc == 0)
+        rc = certificates_load(h->certificates, fresh, &tls, e);
     if (rc < 0) {
         conf_unref(fresh);
         return rc;
@@ -421,7 +404,7 @@ static int reload_locked(struct house *h, struct err *e)
     tls_context_unref(h->tls);
     h->conf = fresh;
     h->tls = tls;
-    publish(h);
+    publish(h, &log);
     warn_of_open_relays(fresh);
     LOG(LV_INFO, "reloaded", LOG_S("file", fresh->path));
     return 0;
@@ -496,7 +479,7 @@ void house_free(struct house *h)
     free_nets(h);
     if (h->shared)
         inbound_shared_end_hashing(h->shared);
-    set_kept_port(h, NULL); /* the log outlives the spooler: its last lines come from there */
+    house_log_part(h); /* the log outlives the spooler: its last lines come from there */
     if (h->spooler)
         spooler_free(h->spooler);
     if (h->events)
@@ -511,6 +494,5 @@ void house_free(struct house *h)
     tls_context_unref(h->tls);
     certificates_free(h->certificates);
     conf_unref(h->conf);
-    uv_mutex_destroy(&h->keeping);
     uv_mutex_destroy(&h->reloading);
 }

@@ -36,8 +36,6 @@ struct house {
     struct inbox *inbox;
     struct port port;
     uv_mutex_t reloading;
-    uv_mutex_t keeping; /* holds kept_port still while the events thread sends through it */
-    const struct port *kept_port; /* NULL once the spooler is going */
     bool draining;
     /* stop.c */
     uv_signal_t on_term, on_int, on_hup;
@@ -77,6 +75,13 @@ int house_suppress_add(void *ctx, const struct admin_suppress *s);
 int house_suppress_remove(void *ctx, const struct admin_suppress *s);
 int house_suppress_sync(void *ctx, struct slice actor, uint64_t added, uint64_t removed,
                         struct err *e);
+
+/* house_log.c: the delivery log and the spool, which do not know each other */
+int house_log_conf(const struct conf *c, struct events_conf *ret, struct err *e);
+/* What the one tells the other from now on; the spooler is there. */
+void house_log_join(struct house *h);
+/* The spooler goes: nothing is told to it any more. */
+void house_log_part(struct house *h);
 
 /* stop.c: signals and the orderly end; runs the main loop until it is over. */
 void house_run(struct house *h);

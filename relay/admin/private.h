@@ -51,6 +51,7 @@ struct admin {
     struct inbox *inbox;
     struct port port;       /* orders to this room */
     struct port from_spool; /* answers */
+    struct port from_log;   /* log_rotated */
     uv_pipe_t listener;
     struct peer *peers; /* utlist */
     unsigned n_peers, outstanding;
@@ -113,6 +114,10 @@ void check_answered(struct peer *p, struct spooler_check *q);
 void check_go_on(struct peer *p);
 /* The check goes no further: the spooler is told. */
 void check_drop(struct peer *p);
+
+/* log.c: log.rotate, answered when the file has ended */
+void log_rotate_begin(struct peer *p);
+void log_rotated(void *ctx, struct msg *m);
 
 /* clients.c */
 void clients_go_on(struct peer *p);

@@ -60,6 +60,7 @@ static const struct {
     [VERB_DRAIN] = {"drain", 0},
     [VERB_STOP] = {"stop", 0},
     [VERB_LOG_REOPEN] = {"log.reopen", 0},
+    [VERB_LOG_ROTATE] = {"log.rotate", 0},
     [VERB_CLIENT_LIST] = {"client.list", 0},
     [VERB_CLIENT_BAN] = {"client.ban", ARG_ADDRESS | ARG_FOR | ARG_REASON},
     [VERB_CLIENT_ALLOW] = {"client.allow", ARG_ADDRESS},

@@ -113,6 +113,9 @@ json_t *status_warnings(const struct admin *a, const struct spooler_admin *page)
     if (events_stuck(a->events))
         warn(list,
              "the delivery log cannot be written: its events wait in memory and in the spool");
+    if (events_full(a->events))
+        warn(list, "the delivery log's disk has less room than log.min-free: new mail is answered "
+                   "452");
     if (metric_get(M_USERS_FILE_BROKEN) > 0)
         warn(list, "the users file has an error, what it said before is in force: run `postwain "
                    "check`");

@@ -296,6 +296,7 @@ static void go_on_with_page(struct peer *p)
     case VERB_DRAIN:
     case VERB_STOP:
     case VERB_LOG_REOPEN:
+    case VERB_LOG_ROTATE:
     case VERB_CLIENT_LIST:
     case VERB_CLIENT_BAN:
     case VERB_CLIENT_ALLOW:
@@ -458,6 +459,9 @@ void task_begin(struct peer *p, struct request *r)
     case VERB_LOG_REOPEN:
         events_reopen(p->admin->events);
         peer_done(p, json_object());
+        break;
+    case VERB_LOG_ROTATE:
+        log_rotate_begin(p);
         break;
     case VERB_CLIENT_LIST:
         clients_go_on(p);

@@ -5,17 +5,8 @@
 
 static const struct cli_option top_options[] = {{"every", 0, true}, {0}};
 static const struct cli_option init_options[] = {{"hostname", 0, true}, {0}};
-static const struct cli_option log_options[] = {{"follow", 'f', false},
-                                                {"since-seq", 0, true},
-                                                {"event", 0, true},
-                                                {"id", 0, true},
-                                                {"from", 0, true},
-                                                {"to", 0, true},
-                                                {"user", 0, true},
-                                                {"destination", 0, true},
-                                                {"tag", 0, true},
-                                                {"schema", 0, false},
-                                                {0}};
+static const struct cli_option log_options[] = {
+    {"follow", 'f', false}, {"since-seq", 0, true}, {"schema", 0, false}, LOG_FILTER_OPTIONS, {0}};
 
 #define SENDMAIL_HELP_TEXT                                                                         \
     "usage: sendmail [-t] [-i] [-f SENDER] [-F NAME] [-v] [RECIPIENT]...\n"                        \
@@ -104,17 +95,20 @@ static const struct cli_verb verbs[] = {
     {"suppress", "who is not sent to: list, add, remove, export, import", verb_suppress, NULL, ""},
     {"spool", "the mail on disk: check, and repair", verb_spool, NULL, ""},
     {"log", "the delivery log for a person", verb_log, log_options,
-     "usage: postwain log [-f] [FILTER]... [--since-seq N] [--event NAME] [--json] [--schema]\n"
+     "usage: postwain log [-f] [FILTER]... [--since-seq N] [--json] | rotate | --schema\n"
      "\n"
-     "  -f, --follow            go on as lines are written\n"
+     "  -f, --follow            go on as lines are written, from file to file\n"
+     "  --since-seq N           what came after number N, also from files put aside\n"
      "  --event NAME            accepted, deferred, delivered, bounced, … (repeat for several)\n"
      "  --to, --from PATTERN    shell patterns on addresses\n"
-     "  --id ID  --user NAME  --destination NAME  --tag KEY=PATTERN\n"
-     "  --since-seq N           what came after number N, also from files put aside\n"
+     "  --id ID  --ids-from FILE  --user NAME  --destination NAME  --site NAME\n"
+     "  --class NAME  --error NAME  --code 4xx  --reply TEXT  --tag KEY=PATTERN\n"
+     "  --newer-than 2h  --older-than 1d  --attempts-ge N  --size-ge 10M\n"
      "  --json                  the records as they stand\n"
      "  --schema                print the JSON Schema of a record\n"
+     "  rotate                  end the live file now: put it aside, or let go of one moved away\n"
      "\n"
-     "Without --since-seq only the live file is read. Times are UTC.\n"
+     "Without --since-seq reading begins with the live file. Times are UTC.\n"
      "\n"
      "examples:\n"
      "  postwain log -f --to '*@example.com'\n"

@@ -1,10 +1,10 @@
-/* `log`: the delivery log, files put aside included, on and on with -f. */
+/* `log`: the delivery log, files put aside included, on and on with -f; `log rotate`. */
 #include "relay/base/must.h"
+#include "relay/cli/log_read.h"
 #include "relay/cli/private.h"
-#include <dirent.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define LOOK_US 200000 /* a person does not notice, a processor neither */
@@ -16,18 +16,16 @@ const char *const log_schema[] = {
 
 struct reader {
     const struct cli_args *a;
-    uint64_t since;
-    bool has_since, color;
+    const struct log_filter *filter;
+    bool color, follow;
     uint64_t shown;
-    char *line;
-    size_t size;
 };
 
-static void show_event(struct reader *r, const char *text, const json_t *event)
+static void show_event(struct reader *r, struct slice text, const json_t *event)
 {
     r->shown++;
     if (r->a->json) {
-        fputs(text, stdout);
+        fwrite(text.p, 1, text.n, stdout);
         return;
     }
     struct buf out = BUF_MAX(65536);
@@ -36,135 +34,54 @@ static void show_event(struct reader *r, const char *text, const json_t *event)
     buf_done(&out);
 }
 
-static void take_line(struct reader *r, size_t n)
+static void take_line(struct reader *r, struct slice line)
 {
-    json_t *event = json_loadb(r->line, n, 0, NULL);
+    json_t *event = json_loadb((const char *)line.p, line.n, 0, NULL);
     /* Torn by a crash; the daemon writes such a line again. */
     if (!event)
         return;
-    const json_t *seq = json_object_get(event, "seq");
-    const bool old = r->has_since && (!seq || (uint64_t)json_integer_value(seq) <= r->since);
-    if (!old && log_matches(r->a, event))
-        show_event(r, r->line, event);
+    if (log_matches(r->filter, event))
+        show_event(r, line, event);
     json_decref(event);
 }
 
-/* Whole lines up to the end of what is there; the rest of a line under way is read again later. */
-static void read_lines(struct reader *r, FILE *f)
+static void tell_gap(uint64_t from, uint64_t to)
 {
-    for (;;) {
-        off_t at = ftello(f);
-        ssize_t n = getline(&r->line, &r->size, f);
-        if (n <= 0 || r->line[n - 1] != '\n') {
-            clearerr(f);
-            if (n > 0)
-                fseeko(f, at, SEEK_SET);
-            return;
-        }
-        take_line(r, (size_t)n);
-    }
+    fflush(stdout);
+    fprintf(stderr,
+            "postwain: the log lacks %llu to %llu: their files were removed or moved away\n",
+            (unsigned long long)from, (unsigned long long)to);
 }
 
-static int read_file(struct reader *r, const char *path)
+/* Waits a moment; false: whoever read our output has gone, which a pipe tells without a write. */
+static bool wait_for_more(void)
 {
-    FILE *f = fopen(path, "re");
-    if (!f)
-        return cli_fail(cli_exit_of(errno), "%s: %s", path, strerror(errno));
-    read_lines(r, f);
-    fclose(f);
-    return CLI_DONE;
+    struct pollfd out = {.fd = STDOUT_FILENO};
+    fflush(stdout);
+    if (poll(&out, 1, 0) > 0 && out.revents & (POLLERR | POLLNVAL))
+        return false;
+    usleep(LOOK_US);
+    return true;
 }
 
-static bool is_put_aside(const char *name, struct slice stem)
+static int read_on(struct reader *r, struct log_read *from)
 {
-    struct slice s = slice_str(name);
-    return slice_starts(s, stem) && s.n > stem.n && s.p[stem.n] == '-' &&
-           slice_iends(s, SLICE_LIT(".jsonl"));
-}
-
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-/* Files put aside carry their time in their name: name order is time order. */
-static int read_put_aside(struct reader *r, const char *live)
-{
-    const char *slash = strrchr(live, '/');
-    MUST(slash);
-    char *folder = slice_dup(slice_of(live, (size_t)(slash - live) + 1));
-    struct slice stem = slice_str(slash + 1);
-    char **names = NULL;
-    size_t n = 0;
-    int rc = CLI_DONE;
-    if (slice_iends(stem, SLICE_LIT(".jsonl")))
-        stem.n -= 6;
-    DIR *dir = opendir(folder);
-    for (struct dirent *e; dir && (e = readdir(dir));) {
-        if (!is_put_aside(e->d_name, stem))
-            continue;
-        struct buf path = BUF_MAX(8192);
-        buf_addf(&path, "%s%s", folder, e->d_name);
-        names = must_realloc(names, (n + 1) * sizeof *names);
-        names[n++] = slice_dup(buf_slice(&path));
-        buf_done(&path);
-    }
-    if (dir)
-        closedir(dir);
-    if (n)
-        qsort(names, n, sizeof *names, by_name);
-    for (size_t i = 0; i < n; i++) {
-        if (rc == CLI_DONE)
-            rc = read_file(r, names[i]);
-        free(names[i]);
-    }
-    free(names);
-    free(folder);
-    return rc;
-}
-
-static bool is_same(FILE *f, const char *path)
-{
-    struct stat open_one, named;
-    return fstat(fileno(f), &open_one) == 0 && stat(path, &named) == 0 &&
-           open_one.st_ino == named.st_ino && open_one.st_dev == named.st_dev;
-}
-
-/* When the name leads to another file, this one was put aside: read to its end, then take the
- * other. */
-static int follow(struct reader *r, const char *path)
-{
-    FILE *f = NULL;
+    struct slice line;
+    struct err e = {0};
+    uint64_t seq, gap_from, gap_to;
     while (!ferror(stdout)) {
-        if (!f && !(f = fopen(path, "re")) && errno != ENOENT)
-            return cli_fail(cli_exit_of(errno), "%s: %s", path, strerror(errno));
-        if (f) {
-            const bool same = is_same(f, path);
-            read_lines(r, f);
-            if (!same) {
-                fclose(f);
-                f = NULL;
-                continue;
-            }
+        int rc = log_read_next(from, &line, &seq, &e);
+        if (rc < 0)
+            return cli_fail(cli_exit_of(rc), "%s", e.text);
+        if (rc > 0) {
+            if (log_read_gap(from, &gap_from, &gap_to))
+                tell_gap(gap_from, gap_to);
+            take_line(r, line);
+        } else if (!r->follow || !wait_for_more()) {
+            break;
         }
-        fflush(stdout);
-        usleep(LOOK_US);
     }
-    fclose(f);
     return CLI_DONE;
-}
-
-static int run(struct reader *r, const char *path)
-{
-    int rc = CLI_DONE;
-    if (r->has_since)
-        rc = read_put_aside(r, path);
-    if (rc != CLI_DONE)
-        return rc;
-    if (args_value(r->a, "follow"))
-        return follow(r, path);
-    rc = read_file(r, path);
-    return rc == CLI_DONE && r->shown == 0 ? cli_fail(CLI_NOTHING, "nothing matched") : rc;
 }
 
 static int print_schema(void)
@@ -172,6 +89,53 @@ static int print_schema(void)
     for (const char *const *p = log_schema; *p; p++)
         puts(*p);
     return CLI_DONE;
+}
+
+static int rotate(const struct cli_args *a)
+{
+    int rc = CLI_DONE;
+    json_t *done = NULL;
+    struct client *c = client_open(a, &rc);
+    if (!c)
+        return rc;
+    rc = client_ask(c, "log.rotate", json_object(), NULL, NULL, &done);
+    if (rc == CLI_DONE && a->json)
+        print_json_line(NULL, done);
+    json_decref(done);
+    client_free(c);
+    return rc;
+}
+
+static int run(struct reader *r, const char *path, bool has_since, uint64_t since)
+{
+    struct log_read *from = has_since ? log_read_since(path, since) : log_read_live(path);
+    MUST(from); /* conf has looked at the path */
+    if (!has_since && !r->follow && access(path, R_OK) < 0) {
+        log_read_free(from);
+        return cli_fail(cli_exit_of(errno), "%s: %s", path, strerror(errno));
+    }
+    int rc = read_on(r, from);
+    log_read_free(from);
+    if (rc == CLI_DONE && r->shown == 0 && !r->follow)
+        return cli_fail(CLI_NOTHING, "nothing matched");
+    return rc;
+}
+
+static int read_log(const struct cli_args *a)
+{
+    int rc = CLI_DONE;
+    uint64_t since = 0;
+    struct log_filter *filter = NULL;
+    struct conf *c = NULL;
+    struct reader r = {.a = a, .color = term_color(), .follow = args_value(a, "follow")};
+    if (args_number(a, "since-seq", &since, &rc) && (filter = log_filter_new(a, &rc)) &&
+        (c = cli_conf(a, &rc))) {
+        r.filter = filter;
+        rc = run(&r, c->log_deliveries, args_value(a, "since-seq"), since);
+    }
+    conf_unref(c);
+    log_filter_free(filter);
+    return rc;
 }
 
 int verb_log(const struct cli_verb *v, int argc, char **argv)
@@ -182,16 +146,9 @@ int verb_log(const struct cli_verb *v, int argc, char **argv)
         return rc;
     if (args_value(&a, "schema"))
         return print_schema();
-    struct reader r = {.a = &a, .has_since = args_value(&a, "since-seq"), .color = term_color()};
+    if (a.n_words == 1 && strcmp(a.words[0], "rotate") == 0)
+        return rotate(&a);
     if (a.n_words)
-        return args_wrong(&a, "log takes no arguments: use --id %s", a.words[0]);
-    if (!args_number(&a, "since-seq", &r.since, &rc))
-        return rc;
-    struct conf *c = cli_conf(&a, &rc);
-    if (!c)
-        return rc;
-    rc = run(&r, c->log_deliveries);
-    free(r.line);
-    conf_unref(c);
-    return rc;
+        return args_wrong(&a, "log takes no arguments but rotate: use --id %s", a.words[0]);
+    return read_log(&a);
 }

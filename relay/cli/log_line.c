@@ -1,4 +1,4 @@
-/* One event of the delivery log as a line for a person, and whether the filters let it pass. */
+/* One event of the delivery log as a line for a person. */
 #include "relay/base/utf8.h"
 #include "relay/cli/private.h"
 
@@ -91,42 +91,4 @@ bool log_line(struct buf *out, const json_t *e, bool color)
     add_named(out, e, "telling of what was ", "dsn_kind");
     add_named(out, e, "not before ", "release");
     return !out->overflow;
-}
-
-static bool tag_matches(const json_t *event, const char *want)
-{
-    struct slice pattern = slice_str(want), key = slice_cut(&pattern, '=');
-    const char *name;
-    const json_t *value;
-    json_object_foreach(json_object_get(event, "tags"), name, value)
-    {
-        if (slice_eq(slice_str(name), key) &&
-            slice_glob(pattern, slice_str(json_string_value(value))))
-            return true;
-    }
-    return false;
-}
-
-bool log_matches(const struct cli_args *a, const json_t *event)
-{
-    static const struct {
-        const char *option, *key;
-    } filters[] = {{"event", "event"},  {"id", "queue_id"}, {"from", "sender"},
-                   {"to", "recipient"}, {"user", "user"},   {"destination", "destination"}};
-    for (size_t f = 0; f < sizeof filters / sizeof *filters; f++) {
-        bool asked = false, hit = false;
-        struct slice value = slice_str(json_text(event, filters[f].key));
-        for (size_t i = 0; i < a->n; i++) {
-            if (strcmp(a->names[i], filters[f].option) != 0)
-                continue;
-            asked = true;
-            hit = hit || slice_glob(slice_str(a->values[i]), value);
-        }
-        if (asked && !hit)
-            return false;
-    }
-    for (size_t i = 0; i < a->n; i++)
-        if (strcmp(a->names[i], "tag") == 0 && !tag_matches(event, a->values[i]))
-            return false;
-    return true;
 }

@@ -157,8 +157,21 @@ void init_write_conf(struct buf *out, const struct init_names *names);
 
 /* log_line.c: an event for a person, one line. False: the line is not an event. */
 bool log_line(struct buf *out, const json_t *event, bool color);
-/* Whether the FILTER options that the log knows let it pass. */
-bool log_matches(const struct cli_args *a, const json_t *event);
+
+/* log_filter.c */
+struct log_filter;
+/* From the FILTER options that the log knows; NULL: told, and *ret_exit. a outlives it. */
+struct log_filter *log_filter_new(const struct cli_args *a, int *ret_exit);
+void log_filter_free(struct log_filter *f);
+bool log_matches(const struct log_filter *f, const json_t *event);
+#define LOG_FILTER_OPTIONS                                                                         \
+    {"event", 0, true}, {"id", 0, true}, {"ids-from", 0, true}, {"from", 0, true},                 \
+        {"to", 0, true}, {"user", 0, true}, {"destination", 0, true}, {"site", 0, true},           \
+        {"class", 0, true}, {"error", 0, true}, {"code", 0, true}, {"reply", 0, true},             \
+        {"tag", 0, true}, {"attempts-ge", 0, true}, {"size-ge", 0, true}, {"older-than", 0, true}, \
+    {                                                                                              \
+        "newer-than", 0, true                                                                      \
+    }
 
 /* user.c and user_list.c */
 /* The configuration, when it has a users file; NULL: told. */

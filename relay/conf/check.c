@@ -143,6 +143,8 @@ unsigned conf_check(const struct conf *c, conf_say *say, void *ctx)
             check_readable(&k, S_LISTENER, "client-ca", i, c->listeners[i].client_ca);
     check_writable(&k, S_SPOOL, "path", c->spool_path, true);
     check_writable(&k, S_LOG, "deliveries", c->log_deliveries, false);
+    if (c->log_recipients == CONF_RECIPIENTS_HASHED)
+        check_readable(&k, S_LOG, "hash-key-file", 0, c->log_hash_key_file);
     check_writable(&k, S_CONTROL, "socket", c->control_socket, false);
     if (c->users_file[0])
         check_users(&k);

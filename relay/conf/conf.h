@@ -18,6 +18,7 @@ enum conf_auth { CONF_AUTH_REQUIRED, CONF_AUTH_OPTIONAL, CONF_AUTH_NONE };
 /* What becomes of a message that lacks a header field. */
 enum conf_missing { CONF_MISSING_ADD, CONF_MISSING_REFUSE, CONF_MISSING_KEEP };
 enum conf_client_certificates { CONF_CERT_NONE, CONF_CERT_REQUEST, CONF_CERT_REQUIRE };
+enum conf_recipients { CONF_RECIPIENTS_FULL, CONF_RECIPIENTS_HASHED, CONF_RECIPIENTS_DOMAIN };
 enum conf_out_tls { CONF_OUT_NONE, CONF_OUT_MAY, CONF_OUT_ENCRYPT, CONF_OUT_VERIFY };
 
 /* Whose mail a bounce keeps off, and what becomes of that. */
@@ -105,8 +106,11 @@ struct conf {
     enum conf_scope suppression_scope;
     enum conf_suppress suppression_action;
     const char *log_deliveries;
-    uint64_t log_rotate_size;
-    int64_t log_keep_s;
+    uint64_t log_rotate_size, log_keep_size, log_min_free;
+    int64_t log_rotate_age_s, log_compress_after_s, log_keep_s; /* 0: never */
+    enum conf_recipients log_recipients;
+    const char *log_hash_key_file; /* "" = none */
+    bool log_stdout;
     enum log_level log_level;
     const char *control_socket;
     const char *http_address;         /* "" = off */
@@ -114,6 +118,7 @@ struct conf {
     int64_t debug_ticket_rotation_ms; /* hidden: how long a ticket key makes tickets */
     int64_t debug_sync_delay_ms;      /* hidden: for promise 2's test */
     uint64_t debug_segment_bytes;     /* hidden: small ones, so that tests see rotation */
+    uint64_t debug_log_memory;        /* hidden: of events that wait; 0: as in real life */
     int64_t debug_reply_within_ms;    /* hidden: for promise 33's test; 0: as in real life */
 };
 
@@ -136,6 +141,9 @@ void conf_tell_tls(const struct conf *c, size_t i, const char *key, const char *
 /* The same for a listener. */
 void conf_tell_listener(const struct conf *c, size_t i, const char *key, const char *text,
                         void (*say)(void *ctx, const char *line), void *ctx);
+/* The key in log.hash-key-file, 16 to `max` octets without the white space around them; read now.
+ */
+int conf_hash_key(const struct conf *c, uint8_t *ret, size_t max, size_t *ret_n, struct err *e);
 /* May (nearly) everyone relay through it without AUTH? */
 bool conf_is_open_relay(const struct conf_listener *l);
 /* Is there a certificate? */

@@ -130,6 +130,15 @@ static void check_listener(struct conf_own *o, struct teller *t, size_t i)
     check_clients(o, t, i);
 }
 
+static void check_log(struct conf_own *o, struct teller *t)
+{
+    const struct conf *c = &o->c;
+    if (c->log_recipients == CONF_RECIPIENTS_HASHED && !c->log_hash_key_file[0])
+        tell_at(t, o, S_LOG, "recipients", 0,
+                "recipients = \"hashed\" needs a key: set hash-key-file to a file that `openssl "
+                "rand -hex 32` has filled");
+}
+
 static bool same_list(const struct conf_list *a, const struct conf_list *b)
 {
     if (a->n != b->n)
@@ -207,6 +216,7 @@ void conf_rules(struct conf_own *o, struct teller *t)
         check_listener(o, t, i);
     for (size_t i = 0; i + 1 < c->n_destinations; i++)
         check_destination(o, t, i);
+    check_log(o, t);
     if (c->retry_s[0] > c->lifetime_s)
         tell_at(t, o, S_DELIVERY, "lifetime", 0,
                 "lifetime is shorter than the first pause of retry: no mail would be tried twice");

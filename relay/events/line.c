@@ -6,6 +6,7 @@
 #include "relay/events/line.h"
 #include "relay/base/defer.h"
 #include "relay/base/jtext.h"
+#include "relay/events/masked.h"
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -149,10 +150,10 @@ static void add_head(struct buf *out, const struct event *e, struct slice node)
         buf_add_str(out, ",\"final\":true");
 }
 
-static void add_line(struct buf *out, const struct event *e, struct fields *f, const char *node,
-                     const struct widths *w)
+static void add_line(struct buf *out, const struct event *e, struct fields *f,
+                     const struct line_style *style, const struct widths *w)
 {
-    add_head(out, e, slice_str(node));
+    add_head(out, e, slice_str(style->node));
     for (size_t i = 0; i < sizeof order / sizeof *order; i++) {
         enum event_field field = order[i];
         enum event_type type;
@@ -170,20 +171,44 @@ static void add_line(struct buf *out, const struct event *e, struct fields *f, c
     buf_add_str(out, "}\n");
 }
 
-void event_line(struct buf *out, const struct event *e, const char *node)
+/* What the style does not show is taken out of the fields; the new texts lie in `texts`. */
+static void hide(struct fields *f, struct masked *texts, const struct line_style *style)
+{
+    if (style->recipients == EVENTS_FULL)
+        return;
+    f->has[EV_ORCPT] = false;
+    if (style->recipients == EVENTS_HASHED && f->has[EV_RECIPIENT])
+        f->of[EV_RECIPIENT].str =
+            masked_address(texts, f->of[EV_RECIPIENT].str, slice_of(style->key, style->key_n));
+    else
+        f->has[EV_RECIPIENT] = false;
+    static const enum event_field words[] = {EV_RESPONSE, EV_REASON};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (f->has[words[i]])
+            f->of[words[i]].str = masked_words(texts, f->of[words[i]].str);
+}
+
+void line_event(struct buf *out, const struct event *e, const struct line_style *style)
 {
     struct fields f = {0};
+    DEFER(masked_done) struct masked texts = {0};
     fields_read(&f, e->fields);
+    hide(&f, &texts, style);
     if (e->fields.n <= SMALL_FIELDS) {
-        add_line(out, e, &f, node, &wide);
+        add_line(out, e, &f, style, &wide);
         return;
     }
     DEFER(buf_done) struct buf line = BUF_MAX(LINE_MAX_BYTES);
-    add_line(&line, e, &f, node, &wide);
+    add_line(&line, e, &f, style, &wide);
     if (line.overflow)
-        add_line(out, e, &f, node, &narrow);
+        add_line(out, e, &f, style, &narrow);
     else
         buf_add(out, buf_slice(&line));
+}
+
+void event_line(struct buf *out, const struct event *e, const char *node)
+{
+    line_event(out, e, &(struct line_style){.node = node});
 }
 
 /* ---- service lines ---- */
@@ -252,6 +277,15 @@ bool line_seq(struct slice line, uint64_t *ret)
         return false;
     *ret = seq - 1;
     return true;
+}
+
+bool line_opened_time(struct slice line, struct wall *ret)
+{
+    static const struct slice key = {(const uint8_t *)"\"time\":\"", 8};
+    if (!slice_starts(line, SLICE_LIT(OPENED_START)))
+        return false;
+    struct slice rest = slice_skip(line, slice_find_slice(line, key) + key.n);
+    return wall_parse_rfc3339(slice_cut(&rest, '"'), ret);
 }
 
 struct slice line_file_id(struct slice line)

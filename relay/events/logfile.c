@@ -8,9 +8,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define TAIL_BYTES (4 * LINE_MAX_BYTES) /* at least three whole lines */
+enum { FIRST_BYTES = 1024 };            /* the names and numbers of a first line */
 
 /* ---- the folder ---- */
 
@@ -36,7 +38,7 @@ static int make_folders(char *path, struct err *e)
 /* A new name is as durable as its folder. */
 static void sync_folder(const struct logfile *f)
 {
-    int fd = open(f->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = open(f->names.folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return;
     fsync(fd);
@@ -46,33 +48,17 @@ static void sync_folder(const struct logfile *f)
 int logfile_init(struct logfile *f, const char *path, struct err *e)
 {
     *f = (struct logfile){.fd = -1};
-    struct slice whole = slice_str(path);
-    size_t slash = whole.n;
-    while (slash > 0 && whole.p[slash - 1] != '/')
-        slash--;
-    struct slice name = slice_skip(whole, slash);
-    if (name.n == 0)
+    if (!names_init(&f->names, path))
         return err_set(e, -EINVAL, "the delivery log's path %s names no file", path);
-    size_t dot = name.n;
-    while (dot > 0 && name.p[dot - 1] != '.')
-        dot--;
-    size_t stem = dot > 1 ? dot - 1 : name.n;
-    f->path = slice_dup(whole);
-    f->folder = slash == 0   ? slice_dup(SLICE_LIT("."))
-                : slash == 1 ? slice_dup(SLICE_LIT("/"))
-                             : slice_dup(slice_head(whole, slash - 1));
-    f->stem = slice_dup(slice_head(name, stem));
-    f->ending = slice_dup(slice_skip(name, stem));
-    return make_folders(f->folder, e);
+    f->path = slice_dup(slice_str(path));
+    return make_folders(f->names.folder, e);
 }
 
 void logfile_done(struct logfile *f)
 {
     logfile_close(f);
     free(f->path);
-    free(f->folder);
-    free(f->stem);
-    free(f->ending);
+    names_done(&f->names);
 }
 
 /* ---- reading the end ---- */
@@ -139,17 +125,22 @@ static int read_tail(int fd, uint64_t size, struct logfile_tail *ret)
     return 0;
 }
 
-static void read_id(struct logfile *f)
+/* What the first line says. */
+static void read_first(struct logfile *f)
 {
     DEFER(buf_done) struct buf head;
     f->id[0] = 0;
-    if (read_at(f->fd, 0, 256, &head) < 0)
+    f->began = wall_now();
+    f->before = UINT64_MAX;
+    if (read_at(f->fd, 0, FIRST_BYTES, &head) < 0)
         return;
     struct slice id = line_file_id(buf_slice(&head));
-    if (id.n > 0 && id.n < sizeof f->id) {
-        memcpy(f->id, id.p, id.n);
-        f->id[id.n] = 0;
-    }
+    if (id.n == 0 || id.n >= sizeof f->id)
+        return;
+    memcpy(f->id, id.p, id.n);
+    f->id[id.n] = 0;
+    line_opened_time(buf_slice(&head), &f->began);
+    line_seq(buf_slice(&head), &f->before);
 }
 
 /* ---- the live file ---- */
@@ -180,7 +171,7 @@ int logfile_open(struct logfile *f, struct logfile_tail *ret, struct err *e)
         errno = -rc;
         return err_errno(e, "cannot read the end of the delivery log %s", f->path);
     }
-    read_id(f);
+    read_first(f);
     return 0;
 }
 
@@ -221,14 +212,22 @@ bool logfile_moved(const struct logfile *f)
     return named.st_ino != open_one.st_ino || named.st_dev != open_one.st_dev;
 }
 
+/* By a file, or by what is left of it compressed. */
+static bool is_taken(const char *path)
+{
+    DEFER(buf_done) struct buf packed = BUF_MAX(4096);
+    buf_addf(&packed, "%s" NAMES_PACKED, path);
+    return access(path, F_OK) == 0 || access(buf_str(&packed), F_OK) == 0;
+}
+
 int logfile_set_aside(struct logfile *f, struct wall now, uint64_t seq, bool torn, struct err *e)
 {
     DEFER(buf_done) struct buf to = BUF_MAX(4096);
     for (unsigned copy = 1;; copy++) {
         buf_reset(&to);
-        buf_addf(&to, "%s/", f->folder);
-        names_write(&to, f->stem, f->ending, &(struct name){now, seq, copy, torn});
-        if (access(buf_str(&to), F_OK) != 0)
+        buf_addf(&to, "%s/", f->names.folder);
+        names_write(&to, &f->names, &(struct name){now, seq, copy, torn});
+        if (!is_taken(buf_str(&to)))
             break;
     }
     if (rename(f->path, buf_str(&to)) < 0)
@@ -239,18 +238,19 @@ int logfile_set_aside(struct logfile *f, struct wall now, uint64_t seq, bool tor
 
 /* ---- those set aside ---- */
 
-bool logfile_newest_seq(const struct logfile *f, uint64_t *ret)
+/* The last number in the file itself: a crash may have taken the end of one whose name promises
+ * more. A compressed one was whole when it was made. */
+static bool seq_of(const struct logfile *f, const struct names_file *one, uint64_t *ret)
 {
-    DEFER_FREE char *name = names_newest(f->folder, f->stem, f->ending);
-    if (!name)
-        return false;
     DEFER(buf_done) struct buf path = BUF_MAX(4096);
-    buf_addf(&path, "%s/%s", f->folder, name);
+    if (one->packed) {
+        *ret = one->seq;
+        return true;
+    }
+    buf_addf(&path, "%s/%s", f->names.folder, one->name);
     int fd = open(buf_str(&path), O_RDONLY | O_CLOEXEC);
-    struct stat st;
     struct logfile_tail tail = {0};
-    bool found = fd >= 0 && fstat(fd, &st) == 0 &&
-                 read_tail(fd, (uint64_t)st.st_size, &tail) == 0 && tail.has_seq;
+    bool found = fd >= 0 && read_tail(fd, one->bytes, &tail) == 0 && tail.has_seq;
     if (fd >= 0)
         close(fd);
     if (found)
@@ -259,7 +259,18 @@ bool logfile_newest_seq(const struct logfile *f, uint64_t *ret)
     return found;
 }
 
-unsigned logfile_sweep(const struct logfile *f, struct wall before)
+bool logfile_newest_seq(const struct logfile *f, uint64_t *ret)
 {
-    return names_remove_older(f->folder, f->stem, f->ending, before);
+    DEFER(names_list_done) struct names_list l;
+    return names_list(&l, &f->names) == 0 && l.n > 0 && seq_of(f, &l.at[l.n - 1], ret);
+}
+
+bool logfile_room(const struct logfile *f, uint64_t *ret_bytes, uint64_t *ret_files)
+{
+    struct statvfs st;
+    if (statvfs(f->names.folder, &st) < 0)
+        return false;
+    *ret_bytes = (uint64_t)st.f_bavail * st.f_frsize;
+    *ret_files = st.f_files ? (uint64_t)st.f_favail : UINT64_MAX; /* 0: made as they are needed */
+    return true;
 }

@@ -11,14 +11,17 @@
 #include "relay/base/buf.h"
 #include "relay/base/clock.h"
 #include "relay/base/err.h"
+#include "relay/events/names.h"
 
 struct logfile {
-    char *path, *folder, *stem,
-        *ending;  /* "/var/log/delivery.jsonl": "/var/log", "delivery", ".jsonl" */
-    int fd;       /* -1: none is open */
-    bool regular; /* false: a pipe or a device, which has no tail and no rotation */
+    char *path;
+    struct names names; /* of those that it becomes */
+    int fd;             /* -1: none is open */
+    bool regular;       /* false: a pipe or a device, which has no tail and no rotation */
     uint64_t size;
-    char id[33]; /* file_id of its first line; "" = unknown */
+    char id[33];       /* file_id of its first line; "" = unknown */
+    struct wall began; /* when its first line was written; not known: when it was opened */
+    uint64_t before;   /* the last event before it; UINT64_MAX: unknown */
 };
 
 /* Makes the folder (with parents). */
@@ -47,5 +50,5 @@ int logfile_set_aside(struct logfile *f, struct wall now, uint64_t last_seq, boo
 
 /* The last number in the set-aside file with the highest one; false: there is none. */
 bool logfile_newest_seq(const struct logfile *f, uint64_t *ret);
-/* Removes set-aside files that were last written before `before`; returns how many. */
-unsigned logfile_sweep(const struct logfile *f, struct wall before);
+/* Room on its disk: octets, and files; false: not known. */
+bool logfile_room(const struct logfile *f, uint64_t *ret_bytes, uint64_t *ret_files);

@@ -1,9 +1,10 @@
 /*
- * The events thread. An event goes through three lists, in order, and leaves memory only when it is
- * safe:
+ * The writing. An event goes through three lists, in order, and leaves memory only when it is safe:
  *
  *   waiting ──rendered──▶ lined (its line is in `out`) ──written──▶ unsynced ──fdatasync──▶
  * kept(seq), freed
+ *
+ * (order.c says which one of those that wait is next.)
  *
  * Trouble (a full disk, a failed rename) moves nothing: what is in a list stays there, and every
  * second it is tried again. A failed sync says that written lines may be lost: the file is set
@@ -43,7 +44,7 @@ static void trouble_over(struct events *ev)
 /* Lines that are not whole in the file go back to the events they were made from. */
 static void unline(struct events *ev)
 {
-    list_prepend(&ev->waiting, &ev->lined);
+    order_back(ev, &ev->lined);
     buf_reset(&ev->out);
     ev->head = 0;
     ev->service = false;
@@ -83,30 +84,26 @@ bool writer_sync(struct events *ev)
     if (!ev->unsynced.first)
         return true;
     uint64_t seq = ev->unsynced.last->event.seq;
-    list_free(&ev->unsynced);
-    pthread_mutex_lock(&ev->kept_lock);
-    if (ev->kept)
-        ev->kept(ev->kept_ctx, seq);
-    pthread_mutex_unlock(&ev->kept_lock);
+    list_free(ev, &ev->unsynced);
+    pthread_mutex_lock(&ev->spool_lock);
+    if (ev->spool.kept)
+        ev->spool.kept(ev->spool.ctx, seq);
+    pthread_mutex_unlock(&ev->spool_lock);
     return true;
 }
 
+/* Once a second; sooner when what is not synced takes much of the memory that events may take. */
 static void sync_soon(struct events *ev)
 {
-    if (ev->dirty && !ev->spoiled)
+    if (!ev->dirty || ev->spoiled)
+        return;
+    if (ev->unsynced.first && order_held(ev) > ev->memory / 4)
+        writer_sync(ev);
+    else
         deadline_set(ev->loop, &ev->sync_at, ev->next_sync);
 }
 
 /* ---- which file ---- */
-
-void writer_sweep(struct events *ev)
-{
-    if (ev->keep_s > 0) {
-        unsigned n = logfile_sweep(&ev->file, wall_add_s(wall_now(), -ev->keep_s));
-        if (n > 0)
-            LOG(LV_INFO, "delivery_log_swept", LOG_N("files", n));
-    }
-}
 
 /* The name is taken away first: should we die in between, only the closing line is missing. */
 static void close_for_good(struct events *ev)
@@ -136,13 +133,29 @@ static void rotate(struct events *ev)
     LOG(LV_INFO, "delivery_log_rotated", LOG_N("bytes", ev->file.size),
         LOG_N("last_seq", ev->last_seq));
     close_for_good(ev);
-    writer_sweep(ev);
+    keeper_soon(ev);
 }
 
-static bool rotation_due(const struct events *ev)
+static bool may_rotate(const struct events *ev)
 {
-    return ev->rotate_bytes > 0 && ev->file.regular && ev->file.size >= ev->rotate_bytes &&
-           !ev->fresh && !ev->rotate_refused && ev->out.n == 0 && ev->torn.n == 0;
+    return ev->file.fd >= 0 && ev->file.regular && !ev->fresh && !ev->spoiled && ev->out.n == 0 &&
+           ev->torn.n == 0;
+}
+
+/* By size, or by age; a file without an event is not too old. */
+static bool rotation_due(struct events *ev)
+{
+    const struct events_conf *c = &ev->conf;
+    if (!may_rotate(ev) || ev->rotate_refused)
+        return false;
+    if (c->rotate_bytes > 0 && ev->file.size >= c->rotate_bytes)
+        return true;
+    if (c->rotate_s == 0 || ev->last_seq == ev->file.before)
+        return false;
+    struct wall now = wall_now();
+    if (ev->file.began.us > now.us) /* the clock was set back */
+        ev->file.began = now;
+    return now.us >= wall_add_s(ev->file.began, c->rotate_s).us;
 }
 
 static bool set_spoiled_aside(struct events *ev)
@@ -182,7 +195,7 @@ int writer_open(struct events *ev, struct err *e)
 static void join_torn(struct events *ev)
 {
     DEFER(buf_done) struct buf line = BUF_MAX(LINE_MAX_BYTES);
-    event_line(&line, &ev->waiting.first->event, ev->node);
+    line_event(&line, &order_next(ev)->event, &ev->style);
     if (slice_starts(buf_slice(&line), buf_slice(&ev->torn)))
         ev->head = ev->torn.n;
     else
@@ -203,7 +216,7 @@ static bool prepare(struct events *ev)
             trouble_tell(ev, &e);
             return false;
         }
-        if (ev->torn.n > 0 && ev->waiting.first)
+        if (ev->torn.n > 0 && order_next(ev))
             join_torn(ev);
         if (!ev->spoiled)
             return true;
@@ -215,10 +228,13 @@ static bool prepare(struct events *ev)
 static void begin_file(struct events *ev)
 {
     uint64_t id[2];
-    uint64_t next = ev->waiting.first ? ev->waiting.first->event.seq : ev->last_seq + 1;
+    const struct pushed *first = order_next(ev);
+    uint64_t next = first ? first->event.seq : ev->next_seq;
     rand_bytes(id, sizeof id);
     snprintf(ev->file.id, sizeof ev->file.id, "%016" PRIx64 "%016" PRIx64, id[0], id[1]);
-    line_opened(&ev->out, ev->file.id, ev->node, wall_now(), next);
+    ev->file.began = wall_now();
+    ev->file.before = next - 1;
+    line_opened(&ev->out, ev->file.id, ev->node, ev->file.began, next);
     ev->service = true;
     ev->fresh = false;
 }
@@ -230,12 +246,13 @@ static void fill(struct events *ev)
         return;
     if (ev->fresh)
         begin_file(ev);
+    const uint64_t rotate_bytes = ev->conf.rotate_bytes;
     size_t room = BATCH_BYTES;
-    if (ev->rotate_bytes > ev->file.size && ev->rotate_bytes - ev->file.size < room)
-        room = (size_t)(ev->rotate_bytes - ev->file.size);
-    while (ev->waiting.first && (!ev->lined.first || ev->out.n < room)) {
-        struct pushed *p = list_take(&ev->waiting);
-        event_line(&ev->out, &p->event, ev->node);
+    if (rotate_bytes > ev->file.size && rotate_bytes - ev->file.size < room)
+        room = (size_t)(rotate_bytes - ev->file.size);
+    while (order_next(ev) && (!ev->lined.first || ev->out.n < room)) {
+        struct pushed *p = order_take(ev);
+        line_event(&ev->out, &p->event, &ev->style);
         list_add(&ev->lined, p);
     }
     MUST(!ev->out.overflow);
@@ -244,7 +261,7 @@ static void fill(struct events *ev)
 /* Whole lines in the file leave `out`; their events wait for the sync. */
 static void settle(struct events *ev)
 {
-    size_t done = 0;
+    size_t done = 0, events_from = 0;
     int64_t lines = 0;
     for (;;) {
         struct slice rest = slice_skip(buf_slice(&ev->out), done);
@@ -254,6 +271,7 @@ static void settle(struct events *ev)
         done += n + 1;
         if (ev->service) {
             ev->service = false;
+            events_from = done;
             continue;
         }
         struct pushed *p = list_take(&ev->lined);
@@ -261,6 +279,8 @@ static void settle(struct events *ev)
         list_add(&ev->unsynced, p);
         lines++;
     }
+    if (ev->tee)
+        tee_add(ev->tee, slice_skip(slice_head(buf_slice(&ev->out), done), events_from));
     buf_drop(&ev->out, done);
     ev->head -= done;
     metric_add(M_EVENTS_WRITTEN, lines);
@@ -298,15 +318,26 @@ static void reopen_if_moved(struct events *ev)
         leave_file(ev);
 }
 
-static bool has_work(const struct events *ev)
+void writer_rotate(struct events *ev)
 {
-    return ev->waiting.first || ev->out.n > 0 || ev->file.fd < 0 || ev->spoiled;
+    if (logfile_moved(&ev->file))
+        reopen_if_moved(ev);
+    else if (may_rotate(ev) && ev->last_seq != ev->file.before)
+        rotate(ev);
+    writer_flush(ev);
+}
+
+static bool has_work(struct events *ev)
+{
+    return order_next(ev) || ev->out.n > 0 || ev->file.fd < 0 || ev->spoiled;
 }
 
 void writer_flush(struct events *ev)
 {
     if (ev->reopen)
         reopen_if_moved(ev);
+    if (ev->file.fd >= 0 && rotation_due(ev))
+        rotate(ev);
     while (has_work(ev)) {
         if (!prepare(ev))
             return;
@@ -315,4 +346,5 @@ void writer_flush(struct events *ev)
             break;
     }
     sync_soon(ev);
+    order_ask(ev);
 }

@@ -422,6 +422,7 @@ void core_message(struct core *c, struct msg *m)
         return;
     case SPOOLER_BODY:
     case SPOOLER_CHECK:
+    case SPOOLER_AGAIN:
         UNREACHABLE(); /* the rim's */
     }
     spooler_request_free(m);

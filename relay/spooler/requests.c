@@ -173,6 +173,7 @@ void spooler_request_free(struct msg *m)
         return;
     case SPOOLER_CONN_GONE:
     case SPOOLER_KEPT:
+    case SPOOLER_AGAIN:
     case SPOOLER_CONTROL:
         break;
     }

@@ -11,6 +11,8 @@
 #include "relay/base/must.h"
 #include "relay/base/rand.h"
 #include "relay/loop/worker.h"
+#include "relay/spooler/advice.h"
+#include "relay/spooler/again.h"
 #include "relay/spooler/bodies.h"
 #include "relay/spooler/check.h"
 #include "relay/spooler/core.h"
@@ -50,7 +52,8 @@ struct space_job {
 struct spooler {
     struct loop *loop;
     struct inbox *inbox;
-    struct port port, commit_port, read_port, task_port, body_port, space_port, check_port;
+    struct port port, commit_port, read_port, task_port, body_port, space_port, check_port,
+        again_port;
     struct worker *commit, *bodies_worker, *reads, *keeper;
     struct deadline wake;
     struct mono next_tick;
@@ -59,6 +62,7 @@ struct spooler {
     struct core *core;
     struct bodies *bodies;
     struct checker checker;
+    struct again again;
     const struct port **outbound;
     unsigned n_outbound;
     uint64_t min_free_bytes;
@@ -70,6 +74,7 @@ struct spooler {
     bool space_asked, failing;
     const char *full; /* as last told to the core */
     struct damage damage;
+    atomic_bool log_full; /* told by others */
     atomic_int accepting; /* core_accepting, and the marks, for other threads */
     _Atomic(const char *) above;
 };
@@ -276,7 +281,9 @@ static void look_at_marks(struct spooler *s)
 
 static void tell_accepting(struct spooler *s)
 {
-    const int disk = core_accepting(s->core);
+    int disk = core_accepting(s->core);
+    if (disk == 0 && atomic_load(&s->log_full))
+        disk = -ENOSPC;
     look_at_marks(s);
     atomic_store(&s->accepting, disk < 0 ? disk : marks_error(&s->marks));
 }
@@ -328,6 +335,10 @@ static void on_request(void *ctx, struct msg *m)
         checker_request(&s->checker, (struct spooler_check *)(void *)m);
         return;
     }
+    if (m->type == SPOOLER_AGAIN) {
+        again_request(&s->again, (struct spooler_again *)(void *)m);
+        return;
+    }
     if (m->type == SPOOLER_CONTROL)
         reconfigure(s, (const struct spooler_control *)(const void *)m);
     set_time(s);
@@ -358,6 +369,12 @@ static void on_check(void *ctx, struct msg *m)
 {
     struct spooler *s = ctx;
     checker_back(&s->checker, m, loop_now(s->loop));
+}
+
+static void on_again(void *ctx, struct msg *m)
+{
+    struct spooler *s = ctx;
+    again_back(&s->again, m);
 }
 
 static void on_task(void *ctx, struct msg *m)
@@ -411,6 +428,11 @@ int spooler_accepting(const struct spooler *s)
     return atomic_load(&s->accepting);
 }
 
+void spooler_log_full(struct spooler *s, bool full)
+{
+    atomic_store(&s->log_full, full);
+}
+
 const char *spooler_above(const struct spooler *s)
 {
     return atomic_load(&s->above);
@@ -419,32 +441,6 @@ const char *spooler_above(const struct spooler *s)
 /* --- life
  * ------------------------------------------------------------------------------------------------
  */
-
-/* What a person can do about it. */
-static const struct {
-    int error;
-    const char *advice;
-} advices[] = {
-    {EROFS, "mount that file system for writing and start again"},
-    {ENOSPC, "make room on that file system and start again"},
-    {EDQUOT, "raise the quota or make room and start again"},
-    {EACCES, "the folder and all in it must belong to the account that postwain runs as"},
-    {EPERM, "the folder and all in it must belong to the account that postwain runs as"},
-    {EMFILE, "raise the limit of open files (ulimit -n, LimitNOFILE=)"},
-    {ENFILE, "the system has no more open files to give"},
-    {EIO, "look at the disk (dmesg); a copy on another disk can be used as the spool"},
-};
-
-static int explain(struct err *e, int code, const char *path)
-{
-    char what[300];
-    snprintf(what, sizeof what, "%.299s", e->text);
-    for (size_t i = 0; i < sizeof advices / sizeof *advices; i++)
-        if (advices[i].error == -code)
-            return err_set(e, code, "spool %s: %s: %s; %s", path, what, strerror(-code),
-                           advices[i].advice);
-    return code;
-}
 
 static int open_spool(struct spooler *s, const struct spooler_conf *c, struct spool_report *report,
                       struct err *e)
@@ -461,7 +457,7 @@ static int open_spool(struct spooler *s, const struct spooler_conf *c, struct sp
                               .say = damage_say,
                               .say_ctx = &s->damage};
     int rc = spool_open(&s->spool, s->fs, &o, report, e);
-    return rc < 0 ? explain(e, rc, c->path) : rc;
+    return rc < 0 ? advice_explain(e, rc, c->path) : rc;
 }
 
 static void listen_all(struct spooler *s)
@@ -473,6 +469,7 @@ static void listen_all(struct spooler *s)
     s->read_port = (struct port){s->inbox, on_read, s};
     s->task_port = (struct port){s->inbox, on_task, s};
     s->check_port = (struct port){s->inbox, on_check, s};
+    s->again_port = (struct port){s->inbox, on_again, s};
     s->body_port = (struct port){s->inbox, on_body, s};
     s->space_port = (struct port){s->inbox, on_space, s};
     deadline_init(s->loop, &s->wake, on_wake, s);
@@ -504,6 +501,7 @@ int spooler_new(struct spooler **ret, const struct spooler_conf *c, struct spool
     s->core = core_new(s->spool, &conf, wall_now(), loop_now(s->loop));
     s->bodies = bodies_new(s->fs);
     s->checker = (struct checker){.spool = s->spool, .back = &s->check_port};
+    s->again = (struct again){.spool = s->spool, .back = &s->again_port};
     ids_start_above(spool_last_id(s->spool));
     damage_opened(&s->damage, &s->port, report.damaged);
     *ret_report = report;
@@ -551,7 +549,7 @@ int spooler_start(struct spooler *s)
 static void handle_late(struct msg *m)
 {
     struct spooler *s = m->to->ctx;
-    if (m->to == &s->port && m->type == SPOOLER_BODY)
+    if (m->to == &s->port && (m->type == SPOOLER_BODY || m->type == SPOOLER_AGAIN))
         spooler_request_free(m);
     else if (m->to == &s->body_port)
         on_body(s, m);
@@ -584,6 +582,7 @@ void spooler_free(struct spooler *s)
     worker_free(s->reads);
     worker_free(s->keeper);
     checker_stop(&s->checker);
+    again_stop(&s->again);
     inbox_free(s->inbox, handle_late);
     last_flush(s);
     bodies_free(s->bodies);

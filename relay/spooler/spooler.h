@@ -30,7 +30,19 @@ enum spooler_type {
     SPOOLER_ADMIN,     /* struct spooler_admin */
     SPOOLER_CONTROL,   /* struct spooler_control */
     SPOOLER_EXPORT,    /* struct spooler_export */
-    SPOOLER_CHECK      /* struct spooler_check */
+    SPOOLER_CHECK,     /* struct spooler_check */
+    SPOOLER_AGAIN      /* struct spooler_again; not answered, freed (from events) */
+};
+
+/* Events with after < seq <= upto once more, some megabytes of them at a time: `each` in order,
+ * then `end` with up to which number that was all. Both are called on a helper's thread, and never
+ * once spooler_free has returned. One at a time is asked. */
+struct spooler_again {
+    struct msg msg;
+    uint64_t after, upto;
+    void *ctx;
+    void (*each)(void *ctx, const struct event *e);
+    void (*end)(void *ctx, uint64_t through);
 };
 
 /* A recipient that is accepted and ends at once as `suppressed`, for this reason. */
@@ -452,5 +464,8 @@ void spooler_free(struct spooler *s);
  * -ENOBUFS: above a mark; else what writing failed with). What was let in is taken above a mark,
  * too. Cheap (an atomic). */
 int spooler_accepting(const struct spooler *s);
+/* From any thread: the delivery log's disk is full, or has room again; while it is, accepting is
+ * -ENOSPC. */
+void spooler_log_full(struct spooler *s, bool full);
 /* From any thread: the mark that is passed, static text; NULL: none is. */
 const char *spooler_above(const struct spooler *s);

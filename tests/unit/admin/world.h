@@ -360,7 +360,7 @@ static inline int start(void **state)
     uint64_t last;
     DEFER(buf_done) struct buf log = BUF_MAX(256);
     buf_addf(&log, "%s/log", folder);
-    const struct events_conf ec = {buf_str(&log), "node", 0, 0};
+    const struct events_conf ec = {.path = buf_str(&log), .node = "node"};
     if (events_new(&events, &ec, &last, &e) < 0 || events_start(events) < 0)
         return 1;
     spooler = (struct spooler){.loop = loop_new("spooler", 0), .lock = PTHREAD_MUTEX_INITIALIZER};

@@ -22,6 +22,7 @@
 
 static char folder[64];
 static char live[96];
+static struct names of_log;
 static _Atomic uint64_t kept;
 
 static inline void on_kept(void *ctx, uint64_t seq)
@@ -129,9 +130,10 @@ static inline struct events *open_as(const char *node, uint64_t rotate, int64_t 
 {
     struct events *ev = NULL;
     struct err e = {0};
-    const struct events_conf c = {live, node, rotate, keep_s};
+    const struct events_conf c = {
+        .path = live, .node = node, .rotate_bytes = rotate, .keep_s = keep_s};
     assert_int_equal(events_new(&ev, &c, ret_last, &e), 0);
-    events_set_kept(ev, on_kept, NULL);
+    events_set_spool(ev, &(struct events_spool){.kept = on_kept});
     atomic_store(&kept, 0);
     return ev;
 }
@@ -186,7 +188,10 @@ static inline int run_in_folder(const struct CMUnitTest *tests, size_t n)
     snprintf(live, sizeof live, "%s/delivery.jsonl", folder);
     if (mkdir(folder, 0700) < 0)
         return 1;
+    if (!names_init(&of_log, live))
+        return 1;
     int rc = _cmocka_run_group_tests("events", tests, n, NULL, NULL);
+    names_done(&of_log);
     empty_folder();
     rmdir(folder);
     return rc;

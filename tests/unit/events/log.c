@@ -124,7 +124,7 @@ static void test_folder_is_made(void **state)
     struct events *ev = NULL;
     struct err e = {0};
     buf_addf(&path, "%s/a/b/log", folder);
-    const struct events_conf c = {buf_str(&path), "node", 0, 0};
+    const struct events_conf c = {.path = buf_str(&path), .node = "node"};
     assert_int_equal(events_new(&ev, &c, &last, &e), 0);
     push(ev, 1, 1);
     events_free(ev);
@@ -144,7 +144,7 @@ static void test_bad_paths_are_told(void **state)
         struct events *ev = NULL;
         struct err e = {0};
         uint64_t last = 77;
-        const struct events_conf c = {paths[i], "node", 0, 0};
+        const struct events_conf c = {.path = paths[i], .node = "node"};
         assert_true(events_new(&ev, &c, &last, &e) < 0);
         assert_true(strlen(e.text) > 10);
         assert_null(ev);

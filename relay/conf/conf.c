@@ -3,7 +3,9 @@
 #include "relay/base/must.h"
 #include "relay/base/utf8.h"
 #include "relay/conf/options.h"
+#include <errno.h>
 
+#define CLASSES_BYTES_MAX ((size_t)512 * 1024)
 #define ARENA_MAX ((size_t)64 << 20)
 
 char *own_text(struct conf_own *o, struct slice s)
@@ -253,8 +255,32 @@ static void conf_free(struct frozen *f)
     struct conf_own *o = (struct conf_own *)f;
     free(o->settings.list);
     free(o->settings.titles);
+    free(o->c.classes);
     arena_done(&o->arena);
     free(o);
+}
+
+static void tell_class(void *ctx, unsigned line, const char *problem)
+{
+    struct teller *t = ctx;
+    tell(t, t->other, line, "%s", problem);
+}
+
+/* A part of the configuration in a file of its own: read with it, refused with it. */
+static void load_classes(struct conf_own *o, struct teller *t)
+{
+    DEFER(buf_done) struct buf text = BUF_MAX(CLASSES_BYTES_MAX);
+    const char *path = o->c.classes_file;
+    if (!path[0])
+        return;
+    int rc = conf_file_read(path, &text);
+    if (rc < 0) {
+        tell_at(t, o, S_DELIVERY, "classes", 0, "classes: %s: %s", path,
+                rc == -E2BIG ? "it is too long" : strerror(-rc));
+        return;
+    }
+    t->other = path;
+    o->c.classes = classes_parse(buf_slice(&text), tell_class, t);
 }
 
 struct conf *conf_load(const char *path, conf_say *say, void *ctx)
@@ -271,6 +297,7 @@ struct conf *conf_load(const char *path, conf_say *say, void *ctx)
     if (complete && t.problems == 0) {
         finish(o);
         conf_rules(o, &t);
+        load_classes(o, &t);
     }
     if (t.problems == 0)
         return &o->c;

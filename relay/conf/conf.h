@@ -5,6 +5,7 @@
  * with the snapshot. Lists end where their count says.
  */
 #pragma once
+#include "relay/base/classes.h"
 #include "relay/base/err.h"
 #include "relay/base/frozen.h"
 #include "relay/base/log.h"
@@ -96,7 +97,9 @@ struct conf {
     int64_t dns_timeout_ms;
     bool allow_private_addresses;
     int64_t lifetime_s;
-    int64_t delay_warning_s; /* 0: never */
+    int64_t delay_warning_s;  /* 0: never */
+    const char *classes_file; /* "" = none */
+    struct classes *classes;  /* what it holds; NULL: none */
     int64_t retry_s[CONF_RETRY_MAX];
     unsigned n_retry;
     struct conf_destination *destinations; /* the implicit last one included */

@@ -93,7 +93,8 @@ struct teller {
     conf_say *say;
     void *ctx;
     unsigned problems;
-    const char *path; /* when there is no better place */
+    const char *path;  /* when there is no better place */
+    const char *other; /* a file of its own that is being read */
 };
 /* "FILE:LINE: message"; file NULL: the configuration itself, line 0: no line is to blame. */
 void tell(struct teller *t, const char *file, unsigned line, const char *fmt, ...)
@@ -124,6 +125,9 @@ struct place {
     const char *folder; /* of the file that holds it, for relative paths */
 };
 bool value_convert(const struct place *p, struct slice text, void *field, struct buf *why);
+
+/* The whole of a small file. 0, or -errno; -E2BIG: past the buffer's maximum. file.c */
+int conf_file_read(const char *path, struct buf *out);
 
 void conf_rules(struct conf_own *o, struct teller *t);
 /* The first setting of an option in an instance; NULL: not set. */

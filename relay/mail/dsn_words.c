@@ -80,7 +80,7 @@ const char *dsn_words_happened(enum dsn_action action, const struct verdict *v)
     if (action == DSN_RELAYED)
         return "The message was handed to the next mail server.";
     /* Failed with a temporary status: time ran out, whatever the class. */
-    bool ran_out = v && v->enhanced.class == 4;
+    bool ran_out = v && v->enhanced.class == 4 && v->kind != VERDICT_FAILED;
     return words_of(ran_out ? CLASS_EXPIRED : class_of(v))->happened;
 }
 

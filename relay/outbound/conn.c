@@ -351,6 +351,7 @@ static void on_connected(void *ctx, int err, struct mono now)
     c->client_conf = (struct smtp_client_conf){
         .helo = slice_str(c->dest->helo[0] ? c->dest->helo : c->conf->hostname),
         .tls = c->in_clear ? SMTP_TLS_NONE : out_tls_level(c->dest, &c->job->params),
+        .classes = c->conf->classes,
         .no_chunking = out_has_learnt(c->o, &c->peer, OUT_NO_CHUNKING, now),
     };
     c->talked = true;

@@ -272,7 +272,7 @@ static void protocol_error(struct smtp_client *c)
 static void surplus_reply(struct smtp_client *c, const struct smtp_reply *reply)
 {
     if (c->stage == STAGE_CONTENT)
-        client_over(c, smtp_trouble(PHASE_DATA, reply), false);
+        client_over(c, smtp_trouble_by(c->conf->classes, PHASE_DATA, reply), false);
     else
         protocol_error(c);
 }
@@ -284,7 +284,7 @@ static void take_reply(struct smtp_client *c, const struct smtp_reply *reply, st
         return;
     }
     if (reply->code == 421) {
-        client_over(c, smtp_trouble(smtp_client_phase(c), reply), false);
+        client_over(c, smtp_trouble_by(c->conf->classes, smtp_client_phase(c), reply), false);
         return;
     }
     if (c->ahead_n == 0) {

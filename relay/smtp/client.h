@@ -15,6 +15,7 @@
  */
 #pragma once
 #include "relay/base/buf.h"
+#include "relay/base/classes.h"
 #include "relay/base/verdict.h"
 #include "relay/smtp/ehlo.h"
 #include "relay/smtp/types.h"
@@ -26,7 +27,8 @@ enum smtp_tls_level { SMTP_TLS_NONE, SMTP_TLS_MAY, SMTP_TLS_ENCRYPT, SMTP_TLS_VE
 struct smtp_client_conf { /* borrowed, must outlive the session */
     struct slice helo;    /* our name: an FQDN or an address literal */
     enum smtp_tls_level tls;
-    bool tls_on;             /* already under TLS (implicit) */
+    bool tls_on;                   /* already under TLS (implicit) */
+    const struct classes *classes; /* own rows of the classification; NULL: none */
     bool no_chunking;        /* CHUNKING, where offered, is not to be believed (FAULT_CHUNKING) */
     int64_t timeout_percent; /* scales all timeouts for tests; 0 = 100 */
 };
@@ -117,6 +119,10 @@ bool smtp_client_used_chunks(const struct smtp_client *c);
 
 /* (phase, reply) -> fate: pure, one table, tested whole. relay/smtp/trouble.c. Text is copied. */
 struct verdict smtp_trouble(enum phase phase, const struct smtp_reply *reply);
+/* The same, an administrator's own rows asked first (NULL: there are none). They say why, and
+ * inside of a transaction whether for ever, but of 421 and of too many recipients at a time. */
+struct verdict smtp_trouble_by(const struct classes *own, enum phase phase,
+                               const struct smtp_reply *reply);
 /* A refusal of RCPT that only says that the transaction is full (RFC 5321 section 4.5.3.1.10): 452
  * without another reason, or a code x.5.3. With others taken in it, the next transaction may do. */
 bool smtp_trouble_is_no_room(const struct verdict *v);

@@ -58,7 +58,7 @@ static void on_helo(struct smtp_client *c, const struct awaited *a, const struct
 static void on_session_refused(struct smtp_client *c, const struct awaited *a,
                                const struct smtp_reply *reply)
 {
-    client_over(c, smtp_trouble(client_phases[a->step].phase, reply), true);
+    client_over(c, smtp_trouble_by(c->conf->classes, client_phases[a->step].phase, reply), true);
 }
 
 static void on_ehlo_refused(struct smtp_client *c, const struct awaited *a,
@@ -249,7 +249,7 @@ static void on_rset_refused(struct smtp_client *c, const struct awaited *a,
                             const struct smtp_reply *reply)
 {
     (void)a;
-    struct verdict v = smtp_trouble(PHASE_EHLO, reply);
+    struct verdict v = smtp_trouble_by(c->conf->classes, PHASE_EHLO, reply);
     v.phase = PHASE_MAIL;
     client_over(c, v, true);
 }
@@ -263,7 +263,8 @@ static void on_mail(struct smtp_client *c, const struct awaited *a, const struct
 static void decide_all(struct smtp_client *c, const struct awaited *a,
                        const struct smtp_reply *reply)
 {
-    DEFER(verdict_done) struct verdict v = smtp_trouble(client_phases[a->step].phase, reply);
+    DEFER(verdict_done)
+    struct verdict v = smtp_trouble_by(c->conf->classes, client_phases[a->step].phase, reply);
     client_settle(c, &v);
 }
 
@@ -287,7 +288,7 @@ static void on_rcpt_refused(struct smtp_client *c, const struct awaited *a,
                             const struct smtp_reply *reply)
 {
     if (c->verdicts[a->rcpt].kind == VERDICT_NONE)
-        c->verdicts[a->rcpt] = smtp_trouble(PHASE_RCPT, reply);
+        c->verdicts[a->rcpt] = smtp_trouble_by(c->conf->classes, PHASE_RCPT, reply);
 }
 
 /* ---- content ---- */
@@ -337,7 +338,7 @@ static void on_chunk_refused(struct smtp_client *c, const struct awaited *a,
     if (knows_no_chunks(c, reply))
         return;
     if (smtp_client_output(c).n > 0) {
-        client_over(c, smtp_trouble(PHASE_DATA, reply), false);
+        client_over(c, smtp_trouble_by(c->conf->classes, PHASE_DATA, reply), false);
         return;
     }
     decide_all(c, a, reply);
@@ -365,7 +366,7 @@ static void on_eod_refused(struct smtp_client *c, const struct awaited *a,
         return;
     if (smtp_client_output(c).n > 0) {
         /* Before the whole content went: what the peer makes of the rest is anybody's guess. */
-        client_over(c, smtp_trouble(PHASE_EOD, reply), false);
+        client_over(c, smtp_trouble_by(c->conf->classes, PHASE_EOD, reply), false);
         return;
     }
     decide_all(c, a, reply);

@@ -1,8 +1,9 @@
 /*
  * (phase, reply) → fate. Two tables and nothing else decide:
  *   grounds[]  what a refusal in that phase speaks about, and whether its 5xx is for ever;
- *   rules[]    why, first match wins: enhanced code, code, and the peer's words, which differ from
- * house to house. A temporary refusal for going too fast (CLASS_RATE) slows the whole site down.
+ *   rules[]    why, unless the administrator has a row of his own (relay/base/classes.h); first
+ * match wins: enhanced code, code, and the peer's words, which differ from house to house. A
+ * temporary refusal for going too fast (CLASS_RATE) slows the whole site down.
  */
 #include "relay/smtp/client.h"
 
@@ -221,7 +222,25 @@ static struct enhanced enhanced_of(const struct smtp_reply *reply)
     return reply->enhanced.class == class ? reply->enhanced : (struct enhanced){.class = class};
 }
 
-static struct verdict refusal(enum phase phase, const struct smtp_reply *reply)
+/* Too many recipients at a time is what the driver acts on, and 421 ends the session: of those an
+ * own row changes the class only. */
+static bool may_be_for_ever(const struct ground *g, const struct rule *r,
+                            const struct smtp_reply *reply)
+{
+    return !g->soft && !r->soft && reply->code != 421;
+}
+
+static void own_word(const struct class_row *own, bool for_ever, struct verdict *v)
+{
+    if (!own)
+        return;
+    v->class = own->class;
+    if (own->kind == VERDICT_DEFERRED || (own->kind == VERDICT_FAILED && for_ever))
+        v->kind = own->kind;
+}
+
+static struct verdict refusal(const struct classes *own, enum phase phase,
+                              const struct smtp_reply *reply)
 {
     const struct ground *ground = &grounds[phase];
     struct verdict v = {.kind = VERDICT_FAILED, .scope = ground->scope, .phase = phase};
@@ -231,6 +250,8 @@ static struct verdict refusal(enum phase phase, const struct smtp_reply *reply)
     v.class = rule->class;
     if (reply->code < 500 || ground->soft || rule->soft)
         v.kind = VERDICT_DEFERRED;
+    own_word(classes_find(own, phase, reply->code, v.enhanced, reply->text),
+             may_be_for_ever(ground, rule, reply), &v);
     if (reply->code == 421) /* they hang up, whatever we were saying */
         v.scope = SCOPE_HOST;
     if (v.class == CLASS_RATE && v.kind == VERDICT_DEFERRED)
@@ -241,9 +262,15 @@ static struct verdict refusal(enum phase phase, const struct smtp_reply *reply)
 
 struct verdict smtp_trouble(enum phase phase, const struct smtp_reply *reply)
 {
+    return smtp_trouble_by(NULL, phase, reply);
+}
+
+struct verdict smtp_trouble_by(const struct classes *own, enum phase phase,
+                               const struct smtp_reply *reply)
+{
     unsigned class = reply->code / 100;
     if (class == 4 || class == 5)
-        return refusal(phase, reply);
+        return refusal(own, phase, reply);
     if (class != 2 || phase != PHASE_EOD)
         return verdict_of_fault(FAULT_SMTP_PROTOCOL, phase, reply->text);
     struct verdict v = {.kind = VERDICT_DELIVERED, .scope = SCOPE_RECIPIENT, .phase = phase};

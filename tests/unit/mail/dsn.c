@@ -403,6 +403,25 @@ static void each_class_has_words(void **state)
     }
 }
 
+/* 94: a 4xx that an administrator's row made final has not run out of time; what waited has. */
+static void a_final_4xx_is_not_late(void **state)
+{
+    (void)state;
+    for (unsigned waited = 0; waited < 2; waited++) {
+        struct verdict v = verdict_with(452, (struct enhanced){4, 2, 2}, "full");
+        v.class = CLASS_FULL;
+        v.kind = waited ? VERDICT_DEFERRED : VERDICT_FAILED;
+        struct dsn_recipient rcpt = recipient_for(&v);
+        struct dsn_input in = input_for(&rcpt, 1);
+        DEFER(buf_done) struct buf out = BUF_MAX(100000);
+        struct report r;
+        assert_true(dsn_write(&out, &in));
+        read_report(buf_slice(&out), &r);
+        assert_int_equal(has(r.text.body, "not delivered in time"), waited);
+        assert_int_equal(has(r.text.body, "the mailbox is full"), !waited);
+    }
+}
+
 /* 21, 95: whatever a peer says, the report keeps its shape, and the words can still be recognised.
  */
 static void hostile_words_stay_words(void **state)
@@ -579,6 +598,7 @@ int main(void)
         cmocka_unit_test(international_reports),
         cmocka_unit_test(status_fits_the_action),
         cmocka_unit_test(each_class_has_words),
+        cmocka_unit_test(a_final_4xx_is_not_late),
         cmocka_unit_test(hostile_words_stay_words),
         cmocka_unit_test(the_original_recipient_is_shown_when_given),
         cmocka_unit_test(the_original_is_carried_whole),

@@ -4,6 +4,7 @@
 #include "relay/smtp/client.h"
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <stdio.h>
 
 #include <cmocka.h>
@@ -170,10 +171,62 @@ static void test_text(void **state)
     verdict_done(&v);
 }
 
+static void say(void *ctx, unsigned line, const char *problem)
+{
+    (void)ctx;
+    fail_msg("%u: %s", line, problem);
+}
+
+/* An administrator's word on why, and whether for ever; but not against what the session needs. */
+static void test_own_rows(void **state)
+{
+    static const char text[] = "rcpt 550 *.7.1 bad_mailbox *disabled*\n"
+                               "any 5xx any policy:temporary *tomorrow*\n"
+                               "any 4xx any full:permanent *for good*\n"
+                               "any 4xx any rate *slowly*\n";
+    static const struct {
+        enum phase phase;
+        uint16_t code;
+        const char *enhanced, *text;
+        enum verdict_kind kind;
+        enum verdict_scope scope;
+        enum verdict_class class;
+    } own[] = {
+        {PHASE_RCPT, 550, "5.7.1", "mailbox disabled", F, SCOPE_RECIPIENT, CLASS_BAD_MAILBOX},
+        {PHASE_MAIL, 550, "5.7.1", "mailbox disabled", F, SCOPE_MESSAGE, CLASS_POLICY},
+        {PHASE_RCPT, 550, "5.1.1", "come tomorrow", D, SCOPE_RECIPIENT, CLASS_POLICY},
+        {PHASE_RCPT, 452, "4.2.2", "full for good", F, SCOPE_RECIPIENT, CLASS_FULL},
+        {PHASE_EOD, 451, "4.3.0", "no, for good", F, SCOPE_MESSAGE, CLASS_FULL},
+        /* A host that hangs up or does not greet says nothing of the mail. */
+        {PHASE_RCPT, 421, "4.3.2", "closed for good", D, SCOPE_HOST, CLASS_FULL},
+        {PHASE_BANNER, 450, "", "away for good", D, SCOPE_HOST, CLASS_FULL},
+        /* Nor does a transaction that is full. */
+        {PHASE_RCPT, 452, "4.5.3", "too many for good", D, SCOPE_RECIPIENT, CLASS_FULL},
+        {PHASE_MAIL, 450, "4.0.0", "slowly please", D, SCOPE_SITE, CLASS_RATE},
+        {PHASE_RCPT, 550, "5.1.1", "user unknown", F, SCOPE_RECIPIENT, CLASS_BAD_MAILBOX},
+    };
+    (void)state;
+    struct classes *c = classes_parse(slice_str(text), say, NULL);
+    assert_non_null(c);
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
+        struct smtp_reply r = {.code = own[i].code, .text = slice_str(own[i].text)};
+        if (own[i].enhanced[0])
+            assert_true(enhanced_parse(slice_str(own[i].enhanced), &r.enhanced) > 0);
+        struct verdict v = smtp_trouble_by(c, own[i].phase, &r);
+        if (v.kind != own[i].kind || v.scope != own[i].scope || v.class != own[i].class)
+            fail_msg("%u %s: kind %d scope %d class %s", own[i].code, own[i].text, (int)v.kind,
+                     (int)v.scope, class_name(v.class));
+        assert_int_equal(v.code, own[i].code);
+        verdict_done(&v);
+    }
+    free(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_own_rows),
         cmocka_unit_test(test_whole),
         cmocka_unit_test(test_text),
     };

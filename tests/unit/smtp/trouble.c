@@ -4,8 +4,8 @@
 #include "relay/smtp/client.h"
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdlib.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 

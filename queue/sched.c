@@ -289,6 +289,7 @@ void sched_plan(struct sched *s, struct slice domain, struct slice site, struct 
     struct sched_domain *d = domain_find(s, domain);
     if (!d)
         return;
+    s->now = now;
     struct sched_site *t = site_get(s, destination, site);
     struct mono least = mono_add(now, PLAN_MIN_MS);
     d->asked = false;
@@ -335,6 +336,12 @@ void sched_plan_failed(struct sched *s, struct slice domain,
     }
 }
 
+/* Where it stands, or (active) is carried; NULL: at none yet. */
+static const struct sched_site *site_of(const struct recipient *r)
+{
+    return r->active ? r->carrier : r->domain ? r->domain->site : NULL;
+}
+
 /* --- what is due ---------------------------------------------------------------------------------
  */
 
@@ -343,9 +350,27 @@ void sched_set_warning(struct sched *s, int64_t warning_s)
     s->warning_s = warning_s;
 }
 
+struct wall sched_expires(const struct message *m, int64_t lifetime_s)
+{
+    struct wall own = message_expires(m), here = wall_add_s(message_first_due(m), lifetime_s);
+    return lifetime_s > 0 && here.us < own.us ? here : own;
+}
+
+struct wall sched_rcpt_expires(const struct recipient *r)
+{
+    const struct sched_limits *l = sched_rcpt_limits(r);
+    return sched_expires(recipient_message(r), l ? l->lifetime_s : 0);
+}
+
+const struct sched_limits *sched_rcpt_limits(const struct recipient *r)
+{
+    const struct sched_site *t = site_of(r);
+    return t ? &t->limits : NULL;
+}
+
 static struct wall line_end(const struct recipient *r, struct wall now)
 {
-    struct wall turn = wall_add_s(now, LAST_TURN_S), end = message_expires(recipient_message(r));
+    struct wall turn = wall_add_s(now, LAST_TURN_S), end = sched_rcpt_expires(r);
     return end.us > turn.us ? end : turn;
 }
 
@@ -379,6 +404,7 @@ static bool expires_in_line(struct sched *s, struct recipient *r, struct wall no
     }
     leave(s, r);
     *ret = (struct sched_action){.act = SCHED_EXPIRE,
+                                 .limits = &t->limits,
                                  .job = {.message = recipient_message(r), .rcpts = {r}, .n = 1}};
     return true;
 }
@@ -388,7 +414,7 @@ static bool late_in_line(struct sched *s, struct recipient *r, struct wall now,
                          struct sched_action *ret)
 {
     struct message *m = recipient_message(r);
-    if (message_expires(m).us <= now.us)
+    if (sched_rcpt_expires(r).us <= now.us)
         return false;
     heap_set(&s->moments, &r->heap_index, line_end(r, now).us);
     *ret = (struct sched_action){.act = SCHED_LATE, .job = {.message = m, .rcpts = {r}, .n = 1}};
@@ -420,6 +446,7 @@ static bool next_resolve(struct sched *s, struct sched_action *ret)
 
 bool sched_next(struct sched *s, struct wall now, struct mono mono, struct sched_action *ret)
 {
+    s->now = mono;
     sweep_empty(s, mono);
     site_timers(s, mono);
     return take_due(s, now, mono, ret) || site_next_close(s, ret) || next_resolve(s, ret) ||
@@ -455,7 +482,7 @@ void sched_count(const struct sched *s, uint64_t *ret_ready, uint64_t *ret_waiti
 
 bool sched_where(const struct recipient *r, struct slice *ret_site, struct slice *ret_destination)
 {
-    const struct sched_site *t = r->active ? r->carrier : r->domain ? r->domain->site : NULL;
+    const struct sched_site *t = site_of(r);
     *ret_site = t ? site_name(t) : SLICE_LIT("");
     *ret_destination = t ? site_destination(t) : SLICE_LIT("");
     return r->domain && is_listed(r);
@@ -466,16 +493,21 @@ void sched_each_site(const struct sched *s,
 {
     const struct sched_site *t;
     for (t = s->sites; t; t = t->hh.next) {
-        struct sched_site_view v = {.site = site_name(t),
-                                    .destination = site_destination(t),
-                                    .ready = t->ready,
-                                    .waiting = t->waiting,
-                                    .connections = t->n_conns,
-                                    .idle = t->n_idle,
-                                    .window = t->window,
-                                    .limit = t->limits.connections,
-                                    .dead = t->dead,
-                                    .next_probe = t->dead ? t->next_probe : MONO_NEVER};
+        struct sched_site_view v = {
+            .site = site_name(t),
+            .destination = site_destination(t),
+            .ready = t->ready,
+            .waiting = t->waiting,
+            .connections = t->n_conns,
+            .idle = t->n_idle,
+            .window = t->window,
+            .limit = t->limits.connections,
+            .dead = t->dead,
+            .throttled = t->dead && t->throttled,
+            .next_probe = t->dead ? t->next_probe : MONO_NEVER,
+            .next_job = t->limits.rate && t->bucket.full_us
+                            ? bucket_next(&t->bucket, t->limits.rate, t->limits.rate_ms)
+                            : MONO_NEVER};
         each(ctx, &v);
     }
 }

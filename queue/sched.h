@@ -7,21 +7,26 @@
  * or WORK on a connection ▲                                           │ sched_conn_ready pulls the
  * next └────────── retry (sched_add again) ◀───────┘ sched_conn_gone ends
  *
- * Laws: no connection is opened where as many are open as the window allows; never two jobs on one
- * connection; a recipient is in exactly one place; due recipients of a site with a free slot are
- * never left waiting; users of a site take turns by recipients, in each of the three ranks that
- * their messages' priority gives them: the high one (from 4) goes first and has 16 of 21 turns,
- * the low one (to -4) never less than one. Cost of each call: O(log n), and
- * what an answer moves (the recipients of a domain that got its plan).
+ * Laws: no connection is opened where as many are open as the window allows; no job begins before
+ * its rate allows; never two jobs on one connection; a recipient is in exactly one place; due
+ * recipients of a site with a free slot are never left waiting; users of a site take turns by
+ * recipients, in each of the three ranks that their messages' priority gives them: the high one
+ * (from 4) goes first and has 16 of 21 turns, the low one (to -4) never less than one. Cost of each
+ * call: O(log n), and what an answer moves (the recipients of a domain that got its plan).
  */
 #pragma once
 #include "queue/message.h"
 #include "queue/retry.h"
 
-struct sched_limits {     /* of a destination, as the configuration has them */
-    unsigned connections; /* the most a site may have open */
-    unsigned messages_per_connection;
-    unsigned recipients_per_message;
+struct sched_limits {                 /* of a destination, as the configuration has them */
+    unsigned connections;             /* the most a site may have open */
+    unsigned messages_per_connection; /* 0: no limit */
+    unsigned recipients_per_message;  /* 0: as many as a job has room for */
+    unsigned window;                  /* connections to begin with; 0: half of them */
+    unsigned rate;                    /* so many jobs in each rate_ms (bucket.h); 0: no limit */
+    int64_t rate_ms;
+    struct retry_policy retry; /* n 0: the default one */
+    int64_t lifetime_s;        /* shorter than a message's own; 0: that one */
 };
 
 struct sched_job { /* recipients of one message to one site, lent to a connection */
@@ -52,6 +57,8 @@ struct sched_action {
     unsigned loop;        /* OPEN: which net loop; WORK, CLOSE: the loop it lives on */
     struct frozen *plan;  /* OPEN: borrowed; ref it to keep it */
     struct sched_job job; /* OPEN, WORK: its recipients are marked active; EXPIRE: one recipient */
+    const struct sched_limits *limits; /* EXPIRE: of the site it stood at; NULL: of none. Borrowed
+                                          until the next call */
 };
 
 struct sched;
@@ -92,11 +99,19 @@ bool sched_next(struct sched *s, struct wall now, struct mono mono, struct sched
 void sched_conn_ready(struct sched *s, uint64_t conn, struct mono now);
 /* The connection is closed. */
 void sched_conn_gone(struct sched *s, uint64_t conn, struct mono now);
-/* Feedback for the window: one job's outcome. HOST/SITE failures before anything was delivered
- * count against the site. A site that only fails is `dead`: one probing connection at a time with a
- * growing pause (15 s … 30 min); success wakes it. */
-enum sched_outcome { SCHED_OK, SCHED_THROTTLED, SCHED_UNREACHABLE };
-void sched_feedback(struct sched *s, uint64_t conn, enum sched_outcome o, struct wall now,
+/*
+ * Feedback for the window: one job's outcome (the table is in README.md, "Windows"). A site that
+ * only fails is `dead`: one probing connection at a time with a growing pause (15 s … 30 min);
+ * success wakes it.
+ */
+enum sched_outcome {
+    SCHED_OK,
+    SCHED_REFUSED,    /* this connection was one too many: refused before it could carry anything */
+    SCHED_THROTTLED,  /* too much mail, too fast */
+    SCHED_UNREACHABLE /* no connection, or none that is any good */
+};
+/* after_s: the receiver named a time for its next try; 0: it did not. */
+void sched_feedback(struct sched *s, uint64_t conn, enum sched_outcome o, int64_t after_s,
                     struct mono mono);
 
 /* When sched_next should be asked again though nothing happened; both clocks. */
@@ -109,6 +124,17 @@ void sched_count(const struct sched *s, uint64_t *ret_ready, uint64_t *ret_waiti
 /* Where a connection leads; false: no such one. Borrowed until the next call. */
 bool sched_conn_where(const struct sched *s, uint64_t conn, struct slice *ret_site,
                       struct slice *ret_destination);
+/* The limits a connection was made under, as they are now; NULL: no such one. Borrowed until the
+ * next call. */
+const struct sched_limits *sched_conn_limits(const struct sched *s, uint64_t conn);
+/* The end of its lifetime under a destination's (0: its own only): counted from its first due
+ * moment. */
+struct wall sched_expires(const struct message *m, int64_t lifetime_s);
+/* Of the site where a recipient stands, or whose connection carries it; NULL: of none yet. Borrowed
+ * until the next call. */
+const struct sched_limits *sched_rcpt_limits(const struct recipient *r);
+/* sched_expires of it there. */
+struct wall sched_rcpt_expires(const struct recipient *r);
 /* Where a recipient stands, or (active) is carried: true when due. Site and destination are ""
  * while unknown; borrowed until the next call. */
 bool sched_where(const struct recipient *r, struct slice *ret_site, struct slice *ret_destination);
@@ -119,7 +145,9 @@ struct sched_site_view {
     uint64_t ready, waiting;
     unsigned connections, idle, window, limit;
     bool dead;
+    bool throttled; /* dead, because the receiver asks for it */
     struct mono next_probe;
+    struct mono next_job; /* by its rate, perhaps a moment past; MONO_NEVER: it has none */
 };
 void sched_each_site(const struct sched *s,
                      void (*each)(void *ctx, const struct sched_site_view *v), void *ctx);

@@ -11,6 +11,7 @@
  * its recipients' addresses, and where their messages name a route, ">" and that behind it.
  */
 #pragma once
+#include "queue/bucket.h"
 #include "queue/heap.h"
 #include "queue/sched.h"
 
@@ -26,6 +27,14 @@
 #define PLAN_MIN_MS                                                                                \
     5000 /* a plan without any validity would be asked for again before it is used */
 #define FAILS_DEAD 3
+/* A window that was too wide is not tried again for a while, and longer when it is too wide again.
+ */
+#define HOLD_FIRST_MS (INT64_C(60) * 1000)
+#define HOLD_LAST_MS (INT64_C(30) * 60 * 1000)
+/* Between two pauses of a receiver that throttles so many jobs shall succeed, or the pause grows;
+ * after so many it is as if it had never throttled. */
+#define OKS_ENOUGH 50
+#define OKS_FORGET 500
 
 enum domain_list { LIST_NONE, LIST_RESOLVE, LIST_EMPTY };
 struct sched_domain {
@@ -68,8 +77,9 @@ struct sched_conn {
     uint64_t id;
     struct sched_site *site;
     unsigned loop, jobs;
-    bool probe; /* opened to see whether a dead site lives */
-    bool stale; /* opened by a plan that was forgotten: its job is the last */
+    unsigned epoch; /* of its site when it got its job */
+    bool probe;     /* opened to see whether a dead site lives */
+    bool stale;     /* opened by a plan that was forgotten: its job is the last */
     enum conn_state state;
     struct mono idle_since;
     struct sched_conn *prev, *next;           /* s->idle (oldest first) or s->closing */
@@ -83,11 +93,19 @@ struct sched_site {
     struct mono valid_until;
     bool refreshing; /* its plan is stale and one of its domains is asked again */
     unsigned window, n_conns, n_idle;
-    unsigned fails; /* in a row */
-    bool dead;
+    unsigned fails;   /* in a row */
+    unsigned ceiling; /* the window that was too wide, less one step; 0: none was */
+    unsigned step;    /* by which it is passed when the hold is over */
+    unsigned epoch; /* grows when the window shrinks for what jobs say: one crowd shrinks it once */
+    bool trying;    /* the ceiling was passed, and nothing has failed since */
+    struct mono hold_until;
+    int64_t hold_ms;
+    unsigned oks; /* since it was last left alone */
+    bool dead, throttled;
     struct mono next_probe;
-    int64_t probe_pause_ms;
-    uint32_t probe_index;
+    int64_t probe_pause_ms; /* 0: not left alone yet */
+    struct bucket bucket;
+    uint32_t probe_index; /* when only time is missing */
     struct sched_conn *idle;
     struct sched_rank ranks[RANKS];
     int64_t clock; /* of the rank served last: where one begins that had nothing to do */
@@ -101,6 +119,7 @@ struct sched_site {
 struct sched {
     unsigned loops, next_loop;
     int64_t warning_s;
+    struct mono now; /* the last that was told */
     struct rng rng;
     uint64_t last_conn, ready, waiting;
     struct heap moments, probes;

@@ -21,7 +21,7 @@ struct sched_site *site_get(struct sched *s, struct slice destination, struct sl
         free(made);
         return t;
     }
-    made->probe_pause_ms = PROBE_FIRST_MS;
+    made->hold_ms = HOLD_FIRST_MS;
     HASH_ADD_KEYPTR(hh, s->sites, made->key, n, made);
     return made;
 }
@@ -44,10 +44,17 @@ void site_free(struct sched *s, struct sched_site *t)
     free(t);
 }
 
+/* One that nothing leads to stays until its rate has nothing to say any more: else whoever comes
+ * next would begin anew. */
 void site_release(struct sched *s, struct sched_site *t)
 {
-    if (t->n_domains == 0 && t->n_conns == 0 && t->ready == 0)
+    if (t->n_domains > 0 || t->n_conns > 0 || t->ready > 0)
+        return;
+    struct mono full = {t->bucket.full_us / 1000 + 1};
+    if (mono_reached(full, s->now))
         site_free(s, t);
+    else
+        heap_set(&s->probes, &t->probe_index, full.ms);
 }
 
 static unsigned limit_of(const struct sched_site *t)
@@ -59,7 +66,14 @@ static unsigned limit_of(const struct sched_site *t)
 static unsigned window_first(const struct sched_site *t)
 {
     unsigned limit = limit_of(t), half = limit / 2 > 2 ? limit / 2 : 2;
-    return half < limit ? half : limit;
+    unsigned first = t->limits.window ? t->limits.window : half;
+    return first < limit ? first : limit;
+}
+
+/* Another rate: what the old one had counted says nothing. */
+static bool same_rate(const struct sched_limits *a, const struct sched_limits *b)
+{
+    return a->rate == b->rate && a->rate_ms == b->rate_ms;
 }
 
 static void close_surplus(struct sched *s, struct sched_site *t);
@@ -72,6 +86,8 @@ void site_set_plan(struct sched *s, struct sched_site *t, const struct sched_lim
     t->plan = plan;
     t->valid_until = valid_until;
     t->refreshing = false;
+    if (!same_rate(&t->limits, l))
+        t->bucket = (struct bucket){0};
     t->limits = *l;
     if (t->window == 0)
         t->window = window_first(t);
@@ -230,6 +246,12 @@ bool sched_conn_where(const struct sched *s, uint64_t conn, struct slice *ret_si
     return c;
 }
 
+const struct sched_limits *sched_conn_limits(const struct sched *s, uint64_t conn)
+{
+    const struct sched_conn *c = conn_find(s, conn);
+    return c ? &c->site->limits : NULL;
+}
+
 static void idle_leave(struct sched *s, struct sched_conn *c)
 {
     DL_DELETE(s->idle, c);
@@ -304,7 +326,7 @@ void sched_conn_ready(struct sched *s, uint64_t conn, struct mono now)
 
 void sched_conn_gone(struct sched *s, uint64_t conn, struct mono now)
 {
-    (void)now;
+    s->now = now;
     struct sched_conn *c = conn_find(s, conn);
     if (!c)
         return;
@@ -330,57 +352,126 @@ static int64_t probe_wait(struct sched *s, const struct sched_site *t)
     return t->probe_pause_ms - tenth + (int64_t)rng_below(&s->rng, (uint64_t)tenth * 2 + 1);
 }
 
-static void site_bury(struct sched *s, struct sched_site *t, struct mono now)
+/* Alone until `pause` has passed; it grows while too little comes through in between. */
+static void site_bury(struct sched *s, struct sched_site *t, bool throttled, int64_t after_s,
+                      struct mono now)
 {
+    int64_t pause = t->probe_pause_ms, asked_ms = after_s * 1000;
+    if (pause == 0 || t->oks >= OKS_FORGET)
+        pause = PROBE_FIRST_MS;
+    else if (t->oks < OKS_ENOUGH)
+        pause = 2 * pause < PROBE_LAST_MS ? 2 * pause : PROBE_LAST_MS;
+    t->probe_pause_ms = pause;
+    t->oks = 0;
     t->dead = true;
+    t->throttled = throttled;
     t->window = 1;
-    t->probe_pause_ms = PROBE_FIRST_MS;
-    t->next_probe = mono_add(now, probe_wait(s, t));
+    t->ceiling = throttled ? 1 : 0; /* one that was unreachable may be as good as before */
+    int64_t wait = probe_wait(s, t);
+    if (asked_ms > wait)
+        wait = asked_ms < PROBE_LAST_MS ? asked_ms : PROBE_LAST_MS;
+    t->next_probe = mono_add(now, wait);
     close_surplus(s, t);
 }
 
-static void site_failed(struct sched *s, struct sched_site *t, enum sched_outcome o,
-                        struct mono now)
+/* It is not made wider for a while; for longer each time that this was just tried. */
+static void window_hold(struct sched_site *t, struct mono now)
 {
-    t->fails++;
-    t->window = t->window > 1 ? t->window / 2 : 1;
-    close_surplus(s, t);
-    /* One that only throttles is left alone too, once a single connection is still too many. */
-    if (t->fails >= FAILS_DEAD && (o == SCHED_UNREACHABLE || t->fails >= 2 * FAILS_DEAD))
-        site_bury(s, t, now);
+    if (t->trying)
+        t->hold_ms = 2 * t->hold_ms < HOLD_LAST_MS ? 2 * t->hold_ms : HOLD_LAST_MS;
+    t->trying = false;
+    t->step = 1;
+    t->ceiling = t->window;
+    t->hold_until = mono_add(now, t->hold_ms);
 }
 
-static void site_worked(struct sched *s, struct sched_site *t)
+static unsigned window_in_use(const struct sched_site *t)
+{
+    return t->n_conns < t->window ? t->n_conns : t->window;
+}
+
+static void window_shrink(struct sched *s, struct sched_site *t, unsigned to)
+{
+    t->window = to > 1 ? to : 1;
+    close_surplus(s, t);
+}
+
+static void site_failed(struct sched *s, struct sched_site *t, const struct sched_conn *c,
+                        enum sched_outcome o, int64_t after_s, struct mono now)
+{
+    bool is_alone = t->n_conns == 1 && t->window == 1;
+    bool is_news = c->epoch == t->epoch; /* its job began since the window was last made smaller */
+    t->fails++;
+    if (o == SCHED_UNREACHABLE ? t->fails >= FAILS_DEAD : is_alone) {
+        t->epoch++;
+        window_hold(t, now);
+        site_bury(s, t, o != SCHED_UNREACHABLE, after_s, now);
+    } else if (o == SCHED_REFUSED) {
+        window_shrink(s, t, window_in_use(t) - 1);
+        window_hold(t, now);
+    } else if (is_news) {
+        t->epoch++;
+        window_shrink(s, t, window_in_use(t) / 2);
+        if (o ==
+            SCHED_THROTTLED) /* a connection that was lost says little of how many are too many */
+            window_hold(t, now);
+    }
+}
+
+/* Wider by one for each job that went well, as long as all of it is in use; past what was too wide
+ * once, only after a while, and then by 1, 2, 4 … */
+static void window_grow(struct sched_site *t, struct mono now)
+{
+    unsigned limit = limit_of(t);
+    if (t->window >= limit || t->n_conns < t->window)
+        return;
+    if (t->ceiling == 0 || t->window < t->ceiling) {
+        t->window++;
+        return;
+    }
+    if (!mono_reached(t->hold_until, now))
+        return;
+    if (t->trying) /* and nothing has failed since */
+        t->hold_ms = HOLD_FIRST_MS;
+    t->window = t->step < limit - t->window ? t->window + t->step : limit;
+    t->step *= 2;
+    t->trying = true;
+    t->ceiling = t->window;
+    t->hold_until = mono_add(now, t->hold_ms);
+}
+
+static void site_worked(struct sched *s, struct sched_site *t, struct mono now)
 {
     t->fails = 0;
+    t->oks++;
     if (t->dead) {
-        t->dead = false;
-        t->probe_pause_ms = PROBE_FIRST_MS;
+        t->dead = t->throttled = false;
         heap_drop(&s->probes, &t->probe_index);
     }
-    if (t->window < limit_of(t))
-        t->window++;
+    window_grow(t, now);
     site_kick(s, t);
 }
 
-void sched_feedback(struct sched *s, uint64_t conn, enum sched_outcome o, struct wall now,
+/* What fails beside the probe was under way when the site died. */
+static void probe_failed(struct sched *s, struct sched_site *t, int64_t after_s, struct mono now)
+{
+    t->oks = 0;
+    site_bury(s, t, t->throttled, after_s, now);
+}
+
+void sched_feedback(struct sched *s, uint64_t conn, enum sched_outcome o, int64_t after_s,
                     struct mono mono)
 {
-    (void)now;
     struct sched_conn *c = conn_find(s, conn);
     if (!c)
         return;
     struct sched_site *t = c->site;
-    if (o == SCHED_OK) {
-        site_worked(s, t);
-    } else if (!t->dead) {
-        site_failed(s, t, o, mono);
-    } else if (c->probe) {
-        /* What fails beside the probe was under way when the site died. */
-        t->probe_pause_ms =
-            2 * t->probe_pause_ms < PROBE_LAST_MS ? 2 * t->probe_pause_ms : PROBE_LAST_MS;
-        t->next_probe = mono_add(mono, probe_wait(s, t));
-    }
+    if (o == SCHED_OK)
+        site_worked(s, t, mono);
+    else if (!t->dead)
+        site_failed(s, t, c, o, after_s, mono);
+    else if (c->probe)
+        probe_failed(s, t, after_s, mono);
 }
 
 /* --- work ----------------------------------------------------------------------------------------
@@ -397,11 +488,11 @@ static void fill_work(struct sched *s, struct sched_conn *c, enum sched_act act,
                                  .loop = c->loop,
                                  .plan = act == SCHED_OPEN ? t->plan : NULL};
     c->jobs++;
+    c->epoch = t->epoch;
     job_next(s, t, &ret->job);
 }
 
-static void open_conn(struct sched *s, struct sched_site *t, struct mono mono,
-                      struct sched_action *ret)
+static struct sched_conn *conn_new(struct sched *s, struct sched_site *t)
 {
     struct sched_conn *c = must_alloc(sizeof *c);
     c->id = ++s->last_conn;
@@ -409,26 +500,60 @@ static void open_conn(struct sched *s, struct sched_site *t, struct mono mono,
     c->loop = s->next_loop++ % s->loops;
     HASH_ADD(hh, s->conns, id, sizeof c->id, c);
     t->n_conns++;
+    return c;
+}
+
+/* May it begin a job now, on an idle connection or on a new one? Where only time is missing, a
+ * timer is set. A site that was unreachable may use a connection that it has: that is no probe. */
+static bool is_time(struct sched *s, struct sched_site *t, bool has_idle, struct mono mono)
+{
+    struct mono at = {0};
+    if (t->limits.rate)
+        at = bucket_next(&t->bucket, t->limits.rate, t->limits.rate_ms);
+    if (t->dead && (t->throttled || !has_idle) && t->next_probe.ms > at.ms)
+        at = t->next_probe;
+    if (mono_reached(at, mono))
+        return true;
+    heap_set(&s->probes, &t->probe_index, at.ms);
+    return false;
+}
+
+/* A job begins: it has its token, and where the site is dead it is the probe. */
+static void job_begins(struct sched *s, struct sched_site *t, struct sched_conn *c,
+                       struct mono mono)
+{
+    if (t->limits.rate)
+        bucket_take(&t->bucket, t->limits.rate, t->limits.rate_ms, mono);
     c->probe = t->dead;
     if (t->dead)
         t->next_probe = mono_add(mono, probe_wait(s, t));
-    fill_work(s, c, SCHED_OPEN, ret);
 }
 
-/* May it open another one now? Where only time is missing, a timer is set. */
-static bool may_open(struct sched *s, struct sched_site *t, struct mono mono)
+/* Its plan is good for a new connection; else it is asked for. */
+static bool has_plan(struct sched *s, struct sched_site *t, struct mono mono)
 {
-    if (t->n_conns >= t->window || t->refreshing)
-        return false;
-    if (t->dead && !mono_reached(t->next_probe, mono)) {
-        heap_set(&s->probes, &t->probe_index, t->next_probe.ms);
-        return false;
-    }
     if (!mono_reached(t->valid_until, mono))
         return true;
     t->refreshing = true;
     domain_ask(s, lane_next(rank_next(t))->rcpts->domain);
     return false;
+}
+
+static bool may_work(struct sched *s, struct sched_site *t, struct mono mono)
+{
+    bool has_room = t->idle || (t->n_conns < t->window && !t->refreshing);
+    return t->ready > 0 && has_room && is_time(s, t, t->idle != NULL, mono) &&
+           (t->idle || has_plan(s, t, mono));
+}
+
+static struct sched_conn *conn_for_work(struct sched *s, struct sched_site *t)
+{
+    struct sched_conn *c = t->idle;
+    if (!c)
+        return conn_new(s, t);
+    idle_leave(s, c);
+    c->state = CONN_BUSY;
+    return c;
 }
 
 bool site_next_work(struct sched *s, struct mono mono, struct sched_action *ret)
@@ -437,16 +562,11 @@ bool site_next_work(struct sched *s, struct mono mono, struct sched_action *ret)
     while ((t = s->runnable)) {
         DL_DELETE(s->runnable, t);
         t->runnable = false;
-        struct sched_conn *c = t->ready ? t->idle : NULL;
-        if (c) {
-            idle_leave(s, c);
-            c->state = CONN_BUSY;
-            fill_work(s, c, SCHED_WORK, ret);
-        } else if (t->ready && may_open(s, t, mono)) {
-            open_conn(s, t, mono, ret);
-        } else {
+        if (!may_work(s, t, mono))
             continue;
-        }
+        struct sched_conn *c = conn_for_work(s, t);
+        job_begins(s, t, c, mono);
+        fill_work(s, c, c->jobs ? SCHED_WORK : SCHED_OPEN, ret);
         site_kick(s, t);
         return true;
     }
@@ -462,5 +582,6 @@ void site_timers(struct sched *s, struct mono mono)
         struct sched_site *t = HEAP_ITEM(top, struct sched_site, probe_index);
         heap_drop(&s->probes, &t->probe_index);
         site_kick(s, t);
+        site_release(s, t);
     }
 }

@@ -34,12 +34,15 @@ static struct conf *load(const char *path, struct err *e)
     return c;
 }
 
-static struct retry_policy retry_of(const struct conf *c)
+static struct retry_policy widest_of(const struct conf *c)
 {
-    struct retry_policy p = {.n = c->n_retry, .jitter_percent = 10};
-    for (unsigned i = 0; i < c->n_retry && i < RETRY_STEPS_MAX; i++)
-        p.pause_s[i] = c->retry_s[i];
-    return p;
+    struct retry_policy widest = outbound_retry(&c->retry);
+    for (size_t i = 0; i < c->n_destinations; i++) {
+        struct retry_policy p = outbound_retry(&c->destinations[i].retry);
+        if (p.n)
+            retry_widen(&widest, &p);
+    }
+    return widest;
 }
 
 static struct marks_conf marks_of(const struct conf *c)
@@ -74,7 +77,8 @@ static int make_keeping(struct house *h, struct err *e)
         .segment_bytes = c->debug_segment_bytes,
         .min_free_bytes = c->spool_min_free,
         .marks = marks_of(c),
-        .retry = retry_of(c),
+        .retry = outbound_retry(&c->retry),
+        .widest = widest_of(c),
         .lifetime_s = c->lifetime_s,
         .delay_warning_s = c->delay_warning_s,
         .node = slice_str(c->hostname),
@@ -361,7 +365,8 @@ static void reconfigure_spooler(struct house *h)
     c->msg.type = SPOOLER_CONTROL;
     c->reply = &h->port;
     c->what = SPOOLER_RECONFIGURE;
-    c->retry = retry_of(h->conf);
+    c->retry = outbound_retry(&h->conf->retry);
+    c->widest = widest_of(h->conf);
     c->lifetime_s = h->conf->lifetime_s;
     c->delay_warning_s = h->conf->delay_warning_s;
     c->min_free_bytes = h->conf->spool_min_free;

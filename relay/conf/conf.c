@@ -91,8 +91,10 @@ static void *field_of(struct conf_own *o, const struct option *option, size_t in
 /* Where the next item of a list goes; NULL when it is full. */
 static void *next_item(struct conf_own *o, const struct option *option, void *field, size_t room)
 {
-    if (option->type == T_RETRY)
-        return o->c.n_retry < CONF_RETRY_MAX ? &o->c.retry_s[o->c.n_retry++] : NULL;
+    if (option->type == T_RETRY) {
+        struct conf_retry *retry = field;
+        return retry->n < CONF_RETRY_MAX ? &retry->pause_s[retry->n++] : NULL;
+    }
     struct conf_list *list = field;
     if (!list->items)
         list->items = own_alloc(o, room * sizeof *list->items);

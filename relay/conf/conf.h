@@ -36,6 +36,11 @@ struct conf_rate { /* n in each per_ms, which may come at once */
     int64_t per_ms;
 };
 
+struct conf_retry { /* pauses between attempts; the last one repeats */
+    int64_t pause_s[CONF_RETRY_MAX];
+    unsigned n;
+};
+
 /* A certificate of the listeners, chosen by the name the client asks for (SNI). Several files: one
  * for each kind of key, certificate and key by place. */
 struct conf_tls {
@@ -69,9 +74,14 @@ struct conf_destination {
     struct conf_list domains, mx; /* patterns; both empty only in the implicit one */
     struct conf_list relay;       /* "host:port" */
     uint16_t port;                /* 25 */
-    unsigned connections, messages_per_connection;
+    unsigned connections, messages_per_connection, recipients;
+    unsigned window;         /* connections to begin with; 0: half of them */
+    struct conf_rate rate;   /* n 0: no limit */
+    struct conf_retry retry; /* n 0: delivery's */
+    int64_t lifetime_s;      /* 0: delivery's; never longer */
     enum conf_out_tls tls;
-    const char *helo; /* "" = hostname */
+    const char *helo;        /* "" = hostname */
+    struct conf_list source; /* "ADDRESS" or "ADDRESS HELO" */
 };
 
 struct conf {
@@ -100,8 +110,7 @@ struct conf {
     int64_t delay_warning_s;  /* 0: never */
     const char *classes_file; /* "" = none */
     struct classes *classes;  /* what it holds; NULL: none */
-    int64_t retry_s[CONF_RETRY_MAX];
-    unsigned n_retry;
+    struct conf_retry retry;
     struct conf_destination *destinations; /* the implicit last one included */
     size_t n_destinations;
     unsigned suppression_bounces;                     /* 0: none puts a recipient on the list */

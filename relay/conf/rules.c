@@ -149,6 +149,26 @@ static bool same_list(const struct conf_list *a, const struct conf_list *b)
     return true;
 }
 
+static void check_way(struct conf_own *o, struct teller *t, size_t i)
+{
+    const struct conf_destination *d = &o->c.destinations[i];
+    if (d->lifetime_s > o->c.lifetime_s)
+        tell_at(
+            t, o, S_DESTINATION, "lifetime", i,
+            "lifetime of destination \"%s\" is longer than that of delivery, which ends all mail",
+            d->name);
+    const int64_t lifetime = d->lifetime_s ? d->lifetime_s : o->c.lifetime_s;
+    const int64_t first = d->retry.n ? d->retry.pause_s[0] : o->c.retry.pause_s[0];
+    if ((d->lifetime_s || d->retry.n) && first > lifetime)
+        tell_at(t, o, S_DESTINATION, d->retry.n ? "retry" : "lifetime", i,
+                "destination \"%s\" has a lifetime shorter than the first pause of retry: no mail "
+                "would be tried twice",
+                d->name);
+    if (d->window > d->connections)
+        tell_at(t, o, S_DESTINATION, "window", i,
+                "destination \"%s\" has a window larger than its connections", d->name);
+}
+
 static void check_destination(struct conf_own *o, struct teller *t, size_t i)
 {
     const struct conf_destination *list = o->c.destinations, *d = &list[i];
@@ -172,6 +192,7 @@ static void check_destination(struct conf_own *o, struct teller *t, size_t i)
             t, o, S_DESTINATION, "port", i,
             "destination \"%s\" has both port and relay: write the port behind the relay's name",
             d->name);
+    check_way(o, t, i);
     for (size_t k = 0; k < i; k++)
         if (same_list(&list[k].domains, &d->domains) && same_list(&list[k].mx, &d->mx) &&
             d->domains.n + d->mx.n > 0)
@@ -217,7 +238,7 @@ void conf_rules(struct conf_own *o, struct teller *t)
     for (size_t i = 0; i + 1 < c->n_destinations; i++)
         check_destination(o, t, i);
     check_log(o, t);
-    if (c->retry_s[0] > c->lifetime_s)
+    if (c->retry.pause_s[0] > c->lifetime_s)
         tell_at(t, o, S_DELIVERY, "lifetime", 0,
                 "lifetime is shorter than the first pause of retry: no mail would be tried twice");
     /* sizeof sun_path, with its NUL */

@@ -157,6 +157,14 @@ static bool rate(const struct place *p, struct slice s, void *field, struct buf 
            refuse(why, "is not a rate such as \"100/s\" or \"6000/m\" (s, m, h, d)");
 }
 
+static bool rate_or_none(const struct place *p, struct slice s, void *field, struct buf *why)
+{
+    if (s.n)
+        return rate(p, s, field, why);
+    *(struct conf_rate *)field = (struct conf_rate){0};
+    return true;
+}
+
 static bool boolean(const struct place *p, struct slice s, void *field, struct buf *why)
 {
     (void)p;
@@ -241,6 +249,26 @@ static bool relay(const struct place *p, struct slice s, void *field, struct buf
         (!host_name_ok(host_part) && !ip_parse(host_part, &ip)))
         return refuse(why, "is not a host with a port such as smtp.example.com:587");
     keep_host_port(p, host_part, port_part, field);
+    return true;
+}
+
+/* "192.0.2.1", "[2001:db8::1] out.example.com": kept without brackets and with one blank. */
+static bool source(const struct place *p, struct slice s, void *field, struct buf *why)
+{
+    struct slice name = s, address = slice_cut(&name, ' ');
+    struct ip ip;
+    name = slice_trim(name);
+    if (!ip_parse(address, &ip))
+        return refuse(why, "is not an address such as 192.0.2.10, perhaps with a name behind it");
+    if (name.n && !host_name_ok(name))
+        return refuse(why, "has a name behind the address that is not a host name");
+    if (address.p[0] == '[')
+        address = slice_of(address.p + 1, address.n - 2);
+    DEFER(buf_done) struct buf text = BUF_MAX(400);
+    buf_add(&text, address);
+    if (name.n)
+        buf_addf(&text, " %.*s", SLICE_ARG(name));
+    keep(p, buf_slice(&text), field);
     return true;
 }
 

@@ -12,6 +12,7 @@
 #include "relay/base/log.h"
 #include "relay/base/metrics.h"
 #include "relay/base/must.h"
+#include "relay/net/addr.h"
 #include <stdlib.h>
 
 #define HANDSHAKE_MS 60000
@@ -69,8 +70,10 @@ void out_conn_end(struct out_conn *c)
 /* Every address failed: the last cause is the verdict of the whole job. */
 static void give_up(struct out_conn *c)
 {
-    if (c->failure.kind == VERDICT_NONE)
-        c->failure = verdict_of_fault(FAULT_CONNECT_FAILED, PHASE_CONNECT, SLICE_NONE);
+    if (c->failure.kind == VERDICT_NONE) /* checklist 38 */
+        c->failure = verdict_of_fault(FAULT_CONNECT_FAILED, PHASE_CONNECT,
+                                      SLICE_LIT("the destination has no source address of the "
+                                                "receiver's kind"));
     out_job_report(c, &c->failure, 1, false);
     out_conn_end(c);
 }
@@ -305,8 +308,21 @@ static bool is_ours(int err)
     return err == -EMFILE || err == -ENFILE || err == -ENOBUFS || err == -ENOMEM;
 }
 
-static struct verdict connect_verdict(int err)
+/* An address that is not this machine's (yet) is our fault, too: nothing ends for it (promise 10).
+ */
+static struct verdict bad_source(const struct link *l)
 {
+    char text[46];
+    net_addr_text((const struct sockaddr *)&l->source.from, text);
+    DEFER(buf_done) struct buf why = BUF_MAX(100);
+    buf_addf(&why, "%s is not an address of this machine", text);
+    return verdict_of_fault(FAULT_LOCAL, PHASE_CONNECT, buf_slice(&why));
+}
+
+static struct verdict connect_verdict(const struct link *l, int err)
+{
+    if (err == -EADDRNOTAVAIL && l->source.from.ss_family)
+        return bad_source(l);
     if (is_ours(err))
         return verdict_of_fault(FAULT_LOCAL, PHASE_CONNECT, slice_str(uv_strerror(err)));
     enum fault f = err == -ECONNREFUSED ? FAULT_CONNECT_REFUSED
@@ -330,7 +346,7 @@ static void connect_failed(struct link *l, int err, struct mono now)
     bool no_route = is_no_route(err);
     metric_add(M_CONNECTS_OUT_FAILED, 1);
     if (!no_route || c->failure.kind == VERDICT_NONE)
-        note_failure(c, connect_verdict(err));
+        note_failure(c, connect_verdict(l, err));
     c->in_clear = false;
     if (!out_dial_failed(l, !no_route, now))
         give_up(c);
@@ -349,7 +365,9 @@ static void on_connected(void *ctx, int err, struct mono now)
     out_dial_answered(l, now);
     c->step = now;
     c->client_conf = (struct smtp_client_conf){
-        .helo = slice_str(c->dest->helo[0] ? c->dest->helo : c->conf->hostname),
+        .helo = slice_str(c->source.helo[0]  ? c->source.helo
+                          : c->dest->helo[0] ? c->dest->helo
+                                             : c->conf->hostname),
         .tls = c->in_clear ? SMTP_TLS_NONE : out_tls_level(c->dest, &c->job->params),
         .classes = c->conf->classes,
         .no_chunking = out_has_learnt(c->o, &c->peer, OUT_NO_CHUNKING, now),

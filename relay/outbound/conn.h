@@ -9,7 +9,8 @@
 struct link {
     struct out_conn *conn; /* NULL: given up */
     struct net_conn *net;
-    size_t way;        /* of conn->ways */
+    size_t way; /* of conn->ways */
+    struct out_source source;
     struct mono since; /* when it was dialled */
 };
 
@@ -32,7 +33,8 @@ struct out_conn {
     size_t n_dials;
     struct link *link; /* that one answered */
     struct sockaddr_storage peer;
-    struct net_names names; /* of the last link, once it is gone */
+    struct out_source source; /* of that one */
+    struct net_names names;   /* of the last link, once it is gone */
     struct smtp_client_conf client_conf;
     struct smtp_client *client;
     bool talked;      /* this address was connected to */

@@ -22,11 +22,15 @@
  * ------------------------------------------------------------------------------------------------------------
  */
 
+/* Only of families that the destination sends from (checklist 38). */
 static void add_ways(struct out_conn *c, const size_t *order, size_t from, size_t to)
 {
-    for (size_t i = 0; i < c->plan->n; i++)
-        for (size_t k = from; k < c->plan->hosts[order[i]].n && k < to; k++)
-            c->ways[c->n_ways++] = (struct out_way){.host = order[i], .addr = k};
+    for (size_t i = 0; i < c->plan->n; i++) {
+        const struct plan_host *h = &c->plan->hosts[order[i]];
+        for (size_t k = from; k < h->n && k < to; k++)
+            if (out_source_has(c->dest, h->addrs[k].ss_family))
+                c->ways[c->n_ways++] = (struct out_way){.host = order[i], .addr = k};
+    }
 }
 
 void out_dial_init(struct out_conn *c)
@@ -108,8 +112,11 @@ static struct link *dial(struct out_conn *c, size_t way)
     c->jobs = 0;
     metric_add(M_CONNECTS_OUT, 1);
     *l = (struct link){.conn = c, .way = way, .since = loop_now(c->o->loop)};
+    out_source_find(c->dest, buf_slice(&c->job->site), to.ss_family, &l->source);
+    const struct sockaddr *from =
+        l->source.from.ss_family ? (struct sockaddr *)&l->source.from : NULL;
     l->net =
-        net_connect(c->o->loop, (struct sockaddr *)&to, NULL, CONNECT_MS, &out_link_handler, l);
+        net_connect(c->o->loop, (struct sockaddr *)&to, from, CONNECT_MS, &out_link_handler, l);
     c->dials[c->n_dials++] = l;
     return l;
 }
@@ -177,6 +184,7 @@ void out_dial_answered(struct link *l, struct mono now)
     out_dial_forget(c, l);
     overtaken(c, now);
     c->link = l;
+    c->source = l->source;
     c->way = l->way;
     c->peer = address_of(c, &c->ways[l->way]);
     c->connect_ms = (int32_t)(now.ms - l->since.ms);

@@ -10,6 +10,8 @@
 #include "relay/spooler/spooler.h"
 
 struct outbound;
+/* The configuration's pauses as the scheduler takes them: each varied by a tenth. */
+struct retry_policy outbound_retry(const struct conf_retry *r);
 int outbound_new(struct outbound **ret, struct loop *l, struct inbox *i, struct conf *conf,
                  struct tls_context *client_tls, const struct port *spooler, struct err *e);
 const struct port *outbound_port(struct outbound *o);

@@ -35,6 +35,18 @@ bool out_has_learnt(const struct outbound *o, const struct sockaddr_storage *a, 
                     struct mono now);
 void out_memory_free(struct outbound *o);
 
+/* source.c: where a destination's connections come from */
+struct out_source {
+    struct sockaddr_storage from; /* ss_family 0: the system chooses */
+    const char *helo;             /* its own name for EHLO; "" = none */
+};
+/* May hosts of this family be tried? */
+bool out_source_has(const struct conf_destination *d, int family);
+/* The one for a site, always the same among those of the family; borrows d's text. The caller has
+ * asked out_source_has. */
+void out_source_find(const struct conf_destination *d, struct slice site, int family,
+                     struct out_source *ret);
+
 /* resolve.c: OUT_RESOLVE -> SPOOLER_PLAN */
 void out_resolve_run(struct outbound *o, struct out_resolve *r);
 int out_resolver_new(struct outbound *o, struct err *e);

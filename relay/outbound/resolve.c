@@ -11,7 +11,7 @@
 #include <uv.h>
 
 #define TTL_MIN_MS 30000
-#define RECIPIENTS_PER_MESSAGE 100
+#define JITTER_PERCENT 10
 
 struct question {
     struct outbound *o;
@@ -139,6 +139,27 @@ static const struct conf_destination *by_mx(const struct conf *conf, const struc
     return &conf->destinations[conf->n_destinations - 1];
 }
 
+struct retry_policy outbound_retry(const struct conf_retry *r)
+{
+    static_assert(CONF_RETRY_MAX <= RETRY_STEPS_MAX, "each pause has its place");
+    struct retry_policy p = {.n = r->n, .jitter_percent = JITTER_PERCENT};
+    for (unsigned i = 0; i < r->n; i++)
+        p.pause_s[i] = r->pause_s[i];
+    return p;
+}
+
+static struct sched_limits limits_of(const struct conf_destination *d)
+{
+    return (struct sched_limits){.connections = d->connections,
+                                 .messages_per_connection = d->messages_per_connection,
+                                 .recipients_per_message = d->recipients,
+                                 .window = d->window,
+                                 .rate = d->rate.n,
+                                 .rate_ms = d->rate.per_ms,
+                                 .retry = outbound_retry(&d->retry),
+                                 .lifetime_s = d->lifetime_s};
+}
+
 static void name_site(struct buf *out, const struct conf_destination *d, const struct plan *p,
                       bool claimed)
 {
@@ -157,11 +178,15 @@ static void answer(void *ctx, struct plan *p)
 {
     struct question *q = ctx;
     bool claimed = q->dest != NULL;
-    const struct conf_destination *d = claimed ? q->dest : by_mx(q->conf, p);
+    const struct conf_destination *d = claimed ? q->dest : NULL;
     struct spooler_plan *a = must_alloc(sizeof *a);
     a->msg.type = SPOOLER_PLAN;
     a->domain = q->r->domain;
     p->dns_ms = (int32_t)(mono_now().ms - q->asked.ms);
+    if (!d && p->fault == FAULT_NONE)
+        d = by_mx(q->conf, p);
+    if (d)
+        a->limits = limits_of(d);
     if (p->fault != FAULT_NONE) {
         a->failed = verdict_of_fault(p->fault, PHASE_NONE, slice_str(p->detail));
         plan_unref(p);
@@ -169,8 +194,6 @@ static void answer(void *ctx, struct plan *p)
         name_site(&a->site, d, p, claimed);
         buf_init(&a->destination, 200);
         buf_add_str(&a->destination, d->name);
-        a->limits = (struct sched_limits){d->connections, d->messages_per_connection,
-                                          RECIPIENTS_PER_MESSAGE};
         a->ttl_ms = (int64_t)p->ttl_s * 1000 < TTL_MIN_MS ? TTL_MIN_MS : (int64_t)p->ttl_s * 1000;
         a->plan = &p->frozen;
     }
@@ -213,8 +236,8 @@ void out_resolve_run(struct outbound *o, struct out_resolve *r)
     struct plan_options opt = {
         .port = q->dest ? q->dest->port : q->conf->destinations[q->conf->n_destinations - 1].port,
         .allow_private = q->conf->allow_private_addresses,
-        .ipv4 = true,
-        .ipv6 = true,
+        .ipv4 = !q->dest || out_source_has(q->dest, AF_INET),
+        .ipv6 = !q->dest || out_source_has(q->dest, AF_INET6),
         .own = o->own,
         .n_own = o->n_own,
         .own_hostname = slice_str(q->conf->hostname),

@@ -24,7 +24,7 @@ static struct queue_row row_of(const struct recipient *r, bool whole)
         .id = m->id,
         .queued = m->queued,
         .due = r->due,
-        .expires = message_expires(m),
+        .expires = sched_rcpt_expires(r),
         .last_attempt = r->last_attempt,
         .size = m->size,
         .sender = message_sender(m),

@@ -136,12 +136,15 @@ static struct out_dsn *dsn_new(const struct core *c, const struct message *m, si
     d->tags = buf_of(message_tags(m));
     d->route = buf_of(message_route(m));
     d->queued = m->queued;
-    d->expires = message_expires(m);
+    d->expires = WALL_NEVER;
     d->original_whole = !m->in_file;
     d->rcpts = must_alloc(n * sizeof *d->rcpts);
     for (uint32_t i = 0; i < m->n_rcpts; i++) {
-        if (bounce_is_due(c, &m->rcpts[i]))
-            dsn_rcpt(&d->rcpts[d->n++], &m->rcpts[i]);
+        struct wall end = sched_rcpt_expires(&m->rcpts[i]);
+        if (!bounce_is_due(c, &m->rcpts[i]))
+            continue;
+        dsn_rcpt(&d->rcpts[d->n++], &m->rcpts[i]);
+        d->expires = end.us < d->expires.us ? end : d->expires;
     }
     MUST(d->n == n);
     return d;

@@ -34,6 +34,7 @@ struct core *core_new(struct spool *spool, const struct core_conf *conf, struct 
     struct core *c = must_alloc(sizeof *c);
     c->spool = spool;
     c->retry = conf->retry;
+    c->widest = conf->widest.n ? conf->widest : conf->retry;
     c->lifetime_s = conf->lifetime_s;
     c->delay_warning_s = conf->delay_warning_s;
     c->overdue_at = c->room_again = MONO_NEVER;
@@ -375,6 +376,7 @@ static void control(struct core *c, struct spooler_control *m)
         return;
     case SPOOLER_RECONFIGURE:
         c->retry = m->retry;
+        c->widest = m->widest.n ? m->widest : m->retry;
         c->lifetime_s = m->lifetime_s;
         c->delay_warning_s = m->delay_warning_s;
         sched_set_warning(c->sched, c->delay_warning_s);

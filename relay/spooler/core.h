@@ -37,6 +37,8 @@
 struct core;
 struct core_conf {
     struct retry_policy retry;
+    struct retry_policy widest; /* of all destinations, for mail whose way is not known yet (n 0:
+                                   `retry`) */
     int64_t lifetime_s, delay_warning_s;
     unsigned loops;
     uint64_t seed;

@@ -81,7 +81,7 @@ struct core_read {
 struct core {
     struct spool *spool;
     struct sched *sched;
-    struct retry_policy retry;
+    struct retry_policy retry, widest;
     int64_t lifetime_s, delay_warning_s;
     unsigned loops;
     struct rng rng;

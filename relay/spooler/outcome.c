@@ -7,29 +7,51 @@ static struct wall earlier(struct wall a, struct wall b)
     return a.us < b.us ? a : b;
 }
 
+static bool speaks_of_load(struct slice text)
+{
+    static const char *const words[] = {"*too many*", "*too fast*",   "*too quickly*", "*too much*",
+                                        "*throttl*",  "*slow down*",  "*limit*",       "*busy*",
+                                        "* rate *",   "*rate exceed*"};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (slice_glob(slice_str(words[i]), text))
+            return true;
+    return false;
+}
+
+bool outcome_is_greylisting(const struct recipient *r, const struct verdict *v)
+{
+    bool there = v->phase == PHASE_RCPT || v->phase == PHASE_DATA || v->phase == PHASE_EOD;
+    return v->kind == VERDICT_DEFERRED && r->attempts == 0 && there &&
+           (v->code == 450 || v->code == 451) && v->class != CLASS_FULL &&
+           v->enhanced.subject != 3 && !speaks_of_load(slice_str(v->text));
+}
+
 /* The last attempt is made when the lifetime ends (checklist 96), so expiry is itself a due moment.
  * So is the deadline of BY=…N: the notice follows from an attempt. */
-static struct wall next_due(const struct recipient *r, uint32_t attempts,
-                            const struct retry_policy *retry, struct wall now, struct rng *rng)
+static struct wall next_due(const struct outcome *o, const struct recipient *r,
+                            const struct verdict *v, const struct retry_policy *retry,
+                            struct wall now, struct rng *rng)
 {
     const struct message *m = recipient_message(r);
-    struct wall next = retry_next(retry, attempts, now, rng), last = message_expires(m),
+    struct retry_wish wish = {.greylisted = outcome_is_greylisting(r, v),
+                              .after_s = v->code ? retry_words(slice_str(v->text)) : 0};
+    struct wall next = retry_next(retry, o->change.attempts, wish, now, rng),
                 deadline = message_by_deadline(m);
     if (m->by == MAIL_BY_NOTIFY && deadline.us > now.us)
         next = earlier(next, deadline);
-    return last.us > now.us ? earlier(next, last) : next;
+    return o->expires.us > now.us ? earlier(next, o->expires) : next;
 }
 
 static void decide_deferred(struct outcome *o, const struct recipient *r, const struct verdict *v,
                             const struct retry_policy *retry, struct wall now, struct rng *rng)
 {
-    if (now.us >= message_expires(recipient_message(r)).us && v->fault != FAULT_LOCAL) {
+    if (now.us >= o->expires.us && v->fault != FAULT_LOCAL) {
         o->change.state = RCPT_EXPIRED;
         o->event = EVENT_EXPIRED;
         return;
     }
     o->change.state = RCPT_QUEUED;
-    o->change.due = next_due(r, o->change.attempts, retry, now, rng);
+    o->change.due = next_due(o, r, v, retry, now, rng);
     o->event = EVENT_DEFERRED;
 }
 
@@ -60,7 +82,7 @@ bool outcome_is_late(const struct recipient *r, int64_t warning_s, struct wall n
 }
 
 struct outcome outcome_decide(const struct recipient *r, const struct verdict *v, const char *host,
-                              struct passed_on passed, const struct retry_policy *retry,
+                              struct passed_on passed, const struct outcome_policy *policy,
                               struct wall now, struct rng *rng)
 {
     struct outcome o = {.change = {.rcpt = r->number,
@@ -68,7 +90,8 @@ struct outcome outcome_decide(const struct recipient *r, const struct verdict *v
                                    .due = r->due,
                                    .last_attempt = now,
                                    .verdict = v,
-                                   .host = host}};
+                                   .host = host},
+                        .expires = sched_expires(recipient_message(r), policy->lifetime_s)};
     switch (v->kind) {
     case VERDICT_DELIVERED:
         decide_delivered(&o, r, passed);
@@ -78,7 +101,7 @@ struct outcome outcome_decide(const struct recipient *r, const struct verdict *v
         o.event = EVENT_BOUNCED;
         break;
     case VERDICT_DEFERRED:
-        decide_deferred(&o, r, v, retry, now, rng);
+        decide_deferred(&o, r, v, policy->retry, now, rng);
         break;
     case VERDICT_NONE:
         UNREACHABLE();
@@ -188,7 +211,7 @@ static void add_when(struct buf *out, const struct recipient *r, const struct ou
         event_add_int(out, EV_ATTEMPT, o->change.attempts);
     if (goes_on) {
         event_add_time(out, EV_NEXT_ATTEMPT, o->change.due);
-        event_add_time(out, EV_EXPIRES, message_expires(m));
+        event_add_time(out, EV_EXPIRES, o->expires);
     }
 }
 

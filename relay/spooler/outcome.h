@@ -17,6 +17,13 @@
 struct outcome {
     struct rcpt_change change; /* verdict and host borrowed */
     enum event_name event;
+    struct wall expires; /* by the destination's lifetime, where it has one */
+};
+
+/* How long and how often it is tried: the destination's way, or the default one. */
+struct outcome_policy {
+    const struct retry_policy *retry;
+    int64_t lifetime_s; /* 0: the message's own */
 };
 
 /* What the receiver took over with the message. */
@@ -26,8 +33,13 @@ struct passed_on {
 
 /* v->kind is not VERDICT_NONE. */
 struct outcome outcome_decide(const struct recipient *r, const struct verdict *v, const char *host,
-                              struct passed_on passed, const struct retry_policy *retry,
+                              struct passed_on passed, const struct outcome_policy *policy,
                               struct wall now, struct rng *rng);
+
+/* A recipient's first attempt was put off by RCPT or after the content, with 450 or 451 and no word
+ * of load (too much, busy): the receiver wants to see this mail again, and says nothing about the
+ * site (checklist 77). */
+bool outcome_is_greylisting(const struct recipient *r, const struct verdict *v);
 
 /* Late enough that its sender is to hear that it is delayed? By what is in the index alone: it was
  * tried, and now is message_late_at; not where NOTIFY does not want it, and once a message. */

@@ -10,7 +10,9 @@ enum { STEP_MESSAGES = 500 };
 
 struct wall skew_due(const struct core *c, const struct recipient *r)
 {
-    struct wall due = retry_clamp(&c->retry, r->attempts, r->due, c->now),
+    const struct sched_limits *way = sched_rcpt_limits(r);
+    const struct retry_policy *retry = !way ? &c->widest : way->retry.n ? &way->retry : &c->retry;
+    struct wall due = retry_clamp(retry, r->attempts, r->due, c->now),
                 release = message_release(recipient_message(r));
     /* The moment that its sender has named is not absurd. */
     if (r->attempts > 0 || release.us <= due.us)

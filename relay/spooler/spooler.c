@@ -494,6 +494,7 @@ int spooler_new(struct spooler **ret, const struct spooler_conf *c, struct spool
     s->sync_delay_ms = c->sync_delay_ms;
     listen_all(s);
     struct core_conf conf = {.retry = c->retry,
+                             .widest = c->widest,
                              .lifetime_s = c->lifetime_s,
                              .delay_warning_s = c->delay_warning_s,
                              .loops = 1};

@@ -119,7 +119,7 @@ struct spooler_plan {
     /* either a plan … */
     struct frozen *plan; /* owned */
     struct buf site, destination;
-    struct sched_limits limits;
+    struct sched_limits limits; /* also of a plan that failed, where the destination is known */
     int64_t ttl_ms;
     /* … or none */
     struct verdict failed; /* kind != NONE: applied to every due recipient of the domain */
@@ -420,7 +420,7 @@ struct spooler_control {
         SPOOLER_FLUSH, /* answered when everything appended so far is durable */
         SPOOLER_RECONFIGURE /* new defaults */
     } what;
-    struct retry_policy retry;
+    struct retry_policy retry, widest; /* as in core.h */
     int64_t lifetime_s, delay_warning_s;
     uint64_t min_free_bytes;
     struct marks_conf marks;
@@ -435,7 +435,7 @@ struct spooler_conf {
     uint64_t segment_bytes; /* 0 = default */
     uint64_t min_free_bytes;
     struct marks_conf marks;
-    struct retry_policy retry;
+    struct retry_policy retry, widest; /* as in core.h */
     int64_t lifetime_s;
     int64_t delay_warning_s; /* senders hear of a delay after it; 0: never */
     struct slice node;

@@ -4,6 +4,7 @@
 #include "relay/base/metrics.h"
 #include "relay/base/must.h"
 #include "relay/spooler/core_int.h"
+#include "relay/spooler/feedback.h"
 #include <errno.h>
 #include <stdlib.h>
 
@@ -157,11 +158,19 @@ void work_count(enum event_name event)
         metric_add(M_EXPIRED, 1);
 }
 
-/* Recipients of one message with a verdict each: one record. They are inactive and not with the
- * scheduler. */
-static void apply(struct core *c, struct message *m, struct recipient *const *rcpts,
-                  const struct verdict *const *verdicts, size_t n, struct outcome_facts *facts)
+static struct outcome_policy policy_of(const struct core *c, const struct sched_limits *l)
 {
+    return (struct outcome_policy){.retry = l && l->retry.n ? &l->retry : &c->retry,
+                                   .lifetime_s = l ? l->lifetime_s : 0};
+}
+
+/* Recipients of one message with a verdict each: one record. They are inactive and not with the
+ * scheduler. limits: of their destination; NULL: not known. */
+static void apply(struct core *c, struct message *m, struct recipient *const *rcpts,
+                  const struct verdict *const *verdicts, size_t n,
+                  const struct sched_limits *limits, struct outcome_facts *facts)
+{
+    const struct outcome_policy policy = policy_of(c, limits);
     struct rcpt_change changes[CHANGES_MAX];
     struct spool_event_in events[CHANGES_MAX];
     struct buf fields[CHANGES_MAX];
@@ -173,7 +182,7 @@ static void apply(struct core *c, struct message *m, struct recipient *const *rc
         last_host = buf_str(&host);
     for (size_t i = 0; i < n; i++) {
         struct outcome o = outcome_decide(rcpts[i], verdicts[i], last_host, facts->passed_on,
-                                          &c->retry, c->now, &c->rng);
+                                          &policy, c->now, &c->rng);
         if (facts->no_attempt) {
             o.change.attempts = rcpts[i]->attempts;
             o.change.last_attempt = rcpts[i]->last_attempt;
@@ -203,30 +212,12 @@ static void apply_to_job(struct core *c, struct message *m, const struct job *j,
         rcpts[i] = &m->rcpts[j->rcpts[i]];
         verdicts[i] = v;
     }
-    apply(c, m, rcpts, verdicts, j->n, facts);
+    apply(c, m, rcpts, verdicts, j->n, sched_conn_limits(c->sched, j->conn), facts);
 }
 
 /* --- results
  * ---------------------------------------------------------------------------------------------------
  */
-
-/* What the attempt says about the site. A recipient's own trouble says that the receiver works; our
- * own says nothing. */
-static bool feedback_of(const struct spooler_result *r, enum sched_outcome *ret)
-{
-    size_t host = 0, site = 0, local = 0;
-    for (size_t i = 0; i < r->n; i++) {
-        const struct verdict *v = &r->verdicts[i];
-        bool deferred = v->kind == VERDICT_DEFERRED;
-        local += v->fault == FAULT_LOCAL || v->kind == VERDICT_NONE;
-        host += deferred && v->scope == SCOPE_HOST;
-        site += deferred && v->scope == SCOPE_SITE;
-    }
-    if (local == r->n)
-        return false;
-    *ret = site ? SCHED_THROTTLED : host + local == r->n ? SCHED_UNREACHABLE : SCHED_OK;
-    return true;
-}
 
 static bool job_has(const struct job *j, uint32_t rcpt)
 {
@@ -253,20 +244,21 @@ static void apply_result(struct core *c, struct message *m, const struct job *j,
                                   .passed_on = {r->dsn_passed_on, r->deliver_by_passed_on}};
     sched_conn_where(c->sched, r->conn, &facts.site, &facts.destination);
     if (n)
-        apply(c, m, rcpts, verdicts, n, &facts);
+        apply(c, m, rcpts, verdicts, n, sched_conn_limits(c->sched, r->conn), &facts);
 }
 
 void work_result(struct core *c, struct spooler_result *r)
 {
     struct job *j = job_find(c, r->conn);
-    enum sched_outcome outcome;
+    struct feedback f = {0};
     if (!j || j->id != r->message_id)
         return;
     struct message *m = job_end(c, j);
+    bool says = r->attempted && feedback_of(m, r, &f); /* before it is counted */
     if (r->attempted)
         apply_result(c, m, j, r);
-    if (r->attempted && feedback_of(r, &outcome))
-        sched_feedback(c->sched, r->conn, outcome, c->now, c->mono);
+    if (says)
+        sched_feedback(c->sched, r->conn, f.outcome, f.after_s, c->mono);
     /* m may be finished, but stays until its record is durable. What has no verdict waits again. */
     add_again(c, m, j);
     bounce_poke(c, j->id);
@@ -376,7 +368,7 @@ static void plan_failed(struct core *c, const struct spooler_plan *p)
         struct message *m = recipient_message(due.rcpts[i]);
         for (n = 1; n < CHANGES_MAX && i + n < due.n && recipient_message(due.rcpts[i + n]) == m;)
             n++;
-        apply(c, m, &due.rcpts[i], verdicts, n, &facts);
+        apply(c, m, &due.rcpts[i], verdicts, n, &p->limits, &facts);
     }
     free(due.rcpts);
 }
@@ -395,9 +387,9 @@ void work_plan(struct core *c, struct spooler_plan *p)
  * ---------------------------------------------------------------------------------------- */
 
 /* Its lifetime ended in line: it ends with what was last said about it. */
-static void expire(struct core *c, const struct sched_job *job)
+static void expire(struct core *c, const struct sched_action *a)
 {
-    struct recipient *r = job->rcpts[0];
+    struct recipient *r = a->job.rcpts[0];
     struct outcome_facts facts = {.no_attempt = true};
     const struct verdict *last = recipient_last(r);
     struct verdict v = last && last->kind == VERDICT_DEFERRED && last->fault != FAULT_LOCAL
@@ -405,7 +397,7 @@ static void expire(struct core *c, const struct sched_job *job)
                            : verdict_of_fault(FAULT_EXPIRED, PHASE_NONE, SLICE_NONE);
     v.kind = VERDICT_DEFERRED; /* and the lifetime is over */
     const struct verdict *one = &v;
-    apply(c, job->message, &r, &one, 1, &facts);
+    apply(c, a->job.message, &r, &one, 1, a->limits, &facts);
     verdict_done(&v);
 }
 
@@ -430,7 +422,7 @@ bool work_step(struct core *c)
             bounce_wanted(c, a.job.message->id);
         break;
     case SCHED_EXPIRE:
-        expire(c, &a.job);
+        expire(c, &a);
         break;
     }
     return true;

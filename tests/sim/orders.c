@@ -22,8 +22,9 @@ static void resolve(struct sim *s, struct out_resolve *q)
     struct spooler_plan *p = must_alloc(sizeof *p);
     struct slice domain = buf_slice(&q->domain);
     p->domain = buf_of(domain);
-    p->limits =
-        (struct sched_limits){1 + (unsigned)sim_below(s, 6), (unsigned)sim_below(s, 4), 100};
+    p->limits = (struct sched_limits){.connections = 1 + (unsigned)sim_below(s, 6),
+                                      .messages_per_connection = (unsigned)sim_below(s, 4),
+                                      .recipients_per_message = 100};
     p->ttl_ms = (int64_t)sim_below(s, 2 * 3600 * 1000);
     if (slice_eq(domain, SLICE_LIT("nx.test"))) {
         p->failed = verdict_of_fault(FAULT_DNS_NXDOMAIN, PHASE_NONE, domain);

@@ -49,7 +49,7 @@ static void check_tls(const struct conf *c)
 static void check(const struct conf *c)
 {
     MUST(c->hostname[0] && c->postmaster[0] && c->spool_path[0] && c->control_socket[0]);
-    MUST(c->n_retry > 0 && c->n_retry <= CONF_RETRY_MAX && c->lifetime_s > 0);
+    MUST(c->retry.n > 0 && c->retry.n <= CONF_RETRY_MAX && c->lifetime_s > 0);
     MUST(c->n_listeners > 0 && c->n_destinations > 0);
     for (size_t i = 0; i < c->n_listeners; i++)
         check_listener(c, &c->listeners[i]);

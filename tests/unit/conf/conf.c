@@ -73,9 +73,9 @@ static void test_hostname_only(void **state)
     assert_string_equal(c->clients_allow.items[1], "::1");
     assert_int_equal(c->lifetime_s, 5 * 86400);
     assert_int_equal(c->delay_warning_s, 4 * 3600);
-    assert_int_equal(c->n_retry, 7);
-    assert_int_equal(c->retry_s[0], 60);
-    assert_int_equal(c->retry_s[6], 4 * 3600);
+    assert_int_equal(c->retry.n, 7);
+    assert_int_equal(c->retry.pause_s[0], 60);
+    assert_int_equal(c->retry.pause_s[6], 4 * 3600);
     assert_int_equal(c->dns_timeout_ms, 5000);
     assert_int_equal(c->log_level, LV_INFO);
     assert_false(c->allow_private_addresses);
@@ -180,8 +180,8 @@ static void test_everything(void **state)
     assert_string_equal(c->dns_override.items[0], "a.test MX 10 mx.a.test");
     assert_string_equal(c->http_address, "[::1]:9587");
     assert_true(c->allow_private_addresses);
-    assert_int_equal(c->n_retry, 2);
-    assert_int_equal(c->retry_s[1], 120);
+    assert_int_equal(c->retry.n, 2);
+    assert_int_equal(c->retry.pause_s[1], 120);
     assert_int_equal(c->n_destinations, 3);
     assert_string_equal(c->destinations[0].mx.items[0], "*.google.com");
     assert_int_equal(c->destinations[0].tls, CONF_OUT_ENCRYPT);

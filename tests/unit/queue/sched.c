@@ -23,7 +23,7 @@ static void one_message_resolve_open_and_reuse(void **state)
     assert_true(m->rcpts[0].active && m->rcpts[2].active);
     uint64_t conn = a.conn;
     finish(&a);
-    sched_feedback(w.s, conn, SCHED_OK, w.now, w.mono);
+    sched_feedback(w.s, conn, SCHED_OK, 0, w.mono);
     sched_conn_ready(w.s, conn, w.mono);
     expect_nothing(&w);
 
@@ -253,26 +253,29 @@ static void window_opens_and_closes(void **state)
     plan(&w, "a.test", "mx");
     assert_int_equal(open_all(&w, open, 64), 5); /* half the limit */
     finish(&open[0]);
-    sched_feedback(w.s, open[0].conn, SCHED_OK, w.now, w.mono);
+    sched_feedback(w.s, open[0].conn, SCHED_OK, 0, w.mono);
     assert_int_equal(view(&w, "mx").window, 6);
     sched_conn_gone(w.s, open[0].conn, w.mono);
     assert_int_equal(open_all(&w, open + 5, 64), 2);
     /* "too many connections": half of them, and nothing new until enough have gone */
     finish(&open[1]);
-    sched_feedback(w.s, open[1].conn, SCHED_THROTTLED, w.now, w.mono);
+    sched_feedback(w.s, open[1].conn, SCHED_THROTTLED, 0, w.mono);
     assert_int_equal(view(&w, "mx").window, 3);
     sched_conn_ready(w.s, open[1].conn, w.mono);
     expect(&w, SCHED_CLOSE, &a); /* not kept: more are open than the window */
     assert_int_equal(a.conn, open[1].conn);
     sched_conn_gone(w.s, open[1].conn, w.mono);
     expect_nothing(&w);
-    for (int i = 2; i < 7; i++) {
+    /* What else fails of that crowd says the same thing once more. */
+    finish(&open[2]);
+    sched_feedback(w.s, open[2].conn, SCHED_THROTTLED, 0, w.mono);
+    assert_int_equal(view(&w, "mx").window, 3);
+    sched_conn_gone(w.s, open[2].conn, w.mono);
+    for (int i = 3; i < 7; i++) {
         finish(&open[i]);
-        sched_feedback(w.s, open[i].conn, SCHED_OK, w.now, w.mono);
+        sched_feedback(w.s, open[i].conn, SCHED_OK, 0, w.mono);
     }
-    for (int i = 0; i < 20; i++)
-        sched_feedback(w.s, open[2].conn, SCHED_OK, w.now, w.mono);
-    assert_int_equal(view(&w, "mx").window, 10); /* never above the limit */
+    assert_int_equal(view(&w, "mx").window, 3); /* six were too many: not so soon */
     world_done(&w);
 }
 
@@ -342,7 +345,7 @@ static void dead_sites_are_probed(void **state)
     plan(&w, "dead.test", "mx");
     expect(&w, SCHED_OPEN, &a);
     finish(&a);
-    sched_feedback(w.s, a.conn, SCHED_OK, w.now, w.mono);
+    sched_feedback(w.s, a.conn, SCHED_OK, 0, w.mono);
     sched_conn_ready(w.s, a.conn, w.mono);
     assert_false(view(&w, "mx").dead);
     expect(&w, SCHED_WORK, &a);

@@ -103,7 +103,7 @@ static void model_finish(struct model *m, struct conn_model *c)
         }
     }
     uint64_t conn = c->job.conn;
-    sched_feedback(m->w.s, conn, fails ? SCHED_UNREACHABLE : SCHED_OK, m->w.now, m->w.mono);
+    sched_feedback(m->w.s, conn, fails ? SCHED_UNREACHABLE : SCHED_OK, 0, m->w.mono);
     if (!fails && chance(m, 70)) {
         sched_conn_ready(m->w.s, conn, m->w.mono);
         return;

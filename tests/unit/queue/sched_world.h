@@ -32,7 +32,7 @@ static inline void plan_free(struct frozen *f)
 static inline void world_init(struct world *w, unsigned connections)
 {
     *w = (struct world){.now = {INT64_C(1800000000) * WALL_SECOND}, .mono = {1000000}};
-    w->limits = (struct sched_limits){connections, 0, 100};
+    w->limits = (struct sched_limits){.connections = connections, .recipients_per_message = 100};
     w->s = sched_new(2, 7);
     frozen_init(&w->plan, plan_free);
 }
@@ -126,6 +126,6 @@ static inline void fail_job(struct world *w, struct sched_action *a, int64_t ret
         a->job.rcpts[i]->due = wall_add_s(w->now, retry_s);
         sched_add(w->s, a->job.rcpts[i]);
     }
-    sched_feedback(w->s, a->conn, SCHED_UNREACHABLE, w->now, w->mono);
+    sched_feedback(w->s, a->conn, SCHED_UNREACHABLE, 0, w->mono);
     sched_conn_gone(w->s, a->conn, w->mono);
 }

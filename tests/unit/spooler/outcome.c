@@ -11,6 +11,7 @@
 
 static const struct wall now = {INT64_C(1800000000) * WALL_SECOND};
 static const struct retry_policy retry = {.pause_s = {60, 600}, .n = 2, .jitter_percent = 0};
+static const struct outcome_policy policy = {.retry = &retry};
 
 struct world {
     struct intern strings;
@@ -76,7 +77,7 @@ static void each_verdict_has_its_fate(void **state)
         world_init(&w, fates[i].sender, fates[i].left_s);
         struct verdict v = {.kind = fates[i].kind, .fault = fates[i].fault, .enhanced = {4, 0, 0}};
         struct outcome o =
-            outcome_decide(&w.r[1], &v, "mx", (struct passed_on){0}, &retry, now, &w.rng);
+            outcome_decide(&w.r[1], &v, "mx", (struct passed_on){0}, &policy, now, &w.rng);
         assert_int_equal(o.change.rcpt, 1);
         assert_int_equal(o.change.state, fates[i].state);
         assert_int_equal(o.event, fates[i].event);
@@ -87,6 +88,71 @@ static void each_verdict_has_its_fate(void **state)
             assert_int_equal(o.change.due.us, wall_add_s(now, fates[i].due_in_s).us);
         world_done(&w);
     }
+}
+
+/* 77: what looks like greylisting waits for the second pause; what does not, for the first. */
+static void greylisting_is_known(void **state)
+{
+    (void)state;
+    static const struct {
+        enum phase phase;
+        uint16_t code;
+        uint32_t attempts;
+        enum verdict_class class;
+        const char *text;
+        bool is;
+    } cases[] = {
+        {PHASE_RCPT, 450, 0, CLASS_POLICY, "Greylisted", true},
+        {PHASE_RCPT, 451, 0, CLASS_RATE, "try again later", true},
+        {PHASE_EOD, 451, 0, CLASS_OTHER, "please try again", true},
+        {PHASE_DATA, 450, 0, CLASS_OTHER, NULL, true},
+        {PHASE_RCPT, 450, 1, CLASS_POLICY, "Greylisted", false}, /* not the first */
+        {PHASE_MAIL, 450, 0, CLASS_POLICY, "Greylisted", false}, /* no recipient, no triplet */
+        {PHASE_BANNER, 450, 0, CLASS_POLICY, "Greylisted", false},
+        {PHASE_RCPT, 421, 0, CLASS_POLICY, "Greylisted", false},
+        {PHASE_RCPT, 452, 0, CLASS_OTHER, "later", false},
+        {PHASE_RCPT, 450, 0, CLASS_FULL, "mailbox full", false},
+        {PHASE_RCPT, 451, 0, CLASS_RATE, "rate limit exceeded", false},
+        {PHASE_RCPT, 450, 0, CLASS_RATE, "Too many recipients", false},
+        {PHASE_RCPT, 450, 0, CLASS_OTHER, "Mailbox busy", false}, /* RFC 5321 section 4.2.2 */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct world w;
+        world_init(&w, "a@x", 86400);
+        struct verdict v = {.kind = VERDICT_DEFERRED,
+                            .phase = cases[i].phase,
+                            .code = cases[i].code,
+                            .class = cases[i].class,
+                            .enhanced = {4, 7, 1}};
+        if (cases[i].text)
+            verdict_set_text(&v, slice_str(cases[i].text));
+        w.r[1].attempts = cases[i].attempts;
+        assert_int_equal(outcome_is_greylisting(&w.r[1], &v), cases[i].is);
+        struct outcome o =
+            outcome_decide(&w.r[1], &v, "mx", (struct passed_on){0}, &policy, now, &w.rng);
+        bool long_pause = cases[i].is || cases[i].attempts;
+        assert_int_equal(o.change.due.us, wall_add_s(now, long_pause ? 600 : 60).us);
+        verdict_done(&v);
+        world_done(&w);
+    }
+}
+
+/* The destination's lifetime ends it, where it is shorter; and the event says so. */
+static void a_destination_has_its_own_lifetime(void **state)
+{
+    (void)state;
+    struct world w;
+    world_init(&w, "a@x", 86400); /* queued 100 s ago */
+    struct verdict v = {.kind = VERDICT_DEFERRED, .code = 452, .enhanced = {4, 2, 2}};
+    struct outcome_policy left = {&retry, 130}, over = {&retry, 100}, longer = {&retry, 1000000};
+    struct outcome o = outcome_decide(&w.r[0], &v, "", (struct passed_on){0}, &left, now, &w.rng);
+    assert_int_equal(o.change.due.us, wall_add_s(now, 30).us);
+    assert_int_equal(o.expires.us, wall_add_s(now, 30).us);
+    o = outcome_decide(&w.r[0], &v, "", (struct passed_on){0}, &over, now, &w.rng);
+    assert_int_equal(o.event, EVENT_EXPIRED);
+    o = outcome_decide(&w.r[0], &v, "", (struct passed_on){0}, &longer, now, &w.rng);
+    assert_int_equal(o.expires.us, wall_add_s(now, 86400).us);
+    world_done(&w);
 }
 
 /* 74, 92, 94: what a sender is told, by what he asked for. */
@@ -133,12 +199,12 @@ static void notices_are_as_asked_for(void **state)
         w.m->by_trace = rows[i].trace;
         const struct passed_on passed = {rows[i].passed_on, rows[i].passed_on};
         struct verdict v = {.kind = VERDICT_DELIVERED, .enhanced = {2, 0, 0}};
-        struct outcome o = outcome_decide(&w.r[1], &v, "mx", passed, &retry, now, &w.rng);
+        struct outcome o = outcome_decide(&w.r[1], &v, "mx", passed, &policy, now, &w.rng);
         if (o.event != rows[i].event || o.change.dsn_due != rows[i].success)
             fail_msg("row %zu: %d, %d", i, o.event, o.change.dsn_due);
         assert_int_equal(o.change.state, RCPT_DELIVERED);
         v = (struct verdict){.kind = VERDICT_FAILED, .enhanced = {5, 0, 0}};
-        o = outcome_decide(&w.r[1], &v, "mx", passed, &retry, now, &w.rng);
+        o = outcome_decide(&w.r[1], &v, "mx", passed, &policy, now, &w.rng);
         if (o.change.dsn_due != rows[i].failure)
             fail_msg("row %zu: failure %d", i, o.change.dsn_due);
         world_done(&w);
@@ -169,7 +235,7 @@ static void deadlines_are_due_moments(void **state)
         m->lifetime_s = 86400;
         struct verdict v = {.kind = VERDICT_DEFERRED, .enhanced = {4, 0, 0}};
         struct outcome o =
-            outcome_decide(&m->rcpts[0], &v, "mx", (struct passed_on){0}, &retry, now, &rng);
+            outcome_decide(&m->rcpts[0], &v, "mx", (struct passed_on){0}, &policy, now, &rng);
         assert_int_equal(o.change.due.us, wall_add_s(now, rows[i].due_in_s).us);
         free(m);
     }
@@ -269,7 +335,7 @@ static struct buf event_of(struct world *w, struct verdict *v, const struct outc
 {
     struct buf out = BUF_MAX(16384);
     struct outcome o =
-        outcome_decide(&w->r[1], v, NULL, (struct passed_on){0}, &retry, now, &w->rng);
+        outcome_decide(&w->r[1], v, NULL, (struct passed_on){0}, &policy, now, &w->rng);
     outcome_event(&out, &w->r[1], &o, v, f, now);
     return out;
 }
@@ -359,9 +425,14 @@ static void ids_of_receivers_are_found(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(each_verdict_has_its_fate),  cmocka_unit_test(notices_are_as_asked_for),
-        cmocka_unit_test(deadlines_are_due_moments),  cmocka_unit_test(late_by_what_was_asked_for),
-        cmocka_unit_test(a_line_tells_what_happened), cmocka_unit_test(ids_of_receivers_are_found),
+        cmocka_unit_test(each_verdict_has_its_fate),
+        cmocka_unit_test(greylisting_is_known),
+        cmocka_unit_test(a_destination_has_its_own_lifetime),
+        cmocka_unit_test(notices_are_as_asked_for),
+        cmocka_unit_test(deadlines_are_due_moments),
+        cmocka_unit_test(late_by_what_was_asked_for),
+        cmocka_unit_test(a_line_tells_what_happened),
+        cmocka_unit_test(ids_of_receivers_are_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

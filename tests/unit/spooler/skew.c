@@ -155,7 +155,8 @@ static void set_back_while_with_a_connection(void **state)
     p->domain = buf_of(SLICE_LIT("example.com"));
     p->site = buf_of(SLICE_LIT("mx"));
     p->destination = buf_of(SLICE_LIT("default"));
-    p->limits = (struct sched_limits){1, 1, 1};
+    p->limits = (struct sched_limits){
+        .connections = 1, .messages_per_connection = 1, .recipients_per_message = 1};
     p->ttl_ms = 3600 * 1000;
     core_message(w.core, &p->msg);
     uint64_t conn = 0;

@@ -68,7 +68,8 @@ static void answer_resolve(struct world *w)
     p->domain = buf_of(SLICE_LIT("a.test"));
     p->site = buf_of(SLICE_LIT("mx"));
     p->destination = buf_of(SLICE_LIT("default"));
-    p->limits = (struct sched_limits){1, 1000, 1000};
+    p->limits = (struct sched_limits){
+        .connections = 1, .messages_per_connection = 1000, .recipients_per_message = 1000};
     p->ttl_ms = 3600000;
     core_message(w->core, &p->msg);
 }

@@ -200,7 +200,8 @@ static inline void plan(struct world *w, const char *domain)
     p->domain = buf_of(slice_str(domain));
     p->site = buf_of(SLICE_LIT("mx"));
     p->destination = buf_of(SLICE_LIT("default"));
-    p->limits = (struct sched_limits){4, 10, 100};
+    p->limits = (struct sched_limits){
+        .connections = 4, .messages_per_connection = 10, .recipients_per_message = 100};
     p->ttl_ms = 3600000;
     give(w, p, SPOOLER_PLAN);
 }

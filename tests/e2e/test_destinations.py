@@ -1,0 +1,134 @@
+"""What the configuration says of a destination, from one end to the other: pace, patience, where from. Promises 10 and 23."""
+import datetime
+import itertools
+
+from kit import mail
+from kit.peer import Peer
+from kit.relay import smarthost
+from kit.wait import until
+
+
+def at(event, key="time"):
+    return datetime.datetime.fromisoformat(event[key].replace("Z", "+00:00")).timestamp()
+
+
+def to_peer(peer, extra=""):
+    return smarthost(peer, name="peer", extra=extra)
+
+
+def test_a_rate_is_never_exceeded(relay, sink):
+    """23: a receiver that counts sees at most 8 in any second, however many connections there are."""
+    s = sink()
+    r = relay(destinations=smarthost(s, extra='rate = "8/s"  connections = 5'))
+    with r.smtp() as session:
+        ids = [r.submit(session, mail.message(), "ann@sender.test", f"r{i}@rcpt.test") for i in range(20)]
+    times = sorted(at(r.wait_final(id)[0]) for id in ids)
+    # The log's times are those of the ends; a tenth of a second for what lies between.
+    assert all(b - a > 0.9 for a, b in zip(times, times[8:])), times
+    assert times[-1] - times[0] < 10
+
+
+def test_recipients_of_one_message_are_split(relay):
+    with Peer(["PIPELINING"]) as peer:
+        r = relay(destinations=to_peer(peer, "recipients = 2"))
+        id = r.send(mail.message(), "ann@sender.test", [f"r{i}@rcpt.test" for i in range(5)])
+        r.wait_final(id, 5)
+        assert sorted(len(t.rcpts) for t in peer.wait(3)) == [1, 2, 2]
+
+
+def test_a_destination_has_its_own_patience(relay):
+    """Pauses and lifetime of one destination end its mail; that of another waits by delivery's."""
+    with Peer(refuse={"RCPT": "450 4.2.0 not now"}) as peer:
+        r = relay(delivery='retry = { "1h" }', destinations='destination "short" { domains = { "short.test" }  '
+                  f'relay = {{ "127.0.0.1:{peer.port}" }}  retry = {{ "1s" }}  lifetime = "3s" }}\n' + to_peer(peer))
+        long = r.send(mail.message(), recipients="bob@long.test")
+        short = r.send(mail.message(), recipients="bob@short.test")
+        last = r.wait_final(short)[0]
+        assert last["event"] == "expired" and last["attempt"] >= 2, last
+        assert 3 <= at(last) - at(r.events("accepted", queue_id=short)[0]) < 20
+        deferred = r.wait_event("deferred", queue_id=short)
+        assert abs(at(deferred, "expires") - at(deferred, "queued_time") - 3) < 0.01
+        row, = r.queue("--id", long)
+        assert row.get("attempt", 0) == 1
+        # A restart knows the destination's pauses before it knows the way.
+        due = row["next_attempt"]
+        r.restart()
+        assert r.queue("--id", long)[0]["next_attempt"] == due
+
+
+def test_source_and_its_ehlo_name(relay):
+    """76: each source address says its own name."""
+    with Peer() as peer:
+        r = relay(destinations=to_peer(peer, 'source = { "127.0.0.7 seven.out.test" }  helo = "other.test"'))
+        done = r.wait_final(r.send(mail.message()))[0]
+        assert done["event"] == "delivered" and done["source_ip"] == "127.0.0.7"
+        assert peer.in_clear[0] == "EHLO seven.out.test"
+
+
+def test_one_site_sees_one_source(relay):
+    """77: greylists count from one address on, so a site is always reached from the same one, after a restart, too."""
+    names = [f"127.0.0.{n} n{n}.out.test" for n in range(2, 8)]
+    with Peer() as peer:
+        r = relay(destinations=to_peer(peer, "source = { " + ", ".join(f'"{n}"' for n in names) + " }"))
+        seen = {r.wait_final(r.send(mail.message()))[0]["source_ip"] for _ in range(3)}
+        r.restart()
+        seen.add(r.wait_final(r.send(mail.message()))[0]["source_ip"])
+        assert len(seen) == 1
+        n = seen.pop().rsplit(".", 1)[1]
+        assert {line for line in peer.in_clear if line.startswith("EHLO")} == {f"EHLO n{n}.out.test"}
+
+
+def test_a_source_that_is_not_ours_bounces_nothing(relay):
+    """10: the administrator's mistake defers, for ever; mended, it delivers."""
+    with Peer() as peer:
+        r = relay(destinations=to_peer(peer, 'source = { "192.0.2.77" }  lifetime = "1s"'))
+        id = r.send(mail.message())
+        deferred = r.wait_event("deferred", queue_id=id, n=3)
+        assert deferred["error"] == "local" and not r.events(queue_id=id, final=True)
+        r.write(destinations=to_peer(peer, 'source = { "127.0.0.3" }'))
+        r.cli("reload")
+        assert r.wait_final(id)[0]["source_ip"] == "127.0.0.3"
+
+
+def test_a_family_without_a_source_waits(relay):
+    """38: hosts that have only addresses of a kind that we do not send from."""
+    with Peer() as peer:
+        r = relay(destinations=to_peer(peer, 'source = { "::1" }'))
+        deferred = r.wait_event("deferred", queue_id=r.send(mail.message()))
+        assert deferred["error"] == "connect_failed" and peer.connections == 0
+
+
+def test_greylisting_skips_the_first_pause(relay):
+    """77: a first attempt that is put off comes again after the second pause, which is not made shorter."""
+    with Peer(refuse={"RCPT": "450 4.7.1 Greylisted, come again"}) as peer:
+        r = relay(destinations=to_peer(peer, 'retry = { "1s", "3s", "1s" }'))
+        id = r.send(mail.message())
+        first = r.wait_event("deferred", queue_id=id)
+        assert 3 <= at(first, "next_attempt") - at(first) < 3.5
+        second = r.wait_event("deferred", queue_id=id, n=2)
+        assert at(second) - at(first) >= 3
+        assert first["source_ip"] == second["source_ip"]
+        peer.refuse.clear()
+        assert r.wait_final(id)[0]["event"] == "delivered"
+
+
+def test_a_named_time_is_honoured(relay):
+    """79: the receiver says when."""
+    with Peer(refuse={"MAIL": "451 4.7.0 Too much at once, try again in 4 seconds"}) as peer:
+        r = relay(destinations=to_peer(peer, 'retry = { "2s" }'))
+        first = r.wait_event("deferred", queue_id=r.send(mail.message()))
+        assert first["class"] == "rate"
+        assert 3.9 <= at(first, "next_attempt") - at(first) <= 4.1
+
+
+def test_throttled_mail_waits_in_line(relay):
+    """79: with one connection and too fast even so, the rest is not tried until the pause is over."""
+    with Peer(refuse={"RCPT": "451 4.7.1 rate limit"}) as peer:
+        r = relay(destinations=to_peer(peer, 'connections = 1  retry = { "1h" }'))
+        with r.smtp() as session:
+            ids = [r.submit(session, mail.message(), "ann@sender.test", f"r{i}@rcpt.test") for i in range(6)]
+        until(lambda: r.events("deferred"), 20)
+        r.wait_event("accepted", n=6)
+        rows = list(itertools.chain.from_iterable(r.queue("--id", id) for id in ids))
+        assert sum(row.get("attempt", 0) for row in rows) <= 2, rows
+        assert sum(row["state"] == "ready" for row in rows) >= 4, rows

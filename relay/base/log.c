@@ -118,6 +118,22 @@ static void write_all(struct slice s)
     }
 }
 
+bool log_limit_passes(struct log_limit *l, struct mono now, unsigned *ret_left_out)
+{
+    enum { MINUTE_MS = 60000 };
+    long long until = atomic_load(&l->until_ms);
+    *ret_left_out = 0;
+    if (now.ms >= until &&
+        atomic_compare_exchange_strong(&l->until_ms, &until, now.ms + MINUTE_MS)) {
+        atomic_store(&l->written, 0);
+        *ret_left_out = atomic_exchange(&l->left_out, 0);
+    }
+    if (atomic_fetch_add(&l->written, 1) < l->a_minute)
+        return true;
+    atomic_fetch_add(&l->left_out, 1);
+    return false;
+}
+
 void log_write(enum log_level level, const char *event, const struct log_field *fields)
 {
     if ((int)level > atomic_load_explicit(&max_level, memory_order_relaxed))

@@ -162,6 +162,7 @@ static void act(void *ctx, const struct smtp_server_action *a, struct mono now)
 
 static void on_tls(void *ctx, bool ok, const char *why)
 {
+    static struct log_limit failures = LOG_LIMIT(60);
     struct session *s = ctx;
     auth_reset(&s->auth);
     if (ok && s->smtp_conf.auth_mechanisms.n)
@@ -170,8 +171,8 @@ static void on_tls(void *ctx, bool ok, const char *why)
     if (ok && net_conn_tls_info(s->served.conn).resumed)
         metric_add(M_TLS_IN_RESUMED, 1);
     if (!ok)
-        LOG(LV_INFO, "tls_failed", LOG_S("client_ip", s->names.peer_ip), LOG_S("session_id", s->id),
-            LOG_S("reason", why));
+        LOG_FEW(&failures, LV_INFO, "tls_failed", LOG_S("client_ip", s->names.peer_ip),
+                LOG_S("session_id", s->id), LOG_S("reason", why));
     else
         metric_add(M_SESSIONS_IN_TLS, 1);
     s->has_tls = ok;

@@ -19,8 +19,10 @@ void net_proxy_wait(struct net_listener *n, struct loop *l, int fd, const struct
 
 static void give_up(struct net_conn *c, const char *why)
 {
+    static struct log_limit limit = LOG_LIMIT(10);
     metric_add(M_REFUSED_PROXY, 1);
-    LOG(LV_WARN, "proxy_header_refused", LOG_S("proxy", c->names.peer_ip), LOG_S("reason", why));
+    LOG_FEW(&limit, LV_WARN, "proxy_header_refused", LOG_S("proxy", c->names.peer_ip),
+            LOG_S("reason", why));
     net_conn_finish(c);
 }
 

@@ -157,6 +157,33 @@ static void what_is_cut_says_so(void **state)
     assert_int_equal(slice_find_slice(line, SLICE_LIT(" d=")), line.n);
 }
 
+/* A stranger who does what is worth a line a thousand times a second does not fill the disk. */
+static void a_flood_is_cut(void **state)
+{
+    (void)state;
+    struct log_limit limit = LOG_LIMIT(3);
+    unsigned left_out, passed = 0;
+    struct mono now = {5000};
+    for (unsigned i = 0; i < 1000; i++, now.ms += 59) { /* within one minute */
+        passed += log_limit_passes(&limit, now, &left_out);
+        assert_int_equal(left_out, 0);
+    }
+    assert_int_equal(passed, 3);
+    now.ms = 65000;
+    assert_true(log_limit_passes(&limit, now, &left_out));
+    assert_int_equal(left_out, 997);
+    assert_true(log_limit_passes(&limit, now, &left_out));
+    assert_int_equal(left_out, 0);
+
+    struct log_limit none = LOG_LIMIT(1);
+    for (unsigned i = 0; i < 3; i++)
+        LOG_FEW(&none, LV_INFO, "odd", LOG_N("i", i));
+    assert_true(slice_eq(one_line(), SLICE_LIT("level=info event=odd i=0")));
+    atomic_store(&none.until_ms, 0); /* a minute later */
+    LOG_FEW(&none, LV_INFO, "odd", LOG_N("i", 3));
+    assert_true(slice_eq(one_line(), SLICE_LIT("level=info event=odd i=3 left_out=2")));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -165,6 +192,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(hostile_bytes_give_one_clean_line, catch_stderr,
                                         release_stderr),
         cmocka_unit_test_setup_teardown(what_is_cut_says_so, catch_stderr, release_stderr),
+        cmocka_unit_test_setup_teardown(a_flood_is_cut, catch_stderr, release_stderr),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

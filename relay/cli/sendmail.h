@@ -82,12 +82,14 @@ int sendmail_by_smtp(const struct conf *conf, const struct sendmail_args *a,
 /* The words of an error go out as sendmail's. Returns the code. */
 int sendmail_fail(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* The first listener that takes mail in clear and without a login from this host. */
+/* The first listener that takes mail in clear and without a login from this host, or, when there is
+ * none, one that would if it did not take this host for a balancer (`proxy-protocol`). */
+enum sendmail_trust { SENDMAIL_NO_TRUST, SENDMAIL_BEHIND_PROXY, SENDMAIL_TRUSTED };
 struct sendmail_place {
     char host[64];
     uint16_t port;
 };
-bool sendmail_trusting(const struct conf *conf, struct sendmail_place *ret);
+enum sendmail_trust sendmail_trusting(const struct conf *conf, struct sendmail_place *ret);
 /* -bs: standard input and output are an SMTP session of that listener. */
 int sendmail_session(const struct conf *conf);
 

@@ -75,28 +75,31 @@ static bool read_place(struct slice text, struct ip *ret, struct sendmail_place 
     return inet_ntop(ret->family, ret->bytes, place->host, sizeof place->host) != NULL;
 }
 
-static bool trusts(const struct conf_listener *l, const struct ip *ip)
+static bool have(const struct conf_list *networks, const struct ip *ip)
 {
-    for (size_t i = 0; i < l->trust.n; i++)
-        if (in_network(ip, slice_str(l->trust.items[i])))
+    for (size_t i = 0; i < networks->n; i++)
+        if (in_network(ip, slice_str(networks->items[i])))
             return true;
     return false;
 }
 
-bool sendmail_trusting(const struct conf *conf, struct sendmail_place *ret)
+enum sendmail_trust sendmail_trusting(const struct conf *conf, struct sendmail_place *ret)
 {
+    enum sendmail_trust found = SENDMAIL_NO_TRUST;
     for (size_t i = 0; i < conf->n_listeners; i++) {
         const struct conf_listener *l = &conf->listeners[i];
         for (size_t n = 0; n < l->address.n && l->tls != CONF_TLS_IMPLICIT; n++) {
             struct ip ip;
             struct sendmail_place place = {0};
-            if (read_place(slice_str(l->address.items[n]), &ip, &place) && trusts(l, &ip)) {
-                *ret = place;
-                return true;
-            }
+            if (!read_place(slice_str(l->address.items[n]), &ip, &place) || !have(&l->trust, &ip))
+                continue;
+            *ret = place;
+            if (!have(&l->proxy_protocol, &ip))
+                return SENDMAIL_TRUSTED;
+            found = SENDMAIL_BEHIND_PROXY;
         }
     }
-    return false;
+    return found;
 }
 
 static int connect_to(const struct sendmail_place *place)
@@ -277,14 +280,27 @@ static int dialogue(struct talk *t, const struct conf *conf, const struct sendma
 /* Told when there is none. */
 static bool find_place(const struct conf *conf, struct sendmail_place *ret)
 {
-    if (sendmail_trusting(conf, ret))
+    switch (sendmail_trusting(conf, ret)) {
+    case SENDMAIL_TRUSTED:
         return true;
-    sendmail_fail(EX_NOPERM,
-                  "no listener takes mail from this host without a login, and %s is not open to "
-                  "this account. Ask for membership of the socket's group, or for a listener with "
-                  "trust = { \"127.0.0.1\" }",
-                  conf->control_socket);
-    return false;
+    case SENDMAIL_BEHIND_PROXY:
+        sendmail_fail(
+            EX_NOPERM,
+            "the listener at %s port %u trusts this host, but proxy-protocol has it, too: "
+            "it takes this host for a balancer. %s is not open to this account. Ask for "
+            "membership of the socket's group, or for a listener of its own with trust = "
+            "{ \"127.0.0.1\" }",
+            ret->host, ret->port, conf->control_socket);
+        return false;
+    case SENDMAIL_NO_TRUST:
+        sendmail_fail(EX_NOPERM,
+                      "no listener takes mail from this host without a login, and %s is not open "
+                      "to this account. Ask for membership of the socket's group, or for a "
+                      "listener with trust = { \"127.0.0.1\" }",
+                      conf->control_socket);
+        return false;
+    }
+    UNREACHABLE();
 }
 
 int sendmail_by_smtp(const struct conf *conf, const struct sendmail_args *a,

@@ -307,32 +307,66 @@ static void the_first_trusting_listener_is_taken(void **state)
         const char *address, *trust, *host;
         enum conf_listener_tls tls;
         unsigned port;
+        const char *proxies;
+        enum sendmail_trust found;
     } rows[] = {
-        {"127.0.0.1:25", "127.0.0.0/8", "127.0.0.1", CONF_TLS_NONE, 25},
-        {"0.0.0.0:587", "127.0.0.1", "127.0.0.1", CONF_TLS_STARTTLS, 587},
-        {"[::]:587", "::1/128", "::1", CONF_TLS_STARTTLS, 587},
-        {"[::1]:2525", "::/0", "::1", CONF_TLS_NONE, 2525},
-        {"10.1.2.3:25", "10.1.0.0/16", "10.1.2.3", CONF_TLS_NONE, 25},
-        {"10.1.2.3:25", "127.0.0.0/8", NULL, CONF_TLS_NONE, 0},
-        {"127.0.0.1:25", "126.0.0.0/8", NULL, CONF_TLS_NONE, 0},
-        {"127.0.0.1:25", "127.0.0.2/31", NULL, CONF_TLS_NONE, 0},
-        {"127.0.0.1:25", "::1", NULL, CONF_TLS_NONE, 0},
-        {"127.0.0.1:465", "127.0.0.0/8", NULL, CONF_TLS_IMPLICIT, 0},
+        {"127.0.0.1:25", "127.0.0.0/8", "127.0.0.1", CONF_TLS_NONE, 25, "198.51.100.0/24",
+         SENDMAIL_TRUSTED},
+        {"0.0.0.0:587", "127.0.0.1", "127.0.0.1", CONF_TLS_STARTTLS, 587, "198.51.100.0/24",
+         SENDMAIL_TRUSTED},
+        {"[::]:587", "::1/128", "::1", CONF_TLS_STARTTLS, 587, "198.51.100.0/24", SENDMAIL_TRUSTED},
+        {"[::1]:2525", "::/0", "::1", CONF_TLS_NONE, 2525, "198.51.100.0/24", SENDMAIL_TRUSTED},
+        {"10.1.2.3:25", "10.1.0.0/16", "10.1.2.3", CONF_TLS_NONE, 25, "198.51.100.0/24",
+         SENDMAIL_TRUSTED},
+        {"10.1.2.3:25", "127.0.0.0/8", NULL, CONF_TLS_NONE, 0, "198.51.100.0/24",
+         SENDMAIL_NO_TRUST},
+        {"127.0.0.1:25", "126.0.0.0/8", NULL, CONF_TLS_NONE, 0, "198.51.100.0/24",
+         SENDMAIL_NO_TRUST},
+        {"127.0.0.1:25", "127.0.0.2/31", NULL, CONF_TLS_NONE, 0, "198.51.100.0/24",
+         SENDMAIL_NO_TRUST},
+        {"127.0.0.1:25", "::1", NULL, CONF_TLS_NONE, 0, "198.51.100.0/24", SENDMAIL_NO_TRUST},
+        {"127.0.0.1:465", "127.0.0.0/8", NULL, CONF_TLS_IMPLICIT, 0, "198.51.100.0/24",
+         SENDMAIL_NO_TRUST},
+        {"127.0.0.1:25", "127.0.0.0/8", "127.0.0.1", CONF_TLS_NONE, 25, "127.0.0.1",
+         SENDMAIL_BEHIND_PROXY},
+        {"[::1]:25", "::1", "::1", CONF_TLS_NONE, 25, "::/0", SENDMAIL_BEHIND_PROXY},
+        {"10.1.2.3:25", "10.1.0.0/16", "10.1.2.3", CONF_TLS_NONE, 25, "127.0.0.0/8",
+         SENDMAIL_TRUSTED},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const char *address[] = {"192.0.2.1:1", rows[i].address},
-                   *trust[] = {"192.0.2.77", rows[i].trust};
+                   *trust[] = {"192.0.2.77", rows[i].trust}, *proxies[] = {rows[i].proxies};
         struct conf_listener listener = {.tls = rows[i].tls,
                                          .address = {.items = address, .n = 2},
-                                         .trust = {.items = trust, .n = 2}};
+                                         .trust = {.items = trust, .n = 2},
+                                         .proxy_protocol = {.items = proxies, .n = 1}};
         struct conf conf = {.listeners = &listener, .n_listeners = 1};
         struct sendmail_place place;
-        assert_int_equal(sendmail_trusting(&conf, &place), rows[i].host != NULL);
+        assert_int_equal(sendmail_trusting(&conf, &place), rows[i].found);
         if (rows[i].host) {
             assert_string_equal(place.host, rows[i].host);
             assert_int_equal(place.port, rows[i].port);
         }
     }
+}
+
+/* A listener that waits for a PROXY header from this host is passed over for one that does not. */
+static void a_listener_behind_a_balancer_is_passed_over(void **state)
+{
+    (void)state;
+    const char *first[] = {"127.0.0.1:25"}, *second[] = {"127.0.0.1:2525"}, *here[] = {"127.0.0.1"};
+    struct conf_listener listeners[] = {
+        {.address = {.items = first, .n = 1},
+         .trust = {.items = here, .n = 1},
+         .proxy_protocol = {.items = here, .n = 1}},
+        {.address = {.items = second, .n = 1}, .trust = {.items = here, .n = 1}}};
+    struct conf conf = {.listeners = listeners, .n_listeners = 2};
+    struct sendmail_place place;
+    assert_int_equal(sendmail_trusting(&conf, &place), SENDMAIL_TRUSTED);
+    assert_int_equal(place.port, 2525);
+    conf.n_listeners = 1;
+    assert_int_equal(sendmail_trusting(&conf, &place), SENDMAIL_BEHIND_PROXY);
+    assert_int_equal(place.port, 25);
 }
 
 int main(void)
@@ -347,6 +381,7 @@ int main(void)
         cmocka_unit_test(an_address_beyond_ascii_needs_smtputf8),
         cmocka_unit_test(long_lines_become_base64),
         cmocka_unit_test(the_first_trusting_listener_is_taken),
+        cmocka_unit_test(a_listener_behind_a_balancer_is_passed_over),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

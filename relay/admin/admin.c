@@ -13,7 +13,7 @@
 
 enum { MSG_RECONFIGURE = 1, MSG_STOP, MSG_BEGIN };
 
-enum { BACKLOG = 64, SOCKET_MODE = 0660, FOLDER_MODE = 0755, NICE = 5 };
+enum { BACKLOG = 64, FOLDER_MODE = 0755, NICE = 5 };
 
 struct order {
     struct msg msg;
@@ -94,7 +94,7 @@ static int bind_socket(struct admin *a, const char *path, struct err *e)
     int rc = uv_pipe_bind(&a->listener, path);
     if (rc < 0)
         return err_set(e, rc, "cannot make the control socket %s: %s", path, uv_strerror(rc));
-    rc = uv_fs_chmod(loop_uv(a->loop), &f, path, SOCKET_MODE, NULL);
+    rc = uv_fs_chmod(loop_uv(a->loop), &f, path, (int)access_mode(&a->access), NULL);
     uv_fs_req_cleanup(&f);
     if (rc == 0)
         rc = uv_listen((uv_stream_t *)&a->listener, BACKLOG, on_connection);
@@ -105,7 +105,8 @@ static int bind_socket(struct admin *a, const char *path, struct err *e)
 
 static int open_socket(struct admin *a, struct err *e)
 {
-    const char *path = a->conf->control_socket;
+    const char *path = a->path = slice_dup(slice_str(a->conf->control_socket));
+    access_rules_of(a->conf, &a->access);
     int rc = make_folders(a, path, e);
     if (rc == 0)
         rc = clear_path(a, path, e);
@@ -139,6 +140,17 @@ static void give_way(void)
     setpriority(PRIO_PROCESS, 0, NICE); /* Linux: of this thread */
 }
 
+/* Who is connected keeps what he may; the socket's path stays what it was at the start. */
+static void reconfigure(struct admin *a, struct conf *conf)
+{
+    uv_fs_t f;
+    access_rules_of(conf, &a->access);
+    uv_fs_chmod(loop_uv(a->loop), &f, a->path, (int)access_mode(&a->access), NULL);
+    uv_fs_req_cleanup(&f);
+    conf_unref(a->conf);
+    a->conf = conf;
+}
+
 static void on_order(void *ctx, struct msg *m)
 {
     struct admin *a = ctx;
@@ -149,8 +161,7 @@ static void on_order(void *ctx, struct msg *m)
         give_way();
         status_note(a, loop_now(a->loop));
     } else {
-        conf_unref(a->conf);
-        a->conf = TAKE_PTR(o->conf);
+        reconfigure(a, TAKE_PTR(o->conf));
     }
     free(o);
 }
@@ -250,5 +261,6 @@ void admin_free(struct admin *a)
     loop_free(a->loop);
     http_free(a->http);
     conf_unref(a->conf);
+    free(a->path);
     free(a);
 }

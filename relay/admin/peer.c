@@ -115,8 +115,14 @@ static void take_line(struct peer *p, struct slice line)
     struct request r;
     struct problem why;
     if (request_parse(line, &r, &why)) {
-        task_begin(p, &r);
-        return;
+        if (p->access == ACCESS_ADMIN || request_looks(r.verb)) {
+            task_begin(p, &r);
+            return;
+        }
+        why = (struct problem){.code = "denied"};
+        snprintf(why.message, sizeof why.message,
+                 "%s may look, and change nothing: none of its groups is in control.admins",
+                 p->actor);
     }
     if (why.hopeless)
         hang_up(p, &why);
@@ -227,22 +233,42 @@ void peer_close(struct peer *p)
     uv_close((uv_handle_t *)&p->pipe, on_closed);
 }
 
-/* Who is at the other end, for the events of what it does. */
+/* Every group that the other end is in; how many. */
+static size_t groups_of(int fd, const struct ucred *who, gid_t *groups, size_t max)
+{
+    socklen_t n = (socklen_t)((max - 1) * sizeof *groups);
+    groups[0] = who->gid;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups + 1, &n) < 0)
+        return 1; /* more of them than anybody needs, or an old kernel: the first one counts */
+    return 1 + n / sizeof *groups;
+}
+
+static void name_actor(struct peer *p, uid_t uid)
+{
+    char space[4096];
+    struct passwd entry, *found = NULL;
+    if (getpwuid_r(uid, &entry, space, sizeof space, &found) == 0 && found)
+        snprintf(p->actor, sizeof p->actor, "%s", found->pw_name);
+    else
+        snprintf(p->actor, sizeof p->actor, "uid:%u", (unsigned)uid);
+}
+
+/* Who is at the other end, for the events of what it does; and what it may do. */
 static void find_actor(struct peer *p)
 {
     struct ucred who;
+    gid_t groups[1025];
     socklen_t n = sizeof who;
     uv_os_fd_t fd;
-    char space[4096];
-    struct passwd entry, *found = NULL;
     snprintf(p->actor, sizeof p->actor, "unknown");
     if (uv_fileno((uv_handle_t *)&p->pipe, &fd) < 0 ||
-        getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &n) < 0)
+        getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &n) < 0) {
+        p->access = p->admin->access.by_groups ? ACCESS_NONE : ACCESS_ADMIN;
         return;
-    if (getpwuid_r(who.uid, &entry, space, sizeof space, &found) == 0 && found)
-        snprintf(p->actor, sizeof p->actor, "%s", found->pw_name);
-    else
-        snprintf(p->actor, sizeof p->actor, "uid:%u", (unsigned)who.uid);
+    }
+    name_actor(p, who.uid);
+    size_t n_groups = groups_of(fd, &who, groups, sizeof groups / sizeof *groups);
+    p->access = access_of(&p->admin->access, who.uid, groups, n_groups);
 }
 
 static void greet(struct peer *p)
@@ -250,6 +276,7 @@ static void greet(struct peer *p)
     json_t *hello = json_object();
     rows_put(hello, "postwain", json_string(PW_VERSION));
     rows_put(hello, "protocol", json_integer(1));
+    rows_put(hello, "access", json_string(access_name(p->access)));
     rows_object(&p->out, hello);
 }
 
@@ -274,6 +301,12 @@ void peer_accept(struct admin *a)
         const struct problem full = {"busy", "too many clients of the control socket; try again",
                                      true};
         hang_up(p, &full);
+        return;
+    }
+    if (p->access == ACCESS_NONE) {
+        const struct problem denied = {
+            "denied", "none of your groups is in control.admins or control.readers", true};
+        hang_up(p, &denied);
         return;
     }
     read_on(p);

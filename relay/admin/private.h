@@ -1,5 +1,6 @@
 /* What the files of this room share. Everything here belongs to the admin thread. */
 #pragma once
+#include "relay/admin/access.h"
 #include "relay/admin/admin.h"
 #include "relay/admin/http.h"
 #include "relay/admin/rates.h"
@@ -34,6 +35,7 @@ struct peer {
     uv_pipe_t pipe;
     uv_write_t write;
     char actor[64];
+    enum access access;
     struct buf in, out, flying; /* flying: with libuv */
     bool reading, writing, taking, closing, closed;
     struct task task;
@@ -53,6 +55,8 @@ struct admin {
     struct port from_spool; /* answers */
     struct port from_log;   /* log_rotated */
     uv_pipe_t listener;
+    struct access_rules access;
+    char *path;         /* of the socket */
     struct peer *peers; /* utlist */
     unsigned n_peers, outstanding;
     struct mono begun;

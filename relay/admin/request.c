@@ -29,6 +29,7 @@ enum {
     ARG_DESTINATION = 131072,
     ARG_PRIORITY = 262144,
     ARG_USER = 524288,
+    ONLY_LOOKS = 1 << 30, /* no argument: who may look may ask it */
     ARGS_CHANGE = ARG_FILTER | ARG_ALL | ARG_DRY_RUN | ARG_REASON
 };
 
@@ -36,11 +37,11 @@ static const struct {
     const char *name;
     unsigned args;
 } verbs[] = {
-    [VERB_STATUS] = {"status", 0},
-    [VERB_SUMMARY] = {"queue.summary", 0},
-    [VERB_LIST] = {"queue.list",
-                   ARG_FILTER | ARG_LIMIT | ARG_AFTER | ARG_COUNT | ARG_BRIEF | ARG_SORT},
-    [VERB_SHOW] = {"queue.show", ARG_ID},
+    [VERB_STATUS] = {"status", ONLY_LOOKS},
+    [VERB_SUMMARY] = {"queue.summary", ONLY_LOOKS},
+    [VERB_LIST] = {"queue.list", ARG_FILTER | ARG_LIMIT | ARG_AFTER | ARG_COUNT | ARG_BRIEF |
+                                     ARG_SORT | ONLY_LOOKS},
+    [VERB_SHOW] = {"queue.show", ARG_ID | ONLY_LOOKS},
     [VERB_CAT] = {"queue.cat", ARG_ID | ARG_HEADERS},
     [VERB_EXPORT] = {"queue.export", ARG_FILTER},
     [VERB_IMPORT_BEGIN] = {"import.begin", ARG_IMPORT},
@@ -61,10 +62,10 @@ static const struct {
     [VERB_STOP] = {"stop", 0},
     [VERB_LOG_REOPEN] = {"log.reopen", 0},
     [VERB_LOG_ROTATE] = {"log.rotate", 0},
-    [VERB_CLIENT_LIST] = {"client.list", 0},
+    [VERB_CLIENT_LIST] = {"client.list", ONLY_LOOKS},
     [VERB_CLIENT_BAN] = {"client.ban", ARG_ADDRESS | ARG_FOR | ARG_REASON},
     [VERB_CLIENT_ALLOW] = {"client.allow", ARG_ADDRESS},
-    [VERB_SUPPRESS_LIST] = {"suppress.list", ARG_ADDRESS | ARG_USER | ARG_LIMIT},
+    [VERB_SUPPRESS_LIST] = {"suppress.list", ARG_ADDRESS | ARG_USER | ARG_LIMIT | ONLY_LOOKS},
     [VERB_SUPPRESS_ADD] = {"suppress.add", ARG_RECIPIENTS},
     [VERB_SUPPRESS_REMOVE] = {"suppress.remove", ARG_RECIPIENTS},
 };
@@ -446,6 +447,11 @@ bool request_parse(struct slice line, struct request *ret, struct problem *ret_p
              check(ret, p);
     json_decref(top);
     return ok;
+}
+
+bool request_looks(enum verb v)
+{
+    return verbs[v].args & ONLY_LOOKS;
 }
 
 void request_done(struct request *r)

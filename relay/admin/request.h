@@ -88,4 +88,6 @@ struct problem {
 /* False: *ret_problem says why, and ret->id is set where it could be read. Either way
  * request_done(ret). */
 bool request_parse(struct slice line, struct request *ret, struct problem *ret_problem);
+/* It changes nothing and shows no content. */
+bool request_looks(enum verb v);
 void request_done(struct request *r);

@@ -17,7 +17,9 @@ struct client {
     char *line;
     size_t line_size;
     int next_id;
-    bool hushed;      /* that it went away has been said */
+    bool hushed; /* that it went away has been said */
+    bool mute;   /* nothing at all is said */
+    bool may_change;
     bool said;        /* a line of progress stands on the terminal */
     const char *path; /* lives with conf */
     struct conf *conf;
@@ -36,7 +38,7 @@ void client_free(struct client *c)
 
 static int unreachable(const struct client *c, int code)
 {
-    if (c->hushed && (code == ENOENT || code == ECONNREFUSED))
+    if (c->mute || (c->hushed && (code == ENOENT || code == ECONNREFUSED)))
         return CLI_UNREACHABLE;
     if (code == EACCES || code == EPERM)
         return cli_fail(CLI_DENIED,
@@ -104,6 +106,18 @@ static json_t *read_object(struct client *c, int *ret_exit)
     return n ? object_of(c, n, ret_exit) : NULL;
 }
 
+/* Who may look is let in: the daemon says what is too much. A daemon of old says nothing. */
+static int access_of(struct client *c, const char *access)
+{
+    c->may_change = strcmp(access, "read") != 0 && strcmp(access, "none") != 0;
+    if (strcmp(access, "none") != 0 || c->mute)
+        return CLI_DONE;
+    return cli_fail(CLI_DENIED,
+                    "%s: you may not control this daemon: none of your groups is in control.admins "
+                    "or control.readers of %s",
+                    c->path, c->conf->path);
+}
+
 static int greet(struct client *c)
 {
     int rc = connect_to(c);
@@ -118,6 +132,8 @@ static int greet(struct client *c)
                       "%s: the daemon (version %s) speaks protocol %lld, this program %d: use the "
                       "program of the same version",
                       c->path, json_text(hello, "postwain"), (long long)protocol, PROTOCOL);
+    else
+        rc = access_of(c, json_text(hello, "access"));
     json_decref(hello);
     return rc;
 }
@@ -152,13 +168,27 @@ struct client *client_try(struct conf *conf, int *ret_exit)
     return client_new(conf_ref(conf), true, ret_exit);
 }
 
+bool client_may_change(struct conf *conf)
+{
+    if (access(conf->control_socket, W_OK) < 0)
+        return errno != EACCES;
+    struct client c = {.conf = conf, .path = conf->control_socket, .mute = true, .hushed = true};
+    /* Whether anybody is there is said by who asks in earnest. */
+    const bool may = conf->control_admins.n + conf->control_readers.n == 0 ||
+                     greet(&c) != CLI_DONE || c.may_change;
+    if (c.in)
+        fclose(c.in);
+    free(c.line);
+    return may;
+}
+
 struct client *client_open(const struct cli_args *a, int *ret_exit)
 {
     struct conf *conf = cli_conf(a, ret_exit);
     return conf ? client_new(conf, false, ret_exit) : NULL;
 }
 
-static int refused(const json_t *error)
+int client_refused(const json_t *error)
 {
     static const struct {
         const char *code;
@@ -291,7 +321,7 @@ static bool take_answer(struct client *c, const struct taker *t, const json_t *a
     else if (progress)
         say_progress(c, progress);
     else if (error)
-        *ret_exit = refused(error);
+        *ret_exit = client_refused(error);
     else if (done && ret_done)
         *ret_done = json_incref(done);
     return row || progress;

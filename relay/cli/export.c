@@ -324,7 +324,7 @@ static int run(struct outgoing *x, struct client *c, json_t *filter)
     if (rc == CLI_DONE)
         rc = client_hear(c, take_row, x, &done, &error);
     if (error)
-        rc = cli_fail(CLI_NOTHING, "%s", json_text(error, "message"));
+        rc = client_refused(error);
     else if (rc == CLI_DONE && !done)
         rc = cli_fail(CLI_PARTLY,
                       "%s: no use to go on; what was exported is whole. Make room, and "

@@ -107,7 +107,7 @@ static bool hear(struct import *m, struct lane *l, json_t **ret_done)
     if (error && is_refusal(error))
         snprintf(l->problem, sizeof l->problem, "%.150s", json_text(error, "message"));
     else if (error)
-        m->stopped = cli_fail(CLI_NOTHING, "%s", json_text(error, "message"));
+        m->stopped = client_refused(error);
     json_decref(error);
     return ok;
 }

@@ -72,8 +72,12 @@ int client_ask(struct client *c, const char *verb, json_t *args,
 int client_send(struct client *c, const char *verb, json_t *args);
 int client_hear(struct client *c, bool (*row)(void *ctx, const json_t *row), void *ctx,
                 json_t **ret_done, json_t **ret_error);
+/* An error of the daemon's, said; the exit code that it means. */
+int client_refused(const json_t *error);
 /* The same when there may be no daemon: NULL and CLI_UNREACHABLE, untold, when nobody listens. */
 struct client *client_try(struct conf *conf, int *ret_exit);
+/* Does this account control the daemon there? Silent; true also when no daemon is there. */
+bool client_may_change(struct conf *conf);
 /* Says no more that the daemon went away. */
 void client_hush(struct client *c);
 /* One more connection to the same daemon. */

@@ -1,6 +1,7 @@
 /* `queue list`: a million rows as they come, or at most 10,000 in another order. */
 #include "relay/base/must.h"
 #include "relay/cli/private.h"
+#include <signal.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -106,6 +107,7 @@ static void stream_output(void)
     static char space[256 * 1024];
     if (!isatty(STDOUT_FILENO))
         setvbuf(stdout, space, _IOFBF, sizeof space);
+    signal(SIGPIPE, SIG_DFL); /* `| head` has read enough: the rest is not listed for nobody */
     setpriority(PRIO_PROCESS, 0, NICE);
 }
 

@@ -109,8 +109,8 @@ static uint64_t largest(const struct conf *conf)
 static int deliver(struct conf *conf, const struct sendmail_args *a, const struct sendmail_mail *m)
 {
     char id[32] = "";
-    const bool denied = access(conf->control_socket, W_OK) < 0 && errno == EACCES;
-    const int rc = denied ? sendmail_by_smtp(conf, a, m, id) : sendmail_by_socket(conf, a, m, id);
+    const int rc = client_may_change(conf) ? sendmail_by_socket(conf, a, m, id)
+                                           : sendmail_by_smtp(conf, a, m, id);
     if (rc == EX_OK && a->verbose)
         printf("queued as %s\n", id);
     return rc;

@@ -5,6 +5,7 @@
 #include "relay/conf/users.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <pwd.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -131,6 +132,16 @@ static void check_users(struct checking *k)
     users_unref(us);
 }
 
+static void check_groups(struct checking *k, const char *key, const struct conf_list *names)
+{
+    struct group entry, *found = NULL;
+    char space[16384];
+    for (size_t i = 0; i < names->n; i++)
+        if (getgrnam_r(names->items[i], &entry, space, sizeof space, &found) != 0 || !found)
+            tell_at(&k->t, k->o, S_CONTROL, key, 0, "%s: there is no group \"%s\" on this machine",
+                    key, names->items[i]);
+}
+
 unsigned conf_check(const struct conf *c, conf_say *say, void *ctx)
 {
     struct checking k = {.o = (const struct conf_own *)c,
@@ -146,6 +157,8 @@ unsigned conf_check(const struct conf *c, conf_say *say, void *ctx)
     if (c->log_recipients == CONF_RECIPIENTS_HASHED)
         check_readable(&k, S_LOG, "hash-key-file", 0, c->log_hash_key_file);
     check_writable(&k, S_CONTROL, "socket", c->control_socket, false);
+    check_groups(&k, "admins", &c->control_admins);
+    check_groups(&k, "readers", &c->control_readers);
     if (c->users_file[0])
         check_users(&k);
     return k.t.problems;

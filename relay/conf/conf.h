@@ -125,6 +125,8 @@ struct conf {
     bool log_stdout;
     enum log_level log_level;
     const char *control_socket;
+    struct conf_list control_admins,
+        control_readers;              /* groups; both empty: the file's mode says it */
     const char *http_address;         /* "" = off */
     int64_t debug_look_at_files_ms;   /* hidden: how often certificates are looked at */
     int64_t debug_ticket_rotation_ms; /* hidden: how long a ticket key makes tickets */

@@ -7,7 +7,7 @@ import pytest
 
 from kit.relay import ENVIRONMENT, POSTWAIN, ROOT
 
-PARTS = {"commit", "amplify", "drain", "open", "list", "accept", "bulk"}
+PARTS = {"commit", "amplify", "drain", "open", "list", "accept", "operate", "bulk"}
 
 
 def test_the_bench_of_the_spool_prints_every_figure(tmp_path):

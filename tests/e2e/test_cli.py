@@ -1,8 +1,11 @@
 """The command line against a real daemon: what operators and their scripts rely on."""
+import os
 import re
 import shutil
+import signal
 import smtplib
 import ssl
+import subprocess
 
 import pytest
 
@@ -112,6 +115,16 @@ def test_queue_list_in_pages(waiting):
             break
         after = ["--after", more.group(1)]
     assert sorted(seen) == sorted(ids)
+
+
+def test_queue_list_ends_with_its_reader(waiting):
+    """`queue list | head -1` on a large queue goes on for all of it, and keeps the daemon busy for nobody."""
+    r, _, _ = waiting
+    read, write = os.pipe()
+    p = subprocess.Popen([POSTWAIN, "queue", "list", "--json", "-c", r.conf], stdout=write, env={**os.environ, **ENVIRONMENT})
+    os.close(read)
+    os.close(write)
+    assert p.wait(30) == -signal.SIGPIPE
 
 
 def test_queue_list_sorted(waiting):

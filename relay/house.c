@@ -2,6 +2,7 @@
 #include "relay/base/log.h"
 #include "relay/base/must.h"
 #include "relay/identity.h"
+#include "relay/outbound/hosts.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -113,6 +114,7 @@ static unsigned cores(void)
 
 static int make_nets(struct house *h, struct err *e)
 {
+    h->out_hosts = out_hosts_new();
     h->n_nets = h->conf->threads ? h->conf->threads : cores();
     h->nets = must_alloc(h->n_nets * sizeof *h->nets);
     const struct port **ports = must_alloc(h->n_nets * sizeof *ports);
@@ -124,7 +126,7 @@ static int make_nets(struct house *h, struct err *e)
         t->loop = loop_new(name, i);
         t->inbox = inbox_new(t->loop, NULL, NULL);
         t->inbound = inbound_new(t->loop, t->inbox, h->shared, h->conf, h->tls);
-        rc = outbound_new(&t->outbound, t->loop, t->inbox, h->conf, h->client_tls,
+        rc = outbound_new(&t->outbound, t->loop, t->inbox, h->conf, h->client_tls, h->out_hosts,
                           spooler_port(h->spooler), e);
         if (rc == 0)
             ports[i] = outbound_port(t->outbound);
@@ -194,6 +196,24 @@ static void hook_certificates(void *ctx, admin_certificate_fn *each, void *each_
     uv_mutex_unlock(&h->reloading);
 }
 
+struct warning_teller {
+    admin_say_fn *say;
+    void *ctx;
+};
+
+static void warn_of_relay(void *ctx, const struct out_host_view *v)
+{
+    const struct warning_teller *t = ctx;
+    char text[900];
+    if (v->state != OUT_HOST_BARRED)
+        return;
+    snprintf(
+        text, sizeof text,
+        "destination \"%.100s\": the login at %.200s fails, and is tried again in %lld s: %.400s",
+        v->destination, v->host, (long long)(v->again_ms / 1000), v->why);
+    t->say(t->ctx, text);
+}
+
 static void hook_warnings(void *ctx, admin_say_fn *say_fn, void *say_ctx)
 {
     struct house *h = ctx;
@@ -213,6 +233,8 @@ static void hook_warnings(void *ctx, admin_say_fn *say_fn, void *say_ctx)
         say_fn(say_ctx, text);
     }
     uv_mutex_unlock(&h->reloading);
+    out_hosts_each(h->out_hosts, mono_now(), warn_of_relay,
+                   &(struct warning_teller){say_fn, say_ctx});
 }
 
 /* Wanted, and yet told at each start and reload. */
@@ -377,6 +399,7 @@ static void reconfigure_spooler(struct house *h)
 static void publish(struct house *h, const struct events_conf *log)
 {
     events_reconfigure(h->events, log);
+    out_hosts_forget(h->out_hosts); /* perhaps a better password */
     for (unsigned i = 0; i < h->n_nets; i++) {
         inbound_reconfigure(h->nets[i].inbound, h->conf, h->tls);
         outbound_reconfigure(h->nets[i].outbound, h->conf);
@@ -491,6 +514,7 @@ void house_free(struct house *h)
         events_free(h->events);
     free_rooms(h);
     house_free_suppress(h);
+    out_hosts_free(h->out_hosts);
     if (h->shared)
         inbound_shared_free(h->shared);
     inbox_free(h->inbox, NULL);

@@ -29,6 +29,7 @@ struct house {
     struct file_ops *suppress_fs;
     struct suppress *suppress;
     struct inbound_shared *shared;
+    struct out_hosts *out_hosts;
     struct net_thread *nets;
     unsigned n_nets;
     struct admin *admin;

@@ -74,6 +74,38 @@ static void check_writable(struct checking *k, enum conf_section s, const char *
                 k->other ? " by user " : "", k->other ? k->o->c.user : "");
 }
 
+static void check_secret(struct checking *k, const char *key, size_t instance, const char *path)
+{
+    struct stat st;
+    if (!path[0])
+        return;
+    check_readable(k, S_DESTINATION, key, instance, path);
+    if (stat(path, &st) == 0 && st.st_mode & S_IROTH)
+        tell_at(&k->t, k->o, S_DESTINATION, key, instance,
+                "%s: %s can be read by everyone: chmod 640 (or 600) it", key, path);
+}
+
+static void check_login(struct checking *k, size_t instance)
+{
+    const struct conf_destination *d = &k->o->c.destinations[instance];
+    struct stat st;
+    check_secret(k, "password-file", instance, d->password_file);
+    check_secret(k, "token-file", instance, d->token_file);
+    if (d->token_command.n == 0)
+        return;
+    const char *program = d->token_command.items[0];
+    if (program[0] != '/')
+        tell_at(&k->t, k->o, S_DESTINATION, "token-command", instance,
+                "token-command: %s is not the path of a program, from / on", program);
+    else if (stat(program, &st) < 0)
+        tell_at(&k->t, k->o, S_DESTINATION, "token-command", instance, "token-command: %s: %s",
+                program, strerror(errno));
+    else if (!S_ISREG(st.st_mode) || !may(k, program, &st, X_OK))
+        tell_at(&k->t, k->o, S_DESTINATION, "token-command", instance,
+                "token-command: %s cannot be run%s%s", program, k->other ? " by user " : "",
+                k->other ? k->o->c.user : "");
+}
+
 /* At the start root could read them; a reload happens as the account. */
 static void check_tls(struct checking *k, size_t instance)
 {
@@ -152,6 +184,8 @@ unsigned conf_check(const struct conf *c, conf_say *say, void *ctx)
     for (size_t i = 0; i < c->n_listeners; i++)
         if (c->listeners[i].client_ca[0])
             check_readable(&k, S_LISTENER, "client-ca", i, c->listeners[i].client_ca);
+    for (size_t i = 0; i < c->n_destinations; i++)
+        check_login(&k, i);
     check_writable(&k, S_SPOOL, "path", c->spool_path, true);
     check_writable(&k, S_LOG, "deliveries", c->log_deliveries, false);
     if (c->log_recipients == CONF_RECIPIENTS_HASHED)

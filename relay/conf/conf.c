@@ -242,8 +242,12 @@ static void finish(struct conf_own *o)
             put_defaults(o, s, 0);
     for (size_t i = 0; i < c->n_listeners; i++)
         put_defaults(o, S_LISTENER, i);
-    for (size_t i = 0; i < c->n_destinations; i++)
+    for (size_t i = 0; i < c->n_destinations; i++) {
         put_defaults(o, S_DESTINATION, i);
+        /* A password is shown to nobody by default who has not proved who he is. */
+        if (c->destinations[i].user[0] && !setting_find(o, S_DESTINATION, "tls", i))
+            c->destinations[i].tls = CONF_OUT_VERIFY;
+    }
     add_listeners(o);
     if (c->hostname && !c->postmaster[0]) {
         DEFER(buf_done) struct buf text = BUF_MAX(300);

@@ -20,6 +20,8 @@ enum conf_auth { CONF_AUTH_REQUIRED, CONF_AUTH_OPTIONAL, CONF_AUTH_NONE };
 enum conf_missing { CONF_MISSING_ADD, CONF_MISSING_REFUSE, CONF_MISSING_KEEP };
 enum conf_client_certificates { CONF_CERT_NONE, CONF_CERT_REQUEST, CONF_CERT_REQUIRE };
 enum conf_recipients { CONF_RECIPIENTS_FULL, CONF_RECIPIENTS_HASHED, CONF_RECIPIENTS_DOMAIN };
+/* TLS from the first byte (RFC 8314 section 3.3) */
+enum conf_implicit { CONF_IMPLICIT_AT_465, CONF_IMPLICIT_ALWAYS, CONF_IMPLICIT_NEVER };
 enum conf_out_tls { CONF_OUT_NONE, CONF_OUT_MAY, CONF_OUT_ENCRYPT, CONF_OUT_VERIFY };
 
 /* Whose mail a bounce keeps off, and what becomes of that. */
@@ -69,6 +71,10 @@ struct conf_listener {
     enum conf_client_certificates client_certificates;
 };
 
+/* Best first, as a login at a relay takes them. */
+#define CONF_MECHANISMS                                                                            \
+    "SCRAM-SHA-256-PLUS SCRAM-SHA-256 SCRAM-SHA-1 PLAIN LOGIN OAUTHBEARER XOAUTH2"
+
 struct conf_destination {
     const char *name;             /* "default" for the implicit last one */
     struct conf_list domains, mx; /* patterns; both empty only in the implicit one */
@@ -82,6 +88,12 @@ struct conf_destination {
     enum conf_out_tls tls;
     const char *helo;        /* "" = hostname */
     struct conf_list source; /* "ADDRESS" or "ADDRESS HELO" */
+    enum conf_implicit implicit_tls;
+    const char *user; /* "" = no login; else one of the next three is set, and tls is encrypt or
+                         verify */
+    const char *password_file, *token_file;
+    struct conf_list token_command;   /* program and arguments */
+    struct conf_list auth_mechanisms; /* those that may be used; none: any */
 };
 
 struct conf {

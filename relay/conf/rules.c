@@ -169,6 +169,52 @@ static void check_way(struct conf_own *o, struct teller *t, size_t i)
                 "destination \"%s\" has a window larger than its connections", d->name);
 }
 
+static bool takes_tokens(const char *mechanism)
+{
+    return strcmp(mechanism, "OAUTHBEARER") == 0 || strcmp(mechanism, "XOAUTH2") == 0;
+}
+
+/* Whether one of the mechanisms that may be used goes with what there is. */
+static bool mechanisms_fit(const struct conf_destination *d)
+{
+    for (size_t i = 0; i < d->auth_mechanisms.n; i++)
+        if (takes_tokens(d->auth_mechanisms.items[i]) == !d->password_file[0])
+            return true;
+    return d->auth_mechanisms.n == 0;
+}
+
+static void check_login(struct conf_own *o, struct teller *t, size_t i)
+{
+    const struct conf_destination *d = &o->c.destinations[i];
+    int secrets = (d->password_file[0] != 0) + (d->token_file[0] != 0) + (d->token_command.n > 0);
+    const char *secret = d->password_file[0] ? "password-file"
+                         : d->token_file[0]  ? "token-file"
+                                             : "token-command";
+    if (!d->user[0]) {
+        if (secrets > 0)
+            tell_at(t, o, S_DESTINATION, secret, i,
+                    "destination \"%s\" has a secret and no user: add user = …", d->name);
+        return;
+    }
+    if (secrets != 1)
+        tell_at(t, o, S_DESTINATION, secrets ? secret : "user", i,
+                "destination \"%s\" needs one of password-file, token-file and token-command",
+                d->name);
+    else if (!mechanisms_fit(d))
+        tell_at(t, o, S_DESTINATION, "auth-mechanisms", i,
+                "destination \"%s\": none of its auth-mechanisms goes with a %s", d->name, secret);
+    if (d->relay.n == 0)
+        tell_at(t, o, S_DESTINATION, "user", i,
+                "destination \"%s\" has a user and no relay to log in at: the hosts of an MX are "
+                "shown no password",
+                d->name);
+    if (d->tls < CONF_OUT_ENCRYPT)
+        tell_at(t, o, S_DESTINATION, "tls", i,
+                "destination \"%s\" would show its password in clear: leave tls out (verify), or "
+                "write encrypt",
+                d->name);
+}
+
 static void check_destination(struct conf_own *o, struct teller *t, size_t i)
 {
     const struct conf_destination *list = o->c.destinations, *d = &list[i];
@@ -182,6 +228,7 @@ static void check_destination(struct conf_own *o, struct teller *t, size_t i)
     if (d->domains.n == 0 && d->mx.n == 0)
         tell_at(t, o, S_DESTINATION, "domains", i,
                 "destination \"%s\" matches nothing: add domains = { … } or mx = { … }", d->name);
+    check_login(o, t, i);
     if (d->mx.n && d->relay.n)
         tell_at(t, o, S_DESTINATION, "relay", i,
                 "destination \"%s\" has both mx and relay: a relay is used instead of the MX, so "

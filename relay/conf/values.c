@@ -310,6 +310,27 @@ static bool line(const struct place *p, struct slice s, void *field, struct buf 
     return true;
 }
 
+static bool word(const struct place *p, struct slice s, void *field, struct buf *why)
+{
+    if (s.n == 0 || s.n > 1000 || !printable(s, ' '))
+        return refuse(why, "is not a word of 1 to 1000 printable ASCII characters");
+    keep(p, s, field);
+    return true;
+}
+
+static bool mechanism(const struct place *p, struct slice s, void *field, struct buf *why)
+{
+    struct slice rest = SLICE_LIT(CONF_MECHANISMS);
+    while (rest.n) {
+        struct slice name = slice_cut(&rest, ' ');
+        if (slice_ieq(name, s)) {
+            keep(p, name, field);
+            return true;
+        }
+    }
+    return refuse(why, "is not one of " CONF_MECHANISMS);
+}
+
 typedef bool converter(const struct place *p, struct slice s, void *field, struct buf *why);
 static converter *const converters[] = {
 #define X(type, is_list, words, convert, names) convert,

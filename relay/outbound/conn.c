@@ -38,6 +38,7 @@ static void unlink_socket(struct out_conn *c, bool politely)
     smtp_client_free(c->client);
     c->client = NULL;
     out_rcpts_forget_session(c);
+    out_login_done(&c->login);
     c->ready = c->begun = c->handshaking = c->unsent = c->wants_body = c->waiting = false;
 }
 
@@ -99,6 +100,11 @@ static void note_failure(struct out_conn *c, struct verdict v)
 
 void out_conn_go_on(struct out_conn *c, struct verdict v)
 {
+    if (c->dest->relay.n > 0)
+        out_relay_failed(c, out_conn_host(c), &v);
+    /* 41: this is we, and the mail is not for those behind us. */
+    if (v.fault == FAULT_LOOP)
+        c->tries = OUT_TRIES_MAX;
     note_failure(c, v);
     unlink_socket(c, true);
     next_address(c);
@@ -127,13 +133,39 @@ static bool flush(struct out_conn *c, struct mono now)
     return true;
 }
 
+/* TLS before the greeting. */
+static bool is_implicit(const struct out_conn *c)
+{
+    uint16_t port = c->peer.ss_family == AF_INET6
+                        ? ((const struct sockaddr_in6 *)&c->peer)->sin6_port
+                        : ((const struct sockaddr_in *)&c->peer)->sin_port;
+    bool at_465 = ntohs(port) == 465;
+    return c->dest->tls != CONF_OUT_NONE &&
+           (c->dest->implicit_tls == CONF_IMPLICIT_ALWAYS ||
+            (c->dest->implicit_tls == CONF_IMPLICIT_AT_465 && at_465));
+}
+
+/* A token that was kept may have been too old: the same address again, once. */
+static void ask_again_with_fresh_token(struct out_conn *c, struct mono now)
+{
+    out_secret_refused(c->o, c->dest);
+    flush(c, now); /* QUIT */
+    c->token_renewed = true;
+    out_conn_again(c);
+}
+
 /* The session broke before it was ready: perhaps the next address, or the same one in clear, does
  * better. Opportunistic TLS falls back only for mail that has already waited once (checklist 83).
  */
 static void on_failed(struct out_conn *c, const struct verdict *v, struct mono now)
 {
     MUST(c->job); /* its first transaction has not begun */
+    if (v->phase == PHASE_AUTH && c->login.kept && !c->token_renewed) {
+        ask_again_with_fresh_token(c, now);
+        return;
+    }
     bool in_clear = v->fault == FAULT_TLS_HANDSHAKE && !c->in_clear && c->tries < OUT_TRIES_MAX &&
+                    !is_implicit(c) &&
                     out_may_go_in_clear(c->dest, &c->job->params, c->job->attempt);
     /* For mail that must have TLS, no TLS is no state that passes. */
     bool lacks = v->fault == FAULT_TLS_UNAVAILABLE && c->job->params.requiretls;
@@ -151,8 +183,25 @@ static void on_failed(struct out_conn *c, const struct verdict *v, struct mono n
     out_conn_again(c);
 }
 
-static void on_ready(struct out_conn *c, struct mono now)
+/* RFC 5802 section 3: a relay that does not show that it knows the password is not the one. */
+static void on_impostor(struct out_conn *c, struct mono now)
 {
+    struct verdict v = verdict_of_fault(FAULT_LOGIN, PHASE_AUTH,
+                                        SLICE_LIT("the receiver has not shown who it is"));
+    smtp_client_quit(c->client, now);
+    flush(c, now);
+    out_conn_go_on(c, v);
+}
+
+/* Returns false when the session is gone. */
+static bool on_ready(struct out_conn *c, struct mono now)
+{
+    if (!out_login_holds(c)) {
+        on_impostor(c, now);
+        return false;
+    }
+    if (c->dest->relay.n > 0 && c->jobs == 0)
+        out_relay_works(c);
     c->ready = true;
     if (c->job) {
         out_job_begin(c, now);
@@ -160,6 +209,7 @@ static void on_ready(struct out_conn *c, struct mono now)
         c->ready = false;
         smtp_client_quit(c->client, now);
     }
+    return true;
 }
 
 /* The name that the certificate must be for, where that counts: an address literal has only itself.
@@ -171,14 +221,29 @@ static struct slice name_of_peer(struct out_conn *c)
     return slice_str(h->name[0] ? h->name : c->names.peer_ip);
 }
 
+/* The handshake is over. With implicit TLS there is no session before it. */
+static void tls_done(struct out_conn *c, enum fault f, struct slice why, struct mono now)
+{
+    if (c->client) {
+        smtp_client_tls_done(c->client, f, why, now);
+    } else if (f == FAULT_NONE) {
+        c->client_conf.tls_on = true;
+        c->client = smtp_client_new(&c->client_conf, now);
+    } else {
+        metric_add(M_CONNECTS_OUT_FAILED, 1);
+        out_conn_go_on(c, verdict_of_fault(f, PHASE_STARTTLS, why));
+    }
+}
+
 static void start_tls(struct out_conn *c, struct mono now)
 {
     struct err e = {0};
     bool verify = c->client_conf.tls == SMTP_TLS_VERIFY;
     struct tls_context *tls = verify ? out_tls_verify(c->o, &e) : c->o->tls;
-    flush(c, now);
+    if (c->client)
+        flush(c, now);
     if (!tls) {
-        smtp_client_tls_done(c->client, FAULT_LOCAL, slice_str(e.text), now);
+        tls_done(c, FAULT_LOCAL, slice_str(e.text), now);
         return;
     }
     c->step = now;
@@ -194,9 +259,11 @@ static bool act(struct out_conn *c, const struct smtp_client_action *a, struct m
     case CLI_STARTTLS:
         start_tls(c, now);
         return true;
-    case CLI_READY:
-        on_ready(c, now);
+    case CLI_LOGIN:
+        out_login_step(c, a, now);
         return true;
+    case CLI_READY:
+        return on_ready(c, now);
     case CLI_BODY:
         out_content_body(c, now);
         return true;
@@ -213,6 +280,13 @@ static bool act(struct out_conn *c, const struct smtp_client_action *a, struct m
     UNREACHABLE();
 }
 
+static struct mono deadline_of(const struct out_conn *c, struct mono now)
+{
+    struct mono machine = smtp_client_deadline(c->client);
+    struct mono look = mono_add(now, OUT_LOGIN_LOOK_MS);
+    return c->login.held && look.ms < machine.ms ? look : machine;
+}
+
 void out_conn_pump(struct out_conn *c, struct mono now)
 {
     struct smtp_client_action a;
@@ -225,7 +299,7 @@ void out_conn_pump(struct out_conn *c, struct mono now)
     } while (flush(c, now));
     c->pumping = false;
     if (!c->handshaking)
-        net_conn_deadline(c->link->net, smtp_client_deadline(c->client));
+        net_conn_deadline(c->link->net, deadline_of(c, now));
 }
 
 static size_t on_bytes(void *ctx, struct slice in, struct mono now)
@@ -244,7 +318,8 @@ static size_t on_bytes(void *ctx, struct slice in, struct mono now)
 
 static void on_tls(void *ctx, bool ok, const char *why, struct mono now)
 {
-    struct out_conn *c = ((struct link *)ctx)->conn;
+    struct link *l = ctx;
+    struct out_conn *c = l->conn;
     if (!c)
         return;
     c->handshaking = false;
@@ -252,8 +327,9 @@ static void on_tls(void *ctx, bool ok, const char *why, struct mono now)
     enum fault f = ok                                      ? FAULT_NONE
                    : net_conn_tls_unverified(c->link->net) ? FAULT_TLS_VERIFY
                                                            : FAULT_TLS_HANDSHAKE;
-    smtp_client_tls_done(c->client, f, slice_str(why), now);
-    out_conn_pump(c, now);
+    tls_done(c, f, slice_str(why), now);
+    if (l->conn && c->client)
+        out_conn_pump(c, now);
 }
 
 static void on_sent(void *ctx, struct mono now)
@@ -271,15 +347,18 @@ static void on_deadline(void *ctx, struct mono now)
     struct out_conn *c = l->conn;
     if (c && c->link != l)
         out_dial_next(c); /* beside this one, which has not answered */
-    if (!c || !c->client)
+    if (!c || c->link != l || (!c->client && !c->handshaking))
         return;
     if (c->handshaking) {
         c->handshaking = false;
-        smtp_client_tls_done(c->client, FAULT_TLS_HANDSHAKE, SLICE_LIT("timed out"), now);
+        tls_done(c, FAULT_TLS_HANDSHAKE, SLICE_LIT("timed out"), now);
+    } else if (c->login.held && !mono_reached(smtp_client_deadline(c->client), now)) {
+        out_login_go(c);
     } else {
         smtp_client_tick(c->client, now);
     }
-    out_conn_pump(c, now);
+    if (l->conn && c->client)
+        out_conn_pump(c, now);
 }
 
 static void on_eof(void *ctx, int err, struct mono now)
@@ -344,9 +423,14 @@ static void connect_failed(struct link *l, int err, struct mono now)
 {
     struct out_conn *c = l->conn;
     bool no_route = is_no_route(err);
+    struct verdict v = connect_verdict(l, err);
     metric_add(M_CONNECTS_OUT_FAILED, 1);
+    if (c->dest->relay.n > 0)
+        out_relay_failed(c, &c->plan->hosts[c->ways[l->way].host], &v);
     if (!no_route || c->failure.kind == VERDICT_NONE)
-        note_failure(c, connect_verdict(l, err));
+        note_failure(c, v);
+    else
+        verdict_done(&v);
     c->in_clear = false;
     if (!out_dial_failed(l, !no_route, now))
         give_up(c);
@@ -371,8 +455,15 @@ static void on_connected(void *ctx, int err, struct mono now)
         .tls = c->in_clear ? SMTP_TLS_NONE : out_tls_level(c->dest, &c->job->params),
         .classes = c->conf->classes,
         .no_chunking = out_has_learnt(c->o, &c->peer, OUT_NO_CHUNKING, now),
+        .login = c->dest->user[0] != 0,
+        /* A relay is whom the administrator means, whatever it calls itself. */
+        .own_name = c->dest->relay.n ? SLICE_NONE : slice_str(c->conf->hostname),
     };
     c->talked = true;
+    if (is_implicit(c)) {
+        start_tls(c, now);
+        return;
+    }
     c->client = smtp_client_new(&c->client_conf, now);
     out_conn_pump(c, now);
 }
@@ -409,6 +500,7 @@ static void open_conn(struct outbound *o, struct out_work *w)
     c->plan = (struct plan *)w->plan;
     w->plan = NULL;
     c->dns_ms = c->plan->dns_ms;
+    c->connect_ms = c->tls_ms = c->data_ms = -1;
     out_dial_init(c);
     c->job = w;
     HASH_ADD(hh, o->conns, id, sizeof c->id, c);

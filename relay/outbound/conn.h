@@ -20,6 +20,18 @@ struct out_way {
     bool tried;
 };
 
+/* AUTH of one session; zeroed: none. */
+struct out_login {
+    char *mechanism;
+    void *exchange; /* Gsasl_session */
+    struct buf secret;
+    bool held;    /* another connection logs in for the first time */
+    bool waiting; /* for the secret */
+    bool kept;    /* the secret is a token of before */
+    bool over;    /* nothing is left to say; SCRAM: the peer has shown that it knows the password */
+    bool refused; /* a token was */
+};
+
 struct out_conn {
     uint64_t id;
     struct outbound *o;
@@ -37,9 +49,12 @@ struct out_conn {
     struct net_names names;   /* of the last link, once it is gone */
     struct smtp_client_conf client_conf;
     struct smtp_client *client;
-    bool talked;      /* this address was connected to */
-    bool in_clear;    /* this address gets no STARTTLS: its handshake has failed */
-    bool handshaking; /* its time is ours, not the machine's */
+    bool talked;        /* this address was connected to */
+    bool in_clear;      /* this address gets no STARTTLS: its handshake has failed */
+    bool handshaking;   /* its time is ours, not the machine's */
+    bool token_renewed; /* this address was asked again because a kept token was refused */
+    bool logging_in;    /* this address was asked for a login */
+    struct out_login login;
     bool ready, begun, reading, pumping;
     bool wants_body; /* the machine has asked for the content at `sent`, and it is not here */
     bool waiting;    /* the machine is ready, and the start of the content is not here */
@@ -97,6 +112,34 @@ void out_conn_end(struct out_conn *c);
 void out_conn_again(struct out_conn *c);
 /* Gives this address up because of v (taken) and goes on with the next one, or ends. */
 void out_conn_go_on(struct out_conn *c, struct verdict v);
+
+/* relays.c, for a destination that has `relay` */
+/* The order of its hosts for this connection, in place; returns how many may be asked. */
+size_t out_relay_order(struct out_conn *c, size_t *order);
+void out_relay_failed(struct out_conn *c, const struct plan_host *h, const struct verdict *v);
+void out_relay_works(struct out_conn *c);
+/* Is it this connection's turn to log in? NO: the session has been told to give up. */
+enum out_login_turn out_relay_login(struct out_conn *c);
+
+/* login.c */
+/* CLI_LOGIN. */
+void out_login_step(struct out_conn *c, const struct smtp_client_action *a, struct mono now);
+/* One that is held asks again whether it is its turn. */
+void out_login_go(struct out_conn *c);
+#define OUT_LOGIN_LOOK_MS 100
+/* What was asked for is here; problem "" or why it is not. */
+void out_login_secret(struct outbound *o, uint64_t conn, struct slice secret, bool kept,
+                      const char *problem);
+/* After 235: the mechanism has come to its end. */
+bool out_login_holds(const struct out_conn *c);
+void out_login_done(struct out_login *l);
+void out_sasl_free(void *sasl);
+
+/* secrets.c: answers by out_login_secret, at once or later */
+void out_secret_ask(struct out_conn *c);
+/* A token that is kept is not good any more. */
+void out_secret_refused(struct outbound *o, const struct conf_destination *d);
+void out_secret_wipe(struct buf *b);
 
 /* content.c */
 /* Whether utf8_header is known. False: the start of the content is asked for, and the job begins

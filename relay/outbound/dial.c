@@ -23,9 +23,9 @@
  */
 
 /* Only of families that the destination sends from (checklist 38). */
-static void add_ways(struct out_conn *c, const size_t *order, size_t from, size_t to)
+static void add_ways(struct out_conn *c, const size_t *order, size_t n, size_t from, size_t to)
 {
-    for (size_t i = 0; i < c->plan->n; i++) {
+    for (size_t i = 0; i < n; i++) {
         const struct plan_host *h = &c->plan->hosts[order[i]];
         for (size_t k = from; k < h->n && k < to; k++)
             if (out_source_has(c->dest, h->addrs[k].ss_family))
@@ -38,11 +38,12 @@ void out_dial_init(struct out_conn *c)
     enum { BEST = 2 };
     size_t *order = must_alloc((c->plan->n + 1) * sizeof *order), n = 0;
     plan_order(c->plan, &c->o->rng, order);
+    size_t n_hosts = c->dest->relay.n > 0 ? out_relay_order(c, order) : c->plan->n;
     for (size_t i = 0; i < c->plan->n; i++)
         n += c->plan->hosts[i].n;
     c->ways = must_alloc((n + 1) * sizeof *c->ways);
-    add_ways(c, order, 0, BEST);
-    add_ways(c, order, BEST, SIZE_MAX);
+    add_ways(c, order, n_hosts, 0, BEST);
+    add_ways(c, order, n_hosts, BEST, SIZE_MAX);
     free(order);
 }
 
@@ -108,7 +109,7 @@ static struct link *dial(struct out_conn *c, size_t way)
     c->ways[way].tried = true;
     c->way = way;
     c->connect_ms = c->tls_ms = c->data_ms = -1;
-    c->talked = false;
+    c->talked = c->logging_in = false;
     c->jobs = 0;
     metric_add(M_CONNECTS_OUT, 1);
     *l = (struct link){.conn = c, .way = way, .since = loop_now(c->o->loop)};

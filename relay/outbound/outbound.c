@@ -1,6 +1,6 @@
 #include "relay/outbound/outbound.h"
 #include "relay/base/must.h"
-#include "relay/outbound/private.h"
+#include "relay/outbound/conn.h"
 #include "relay/spooler/requests.h"
 #include <stdlib.h>
 
@@ -54,6 +54,7 @@ static void reconfigure(struct outbound *o, struct order *order)
     bool same = same_dns(o->conf, order->conf);
     use_conf(o, order->conf);
     forget_authorities(o);
+    out_secrets_forget(o);
     if (!same && out_resolver_new(o, &e) < 0)
         LOG(LV_ERROR, "resolver", LOG_S("problem", e.text));
     out_conn_retire_idle(o);
@@ -92,12 +93,14 @@ static void on_msg(void *ctx, struct msg *m)
 }
 
 int outbound_new(struct outbound **ret, struct loop *l, struct inbox *i, struct conf *conf,
-                 struct tls_context *client_tls, const struct port *spooler, struct err *e)
+                 struct tls_context *client_tls, struct out_hosts *hosts,
+                 const struct port *spooler, struct err *e)
 {
     struct outbound *o = must_alloc(sizeof *o);
     o->loop = l;
     o->tls = client_tls;
     frozen_ref(&client_tls->frozen);
+    o->hosts = hosts;
     o->spooler = spooler;
     o->port = (struct port){.inbox = i, .fn = on_msg, .ctx = o};
     rng_seed_random(&o->rng);
@@ -116,6 +119,8 @@ void outbound_drop(struct msg *m)
     if (m->type == OUTBOUND_RECONFIGURE) {
         conf_unref(((struct order *)m)->conf);
         free(m);
+    } else if (m->type == OUT_SECRET) {
+        out_secrets_drop(m);
     } else if (m->type >= OUT_RESOLVE) {
         spooler_order_free(m);
     } else {
@@ -142,6 +147,8 @@ void outbound_free(struct outbound *o)
     o->spooler = NULL;
     out_conn_free_all(o);
     out_memory_free(o);
+    out_secrets_free(o->secrets);
+    out_sasl_free(o->sasl);
     if (o->resolver)
         resolver_free(o->resolver);
     dns_override_unref(o->override);

@@ -1,6 +1,6 @@
 /*
  * The way out on one loop: resolves domains to plans, keeps the connections the spooler asked for,
- * carries out attempts, writes bounces.
+ * carries out attempts, writes bounces. `hosts` (hosts.h) is one for all loops, and outlives them.
  */
 #pragma once
 #include "dns/resolver.h"
@@ -10,10 +10,12 @@
 #include "relay/spooler/spooler.h"
 
 struct outbound;
+struct out_hosts;
 /* The configuration's pauses as the scheduler takes them: each varied by a tenth. */
 struct retry_policy outbound_retry(const struct conf_retry *r);
 int outbound_new(struct outbound **ret, struct loop *l, struct inbox *i, struct conf *conf,
-                 struct tls_context *client_tls, const struct port *spooler, struct err *e);
+                 struct tls_context *client_tls, struct out_hosts *hosts,
+                 const struct port *spooler, struct err *e);
 const struct port *outbound_port(struct outbound *o);
 /* From any thread. */
 void outbound_reconfigure(struct outbound *o, struct conf *conf);

@@ -28,7 +28,9 @@ enum smtp_tls_level out_tls_level(const struct conf_destination *d, const struct
     enum smtp_tls_level level = level_of(d);
     if (p->requiretls)
         return SMTP_TLS_VERIFY;
-    return p->tls_optional && level == SMTP_TLS_VERIFY ? SMTP_TLS_ENCRYPT : level;
+    /* A password is shown to no other host because a mail's sender does not mind. */
+    bool softens = p->tls_optional && level == SMTP_TLS_VERIFY && !(d->user && d->user[0]);
+    return softens ? SMTP_TLS_ENCRYPT : level;
 }
 
 bool out_may_go_in_clear(const struct conf_destination *d, const struct mail_params *p,

@@ -1,10 +1,15 @@
 /* What the files of this room share. */
 #pragma once
+#include "relay/loop/worker.h"
+#include "relay/outbound/hosts.h"
 #include "relay/outbound/outbound.h"
 #include "relay/smtp/client.h"
 #include <uthash.h>
 
 struct out_conn;
+struct out_secrets;
+
+enum { OUT_SECRET = 2001 }; /* beside outbound.c's own */
 
 struct outbound {
     struct loop *loop;
@@ -18,8 +23,11 @@ struct outbound {
     struct rng rng;
     struct sockaddr_storage *own; /* where we listen: the loop rule */
     size_t n_own;
-    struct out_conn *conns; /* by id */
-    struct out_memory *memory;
+    struct out_conn *conns;      /* by id */
+    struct out_memory *memory;   /* of addresses, this loop's own */
+    struct out_hosts *hosts;     /* of relays, shared by all loops */
+    struct out_secrets *secrets; /* these two: NULL until a login needs them */
+    void *sasl;
 };
 
 /* memory.c: of addresses with their ports */
@@ -62,6 +70,11 @@ void out_conn_read_answer(struct outbound *o, struct spooler_read *r);
 /* Those made under an older configuration: idle ones end now, the others after their job. */
 void out_conn_retire_idle(struct outbound *o);
 void out_conn_free_all(struct outbound *o);
+
+/* secrets.c */
+void out_secrets_forget(struct outbound *o); /* a new configuration */
+void out_secrets_free(struct out_secrets *s);
+void out_secrets_drop(struct msg *m);
 
 /* report.c: messages to the spooler; once the room is being freed they are dropped */
 void out_send(struct outbound *o, struct msg *m);

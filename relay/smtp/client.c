@@ -37,6 +37,10 @@ void smtp_client_free(struct smtp_client *c)
     reencode_free(c->reencode);
     verdict_done(&c->failed);
     smtp_reply_parser_done(&c->parser);
+    if (c->secret)
+        client_wipe(&c->out);
+    client_wipe(&c->initial);
+    client_wipe(&c->challenge);
     buf_done(&c->out);
     free(c);
 }
@@ -55,6 +59,8 @@ enum phase smtp_client_phase(const struct smtp_client *c)
         return PHASE_EHLO;
     case STAGE_HANDSHAKE:
         return PHASE_STARTTLS;
+    case STAGE_LOGIN:
+        return PHASE_AUTH;
     case STAGE_ENVELOPE:
         return c->cursor <= CURSOR_MAIL ? PHASE_MAIL : PHASE_RCPT;
     case STAGE_CONTENT:
@@ -79,6 +85,9 @@ struct slice smtp_client_output(const struct smtp_client *c)
 
 static void forget_output(struct smtp_client *c)
 {
+    if (c->secret)
+        client_wipe(&c->out);
+    c->secret = false;
     buf_reset(&c->out);
     c->out_sent = 0;
 }
@@ -109,6 +118,8 @@ void client_renew(struct smtp_client *c, struct mono now)
     bool content = c->stage == STAGE_CONTENT || c->stage == STAGE_DOT;
     if (c->stage == STAGE_HANDSHAKE)
         step = STEP_STARTTLS;
+    else if (c->stage == STAGE_LOGIN)
+        step = STEP_AUTH;
     else if (content && (smtp_client_output(c).n > 0 || c->ahead_n == 0))
         step = STEP_BLOCK;
     else if (c->ahead_n > 0)
@@ -170,6 +181,9 @@ bool smtp_client_next(struct smtp_client *c, struct smtp_client_action *ret)
         a.reusable = c->reusable;
     } else if (a.act == CLI_FAILED) {
         a.verdict = &c->failed;
+    } else if (a.act == CLI_LOGIN) {
+        a.challenged = c->challenged;
+        a.challenge = buf_slice(&c->challenge);
     }
     *ret = a;
     return true;
@@ -215,7 +229,8 @@ void client_over(struct smtp_client *c, struct verdict v, bool quit)
     if (was == STAGE_ENVELOPE || was == STAGE_CONTENT || was == STAGE_DOT) {
         client_settle(c, &v);
         client_act(c, CLI_TXN_DONE);
-    } else if (was == STAGE_HELLO || was == STAGE_HANDSHAKE || (was == STAGE_READY && !c->used)) {
+    } else if (was == STAGE_HELLO || was == STAGE_HANDSHAKE || was == STAGE_LOGIN ||
+               (was == STAGE_READY && !c->used)) {
         c->failed = verdict_copy(&v);
         client_act(c, CLI_FAILED);
     }
@@ -294,7 +309,8 @@ static void take_reply(struct smtp_client *c, const struct smtp_reply *reply, st
     struct awaited a = c->ahead[c->ahead_head];
     const struct phase_row *row = &client_phases[a.step];
     unsigned class = reply->code / 100;
-    if (class != row->class && class != 4 && class != 5) {
+    bool challenge = a.step == STEP_AUTH && reply->code == 334;
+    if (class != row->class && class != 4 && class != 5 && !challenge) {
         protocol_error(c);
         return;
     }
@@ -302,16 +318,30 @@ static void take_reply(struct smtp_client *c, const struct smtp_reply *reply, st
     c->ahead_head = (c->ahead_head + 1) % AHEAD_MAX;
     c->ahead_n--;
     c->ahead_bytes -= a.bytes;
-    (class == row->class ? row->good : row->bad)(c, &a, reply);
+    if (challenge)
+        client_challenged(c, reply, now);
+    else
+        (class == row->class ? row->good : row->bad)(c, &a, reply);
     client_renew(c, now);
+}
+
+/* The first line of the reply to EHLO begins with the peer's name. */
+static bool is_own_name(const struct smtp_client *c, struct slice line)
+{
+    struct slice rest = slice_trim(line), name = slice_cut(&rest, ' ');
+    return c->conf->own_name.n > 0 && name.n > 0 &&
+           (slice_ieq(name, c->conf->own_name) || slice_ieq(name, c->conf->helo));
 }
 
 static void take_line(struct smtp_client *c)
 {
     const struct smtp_reply_parser *p = &c->parser;
-    if (c->ahead_n > 0 && c->ahead[c->ahead_head].step == STEP_EHLO && p->lines > 1 &&
-        p->reply.code / 100 == 2)
+    if (c->ahead_n == 0 || c->ahead[c->ahead_head].step != STEP_EHLO || p->reply.code / 100 != 2)
+        return;
+    if (p->lines > 1)
         smtp_ehlo_line(&c->peer, p->line);
+    else
+        c->meets_itself = is_own_name(c, p->line);
 }
 
 /* What follows from a whole reply when `more` bytes are already here behind it. Nothing new is said

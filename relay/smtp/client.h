@@ -30,6 +30,9 @@ struct smtp_client_conf { /* borrowed, must outlive the session */
     bool tls_on;                   /* already under TLS (implicit) */
     const struct classes *classes; /* own rows of the classification; NULL: none */
     bool no_chunking;        /* CHUNKING, where offered, is not to be believed (FAULT_CHUNKING) */
+    bool login;              /* AUTH (RFC 4954) before the first transaction, inside TLS only */
+    struct slice own_name;   /* a peer that says this, or helo, of itself is we: FAULT_LOOP; "": not
+                                looked at */
     int64_t timeout_percent; /* scales all timeouts for tests; 0 = 100 */
 };
 
@@ -62,6 +65,7 @@ struct smtp_client_txn { /* what it points to is borrowed until TXN_DONE */
 enum smtp_client_act {
     CLI_STARTTLS, /* start the handshake, then smtp_client_tls_done (where plain text waits, FAILED
                      comes instead) */
+    CLI_LOGIN,    /* smtp_client_login at first, smtp_client_respond to a challenge */
     CLI_READY,    /* a transaction can begin: smtp_client_begin, or smtp_client_quit */
     CLI_BODY,     /* wants content: smtp_client_body once (again asked while there is more) */
     CLI_TXN_DONE, /* verdicts[0..n) of the transaction; `reusable` says whether READY will follow */
@@ -76,6 +80,8 @@ struct smtp_client_action {
     size_t n;
     bool reusable;
     const struct verdict *verdict; /* FAILED */
+    bool challenged;               /* LOGIN: it is not the first … */
+    struct slice challenge;        /* … and this is what the peer asks, decoded; borrowed */
 };
 
 struct smtp_client; /* opaque */
@@ -101,6 +107,15 @@ void smtp_client_body(struct smtp_client *c, struct slice piece, bool last, stru
 void smtp_client_body_failed(struct smtp_client *c, const struct verdict *v, struct mono now);
 /* FAULT_NONE: it is done, and the certificate as the level wants it. */
 void smtp_client_tls_done(struct smtp_client *c, enum fault f, struct slice why, struct mono now);
+/* After CLI_LOGIN. `initial` is the response that goes with the command (has_initial: it may be ""
+ * all the same, RFC 4954 section 4); where the line would be too long it waits for the peer's first
+ * challenge. Both are copied, and wiped when they are gone. */
+void smtp_client_login(struct smtp_client *c, const char *mechanism, struct slice initial,
+                       bool has_initial, struct mono now);
+/* After a challenge. */
+void smtp_client_respond(struct smtp_client *c, struct slice response, struct mono now);
+/* After CLI_LOGIN: no response can be given. The session ends with this fault. */
+void smtp_client_login_failed(struct smtp_client *c, enum fault f, struct slice why);
 /* After CLI_READY: QUIT, a short wait for its reply, CLOSE. */
 void smtp_client_quit(struct smtp_client *c, struct mono now);
 /* The peer closed, or the connection broke (why = text for the verdict). What has no verdict yet

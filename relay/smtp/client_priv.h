@@ -1,7 +1,8 @@
 /*
  * The inside of the client machine, shared by client.c (the session: replies, time, actions),
  * client_talk.c (what is said: the rows of phases.def), client_params.c (what of it depends on what
- * the peer offers) and client_content.c (how the content is written). Nobody else includes this.
+ * the peer offers), client_content.c (how the content is written) and client_login.c (AUTH). Nobody
+ * else includes this.
  */
 #pragma once
 #include "relay/mail/reencode.h"
@@ -20,6 +21,7 @@ enum step {
 enum stage {
     STAGE_HELLO,     /* from the banner to the last EHLO; `next` is said when nothing is awaited */
     STAGE_HANDSHAKE, /* the driver is busy with TLS */
+    STAGE_LOGIN,     /* AUTH: the driver is busy with the next response, or its reply is awaited */
     STAGE_READY,
     STAGE_ENVELOPE, /* RSET, MAIL, RCPT, DATA: `cursor` says how far */
     STAGE_CONTENT,  /* 354 is here, the dot is not written */
@@ -62,6 +64,12 @@ struct smtp_client {
     enum step next;             /* STAGE_HELLO */
     bool tls, told_ready, used; /* used: a transaction was begun */
     struct mono heard;          /* the last whole reply */
+    bool logged_in;
+    bool meets_itself;    /* the peer says that it has our name */
+    bool secret;          /* `out` holds or held a credential: wiped when it is gone */
+    bool challenged;      /* CLI_LOGIN is for this challenge: */
+    struct buf challenge; /* decoded */
+    struct buf initial;   /* base 64: a first response that was too long for its command */
 
     struct awaited ahead[AHEAD_MAX]; /* a ring: the FIFO of expected replies */
     size_t ahead_head, ahead_n, ahead_bytes;
@@ -128,6 +136,14 @@ extern const struct phase_row {
 void client_begin_envelope(struct smtp_client *c, struct mono now);
 /* Says and asks what can be said and asked now. */
 void client_go_on(struct smtp_client *c, struct mono now);
+
+/* ---- client_login.c ---- */
+
+/* The hello is said, and nobody is logged in yet. */
+void client_login_due(struct smtp_client *c);
+/* 334. */
+void client_challenged(struct smtp_client *c, const struct smtp_reply *reply, struct mono now);
+void client_wipe(struct buf *b);
 
 /* ---- client_params.c ---- */
 

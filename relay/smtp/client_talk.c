@@ -7,9 +7,9 @@
     1024 /* far above RFC 5321's 256: the peer may judge, our output stays bounded */
 
 static client_reply_fn on_greeted, on_ehlo, on_ehlo_refused, on_helo, on_session_refused,
-    on_starttls, on_starttls_refused, on_rset, on_rset_refused, on_mail, on_mail_refused, on_rcpt,
-    on_rcpt_refused, on_data, on_data_refused, on_chunk_refused, on_delivered, on_eod_refused,
-    on_nothing;
+    on_starttls, on_starttls_refused, on_logged_in, on_rset, on_rset_refused, on_mail,
+    on_mail_refused, on_rcpt, on_rcpt_refused, on_data, on_data_refused, on_chunk_refused,
+    on_delivered, on_eod_refused, on_nothing;
 
 const struct phase_row client_phases[STEP_COUNT] = {
 #define X(name, phase_, seconds_, sends_, class_, good_, bad_)                                     \
@@ -31,12 +31,15 @@ static void on_greeted(struct smtp_client *c, const struct awaited *a,
 /* After the last word that the peer has to say about itself. */
 static void hello_said(struct smtp_client *c)
 {
-    if (c->tls || c->conf->tls == SMTP_TLS_NONE ||
-        (c->conf->tls == SMTP_TLS_MAY && !c->peer.starttls)) {
+    bool settled = c->tls || c->conf->tls == SMTP_TLS_NONE ||
+                   (c->conf->tls == SMTP_TLS_MAY && !c->peer.starttls);
+    if (c->meets_itself)
+        client_over(c, verdict_of_fault(FAULT_LOOP, PHASE_EHLO, SLICE_NONE), true);
+    else if (settled && c->conf->login)
+        client_login_due(c);
+    else if (settled)
         c->stage = STAGE_READY;
-        return;
-    }
-    if (c->peer.starttls)
+    else if (c->peer.starttls)
         c->next = STEP_STARTTLS;
     else
         client_over(c, verdict_of_fault(FAULT_TLS_UNAVAILABLE, PHASE_EHLO, SLICE_NONE), true);
@@ -65,7 +68,7 @@ static void on_ehlo_refused(struct smtp_client *c, const struct awaited *a,
                             const struct smtp_reply *reply)
 {
     bool needs_tls = c->conf->tls >= SMTP_TLS_ENCRYPT && !c->tls;
-    if (reply->code < 500 || needs_tls)
+    if (reply->code < 500 || needs_tls || c->conf->login)
         on_session_refused(c, a, reply);
     else
         c->next = STEP_HELO;
@@ -87,6 +90,14 @@ static void on_starttls_refused(struct smtp_client *c, const struct awaited *a,
     buf_add(&why, reply->text);
     enum phase phase = client_phases[a->step].phase;
     client_over(c, verdict_of_fault(FAULT_TLS_HANDSHAKE, phase, buf_slice(&why)), true);
+}
+
+static void on_logged_in(struct smtp_client *c, const struct awaited *a,
+                         const struct smtp_reply *reply)
+{
+    (void)a, (void)reply;
+    c->logged_in = true;
+    c->stage = STAGE_READY;
 }
 
 /* ---- envelope ---- */

@@ -44,6 +44,46 @@ static void read_limits(struct smtp_peer *peer, struct slice rest)
     }
 }
 
+static bool is_mechanism_byte(uint8_t b)
+{
+    return (b >= 'A' && b <= 'Z') || (b >= '0' && b <= '9') || b == '-' || b == '_';
+}
+
+/* RFC 4422 section 3.1: at most 20 of A-Z, 0-9, "-" and "_". */
+static void add_mechanism(struct smtp_peer *peer, struct slice name)
+{
+    size_t used = strlen(peer->auth);
+    char text[22];
+    if (name.n == 0 || name.n > 20 || used + name.n + 1 >= sizeof peer->auth)
+        return;
+    for (size_t i = 0; i < name.n; i++) {
+        uint8_t b = byte_lower(name.p[i]);
+        text[i] = (char)(b >= 'a' && b <= 'z' ? b - 'a' + 'A' : b);
+        if (!is_mechanism_byte((uint8_t)text[i]))
+            return;
+    }
+    text[name.n] = ' ';
+    text[name.n + 1] = 0;
+    if (!smtp_peer_offers(peer, slice_of(text, name.n)))
+        memcpy(peer->auth + used, text, name.n + 2);
+}
+
+/* "AUTH PLAIN LOGIN", and "AUTH=PLAIN LOGIN" of old servers (53). */
+static void read_auth(struct smtp_peer *peer, struct slice rest)
+{
+    while (rest.n > 0)
+        add_mechanism(peer, slice_cut(&rest, ' '));
+}
+
+bool smtp_peer_offers(const struct smtp_peer *peer, struct slice mechanism)
+{
+    struct slice rest = slice_str(peer->auth);
+    while (rest.n > 0)
+        if (slice_eq(slice_cut(&rest, ' '), mechanism))
+            return true;
+    return false;
+}
+
 void smtp_ehlo_line(struct smtp_peer *peer, struct slice line)
 {
     struct slice rest = slice_trim(line);
@@ -58,4 +98,8 @@ void smtp_ehlo_line(struct smtp_peer *peer, struct slice line)
         peer->deliver_by_min = first_number(rest);
     else if (slice_ieq(keyword, SLICE_LIT("LIMITS")))
         read_limits(peer, rest);
+    else if (slice_ieq(keyword, SLICE_LIT("AUTH")))
+        read_auth(peer, rest);
+    else if (slice_istarts(slice_trim(line), SLICE_LIT("AUTH=")))
+        read_auth(peer, slice_skip(slice_trim(line), 5));
 }

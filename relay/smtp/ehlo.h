@@ -12,8 +12,12 @@ struct smtp_peer {
     /* LIMITS (RFC 9422): transactions a connection, recipients a transaction, their domains a
      * connection; 0: none told */
     uint64_t mail_max, rcpt_max, rcpt_domain_max;
+    char auth[256]; /* names of AUTH mechanisms in capitals, each with a blank behind it; those that
+                       have no room are as if they were not offered */
 };
 
 /* One keyword line of the reply, without code and line end. The first line is the peer's name and
  * not for here. */
 void smtp_ehlo_line(struct smtp_peer *peer, struct slice line);
+/* One of peer->auth, in capitals. */
+bool smtp_peer_offers(const struct smtp_peer *peer, struct slice mechanism);

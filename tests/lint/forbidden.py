@@ -40,6 +40,7 @@ ALLOWED = [
     ("files", "queue/file", "queue/file*.c: the one table of system calls below the spool"),
     ("files", "relay/events/", "the delivery log's files"),
     ("files", "relay/conf/", "reads the configuration, writes the users file"),
+    ("files", "relay/outbound/secrets.c", "reads passwords and tokens, on a thread of its own"),
     ("files", "relay/cli/", "verbs make and read files for a person"),
     ("files", "relay/sink/", "files received mail into a Maildir"),
     ("files", "relay/base/log.c", "one write(2) a line to standard error"),

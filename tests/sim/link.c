@@ -280,6 +280,9 @@ static void client_actions(struct sim *s, struct link *l)
         case CLI_STARTTLS:
             sim_fail(s, "TLS where none is offered");
             return;
+        case CLI_LOGIN:
+            sim_fail(s, "a login that nobody wants");
+            return;
         case CLI_READY:
             client_ready(s, l);
             break;

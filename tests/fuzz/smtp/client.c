@@ -29,7 +29,7 @@ struct run {
     struct buf log, said;
     uint8_t key;
     enum cut cut;
-    bool ready, body, closed, in_txn, tls;
+    bool ready, body, closed, in_txn, tls, login, challenged;
     unsigned begun, done, bodies;
 };
 
@@ -57,6 +57,11 @@ static void take_act(struct run *r, const struct smtp_client_action *a)
     switch (a->act) {
     case CLI_STARTTLS:
         r->tls = true;
+        break;
+    case CLI_LOGIN:
+        MUST(!r->in_txn && r->begun == 0 && (r->conf.tls_on || r->conf.tls != SMTP_TLS_NONE));
+        r->login = true;
+        r->challenged = a->challenged;
         break;
     case CLI_READY:
         MUST(!r->in_txn);
@@ -106,6 +111,14 @@ static bool act(struct run *r)
         r->tls = false;
         smtp_client_tls_done(r->client, (r->key & 8) ? FAULT_NONE : FAULT_TLS_VERIFY,
                              SLICE_LIT("no"), r->now);
+    } else if (r->login) {
+        r->login = false;
+        if (!r->challenged)
+            smtp_client_login(r->client, "PLAIN", SLICE_LIT("\0u\0p"), (r->key & 8) != 0, r->now);
+        else if (r->key & 16)
+            smtp_client_respond(r->client, SLICE_LIT("answer"), r->now);
+        else
+            smtp_client_login_failed(r->client, FAULT_LOGIN, SLICE_LIT("no"));
     } else if (r->body) {
         r->body = false;
         r->bodies++;
@@ -205,8 +218,11 @@ static void session(uint8_t key, struct slice script, enum cut cut, struct run *
                                                 {(const uint8_t *)"c@example.org", 13}};
     *r = (struct run){.key = key, .cut = cut};
     r->log = r->said = BUF_MAX((size_t)16 << 20);
-    r->conf = (struct smtp_client_conf){
-        .helo = SLICE_LIT("me"), .tls = (enum smtp_tls_level)(key % 4), .tls_on = (key & 4) != 0};
+    r->conf = (struct smtp_client_conf){.helo = SLICE_LIT("me"),
+                                        .tls = (enum smtp_tls_level)(key % 4),
+                                        .tls_on = (key & 4) != 0,
+                                        .login = (key & 192) == 192,
+                                        .own_name = SLICE_LIT("us")};
     r->txn = (struct smtp_client_txn){
         .sender = SLICE_LIT("s@example.net"), .rcpts = rcpts, .n_rcpts = N_RCPTS, .size = 21};
     if (key & 64)

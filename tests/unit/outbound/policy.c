@@ -36,6 +36,9 @@ static void test_levels(void **state)
         assert_int_equal(out_tls_level(&d, &p), rows[i].level);
         assert_int_equal(out_may_go_in_clear(&d, &p, 1), rows[i].clear_at_once);
         assert_int_equal(out_may_go_in_clear(&d, &p, 2), rows[i].clear_later);
+        /* 75: where there is a login, no mail's sender makes it less. */
+        d.user = "u";
+        assert_true(out_tls_level(&d, &p) >= (enum smtp_tls_level)rows[i].tls);
     }
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 #include "relay/base/must.h"
 #include "relay/net/net.h"
+#include "relay/outbound/hosts.h"
 #include "relay/outbound/outbound.h"
 #include "relay/spooler/requests.h"
 #include <arpa/inet.h>
@@ -27,6 +28,7 @@ struct world {
     struct inbox *inbox, *spooler_inbox;
     struct port spooler_port;
     struct outbound *out;
+    struct out_hosts *hosts;
     struct tls_context *tls;
     struct conf *conf;
     uint16_t port; /* all receivers have it, on 127.0.0.1, 127.0.0.2 … */
@@ -166,8 +168,10 @@ static inline struct world *world_new(unsigned n, const char *more)
     w->spooler_port = (struct port){w->spooler_inbox, spooler_heard, w};
     w->net = loop_new("net", 0);
     w->inbox = inbox_new(w->net, NULL, NULL);
-    assert_int_equal(outbound_new(&w->out, w->net, w->inbox, w->conf, w->tls, &w->spooler_port, &e),
-                     0);
+    w->hosts = out_hosts_new();
+    assert_int_equal(
+        outbound_new(&w->out, w->net, w->inbox, w->conf, w->tls, w->hosts, &w->spooler_port, &e),
+        0);
     assert_int_equal(loop_start(w->spooler), 0);
     assert_int_equal(loop_start(w->net), 0);
     return w;
@@ -192,7 +196,8 @@ static inline void world_free(struct world *w)
     loop_free(w->spooler);
     w->spooler_port = (struct port){0};
     outbound_free(w->out);
-    inbox_free(w->inbox, drop);
+    out_hosts_free(w->hosts);
+    inbox_free(w->inbox, outbound_drop);
     loop_free(w->net);
     tls_context_unref(w->tls);
     conf_unref(w->conf);

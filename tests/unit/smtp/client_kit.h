@@ -57,9 +57,11 @@ static inline void pull(struct talk *t)
 {
     struct smtp_client_action a;
     while (smtp_client_next(t->client, &a)) {
-        static const char *const act_names[] = {"STARTTLS", "READY",  "BODY",
+        static const char *const act_names[] = {"STARTTLS", "LOGIN",  "READY", "BODY",
                                                 "DONE",     "FAILED", "CLOSE"};
         buf_add_str(&t->acts, act_names[a.act]);
+        if (a.act == CLI_LOGIN && a.challenged)
+            buf_addf(&t->acts, ": %.*s", SLICE_ARG(a.challenge));
         if (a.act == CLI_TXN_DONE) {
             buf_add_str(&t->acts, a.reusable ? " reusable" : " last");
             for (size_t i = 0; i < a.n; i++) {
@@ -158,6 +160,18 @@ static inline struct slice unescape(struct slice s, char *to)
     return slice_of(to, n);
 }
 
+/* "auth MECHANISM [INITIAL]", "=" for an empty one. */
+static inline void auth(struct talk *t, struct slice args)
+{
+    char mechanism[32] = "";
+    struct slice name = slice_cut(&args, ' ');
+    memcpy(mechanism, name.p, name.n);
+    bool has_initial = args.n > 0;
+    if (slice_eq(args, SLICE_LIT("=")))
+        args = SLICE_NONE;
+    smtp_client_login(t->client, mechanism, args, has_initial, t->now);
+}
+
 static inline void drive(struct talk *t, struct slice args)
 {
     char bytes[512];
@@ -179,6 +193,12 @@ static inline void drive(struct talk *t, struct slice args)
                              SLICE_LIT("why"), t->now);
     else if (slice_eq(verb, SLICE_LIT("lost")))
         smtp_client_lost(t->client, SLICE_LIT("reset by peer"), t->now);
+    else if (slice_eq(verb, SLICE_LIT("auth")))
+        auth(t, args);
+    else if (slice_eq(verb, SLICE_LIT("respond")))
+        smtp_client_respond(t->client, args, t->now);
+    else if (slice_eq(verb, SLICE_LIT("cannot")))
+        smtp_client_login_failed(t->client, FAULT_LOGIN, args);
     else if (slice_eq(verb, SLICE_LIT("unread")))
         t->hold_output = true;
     else if (slice_eq(verb, SLICE_LIT("damaged"))) {

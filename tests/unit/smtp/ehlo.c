@@ -1,6 +1,7 @@
 /* What servers say to EHLO. What breaks for a user: a feature missed (slow, or no TLS), or one
  * believed that is not there (refused mail). */
 #include "relay/smtp/ehlo.h"
+#include "relay/base/buf.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -26,6 +27,24 @@ static void test_keywords(void **state)
                 p.dsn && p.smtputf8 && p.chunking);
     assert_int_equal(p.max_size, 1000);
     assert_false(p.esmtp); /* the reply's business, not a keyword's */
+}
+
+/* 53: which ways to log in; the old form counts, nonsense does not, and there is an end. */
+static void test_auth(void **state)
+{
+    (void)state;
+    struct smtp_peer p = peer_of("AUTH plain LOGIN  PLAIN scram-sha-256\nAUTH=LOGIN XOAUTH2\n");
+    assert_string_equal(p.auth, "PLAIN LOGIN SCRAM-SHA-256 XOAUTH2 ");
+    assert_true(smtp_peer_offers(&p, SLICE_LIT("LOGIN")));
+    assert_false(smtp_peer_offers(&p, SLICE_LIT("LOG")));
+    p = peer_of("AUTH\nAUTH=\nAUTH a$b ABCDEFGHIJKLMNOPQRSTU x\x01\nAUTHPLAIN\n");
+    assert_string_equal(p.auth, "");
+    struct buf many = BUF_MAX(4096);
+    for (int i = 0; i < 100; i++)
+        buf_addf(&many, "AUTH MECHANISM-%d\n", i);
+    p = peer_of(buf_str(&many));
+    assert_true(strlen(p.auth) < sizeof p.auth && smtp_peer_offers(&p, SLICE_LIT("MECHANISM-9")));
+    buf_done(&many);
 }
 
 /* 53: letter case means nothing. */
@@ -89,6 +108,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_keywords),
+        cmocka_unit_test(test_auth),
         cmocka_unit_test(test_case_and_blanks),
         cmocka_unit_test(test_none_is_believed_by_half),
         cmocka_unit_test(test_size),

@@ -1,0 +1,203 @@
+#include "relay/outbound/hosts.h"
+#include "relay/base/must.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <uthash.h>
+#include <uv.h>
+
+static const struct {
+    int64_t first_ms, last_ms;
+} pauses[] = {
+    [OUT_HOST_AVOIDED] = {5000, 300000},
+    [OUT_HOST_BARRED] = {60000, 1800000},
+};
+
+#define LOGIN_MS 60000
+
+struct entry {
+    char *key; /* DESTINATION LF HOST */
+    char *destination, *host, *why;
+    enum out_host_state state;
+    struct mono until;
+    int64_t pause_ms;
+    bool claimed;        /* barred, and its time has come: one login is free */
+    bool proved;         /* somebody is logged in */
+    struct mono logging; /* until then somebody is busy with it */
+    UT_hash_handle hh;
+};
+
+struct out_hosts {
+    uv_mutex_t lock;
+    struct entry *entries;
+};
+
+struct out_hosts *out_hosts_new(void)
+{
+    struct out_hosts *h = must_alloc(sizeof *h);
+    MUST(uv_mutex_init(&h->lock) == 0);
+    return h;
+}
+
+static void entry_free(struct out_hosts *h, struct entry *e)
+{
+    HASH_DEL(h->entries, e);
+    free(e->key);
+    free(e->destination);
+    free(e->host);
+    free(e->why);
+    free(e);
+}
+
+void out_hosts_forget(struct out_hosts *h)
+{
+    struct entry *e, *next;
+    uv_mutex_lock(&h->lock);
+    HASH_ITER (hh, h->entries, e, next)
+        entry_free(h, e);
+    uv_mutex_unlock(&h->lock);
+}
+
+void out_hosts_free(struct out_hosts *h)
+{
+    if (!h)
+        return;
+    out_hosts_forget(h);
+    uv_mutex_destroy(&h->lock);
+    free(h);
+}
+
+static char *key_of(const char *destination, const char *host)
+{
+    size_t n = strlen(destination) + strlen(host) + 2;
+    char *key = must_alloc(n);
+    snprintf(key, n, "%s\n%s", destination, host);
+    return key;
+}
+
+static struct entry *find(struct out_hosts *h, const char *destination, const char *host)
+{
+    char *key = key_of(destination, host);
+    struct entry *e = NULL;
+    HASH_FIND_STR(h->entries, key, e);
+    free(key);
+    return e;
+}
+
+enum out_host_state out_hosts_look(struct out_hosts *h, const char *destination, const char *host,
+                                   struct mono now)
+{
+    enum out_host_state state = OUT_HOST_FINE;
+    uv_mutex_lock(&h->lock);
+    struct entry *e = find(h, destination, host);
+    if (e && e->state != OUT_HOST_FINE && mono_reached(e->until, now)) {
+        e->until = mono_add(now, e->pause_ms); /* the others wait for what the asker finds */
+        e->claimed = true;
+    } else if (e)
+        state = e->state;
+    uv_mutex_unlock(&h->lock);
+    return state;
+}
+
+static struct entry *entry_of(struct out_hosts *h, const char *destination, const char *host)
+{
+    struct entry *e = find(h, destination, host);
+    if (e)
+        return e;
+    e = must_alloc(sizeof *e);
+    e->key = key_of(destination, host);
+    e->destination = slice_dup(slice_str(destination));
+    e->host = slice_dup(slice_str(host));
+    HASH_ADD_KEYPTR(hh, h->entries, e->key, strlen(e->key), e);
+    return e;
+}
+
+static char *words_of(const struct verdict *v)
+{
+    char text[400];
+    if (v->code)
+        snprintf(text, sizeof text, "%u %.300s", v->code, v->text ? v->text : "");
+    else
+        snprintf(text, sizeof text, "%.300s", v->text ? v->text : "");
+    return slice_dup(slice_trim(slice_str(text)));
+}
+
+bool out_hosts_failed(struct out_hosts *h, const char *destination, const char *host,
+                      const struct verdict *v, struct mono now)
+{
+    enum out_host_state state = v->phase == PHASE_AUTH ? OUT_HOST_BARRED : OUT_HOST_AVOIDED;
+    uv_mutex_lock(&h->lock);
+    struct entry *e = entry_of(h, destination, host);
+    bool news = e->state != state;
+    int64_t pause = news ? pauses[state].first_ms : 2 * e->pause_ms;
+    e->state = state;
+    e->pause_ms = pause < pauses[state].last_ms ? pause : pauses[state].last_ms;
+    e->until = mono_add(now, e->pause_ms);
+    e->logging = (struct mono){0};
+    e->claimed = false;
+    e->proved = e->proved && state != OUT_HOST_BARRED;
+    free(e->why);
+    e->why = words_of(v);
+    uv_mutex_unlock(&h->lock);
+    return news;
+}
+
+enum out_host_state out_hosts_works(struct out_hosts *h, const char *destination, const char *host)
+{
+    enum out_host_state was = OUT_HOST_FINE;
+    uv_mutex_lock(&h->lock);
+    struct entry *e = h->entries ? find(h, destination, host) : NULL;
+    if (e) {
+        was = e->state;
+        e->state = OUT_HOST_FINE;
+        e->proved = true;
+    }
+    uv_mutex_unlock(&h->lock);
+    return was;
+}
+
+static enum out_login_turn turn_of(struct entry *e, struct mono now)
+{
+    if (e->state == OUT_HOST_BARRED) {
+        bool go = e->claimed;
+        e->claimed = false;
+        return go ? OUT_LOGIN_GO : OUT_LOGIN_NO;
+    }
+    if (!e->proved && !mono_reached(e->logging, now))
+        return OUT_LOGIN_WAIT;
+    e->logging = mono_add(now, LOGIN_MS);
+    return OUT_LOGIN_GO;
+}
+
+enum out_login_turn out_hosts_login(struct out_hosts *h, const char *destination, const char *host,
+                                    struct mono now)
+{
+    uv_mutex_lock(&h->lock);
+    enum out_login_turn turn = turn_of(entry_of(h, destination, host), now);
+    uv_mutex_unlock(&h->lock);
+    return turn;
+}
+
+void out_hosts_each(struct out_hosts *h, struct mono now,
+                    void (*each)(void *ctx, const struct out_host_view *v), void *ctx)
+{
+    struct entry *e, *next;
+    uv_mutex_lock(&h->lock);
+    HASH_ITER (hh, h->entries, e, next) {
+        int64_t left = e->until.ms - now.ms;
+        if (e->state == OUT_HOST_FINE)
+            continue;
+        const struct out_host_view view = {e->destination, e->host, e->why, e->state,
+                                           left > 0 ? left : 0};
+        each(ctx, &view);
+    }
+    uv_mutex_unlock(&h->lock);
+}
+
+char *out_hosts_why(struct out_hosts *h, const char *destination, const char *host)
+{
+    uv_mutex_lock(&h->lock);
+    struct entry *e = find(h, destination, host);
+    char *why = e ? slice_dup(slice_str(e->why)) : NULL;
+    uv_mutex_unlock(&h->lock);
+    return why;
+}

@@ -1,0 +1,245 @@
+"""Providers that want a login: every mechanism at a real one, wrong passwords, tokens that end, failover and back."""
+import base64
+import threading
+
+import pytest
+
+from kit import mail
+from kit.certs import Authority
+from kit.peer import Peer, _Session
+from kit.submission import PASSWORD, TOKEN, USER, Submission
+from kit.wait import until
+
+HOST = "smtp.provider.test"
+NAMED = f'override = {{ "{HOST} A 127.0.0.12", "peer.test A 127.0.0.1" }}'
+
+
+@pytest.fixture(scope="module")
+def authority(world):
+    """Trusted by every relay of this file, as the system's authorities are in real life."""
+    with pytest.MonkeyPatch.context() as m:
+        a = Authority(world, "Providers")
+        m.setenv("SSL_CERT_FILE", str(a.pem))
+        yield a
+
+
+@pytest.fixture(scope="module")
+def provider(world, authority):
+    (world / "provider").mkdir(mode=0o755)
+    p = Submission(world / "provider", authority.issue("provider", HOST))
+    try:
+        yield p.start()
+    finally:
+        p.close()
+
+
+def secret_file(folder, text, name="secret"):
+    path = folder / name
+    path.write_text(text + "\n")
+    path.chmod(0o600)
+    return path
+
+
+def smarthost(*relays, **keys):
+    """destination "smarthost" to these host:port; keys as text, _ for -."""
+    lines = "\n".join(f"  {k.replace('_', '-')} = {v}" for k, v in keys.items())
+    hosts = ", ".join(f'"{r}"' for r in relays)
+    return f'destination "smarthost" {{\n  domains = {{ "*" }}  relay = {{ {hosts} }}\n  user = "{USER}"\n{lines}\n}}\n'
+
+
+def all_output(r):
+    """What anybody may come to read: own log, delivery log, every listing."""
+    said = r.process.errors() + "".join(map(str, r.log()))
+    for verb in (("status",), ("queue",), ("queue", "list", "--json"), ("log",)):
+        done = r.cli(*verb, code=None)
+        said += done.out + done.err
+    return said
+
+
+def never_told(r, *secrets):
+    """75, promise 21: not the secret, and nothing that holds it."""
+    said = all_output(r)
+    for s in secrets:
+        for form in (s, base64.b64encode(s.encode()).decode(), base64.b64encode(f"\0{USER}\0{s}".encode()).decode()):
+            assert form.rstrip("=") not in said
+
+
+@pytest.mark.parametrize("how", ("starttls", "implicit"))
+@pytest.mark.parametrize("mechanism", ("SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "LOGIN", "OAUTHBEARER", "XOAUTH2", ""))
+def test_login(relay, provider, tmp_path, mechanism, how):
+    """75: a provider takes no mail, though user and password are right."""
+    token = mechanism in ("OAUTHBEARER", "XOAUTH2")
+    path = secret_file(tmp_path, TOKEN if token else PASSWORD)
+    keys = {"token_file" if token else "password_file": f'"{path}"'}
+    if mechanism:
+        keys["auth_mechanisms"] = f'{{ "{mechanism}" }}'
+    if how == "implicit":
+        keys["implicit_tls"] = "always"
+    before = len(provider.log())
+    r = relay(dns=NAMED, destinations=smarthost(f"{HOST}:{provider.wrapped if how == 'implicit' else provider.port}", **keys))
+    event, = r.wait_final(r.send(mail.message()))
+    assert (event["event"], event["destination"], event["mx_host"]) == ("delivered", "smarthost", HOST)
+    assert (event["tls_policy"], event["tls_verified"], event["smtp_code"]) == ("verify", True, 250)
+    said = provider.log()[before:]
+    assert f"sasl_method={mechanism or 'SCRAM-SHA-256'}, sasl_username={USER}" in said
+    never_told(r, PASSWORD, TOKEN)
+
+
+def warnings(r):
+    return [line for line in r.process.errors().splitlines() if "relay_login_failed" in line]
+
+
+def failures(provider, before):
+    return provider.log()[before:].count("authentication failed")
+
+
+@pytest.mark.parametrize("mechanism", ("SCRAM-SHA-256", "PLAIN", "XOAUTH2", "OAUTHBEARER"))
+def test_wrong_password(relay, provider, tmp_path, mechanism):
+    """75, promise 10: a password that was changed at the provider bounces a day's mail, or locks the account by guessing on."""
+    token = mechanism in ("OAUTHBEARER", "XOAUTH2")
+    path = secret_file(tmp_path, "wrong")
+    keys = {"token_file" if token else "password_file": f'"{path}"', "auth_mechanisms": f'{{ "{mechanism}" }}'}
+    before = len(provider.log())
+    r = relay(dns=NAMED, delivery='retry = { "1s" }', destinations=smarthost(f"{HOST}:{provider.port}", **keys))
+    ids = [r.send(mail.message(), recipients=f"bob{i}@rcpt.test") for i in range(5)]
+    event = r.wait_event("deferred", smtp_code=535)
+    assert event["command"] == "auth" and event["class"] == "auth", event
+    until(lambda: len(r.queue()) == 5)
+    assert any("login" in w for w in r.rows("status")[-1]["warnings"]), r.rows("status")[-1]
+    assert not [e for e in r.events(final=True)]
+    assert len(warnings(r)) == 1 and USER in warnings(r)[0]
+    assert failures(provider, before) == 1  # by five messages
+    path.write_text((TOKEN if token else PASSWORD) + "\n")
+    r.cli("reload")
+    r.cli("queue", "retry", "--all", "--yes")
+    for id in ids:
+        assert r.wait_final(id)[0]["event"] == "delivered"
+    assert len(warnings(r)) == 1
+    assert not any("login" in w for w in r.rows("status")[-1]["warnings"])
+    never_told(r, PASSWORD, TOKEN)
+
+
+class Provider(Peer):
+    """A scripted one inside TLS: AUTH answers as `answer(mechanism, response)` says; `logins` are the responses."""
+
+    def __init__(self, certificate, answer=lambda mechanism, response: "235 2.7.0 ok", mechanisms="PLAIN", **more):
+        super().__init__(["AUTH PLAIN"], inside=[f"AUTH {mechanisms}"], certificate=certificate, **more)
+        self.answer, self.logins = answer, []
+
+    def serve(self, s, number):
+        _ProviderSession(self, s, number).run()
+
+
+class _ProviderSession(_Session):
+    def on_auth(self, line):
+        words = line.split(" ")
+        if len(words) < 3:
+            self.say("334 ")
+            words.append(self.file.readline().decode().strip())
+        response = base64.b64decode(words[2])
+        reply = self.peer.answer(words[1], response)
+        self.peer.logins.append((self.tls, words[1], response))
+        while reply.startswith("334"):
+            self.say(reply)
+            self.peer.logins.append((self.tls, "", base64.b64decode(self.file.readline().strip())))
+            reply = "535 5.7.8 no"
+        self.say(reply)
+        return True
+
+
+def peer(p):
+    return f"peer.test:{p.port}"
+
+
+def test_token_command(relay, authority, tmp_path):
+    """A token that has ended keeps all mail waiting, or the program that gives tokens is run for each message."""
+    good = ["first"]
+    answer = lambda _, response: "235 ok" if f"auth=Bearer {good[0]}\1".encode() in response else "334 eyJzdGF0dXMiOiI0MDAifQ=="
+    program = tmp_path / "token"
+    program.write_text(f"#!/bin/sh\necho x >> {tmp_path}/runs\ncat {tmp_path}/current\n")
+    program.chmod(0o755)
+    (tmp_path / "current").write_text("first\n")
+    runs = lambda: (tmp_path / "runs").read_text().count("x")
+    with Provider(authority.issue("peer", "peer.test"), answer, "XOAUTH2") as p:
+        r = relay(top="threads = 1", dns=NAMED,
+                  destinations=smarthost(peer(p), token_command=f'{{ "{program}", "an argument" }}', messages_per_connection=1))
+        for _ in range(3):
+            assert r.wait_final(r.send(mail.message()))[0]["event"] == "delivered"
+        assert runs() == 1
+        assert p.logins[0] == (True, "XOAUTH2", f"user={USER}\1auth=Bearer first\1\1".encode())
+        good[0] = "second"
+        (tmp_path / "current").write_text("second\n")
+        assert r.wait_final(r.send(mail.message()))[0]["event"] == "delivered"
+        assert runs() == 2 and not r.events("deferred") and not warnings(r)
+        never_told(r, "auth=Bearer first", "auth=Bearer second")
+
+
+@pytest.mark.parametrize("kind", ("fails", "says nothing", "is not there"))
+def test_token_command_that_fails(relay, authority, tmp_path, kind):
+    """75: trouble with the program that gives tokens bounces mail."""
+    program = tmp_path / "token"
+    program.write_text("#!/bin/sh\n" + ("echo a-token; exit 3\n" if kind == "fails" else "exit 0\n"))
+    program.chmod(0o755)
+    with Provider(authority.issue("peer", "peer.test"), mechanisms="XOAUTH2") as p:
+        r = relay(dns=NAMED, destinations=smarthost(peer(p), token_command=f'{{ "{program}" }}'))
+        if kind == "is not there":
+            program.unlink()
+        event = r.wait_event("deferred", queue_id=r.send(mail.message()))
+        assert (event["error"], event["command"]) == ("login", "auth")
+        assert len(warnings(r)) == 1 and str(program) in warnings(r)[0]
+        assert not p.logins and "a-token" not in all_output(r)
+
+
+def test_no_password_in_clear(relay, authority, tmp_path):
+    """75, promise 21: whoever takes STARTTLS out of the conversation hears the password."""
+    path = secret_file(tmp_path, PASSWORD)
+    with Provider(None) as stripped, Provider(authority.issue("other", "other.test")) as impostor:
+        r = relay(dns=NAMED, destinations=smarthost(peer(stripped), peer(impostor), password_file=f'"{path}"'))
+        event = r.wait_event("deferred", queue_id=r.send(mail.message()))
+        assert event["error"] == "tls_verify"
+        until(lambda: r.wait_event("deferred", n=2))
+        assert stripped.connections and impostor.connections
+        assert not stripped.logins and not impostor.logins
+        for p in (stripped, impostor):
+            assert not [line for line in p.in_clear if line.split(" ")[0] not in ("EHLO", "STARTTLS", "QUIT")]
+
+
+def test_encrypt_takes_any_certificate(relay, authority, tmp_path):
+    """A provider inside, whose certificate nobody has signed, cannot be used though the administrator says so."""
+    with Provider(authority.issue("other", "other.test")) as p:
+        r = relay(dns=NAMED, destinations=smarthost(peer(p), tls="encrypt", password_file=f'"{secret_file(tmp_path, PASSWORD)}"'))
+        assert r.wait_final(r.send(mail.message()))[0]["tls_policy"] == "encrypt"
+        assert p.logins == [(True, "PLAIN", f"\0{USER}\0{PASSWORD}".encode())]
+
+
+def test_failover_and_back(relay, authority, tmp_path):
+    """58: the first provider's trouble keeps mail waiting though there is a second one, or mail never comes back to the first."""
+    certificate = authority.issue("peer", "peer.test")
+    good = threading.Event()
+    answer = lambda *_: "235 ok" if good.is_set() else "535 5.7.8 no"
+    path = secret_file(tmp_path, PASSWORD)
+    with Provider(certificate, answer) as first, Provider(certificate) as second:
+        r = relay(dns=NAMED, destinations=smarthost(peer(first), peer(second), password_file=f'"{path}"', messages_per_connection=1))
+        for _ in range(3):
+            event, = r.wait_final(r.send(mail.message()))
+            assert (event["event"], event["mx_port"]) == ("delivered", second.port)
+        assert len(first.logins) == 1 and len(warnings(r)) == 1 and not r.events("deferred")
+        good.set()
+        r.cli("reload")
+        event, = r.wait_final(r.send(mail.message()))
+        assert event["mx_port"] == first.port
+
+
+def test_back_by_itself(relay, authority, tmp_path):
+    """58: a provider that was down for a moment is never used again."""
+    certificate = authority.issue("peer", "peer.test")
+    path = secret_file(tmp_path, PASSWORD)
+    with Provider(certificate) as second:
+        first = Provider(certificate)
+        first.__exit__()
+        r = relay(dns=NAMED, destinations=smarthost(peer(first), peer(second), password_file=f'"{path}"', messages_per_connection=1))
+        assert r.wait_final(r.send(mail.message()))[0]["mx_port"] == second.port
+        first._closing = False
+        first.listen()
+        with first:
+            until(lambda: r.wait_final(r.send(mail.message()))[0]["mx_port"] == first.port, pause=0.5)

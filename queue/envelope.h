@@ -29,9 +29,10 @@ struct envelope {
     struct wall by_deadline; /* of params.by (RFC 2852); 0 = none */
     uint64_t size;           /* octets of the stored content (with our trace fields) */
     bool eight_bit;
-    uint64_t dsn_for;   /* queue id of the message this DSN reports on; 0 = not a DSN. Storing it
-                           marks what is due of that one as told */
-    bool dsn_delay;     /* … and it tells of a delay, which is told once a message */
+    uint64_t dsn_for; /* queue id of the message this DSN reports on; 0 = not a DSN. Storing it
+                         marks what is due of that one as told */
+    bool dsn_delay;   /* … and it tells of a delay, which is told once a message. Of what is not a
+                         DSN: its sender was told of one before it came to this spool */
     uint64_t expires_s; /* own lifetime in seconds; 0 = the configuration's */
     const struct envelope_rcpt *rcpts;
     size_t n_rcpts; /* 1 … 65,535 */

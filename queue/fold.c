@@ -108,7 +108,7 @@ static struct message *take(struct fold *f, const struct message_record *r, stru
                                     intern_get(&f->strings, e->user));
     m->lifetime_s = lifetime_s(r->queued, r->expires);
     m->in_file = r->flags & MESSAGE_BODY_IN_FILE;
-    m->delay_told = r->flags & MESSAGE_DELAY_TOLD;
+    m->delay_told = m->delay_told || (r->flags & MESSAGE_DELAY_TOLD);
     index_add(&f->index, m);
     f->recipients += m->n_rcpts;
     f->message_memory += must_bytes(message_bytes(m));

@@ -121,6 +121,7 @@ static struct message message_of(uint64_t id, const struct envelope *e, struct w
                             .has_release = e->release.us != 0,
                             .has_by_deadline = e->by_deadline.us != 0,
                             .dsn_delay = e->dsn_delay,
+                            .delay_told = e->dsn_delay && !e->dsn_for,
                             .by_trace = p->by_trace,
                             .smtputf8 = p->smtputf8,
                             .requiretls = p->requiretls,

@@ -60,6 +60,8 @@ static json_t *envelope_row(const struct spooler_export *x)
     rows_put_text(o, "envid", buf_slice(&x->envid));
     rows_put_number(o, "size", x->size);
     rows_put(o, "eight_bit", json_boolean(x->eight_bit));
+    if (x->delay_told)
+        rows_put(o, "delay_told", json_true());
     rows_put(o, "queued_time", rows_time(x->queued));
     rows_put(o, "expires", rows_time(x->expires));
     /* Borrowed. */

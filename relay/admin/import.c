@@ -33,7 +33,7 @@ struct import {
     struct mail_params params;
     struct wall release, by_deadline;
     uint64_t expires_s, size, came; /* octets told, and come */
-    bool hold, submit, mended;
+    bool hold, submit, mended, delay_told;
     struct import_rcpts rcpts;
     struct spooler_dropped *dropped; /* of them */
     size_t n_dropped;
@@ -165,6 +165,7 @@ static void begin(struct peer *p)
     i->expires_s = a->expires_s < UINT32_MAX ? (uint64_t)a->expires_s : UINT32_MAX;
     i->hold = a->hold;
     i->submit = a->submit;
+    i->delay_told = a->delay_told;
     i->dot.chunked = true;
     i->dot.binary = i->params.body == MAIL_BODY_BINARYMIME;
     i->id = spooler_new_id(wall_now());
@@ -355,6 +356,7 @@ static void send_store(struct peer *p)
                           .by_deadline = i->by_deadline,
                           .size = i->stored,
                           .eight_bit = i->scan.facts.eight_bit,
+                          .dsn_delay = i->delay_told,
                           .expires_s = i->expires_s,
                           .rcpts = i->rcpts.at,
                           .n_rcpts = i->rcpts.n};

@@ -295,6 +295,7 @@ static const struct arg request_args[] = {
     {"expires_s", read_seconds, "seconds", IN_REQUEST(import.expires_s), ARG_IMPORT},
     {"hold", read_bool, "true or false", IN_REQUEST(import.hold), ARG_IMPORT},
     {"submit", read_bool, "true or false", IN_REQUEST(import.submit), ARG_IMPORT},
+    {"delay_told", read_bool, "true or false", IN_REQUEST(import.delay_told), ARG_IMPORT},
     {"body", asked_read_body, "8BITMIME or BINARYMIME", IN_REQUEST(import.asked.params.body),
      ARG_IMPORT},
     {"ret", asked_read_ret, "FULL or HDRS", IN_REQUEST(import.asked.params.ret), ARG_IMPORT},

@@ -57,7 +57,7 @@ struct import_args {
     uint64_t size;
     int64_t expires_s;
     struct asked asked;
-    bool has_sender, hold, submit;
+    bool has_sender, hold, submit, delay_told;
 };
 
 struct request {

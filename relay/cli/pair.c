@@ -56,10 +56,11 @@ int pair_open(int folder, const char *name, uint64_t *ret_size)
 
 /* ---- the envelope file ---- */
 
-/* What MAIL asked for; the daemon judges them. */
-static const char *const asked[] = {
-    "user",    "envid",    "body",     "ret",  "by",         "by_trace",     "deadline",
-    "release", "smtputf8", "priority", "tags", "requiretls", "tls_optional", "route"};
+/* What MAIL asked for, and what became of it; the daemon judges them. */
+static const char *const asked[] = {"user",         "envid",    "body",      "ret",
+                                    "by",           "by_trace", "deadline",  "release",
+                                    "smtputf8",     "priority", "tags",      "requiretls",
+                                    "tls_optional", "route",    "delay_told"};
 enum { N_ASKED = sizeof asked / sizeof *asked };
 
 json_t *pair_make(const json_t *envelope, const json_t *recipients)

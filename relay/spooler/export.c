@@ -58,6 +58,7 @@ static bool copy_message(struct core *c, struct spooler_export *x, const struct 
     x->by_deadline = message_by_deadline(m);
     x->size = m->size;
     x->eight_bit = m->eight_bit;
+    x->delay_told = m->delay_told;
     x->queued = m->queued;
     x->expires = message_expires(m);
     return true;

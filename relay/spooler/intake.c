@@ -98,7 +98,8 @@ void intake_store(struct core *c, struct spooler_store *s)
         refuse(c, s, error);
         return;
     }
-    e->dsn_delay = delay;
+    if (e->dsn_for)
+        e->dsn_delay = delay;
     e->expires_s = lifetime_of(c, e);
     DEFER(buf_done) struct buf more = BUF_MAX(EVENT_MAX), told = BUF_MAX(EVENT_MAX);
     event_add_str(&more, EV_ACTOR, s->actor);

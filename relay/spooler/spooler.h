@@ -386,7 +386,7 @@ struct spooler_export {
     uint64_t id;   /* 0: none was found in this step, and the rest is empty */
     struct buf sender, user, message_id, envid, tags, route;
     uint64_t size;
-    bool eight_bit;
+    bool eight_bit, delay_told; /* its sender has been told that it is late */
     struct mail_params params;
     struct wall queued, expires, release, by_deadline;
     struct export_rcpt *rcpts;

@@ -275,6 +275,28 @@ def test_tags(relay, sink):
     r.cli("queue", "remove", "--all", "--yes")
 
 
+def test_a_delay_that_was_told_elsewhere(relay, sink, tmp_path):
+    """After a queue has moved, each sender hears a second time that his mail is late. (Checklist 94.)"""
+    slow = 'retry = { "1s" }  delay-warning = "1s"'
+    s = sink("--defer", "*@slow.test")
+    r = relay(destinations=smarthost(s), delivery=slow)
+    id = submit(r, mail.message(), {"a@slow.test": ""}, "ENVID=told")
+    wait_reports(s, 1)
+    r.cli("queue", "export", tmp_path / "queue")
+    r.cli("queue", "remove", "--all", "--yes")
+    assert json.loads((tmp_path / "queue" / f"{id}.json").read_text())["delay_told"] is True
+    there = sink("--defer", "*@slow.test")
+    new = relay(destinations=smarthost(there), delivery=slow)
+    moved = new.rows("queue", "import", tmp_path / "queue")[0]["queue_id"]
+    submit(new, mail.message(), {"b@slow.test": ""}, "ENVID=fresh")
+    [report] = wait_reports(there, 1)
+    new.restart()
+    begun = max(e["attempt"] for e in new.events("deferred", queue_id=moved))
+    until(lambda: max(e["attempt"] for e in new.events("deferred", queue_id=moved)) > begun + 1, 30)
+    assert len(reports(there)) == 1 and report.status["Original-Envelope-Id"] == "fresh"
+    new.cli("queue", "remove", "--all", "--yes")
+
+
 def test_a_queue_that_moves(relay, sink, tmp_path):
     """On the other host mail goes before its time, or its sender hears of nothing, or of the wrong things."""
     dead = sink(start=False)

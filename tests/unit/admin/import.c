@@ -13,7 +13,7 @@ static struct {
     struct mail_params params;
     struct wall release, by_deadline;
     uint64_t size, expires_s;
-    bool eight_bit, held, in_file;
+    bool eight_bit, delay_told, held, in_file;
     unsigned stores, finished, abandoned;
     int error, body_error;
 } given = {.lock = PTHREAD_MUTEX_INITIALIZER, .content = {.max = 8 << 20}};
@@ -48,6 +48,7 @@ static void see_store(struct spooler_store *s)
     given.size = e->size;
     given.expires_s = e->expires_s;
     given.eight_bit = e->eight_bit;
+    given.delay_told = e->dsn_delay && !e->dsn_for;
     given.held = s->held;
     given.in_file = !s->body;
     if (s->body)
@@ -200,7 +201,7 @@ static void test_whole_message(void **state)
     assert_string_equal(given.rcpts, "r@y.test|rfc822;o@y.test R@y.test| pm@relay.example| ");
     assert_int_equal(given.expires_s, 77);
     assert_int_equal(given.size, message.n);
-    assert_true(given.eight_bit && given.held && !given.in_file);
+    assert_true(given.eight_bit && given.held && !given.in_file && !given.delay_told);
     fclose(f);
 }
 
@@ -214,7 +215,8 @@ static void test_asked(void **state)
             "\"expires_s\":77,\"size\":6,\"body\":\"8BITMIME\",\"ret\":\"HDRS\",\"by\":\"N\","
             "\"by_trace\":true,\"deadline\":\"2030-01-02T03:04:05.000006Z\",\"release\":"
             "\"2029-01-02T03:04:05Z\",\"smtputf8\":true,\"requiretls\":true,\"tls_optional\":"
-            "true,\"priority\":-4,\"tags\":{\"a\":\"1\",\"b\":\"2\"},\"route\":\"smart\"}}");
+            "true,\"priority\":-4,\"tags\":{\"a\":\"1\",\"b\":\"2\"},\"route\":\"smart\",\"delay_"
+            "told\":true}}");
     fine(f, "{\"id\":2,\"verb\":\"import.recipients\",\"args\":{\"recipients\":["
             "{\"recipient\":\"r@y.test\",\"notify\":\"NEVER\"}]}}");
     send_data(f, SLICE_LIT("abcd\r\n"));
@@ -222,7 +224,7 @@ static void test_asked(void **state)
     const struct mail_params *p = &given.params;
     assert_true(p->body == MAIL_BODY_8BITMIME && p->ret == MAIL_RET_HDRS);
     assert_true(p->by == MAIL_BY_NOTIFY && p->by_trace && p->smtputf8 && p->requiretls);
-    assert_true(p->tls_optional && p->priority == -4);
+    assert_true(p->tls_optional && p->priority == -4 && given.delay_told);
     assert_string_equal(given.tags, "a=1\nb=2");
     assert_string_equal(given.route, "smart");
     assert_string_equal(given.rcpts, "r@y.test||never ");

@@ -215,13 +215,43 @@ static void test_footer_tells(void **state)
     fake_disk_free(d);
 }
 
+/* A message whose sender another spool has told: it is not told again, whatever is copied. */
+static void test_told_elsewhere(void **state)
+{
+    (void)state;
+    struct fake_disk *d = fake_disk_new(1);
+    struct spool *s = open_spool(d);
+    struct envelope_rcpt rcpt = {.address = SLICE_LIT("a@example.net")};
+    struct envelope e = {.rcpts = &rcpt, .n_rcpts = 1, .dsn_delay = true};
+    struct message *m;
+    const uint64_t id = spool_new_id(s, NOW);
+    spool_put(s, id, &e, kit_body(id, 3000), false, NOW, NULL, 0, &m);
+    assert_true(m->delay_told);
+    assert_true(message_late_at(m, 1).us == WALL_NEVER.us);
+    commit(s);
+    let_go(m);
+    check_reopened(d, &s);
+    assert_true(spool_find(s, id)->delay_told);
+    for (int i = 0; i < 4 * SEGMENT / 3000; i++) {
+        kit_put(s, NOW, 1, 3000, &m);
+        commit(s);
+        deliver(s, m);
+        commit(s);
+    }
+    kit_settle(s);
+    assert_true(spool_find(s, id)->delay_told);
+    check_reopened(d, &s);
+    assert_true(spool_find(s, id)->delay_told);
+    spool_close(s);
+    fake_disk_free(d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_alone),
-        cmocka_unit_test(test_copies),
-        cmocka_unit_test(test_told_once),
-        cmocka_unit_test(test_footer_tells),
+        cmocka_unit_test(test_alone),          cmocka_unit_test(test_copies),
+        cmocka_unit_test(test_told_once),      cmocka_unit_test(test_footer_tells),
+        cmocka_unit_test(test_told_elsewhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

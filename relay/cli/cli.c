@@ -5,6 +5,12 @@
 
 static const struct cli_option top_options[] = {{"every", 0, true}, {0}};
 static const struct cli_option init_options[] = {{"hostname", 0, true}, {0}};
+static const struct cli_option forward_options[] = {
+    {"url", 0, true},         {"since-file", 0, true},
+    {"secret-file", 0, true}, {"batch", 0, true},
+    {"timeout", 0, true},     {"ca-file", 0, true},
+    {"in-clear", 0, false},   {"once", 0, false},
+    LOG_FILTER_OPTIONS,       {0}};
 static const struct cli_option log_options[] = {
     {"follow", 'f', false}, {"since-seq", 0, true}, {"schema", 0, false}, LOG_FILTER_OPTIONS, {0}};
 
@@ -114,6 +120,28 @@ static const struct cli_verb verbs[] = {
      "  postwain log -f --to '*@example.com'\n"
      "  postwain log --id 001MF7BDBW000               all that happened to one message\n"
      "  postwain log --event bounced --json | jq -r .recipient\n"},
+    {"forward", "the delivery log to a webhook", verb_forward, forward_options,
+     "usage: postwain forward --url URL --since-file FILE [--secret-file FILE] [FILTER]... "
+     "[--once]\n"
+     "\n"
+     "  --url URL            events are posted here, lines of JSON as in the log, in order\n"
+     "  --since-file FILE    the number of the last event that was taken (2xx); made when missing\n"
+     "  --secret-file FILE   sign: Postwain-Signature: t=SECONDS,v1=HMAC-SHA256 of SECONDS.BODY\n"
+     "  --batch N            at most so many events in one POST (500)\n"
+     "  --timeout 30s        of one POST    --ca-file FILE   the authorities of an inner one\n"
+     "  --in-clear           permit http:// to other hosts\n"
+     "  --once               end when all is sent; three failures end it with exit code 5\n"
+     "  FILTER, --event      as for `postwain log`\n"
+     "\n"
+     "Reads the log like anybody and never touches delivery. What is not answered 2xx is sent\n"
+     "again, after 1 s to 1 min or what Retry-After says, for as long as it takes; after a crash "
+     "a\n"
+     "batch may come twice: go by the events' id. Run it as a service of its own.\n"
+     "\n"
+     "examples:\n"
+     "  postwain forward --url https://example.com/mail-events --since-file /var/lib/pw.seq \\\n"
+     "                   --secret-file /etc/postwain/hook.secret --event bounced --event "
+     "delivered\n"},
     {"reload", "read the configuration again", verb_plain, NULL,
      "usage: postwain reload [-c FILE]\n"
      "\n"
@@ -162,6 +190,7 @@ static const char overview[] =
     "  suppress       who is not sent to: list, add, remove, export, import\n"
     "  spool check    read the mail on disk through, and repair it\n"
     "  log            the delivery log for a person\n"
+    "  forward        the delivery log to a webhook\n"
     "  reload         read the configuration again\n"
     "  drain, stop    stop accepting; stop\n"
     "  sendmail       sendmail's command line, for cron and old programs; mailq: the queue\n"

@@ -201,6 +201,7 @@ int verb_client(const struct cli_verb *v, int argc, char **argv);
 int verb_suppress(const struct cli_verb *v, int argc, char **argv);
 int verb_spool(const struct cli_verb *v, int argc, char **argv);
 int verb_log(const struct cli_verb *v, int argc, char **argv);
+int verb_forward(const struct cli_verb *v, int argc, char **argv);
 int verb_sendmail(const struct cli_verb *v, int argc, char **argv);
 int verb_plain(const struct cli_verb *v, int argc, char **argv);
 /* The table of sites, for status and queue. */

@@ -5,6 +5,7 @@ import re
 import time
 
 import proof
+from kit.relay import log_bytes
 from kit.wait import until
 
 
@@ -27,7 +28,7 @@ def last_moment(sinks):
 def _lines_of(path, inode, size, mtime_ns):
     """{seq: line} of the whole lines of one file, and the recipients that are delivered in it."""
     lines, delivered = {}, set()
-    for line in path.read_bytes().split(b"\n")[:-1]:
+    for line in log_bytes(path).split(b"\n")[:-1]:
         if m := re.search(rb'"seq":(\d+)', line):
             lines[int(m.group(1))] = line
         if b'"event":"delivered"' in line:

@@ -15,7 +15,7 @@ import time
 import jsonschema
 
 from kit.listening import Listening, line_of
-from kit.relay import SCHEMA, queue_id
+from kit.relay import SCHEMA, log_bytes, queue_id
 from kit.wait import until
 
 TRUSTED = 'auth = "optional" trust = { "127.0.0.0/8" }'  # for the listeners: loopback may send in clear, without AUTH
@@ -315,14 +315,14 @@ def log_files(folder, name="delivery"):
         return int(re.match(rf"{name}-\d+T\d+Z-(\d+)", path.name).group(1))
 
     live = folder / f"{name}.jsonl"
-    return sorted(folder.glob(f"{name}-*.jsonl"), key=lambda p: (last_seq(p), p.stat().st_mtime_ns)) + ([live] if live.exists() else [])
+    return sorted([*folder.glob(f"{name}-*.jsonl"), *folder.glob(f"{name}-*.jsonl.zst")], key=lambda p: (last_seq(p), p.stat().st_mtime_ns)) + ([live] if live.exists() else [])
 
 
 def log_lines(folder, name="delivery"):
     """Every line of every file as bytes, in order. A file may end in the torn line of a crash only if it was put aside for it."""
     lines = []
     for path in log_files(folder, name):
-        data = path.read_bytes()
+        data = log_bytes(path)
         whole = data[:data.rfind(b"\n") + 1]
         assert whole == data or path.name.endswith("-torn.jsonl"), f"{path} ends within a line: {data[-200:]}"
         lines += whole.split(b"\n")[:-1]

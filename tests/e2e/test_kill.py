@@ -3,6 +3,7 @@ kill -9 at random moments under full load, again and again. What got a 250 is de
 when its attempt was in flight at a kill; the delivery log has each event once, under one number, with the same octets when it is written
 again. PW_KILLS=200 is the full proof.
 """
+import collections
 import os
 import time
 
@@ -77,6 +78,52 @@ def test_kill_9_loses_nothing_that_was_answered_250(relay, sink):
     for t in told.values():
         assert by_id[t.id] == t.recipients, f"{t.id} has {by_id[t.id]} recipients in the log, {t.recipients} were given"
     assert len(told) > 10 * KILLS, "too little load to prove anything"
+
+
+LAW_KILLS = max(5, KILLS // 4)
+
+
+def of_every_fate(xid, chance):
+    return [f"{chance.choice(('good', 'good', 'good', 'refused', 'later'))}{n}.{xid}@rcpt.test" for n in range(chance.choice((1, 1, 3)))]
+
+
+def test_every_accepted_recipient_has_one_end(relay, sink):
+    """
+    Promise 11, the law of the log: delivered, bounced, expired or cancelled, with reports about it, while files end each second and are compressed, and the
+    memory for events that wait is small: kill -9 again and again, and each accepted recipient has exactly one terminal event, seq has no gap, and a line
+    that was once there is there for ever, the same to the octet. PW_KILLS=200 makes it 50 kills.
+    """
+    chance = proof.seed()
+    there = sink("--quiet", "--refuse", "refused*", "--defer", "later*")
+    r = relay(start=False, listener=proof.TRUSTED, delivery='retry = { "1s" }  lifetime = "4s"', top='debug-segment-bytes = "256K"  debug-log-memory = "64K"',
+              log='rotate-size = "256K"  rotate-age = "1s"  compress-after = "1s"', destinations=proof.to_port(there.port, f"connections = {CONNECTIONS}"))
+    load = proof.Submitters(r.submission, chance, threads=3, large=0, pause=0.002, recipients=of_every_fate)
+    seen = {}
+    for number in range(LAW_KILLS):
+        life(r, chance, number)
+        now = crash.Seen(r.log_in).lines
+        gone = [seq for seq, line in seen.items() if now.get(seq) != line]
+        assert not gone, f"kill {number + 1}: lines that were there have gone or changed: {gone[:5]}"
+        seen = now
+    r.process.ready = "ready"
+    r.start()
+    until(lambda: r.cli("queue", "remove", "--to", "later*", "--yes", code=None).code in (0, 5), 30, "something to remove")
+    load.stop()
+    proof.wait_finished(r, 120 + KILLS)
+    r.stop()
+    lines = crash.Seen(r.log_in).lines
+    assert all(lines[seq] == line for seq, line in seen.items())
+    events = proof.check_log(r.dir, max(1, 6 * len(load.told) // VALIDATED))
+    assert [e["seq"] for e in events] == list(range(1, len(events) + 1))
+    assert not proof.unfinished(events)
+    finals = collections.Counter(e["queue_id"] for e in events if e.get("final"))
+    wrong = {t.id: (finals[t.id], t.recipients) for t in load.told if finals[t.id] != t.recipients}
+    assert not wrong, f"ends, recipients: {wrong}"
+    kinds = {e["event"] for e in events if e.get("final")}
+    assert kinds >= {"delivered", "bounced", "cancelled"} and (LAW_KILLS < 20 or "expired" in kinds), kinds
+    aside = [p.name for p in proof.log_files(r.log_in)]
+    assert any(name.endswith(".zst") for name in aside), aside
+    print(f"{LAW_KILLS} kills of the law, {len(load.told)} answered 250, {sum(finals.values())} ends, {len(events)} events in {len(aside)} files")
 
 
 def kept(row):

@@ -190,10 +190,12 @@ class Relay:
     def log(self):
         """Every whole line of the delivery log, put-aside files included, as dicts."""
         lines = []
-        for path in sorted(self.log_in.glob("delivery-*.jsonl")) + [self.log_in / "delivery.jsonl"]:
-            if path.exists():
-                data = path.read_bytes()
-                lines += [json.loads(line) for line in data[: data.rfind(b"\n") + 1].splitlines()]
+        for path in sorted(self.log_in.glob("delivery-*.jsonl*")) + [self.log_in / "delivery.jsonl"]:
+            try:
+                data = log_bytes(path)
+            except FileNotFoundError:
+                continue  # compressed meanwhile: the next look has it
+            lines += [json.loads(line) for line in data[: data.rfind(b"\n") + 1].splitlines()]
         return lines
 
     def events(self, event=None, **fields):
@@ -225,6 +227,13 @@ class Relay:
             assert not problems, f"{problems} in {json.dumps(line)}"
         seqs = sorted({e["seq"] for e in lines if "seq" in e})
         assert seqs == list(range(seqs[0], seqs[0] + len(seqs))) if seqs else True, "seq has gaps"
+
+
+def log_bytes(path):
+    """What a file of the delivery log holds, compressed or not."""
+    if path.suffix != ".zst":
+        return path.read_bytes()
+    return subprocess.run(["zstd", "-dcq", str(path)], stdout=subprocess.PIPE, check=True).stdout
 
 
 def queue_id(reply):

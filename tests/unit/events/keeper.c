@@ -201,6 +201,22 @@ static void test_rotation_by_age(void **state)
     events_free(ev);
 }
 
+/* Checklist 99: the clock was set back by a year: the file's beginning lies ahead, and it does not
+ * grow for a year. */
+static void test_rotation_by_age_when_the_clock_was_set_back(void **state)
+{
+    (void)state;
+    DEFER(buf_done) struct buf b = BUF_MAX(1 << 20);
+    line_opened(&b, "00112233445566778899aabbccddeeff", "node", wall_add_s(wall_now(), 31536000),
+                1);
+    add_lines(&b, 1, 2);
+    write_live(buf_slice(&b));
+    struct events *ev = open_with((struct events_conf){.rotate_s = 1});
+    events_start(ev);
+    wait_put_aside(1);
+    events_free(ev);
+}
+
 static atomic_uint answers;
 
 static void on_answer(void *ctx, struct msg *m)
@@ -291,6 +307,7 @@ int main(void)
         cmocka_unit_test_setup(test_name_of_a_compressed_file_is_taken, setup),
         cmocka_unit_test_setup(test_removed, setup),
         cmocka_unit_test_setup(test_rotation_by_age, setup),
+        cmocka_unit_test_setup(test_rotation_by_age_when_the_clock_was_set_back, setup),
         cmocka_unit_test_setup(test_rotation_on_demand, setup),
         cmocka_unit_test_setup(test_reconfigured, setup),
         cmocka_unit_test_setup(test_room, setup),

@@ -1,0 +1,126 @@
+"""
+contrib/collectors: each configuration against the rules of the log's files (contrib/collectors/README.md). rsyslog, which Debian has, reads a log that is
+being written and put aside; the others are held against what their manuals say, and run as well where they are installed.
+"""
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+
+import pytest
+import yaml
+
+from kit.relay import ROOT
+from kit.wait import until
+from test_log import Written
+
+FOLDER = pathlib.Path(ROOT) / "contrib/collectors"
+LINE_MAX = 16384
+FEW_VALUES = {"event", "node", "class", "listener", "destination", "user", "tls_policy", "job", "__path__", "instance"}
+
+
+def conf_of(name):
+    return yaml.safe_load((FOLDER / name).read_text())
+
+
+def sections(text):
+    """Of Fluent Bit's classic format: [(NAME, {key: value})…]."""
+    found = []
+    for line in text.splitlines():
+        if m := re.match(r"\[(\w+)\]", line):
+            found.append((m.group(1), {}))
+        elif m := re.match(r"\s+([\w.]+)\s+(.+)", line.split("#")[0].rstrip()):
+            found[-1][1][m.group(1)] = m.group(2).strip()
+    return found
+
+
+def check_patterns(patterns, by_content):
+    """The live file, never a compressed one; put-aside ones only by who knows a file by its content."""
+    names = [pathlib.PurePath(p) for p in patterns]
+    assert any(n.match("delivery.jsonl") for n in names)
+    live, aside, packed = (pathlib.PurePath(n) for n in ("delivery.jsonl", "delivery-20260102T030405Z-17.jsonl", "delivery-20260102T030405Z-17.jsonl.zst"))
+    assert any(live.match(p.name) for p in names)
+    assert not any(packed.match(p.name) for p in names)
+    assert any(aside.match(p.name) for p in names) == by_content
+
+
+def test_vector():
+    source = conf_of("vector.yaml")["sources"]["postwain"]
+    check_patterns(source["include"], by_content=True)
+    assert source["fingerprint"] == {"strategy": "checksum", "lines": 1, "ignored_header_bytes": 0}, "the first line, which is unique"
+    assert source["read_from"] == "beginning" and source["max_line_bytes"] > LINE_MAX
+    assert "rotate_wait_secs" not in source, "the default is to read a removed file to its end"
+    if vector := shutil.which("vector"):
+        subprocess.run([vector, "validate", "--no-environment", str(FOLDER / "vector.yaml")], check=True)
+
+
+def test_filebeat():
+    source, = conf_of("filebeat.yml")["filebeat.inputs"]
+    assert source["type"] == "filestream" and "file_identity.fingerprint" in source
+    check_patterns(source["paths"], by_content=True)
+    fingerprint = source["prospector.scanner"]["fingerprint"]
+    assert fingerprint["enabled"] and fingerprint["offset"] == 0 and fingerprint["length"] <= 1024
+    assert source["message_max_bytes"] > LINE_MAX
+    assert source["close.on_state_change.renamed"] is False and source["close.on_state_change.removed"] is False
+    if filebeat := shutil.which("filebeat"):
+        subprocess.run([filebeat, "test", "config", "-c", str(FOLDER / "filebeat.yml")], check=True)
+
+
+def test_fluent_bit():
+    parts = sections((FOLDER / "fluent-bit.conf").read_text())
+    tail = dict(parts)["INPUT"]
+    check_patterns(tail["Path"].split(","), by_content=False)
+    assert tail["DB"] and tail["Read_from_Head"] == "true" and int(tail["Rotate_Wait"]) >= 5 and tail["Skip_Long_Lines"] == "Off"
+    assert all(int(tail[key].rstrip("k")) * 1024 > LINE_MAX for key in ("Buffer_Chunk_Size", "Buffer_Max_Size"))
+    parser = dict(sections((FOLDER / "fluent-bit-parsers.conf").read_text()))["PARSER"]
+    assert parser["Name"] == tail["Parser"] and parser["Format"] == "json" and parser["Time_Key"] == "time"
+    if fluent_bit := shutil.which("fluent-bit"):
+        subprocess.run([fluent_bit, "--dry-run", "-c", str(FOLDER / "fluent-bit.conf")], check=True, cwd=FOLDER)
+
+
+def test_promtail():
+    conf = conf_of("promtail.yaml")
+    job, = conf["scrape_configs"]
+    labels = job["static_configs"][0]["labels"]
+    check_patterns([labels["__path__"]], by_content=False)
+    assert conf["positions"]["filename"]
+    of_events = next(stage["labels"] for stage in job["pipeline_stages"] if "labels" in stage)
+    assert {*labels, *of_events} <= FEW_VALUES, "a label with many values is the end of a Loki"
+    if promtail := shutil.which("promtail"):
+        subprocess.run([promtail, "-config.file", str(FOLDER / "promtail.yaml"), "-check-syntax"], check=True)
+
+
+def test_every_field_that_a_configuration_names_is_in_the_schema():
+    known = set(json.loads((pathlib.Path(ROOT) / "contrib/schema/postwain-events.v1.json").read_text())["properties"])
+    stages = conf_of("promtail.yaml")["scrape_configs"][0]["pipeline_stages"]
+    assert set(stages[0]["json"]["expressions"].values()) <= known
+    assert set(re.findall(r"postwain\.(\w+)", (FOLDER / "filebeat.yml").read_text())) <= known
+    assert set(re.findall(r"(?<![\w.])\.(\w+)", conf_of("vector.yaml")["transforms"]["postwain_events"]["source"])) - {"message", "timestamp"} <= known
+
+
+def test_rsyslog_reads_all_of_it(tmp_path):
+    """2,000 events a second, a new file every two seconds: each line comes out once, as it was written."""
+    rsyslogd = shutil.which("rsyslogd", path=os.environ["PATH"] + ":/usr/sbin")
+    if not rsyslogd:
+        pytest.skip("rsyslogd is not installed")
+    log, copy = Written(tmp_path, seconds=5, compress=0), tmp_path / "copy.jsonl"
+    conf = (FOLDER / "rsyslog.conf").read_text().replace("/var/log/postwain-copy.jsonl", str(copy)).replace("/var/log/postwain", str(tmp_path))
+    (tmp_path / "rsyslog.conf").write_text(f'global(workDirectory="{tmp_path}" maxMessageSize="64k")\n' + conf)
+    p = subprocess.run([rsyslogd, "-N1", "-f", str(tmp_path / "rsyslog.conf")], capture_output=True, text=True)
+    assert p.returncode == 0 and "error" not in p.stderr.lower(), p.stderr
+    daemon = subprocess.Popen([rsyslogd, "-n", "-i", str(tmp_path / "pid"), "-f", str(tmp_path / "rsyslog.conf")], stderr=subprocess.PIPE)
+    try:
+        log.start()
+        last = log.end()
+        until(lambda: copy.exists() and copy.read_bytes().count(b"\n") >= last, 30, lambda: f"{copy.read_bytes().count(10) if copy.exists() else 0} of {last}")
+    finally:
+        daemon.terminate()
+        daemon.communicate(timeout=30)
+    lines = copy.read_bytes().splitlines()
+    written = [line for path in [*log.dir.glob("delivery-*.jsonl"), log.live] for line in path.read_bytes().splitlines() if b'"seq"' in line[:12]]
+    print(f"rsyslog: {len(lines)} of {last} events, {len(log.put_aside())} files put aside")
+    assert len(log.put_aside()) >= 2
+    assert sorted(json.loads(line)["seq"] for line in lines) == list(range(1, last + 1))
+    assert sorted(line.strip() for line in lines) == sorted(written)

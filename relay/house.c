@@ -46,6 +46,17 @@ static struct retry_policy widest_of(const struct conf *c)
     return widest;
 }
 
+static struct limit_rate rate_of(const struct conf_rate *r)
+{
+    return (struct limit_rate){.n = r->n, .per_ms = r->per_ms};
+}
+
+static struct report_rates report_rates_of(const struct conf *c)
+{
+    return (struct report_rates){.per_sender = rate_of(&c->reports_per_sender),
+                                 .per_user = rate_of(&c->reports_per_user)};
+}
+
 static struct marks_conf marks_of(const struct conf *c)
 {
     return (struct marks_conf){.max_messages = c->spool_max_messages,
@@ -82,6 +93,7 @@ static int make_keeping(struct house *h, struct err *e)
         .widest = widest_of(c),
         .lifetime_s = c->lifetime_s,
         .delay_warning_s = c->delay_warning_s,
+        .report_rates = report_rates_of(c),
         .node = slice_str(c->hostname),
         .seq_after = last_seq,
         .sync_delay_ms = c->debug_sync_delay_ms,
@@ -391,6 +403,7 @@ static void reconfigure_spooler(struct house *h)
     c->widest = widest_of(h->conf);
     c->lifetime_s = h->conf->lifetime_s;
     c->delay_warning_s = h->conf->delay_warning_s;
+    c->report_rates = report_rates_of(h->conf);
     c->min_free_bytes = h->conf->spool_min_free;
     c->marks = marks_of(h->conf);
     port_send(spooler_port(h->spooler), &c->msg);

@@ -119,7 +119,8 @@ struct conf {
     int64_t dns_timeout_ms;
     bool allow_private_addresses;
     int64_t lifetime_s;
-    int64_t delay_warning_s;  /* 0: never */
+    int64_t delay_warning_s; /* 0: never */
+    struct conf_rate reports_per_sender, reports_per_user;
     const char *classes_file; /* "" = none */
     struct classes *classes;  /* what it holds; NULL: none */
     struct conf_retry retry;

@@ -169,6 +169,35 @@ static struct mono next_look(const struct core *c, const struct bounce *b)
     return mono_add(c->mono, pause < LOOK_AGAIN_LAST_MS ? pause : LOOK_AGAIN_LAST_MS);
 }
 
+/* A failure is not told; a delay passes by itself. */
+static void has_none(struct core *c, struct bounce *b, struct message *m, size_t failed)
+{
+    if (failed) {
+        bounce_drop(c, m);
+        bounce_end(c, b);
+    } else {
+        look_at(c, b, next_look(c, b));
+    }
+}
+
+/* False: it has to wait, or is dropped (then b is gone). */
+static bool has_turn(struct core *c, struct bounce *b, struct message *m, size_t failed)
+{
+    while (b->next != TURN_HAD && mono_reached(b->turn, c->mono)) {
+        const int64_t wait_ms = bounce_limit(c, m, b->next);
+        if (wait_ms < 0) {
+            has_none(c, b, m, failed);
+            return false;
+        }
+        b->next++;
+        b->turn = mono_add(c->mono, wait_ms);
+    }
+    if (mono_reached(b->turn, c->mono))
+        return true;
+    look_at(c, b, b->turn);
+    return false;
+}
+
 /* One entry whose time has come. */
 bool bounce_step(struct core *c)
 {
@@ -176,16 +205,16 @@ bool bounce_step(struct core *c)
     if (!top || top->key > c->mono.ms)
         return false;
     struct bounce *b = HEAP_ITEM(top, struct bounce, heap_index);
-    const struct message *m = spool_find(c->spool, b->id);
+    struct message *m = spool_find(c->spool, b->id);
     set_state(c, b, BOUNCE_WAIT); /* one that was out a minute has been lost */
     const struct bounce_due due = count_due(c, m);
     if (due.over + due.late == 0)
         bounce_end(c, b);
-    else if (c->bounces_out < CORE_DSN_OUT_MAX &&
-             (message_tried(m) || mono_reached(mono_add(b->since, CORE_DSN_PATIENCE_MS), c->mono)))
-        begin(c, b, m);
-    else
+    else if (c->bounces_out >= CORE_DSN_OUT_MAX ||
+             !(message_tried(m) || mono_reached(mono_add(b->since, CORE_DSN_PATIENCE_MS), c->mono)))
         look_at(c, b, next_look(c, b));
+    else if (has_turn(c, b, m, due.over))
+        begin(c, b, m);
     return true;
 }
 
@@ -235,5 +264,6 @@ void bounce_told(struct core *c, uint64_t id)
     if (!b)
         return;
     set_state(c, b, BOUNCE_WAIT);
+    b->next = TURN_SENDER; /* what comes now is another report */
     look_at(c, b, c->mono);
 }

@@ -37,6 +37,9 @@ struct core *core_new(struct spool *spool, const struct core_conf *conf, struct 
     c->widest = conf->widest.n ? conf->widest : conf->retry;
     c->lifetime_s = conf->lifetime_s;
     c->delay_warning_s = conf->delay_warning_s;
+    c->report_rates = conf->report_rates;
+    c->reports.senders = limit_new();
+    c->reports.users = limit_new();
     c->overdue_at = c->room_again = MONO_NEVER;
     rng_seed(&c->rng, conf->seed);
     core_set_loops(c, conf->loops);
@@ -95,6 +98,8 @@ void core_free(struct core *c)
         spooler_request_free(&c->pause.msg->msg);
     work_free(c);
     bounce_free(c);
+    limit_free(c->reports.senders);
+    limit_free(c->reports.users);
     admin_drop(c);
     act_free_all(c);
     sched_free(c->sched);
@@ -278,6 +283,16 @@ uint64_t core_change(struct core *c, struct message *m, const struct rcpt_change
     return number;
 }
 
+void core_change_untold(struct core *c, struct message *m, const struct rcpt_change *changes,
+                        size_t n)
+{
+    c->last_number = spool_change(c->spool, m, changes, n, c->now, NULL, 0);
+    if (c->lazy.n++ == 0)
+        c->lazy.until = mono_add(c->mono, CORE_LAZY_MS);
+    if (m->n_left == 0)
+        core_fresh_drop(c, m);
+}
+
 /* --- reading
  * ------------------------------------------------------------------------------------------ */
 
@@ -379,6 +394,7 @@ static void control(struct core *c, struct spooler_control *m)
         c->widest = m->widest.n ? m->widest : m->retry;
         c->lifetime_s = m->lifetime_s;
         c->delay_warning_s = m->delay_warning_s;
+        c->report_rates = m->report_rates;
         sched_set_warning(c->sched, c->delay_warning_s);
         sched_forget_plans(c->sched);
         core_answer(c, &m->msg, m->reply);

@@ -19,6 +19,9 @@
 #define CORE_DSN_PATIENCE_MS                                                                       \
     (INT64_C(5) * 60 * 1000) /* how long failures wait for first attempts of the rest */
 #define CORE_DSN_OUT_MAX 64
+#define CORE_DSN_WAIT_MS                                                                           \
+    (INT64_C(24) * 3600 * 1000)              /* a report waits for its turn so long at most */
+#define CORE_DSN_SAY_MS (INT64_C(60) * 1000) /* a line about limits so often */
 /* A report lives no longer: who does not take it in this time does not wait for it. */
 #define CORE_DSN_LIFETIME_S (INT64_C(2) * 86400)
 #define CORE_PAUSE_MS (INT64_C(10) * 1000)
@@ -40,6 +43,7 @@ struct core_conf {
     struct retry_policy widest; /* of all destinations, for mail whose way is not known yet (n 0:
                                    `retry`) */
     int64_t lifetime_s, delay_warning_s;
+    struct report_rates report_rates;
     unsigned loops;
     uint64_t seed;
 };

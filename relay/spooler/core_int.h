@@ -56,12 +56,15 @@ struct bounce_due {
 };
 
 /* A message of which something is to be told. */
+enum bounce_turn { TURN_SENDER, TURN_USER, TURN_HAD };
 enum bounce_state { BOUNCE_WAIT, BOUNCE_READING, BOUNCE_OUT };
 struct bounce {
     UT_hash_handle hh;
     uint64_t id;
     enum bounce_state state;
     struct mono since;
+    enum bounce_turn next; /* whose turn it is to wait for when that at `turn` has come */
+    struct mono turn;
     uint32_t heap_index;   /* in c->bounce_times, by the next look */
     struct bounce_due due; /* recipients told of in the DSN that is out */
     uint64_t serial;       /* of that one; grows */
@@ -83,6 +86,11 @@ struct core {
     struct sched *sched;
     struct retry_policy retry, widest;
     int64_t lifetime_s, delay_warning_s;
+    struct report_rates report_rates;
+    struct { /* bounce_limit.c */
+        struct limit *senders, *users;
+        struct mono say_late, say_dropped; /* not before */
+    } reports;
     unsigned loops;
     struct rng rng;
     struct wall now;
@@ -144,6 +152,9 @@ void core_fresh_drop(struct core *c, struct message *m);
 /* spool_change, and what always goes with it. `events`: one a change. */
 uint64_t core_change(struct core *c, struct message *m, const struct rcpt_change *changes, size_t n,
                      const struct spool_event_in *events);
+/* Without an event, and nothing follows from it. */
+void core_change_untold(struct core *c, struct message *m, const struct rcpt_change *changes,
+                        size_t n);
 struct core_read *core_read_new(struct core *c, enum read_kind kind, const struct message *m,
                                 uint64_t offset, size_t n);
 
@@ -184,6 +195,13 @@ int bounce_check(struct core *c, uint64_t id, uint64_t serial, bool *ret_delay);
 void bounce_told(struct core *c, uint64_t id);
 void bounce_read_done(struct core *c, struct core_read *r);
 void bounce_free(struct core *c);
+
+/* bounce_limit.c */
+/* In how many ms the message's report has this turn (SENDER, USER), which is its own now; -1: it
+ * has none. */
+int64_t bounce_limit(struct core *c, const struct message *m, enum bounce_turn next);
+/* What is due of it is told to nobody. May end the message. */
+void bounce_drop(struct core *c, struct message *m);
 
 /* skew.c */
 void skew_watch(struct core *c); /* the time has been set */

@@ -14,6 +14,7 @@
 #include "queue/spool.h"
 #include "relay/base/err.h"
 #include "relay/loop/inbox.h"
+#include "relay/spooler/limit.h"
 #include "relay/spooler/marks.h"
 
 /* --- requests to the spooler (type -> struct)
@@ -43,6 +44,11 @@ struct spooler_again {
     void *ctx;
     void (*each)(void *ctx, const struct event *e);
     void (*end)(void *ctx, uint64_t through);
+};
+
+/* How often reports go to one sender, and how often mail of one user causes some. */
+struct report_rates {
+    struct limit_rate per_sender, per_user;
 };
 
 /* A recipient that is accepted and ends at once as `suppressed`, for this reason. */
@@ -422,6 +428,7 @@ struct spooler_control {
     } what;
     struct retry_policy retry, widest; /* as in core.h */
     int64_t lifetime_s, delay_warning_s;
+    struct report_rates report_rates;
     uint64_t min_free_bytes;
     struct marks_conf marks;
 };
@@ -438,6 +445,7 @@ struct spooler_conf {
     struct retry_policy retry, widest; /* as in core.h */
     int64_t lifetime_s;
     int64_t delay_warning_s; /* senders hear of a delay after it; 0: never */
+    struct report_rates report_rates;
     struct slice node;
     uint64_t
         seq_after; /* the delivery log's last: a new spool beside an old log goes on behind it */

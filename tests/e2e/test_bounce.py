@@ -6,6 +6,7 @@ import pytest
 
 from kit import mail
 from kit.relay import by_mx, smarthost
+from kit.wait import until
 
 
 @pytest.fixture
@@ -131,3 +132,50 @@ def test_hopeless_sender_ends_in_the_log(relay, sink):
     assert r.wait_final(dsn)[0]["event"] == "bounced"
     r.wait_queue_empty()
     assert len(r.events("dsn_queued")) == 1
+
+
+def fail_many(relay, n, sender, **session):
+    """n messages from this sender that bounce; waits until all of them have."""
+    s = relay.smtp(**session)
+    ids = [relay.submit(s, mail.message(), sender, f"bad{i}@away.test") for i in range(n)]
+    s.quit()
+    until(lambda: len(relay.events("bounced", sender=sender)) >= n, 60)
+    return ids
+
+
+def test_no_bounce_storm(relay, sink):
+    """28: a form that is fed with nonsense buries the mailbox of its owner, or of a stranger whose address was put in, under reports."""
+    s = sink("--refuse", "bad*")
+    r = relay(delivery='reports-per-sender = "4/h"  reports-per-user = "6/h"', users=("app", "shop"), destinations=smarthost(s))
+    fail_many(r, 40, "victim@sender.test")
+    until(lambda: len(s.find("multipart/report")) >= 4)
+    fail_many(r, 5, "other@sender.test")  # the same login under another name
+    until(lambda: len(s.find("multipart/report")) >= 6)
+    fail_many(r, 1, "third@sender.test", user="shop")  # somebody else does not wait behind him
+    until(lambda: s.find("To: <third@sender.test>"))
+    assert "reports_limited" in r.process.errors() and "victim@sender.test" in r.process.errors()
+    assert len(s.find("To: <victim@sender.test>")) == 4 and len(s.find("To: <other@sender.test>")) == 2
+    assert len(r.events("bounced")) == 46  # the log has all of them
+    r.restart()  # nothing is lost by waiting: they are still to be told
+    assert r.cli("status", "--json").rows[-1]["messages"] > 20
+
+
+def test_reports_come_by_and_by(relay, sink):
+    """28: what had to wait is never told."""
+    s = sink("--refuse", "bad*")
+    r = relay(delivery='reports-per-sender = "10/s"', destinations=smarthost(s))
+    fail_many(r, 25, "ann@sender.test")
+    until(lambda: len(s.find("multipart/report")) == 25, 30)
+    r.wait_queue_empty()
+
+
+def test_reports_that_would_wait_for_days(relay, sink):
+    """28: a queue full of failures that nobody will ever be told of."""
+    s = sink("--refuse", "bad*")
+    r = relay(delivery='reports-per-sender = "1/h"', destinations=smarthost(s))
+    fail_many(r, 40, "ann@sender.test")
+    until(lambda: s.find("multipart/report"))
+    # One is told, 24 wait for at most a day, and the rest leaves the queue, which a restart does not undo.
+    until(lambda: r.cli("status", "--json").rows[-1]["messages"] == 24, 30)
+    assert "not reported to their sender any more" in r.process.errors()
+    assert len(r.events("bounced")) == 40 and len(r.events("dsn_queued")) == 1

@@ -213,14 +213,19 @@ struct history_look {
 
 static inline struct history_look history_look(struct spool *s)
 {
-    struct history_look l = {.dump = kit_dump_all(s)};
+    struct history_look l = {0};
+    struct buf dump = BUF_MAX(SIZE_MAX / 2);
     for (struct message *m = spool_after(s, 0); m; m = spool_after(s, m->id)) {
         struct body *b = NULL;
+        assert_ptr_equal(spool_find(s, m->id), m);
         l.mails = must_realloc(l.mails, (l.n + 1) * sizeof *l.mails);
         l.mails[l.n++] = (struct history_mail){m->id, kit_dump_text(m), kit_read(s, m, &b) == 0};
         assert_true(!b || kit_body_is(b, m->id, b->n));
         body_unref(b);
+        buf_add_str(&dump, l.mails[l.n - 1].text);
+        buf_add_str(&dump, "\n");
     }
+    l.dump = (char *)(uintptr_t)buf_str(&dump);
     return l;
 }
 

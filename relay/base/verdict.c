@@ -88,6 +88,13 @@ void verdict_set_text(struct verdict *v, struct slice text)
     v->text = copy;
 }
 
+bool verdict_in_doubt(const struct verdict *v)
+{
+    bool unanswered = v->fault == FAULT_CONN_LOST_EOD || v->fault == FAULT_SMTP_TIMEOUT_EOD ||
+                      (v->fault == FAULT_SMTP_PROTOCOL && v->phase == PHASE_EOD);
+    return v->kind == VERDICT_DEFERRED && unanswered;
+}
+
 struct verdict verdict_copy(const struct verdict *v)
 {
     struct verdict copy = *v;

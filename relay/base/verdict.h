@@ -78,6 +78,9 @@ struct verdict verdict_of_fault(enum fault f, enum phase phase, struct slice det
 /* Sets the text: control bytes become blanks, bytes that are not UTF-8 become '?', cut at the
  * maximum. */
 void verdict_set_text(struct verdict *v, struct slice text);
+/* Deferred, and the message may be there all the same: its end was sent and not answered in SMTP.
+ */
+bool verdict_in_doubt(const struct verdict *v);
 struct verdict verdict_copy(const struct verdict *v);
 void verdict_done(struct verdict *v);
 

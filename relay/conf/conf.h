@@ -85,6 +85,8 @@ struct conf_destination {
     struct conf_rate rate;   /* n 0: no limit */
     struct conf_retry retry; /* n 0: delivery's */
     int64_t lifetime_s;      /* 0: delivery's; never longer */
+    int64_t connection_time_ms;
+    bool chunking;
     enum conf_out_tls tls;
     const char *helo;        /* "" = hostname */
     struct conf_list source; /* "ADDRESS" or "ADDRESS HELO" */
@@ -146,6 +148,7 @@ struct conf {
     int64_t debug_sync_delay_ms;      /* hidden: for promise 2's test */
     uint64_t debug_segment_bytes;     /* hidden: small ones, so that tests see rotation */
     uint64_t debug_log_memory;        /* hidden: of events that wait; 0: as in real life */
+    unsigned debug_phase_percent;     /* hidden: how much of its time a step of a delivery has */
     int64_t debug_reply_within_ms;    /* hidden: for promise 33's test; 0: as in real life */
 };
 

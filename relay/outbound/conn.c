@@ -205,7 +205,7 @@ static bool on_ready(struct out_conn *c, struct mono now)
     c->ready = true;
     if (c->job) {
         out_job_begin(c, now);
-    } else if (c->conf != c->o->conf) {
+    } else if (c->ending) {
         c->ready = false;
         smtp_client_quit(c->client, now);
     }
@@ -249,7 +249,8 @@ static void start_tls(struct out_conn *c, struct mono now)
     c->step = now;
     c->handshaking = true;
     net_conn_start_tls(c->link->net, tls, false, name_of_peer(c));
-    net_conn_deadline(c->link->net, mono_add(now, HANDSHAKE_MS));
+    net_conn_deadline(c->link->net,
+                      mono_add(now, HANDSHAKE_MS / 100 * c->conf->debug_phase_percent));
 }
 
 /* Returns false when the session (or the connection) is gone. */
@@ -454,10 +455,11 @@ static void on_connected(void *ctx, int err, struct mono now)
                                              : c->conf->hostname),
         .tls = c->in_clear ? SMTP_TLS_NONE : out_tls_level(c->dest, &c->job->params),
         .classes = c->conf->classes,
-        .no_chunking = out_has_learnt(c->o, &c->peer, OUT_NO_CHUNKING, now),
         .login = c->dest->user[0] != 0,
         /* A relay is whom the administrator means, whatever it calls itself. */
         .own_name = c->dest->relay.n ? SLICE_NONE : slice_str(c->conf->hostname),
+        .no_chunking = !c->dest->chunking || out_has_learnt(c->o, &c->peer, OUT_NO_CHUNKING, now),
+        .timeout_percent = c->conf->debug_phase_percent,
     };
     c->talked = true;
     if (is_implicit(c)) {

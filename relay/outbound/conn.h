@@ -56,6 +56,7 @@ struct out_conn {
     bool logging_in;    /* this address was asked for a login */
     struct out_login login;
     bool ready, begun, reading, pumping;
+    bool ending;     /* it is told to have no job any more, and says QUIT */
     bool wants_body; /* the machine has asked for the content at `sent`, and it is not here */
     bool waiting;    /* the machine is ready, and the start of the content is not here */
     bool unsent;     /* of what was handed to the socket, some has perhaps not left */

@@ -127,11 +127,9 @@ static bool was_stale(const struct out_conn *c, const struct smtp_client_action 
  * asks us to slow down. */
 static bool is_hosts_own(const struct verdict *v)
 {
-    bool in_doubt = v->fault == FAULT_CONN_LOST_EOD || v->fault == FAULT_SMTP_TIMEOUT_EOD ||
-                    (v->fault == FAULT_SMTP_PROTOCOL && v->phase == PHASE_EOD);
     bool own = v->scope == SCOPE_HOST ||
                (v->scope == SCOPE_MESSAGE && v->fault == FAULT_NONE && v->enhanced.subject == 3);
-    return v->kind == VERDICT_DEFERRED && own && !in_doubt;
+    return v->kind == VERDICT_DEFERRED && own && !verdict_in_doubt(v);
 }
 
 /* RFC 5321 section 5.1, checklist 58, 59, 73, 90: the next host is asked at once, as long as nobody
@@ -234,6 +232,12 @@ static bool needs_data(const struct smtp_client_action *a)
     return false;
 }
 
+/* Made under an older configuration, or long ago: it carries nothing more. */
+static bool is_worn(const struct out_conn *c, struct mono now)
+{
+    return c->conf != c->o->conf || now.ms - c->link->since.ms >= c->dest->connection_time_ms;
+}
+
 bool out_job_done(struct out_conn *c, const struct smtp_client_action *a, struct mono now)
 {
     c->data_ms = out_conn_since(c, now);
@@ -261,8 +265,8 @@ bool out_job_done(struct out_conn *c, const struct smtp_client_action *a, struct
     out_rcpts_settle(c, a->verdicts, a->n);
     if (a->reusable && c->first < c->job->n)
         return true; /* READY follows, and the others' transaction */
-    /* A connection made under an older configuration carries nothing more. */
-    report_all(c, a->reusable && c->conf == c->o->conf);
+    c->ending = is_worn(c, now);
+    report_all(c, a->reusable && !c->ending);
     return true;
 }
 

@@ -163,6 +163,8 @@ static void add_reply(struct buf *out, const struct verdict *v, bool delivered)
     if (v->code && delivered)
         event_add_str(out, EV_REMOTE_QUEUE_ID, outcome_remote_id(text));
     add_cstr(out, EV_ERROR, fault_name(v->fault));
+    if (verdict_in_doubt(v))
+        event_add_int(out, EV_MAY_ARRIVE_TWICE, 1);
 }
 
 static void add_way(struct buf *out, const struct outcome_facts *f)

@@ -18,10 +18,17 @@ static bool speaks_of_load(struct slice text)
     return false;
 }
 
+/* No receiver has heard of it yet: what failed before never came so far. */
+static bool is_fresh(const struct recipient *r)
+{
+    const struct verdict *last = recipient_last(r);
+    return !last || last->phase < PHASE_RCPT;
+}
+
 bool outcome_is_greylisting(const struct recipient *r, const struct verdict *v)
 {
     bool there = v->phase == PHASE_RCPT || v->phase == PHASE_DATA || v->phase == PHASE_EOD;
-    return v->kind == VERDICT_DEFERRED && r->attempts == 0 && there &&
+    return v->kind == VERDICT_DEFERRED && is_fresh(r) && there &&
            (v->code == 450 || v->code == 451) && v->class != CLASS_FULL &&
            v->enhanced.subject != 3 && !speaks_of_load(slice_str(v->text));
 }

@@ -36,9 +36,9 @@ struct outcome outcome_decide(const struct recipient *r, const struct verdict *v
                               struct passed_on passed, const struct outcome_policy *policy,
                               struct wall now, struct rng *rng);
 
-/* A recipient's first attempt was put off by RCPT or after the content, with 450 or 451 and no word
- * of load (too much, busy): the receiver wants to see this mail again, and says nothing about the
- * site (checklist 77). */
+/* A recipient of whom the receiver hears for the first time was put off by RCPT or after the
+ * content, with 450 or 451 and no word of load (too much, busy): the receiver wants to see this
+ * mail again, and says nothing about the site (checklist 77). */
 bool outcome_is_greylisting(const struct recipient *r, const struct verdict *v);
 
 /* Late enough that its sender is to hear that it is delayed? By what is in the index alone: it was

@@ -100,7 +100,9 @@ static void each_attempt_says_what_it_says(void **state)
                 verdict_set_text(&v[k], slice_str(rows[i].text));
         struct spooler_result r = {.n = rows[i].n, .rcpts = numbers, .verdicts = v};
         struct feedback f = {0};
-        m->rcpts[0].attempts = m->rcpts[1].attempts = rows[i].attempts;
+        const struct verdict heard = {.kind = VERDICT_DEFERRED, .phase = PHASE_RCPT};
+        const struct last_reply last = {.verdict = &heard};
+        m->rcpts[0].last = m->rcpts[1].last = rows[i].attempts ? &last : NULL;
         bool says = feedback_of(m, &r, &f);
         if ((says ? (int)f.outcome : SAYS_NOTHING) != rows[i].outcome ||
             f.after_s != rows[i].after_s)

@@ -106,7 +106,8 @@ static void greylisting_is_known(void **state)
         {PHASE_RCPT, 451, 0, CLASS_RATE, "try again later", true},
         {PHASE_EOD, 451, 0, CLASS_OTHER, "please try again", true},
         {PHASE_DATA, 450, 0, CLASS_OTHER, NULL, true},
-        {PHASE_RCPT, 450, 1, CLASS_POLICY, "Greylisted", false}, /* not the first */
+        {PHASE_RCPT, 450, 1, CLASS_POLICY, "Greylisted", false}, /* heard of before */
+        {PHASE_RCPT, 450, 2, CLASS_POLICY, "Greylisted", true},  /* tried, and never heard of */
         {PHASE_MAIL, 450, 0, CLASS_POLICY, "Greylisted", false}, /* no recipient, no triplet */
         {PHASE_BANNER, 450, 0, CLASS_POLICY, "Greylisted", false},
         {PHASE_RCPT, 421, 0, CLASS_POLICY, "Greylisted", false},
@@ -126,7 +127,11 @@ static void greylisting_is_known(void **state)
                             .enhanced = {4, 7, 1}};
         if (cases[i].text)
             verdict_set_text(&v, slice_str(cases[i].text));
+        const struct verdict heard = {.kind = VERDICT_DEFERRED, .phase = PHASE_RCPT},
+                             not_heard = {.kind = VERDICT_DEFERRED, .phase = PHASE_CONNECT};
+        const struct last_reply last = {.verdict = cases[i].attempts == 1 ? &heard : &not_heard};
         w.r[1].attempts = cases[i].attempts;
+        w.r[1].last = cases[i].attempts ? &last : NULL;
         assert_int_equal(outcome_is_greylisting(&w.r[1], &v), cases[i].is);
         struct outcome o =
             outcome_decide(&w.r[1], &v, "mx", (struct passed_on){0}, &policy, now, &w.rng);

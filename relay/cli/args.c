@@ -148,9 +148,33 @@ bool args_number(const struct cli_args *a, const char *name, uint64_t *ret, int 
     return false;
 }
 
+static struct shown {
+    cli_each_fn *each;
+    void *ctx;
+    const char *summary;
+} show;
+
+void args_show(cli_each_fn *each, void *ctx, const char *summary)
+{
+    show.each = each;
+    show.ctx = ctx;
+    show.summary = summary;
+}
+
+static int show_all(const struct cli_verb *list, size_t n, const struct cli_verb *fallback)
+{
+    const struct shown to = show; /* it may itself look at all verbs meanwhile */
+    to.each(to.ctx, fallback, to.summary);
+    for (size_t i = 0; i < n; i++)
+        to.each(to.ctx, &list[i], to.summary);
+    return CLI_DONE;
+}
+
 int args_dispatch(const char *group, const struct cli_verb *list, size_t n,
                   const struct cli_verb *fallback, int argc, char **argv)
 {
+    if (show.each)
+        return show_all(list, n, fallback);
     /* The first word names the verb; `queue --json` and `queue --help` are the group's own. */
     if (argc < 2 || argv[1][0] == '-')
         return fallback->run(fallback, argc, argv);

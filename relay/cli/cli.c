@@ -3,6 +3,7 @@
 #include "relay/base/must.h"
 #include "relay/cli/private.h"
 
+static const struct cli_option help_options[] = {{"mdoc", 0, false}, {0}};
 static const struct cli_option top_options[] = {{"every", 0, true}, {0}};
 static const struct cli_option init_options[] = {{"hostname", 0, true}, {0}};
 static const struct cli_option forward_options[] = {
@@ -170,7 +171,24 @@ static const struct cli_verb verbs[] = {
     {"mailq", "the queue in sendmail's shape", verb_sendmail, NULL, SENDMAIL_HELP_TEXT},
     {"newaliases", "does nothing", verb_sendmail, NULL, SENDMAIL_HELP_TEXT},
     {"version", "print the version", verb_plain, NULL, "usage: postwain version\n"},
-    {"help", "this screen", verb_plain, NULL, "usage: postwain help [VERB]\n"},
+    {"completion", "completion for bash, zsh and fish", verb_completion, NULL,
+     "usage: postwain completion bash|zsh|fish\n"
+     "\n"
+     "Prints what the shell needs to complete verbs, options and values.\n"
+     "\n"
+     "examples:\n"
+     "  eval \"$(postwain completion bash)\"                      in ~/.bashrc\n"
+     "  postwain completion zsh > ~/.zfunc/_postwain             a folder of $fpath\n"
+     "  postwain completion fish > ~/.config/fish/completions/postwain.fish\n"},
+    {"help", "this screen", verb_plain, help_options,
+     "usage: postwain help [VERB]\n"
+     "       postwain help --mdoc [PAGE]\n"
+     "\n"
+     "--mdoc lists the pages of the manual that are made from these texts and from the program's\n"
+     "tables, or prints one.\n"
+     "\n"
+     "example:\n"
+     "  postwain help --mdoc postwain-queue.1 | mandoc -a\n"},
 };
 
 static const char overview[] =
@@ -195,6 +213,7 @@ static const char overview[] =
     "  drain, stop    stop accepting; stop\n"
     "  sendmail       sendmail's command line, for cron and old programs; mailq: the queue\n"
     "  sink           a receiver for tests: files what comes\n"
+    "  completion     for bash, zsh and fish\n"
     "  version, help\n"
     "\n"
     "  -c FILE        the configuration (else $POSTWAIN_CONFIG, else /etc/postwain/postwain.conf)\n"
@@ -234,6 +253,22 @@ int cli_run(int argc, char **argv)
     return CLI_USAGE;
 }
 
+/* A row without a help text is a group: it shows its own rows. */
+void cli_each_verb(cli_each_fn *each, void *ctx)
+{
+    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) {
+        const struct cli_verb *v = &verbs[i];
+        char *words[] = {(char *)(uintptr_t)v->name, NULL};
+        if (v->help[0]) {
+            each(ctx, v, v->summary);
+            continue;
+        }
+        args_show(each, ctx, v->summary);
+        v->run(v, 1, words);
+        args_show(NULL, NULL, NULL);
+    }
+}
+
 static int help_about(int argc, char **argv)
 {
     char help[] = "--help";
@@ -270,6 +305,8 @@ int verb_plain(const struct cli_verb *v, int argc, char **argv)
     int rc = args_parse(&a, v, argc, argv);
     if (rc != ARGS_GO_ON)
         return rc;
+    if (args_value(&a, "mdoc"))
+        return a.n_words ? manual_page(a.words[0]) : manual_list();
     if (a.n_words)
         return args_wrong(&a, "%s takes no arguments", v->name);
     for (size_t i = 0; i < sizeof questions / sizeof *questions; i++)

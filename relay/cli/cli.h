@@ -6,13 +6,9 @@
 #pragma once
 
 enum cli_exit { /* what a script sees */
-                CLI_DONE = 0,
-                CLI_NOTHING = 1, /* nothing matched, or the check found problems, or it failed */
-                CLI_USAGE = 2,
-                CLI_UNREACHABLE = 3, /* the daemon */
-                CLI_DENIED = 4,
-                CLI_PARTLY = 5,
-                CLI_UNEXPECTED = 6 /* --expect */
+#define X(name, code, words) CLI_##name = (code),
+#include "relay/cli/exits.def"
+#undef X
 };
 
 /* argv[0] is the verb. The exit code of the program; an unknown verb is CLI_USAGE. */

@@ -48,6 +48,11 @@ int args_dispatch(const char *group, const struct cli_verb *list, size_t n,
                   const struct cli_verb *fallback, int argc, char **argv);
 /* As args_value, and it is as if it had not been given. */
 const char *args_take(struct cli_args *a, const char *name);
+/* Every verb, those of groups behind their group's own row; summary: of the first word. */
+typedef void cli_each_fn(void *ctx, const struct cli_verb *v, const char *summary);
+void cli_each_verb(cli_each_fn *each, void *ctx);
+/* While it is set args_dispatch shows its rows to it, and runs nothing; NULL ends that. */
+void args_show(cli_each_fn *each, void *ctx, const char *summary);
 bool args_number(const struct cli_args *a, const char *name, uint64_t *ret, int *ret_exit);
 
 /* Standard error: "postwain: …". Returns `exit`, for `return cli_fail(CLI_DENIED, …)`. */
@@ -189,6 +194,10 @@ int verb_init(const struct cli_verb *v, int argc, char **argv);
 int verb_check(const struct cli_verb *v, int argc, char **argv);
 int verb_user(const struct cli_verb *v, int argc, char **argv);
 int verb_status(const struct cli_verb *v, int argc, char **argv);
+/* manual.c: pages of the manual as mdoc */
+int manual_list(void);
+int manual_page(const char *name);
+int verb_completion(const struct cli_verb *v, int argc, char **argv);
 int verb_top(const struct cli_verb *v, int argc, char **argv);
 int verb_queue(const struct cli_verb *v, int argc, char **argv);
 int verb_queue_act(const struct cli_verb *v, int argc, char **argv);

@@ -139,7 +139,7 @@ static const struct cli_verb verbs[] = {
      "envelope with the recipients that are left. The queue is not changed. DIR is made when it\n"
      "is missing. What is there already and equal is kept, so that an interrupted export goes on.\n"
      "\n" FILTER_HELP "\n"
-     "To move a queue to another host:\n"
+     "examples: a queue moves to another host\n"
      "  postwain drain; postwain queue hold --all --yes   here; and the hold once more when\n"
      "  postwain queue list --state active                is empty: now it stands still\n"
      "  postwain queue export /tmp/queue                  says how many messages, recipients\n"

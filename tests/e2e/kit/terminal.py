@@ -27,7 +27,7 @@ class Terminal:
         return self.tmux("capture-pane", "-p", *(["-e"] if raw else []))
 
     def keys(self, *keys):
-        self.tmux("send-keys", *keys)
+        self.tmux("send-keys", "--", *keys)
 
     def resize(self, columns, lines):
         self.tmux("resize-window", "-x", columns, "-y", lines)

@@ -177,11 +177,12 @@ static void hide(struct fields *f, struct masked *texts, const struct line_style
     if (style->recipients == EVENTS_FULL)
         return;
     f->has[EV_ORCPT] = false;
-    if (style->recipients == EVENTS_HASHED && f->has[EV_RECIPIENT])
-        f->of[EV_RECIPIENT].str =
-            masked_address(texts, f->of[EV_RECIPIENT].str, slice_of(style->key, style->key_n));
-    else
-        f->has[EV_RECIPIENT] = false;
+    struct event_value *recipient = &f->of[EV_RECIPIENT];
+    if (f->has[EV_RECIPIENT])
+        recipient->str =
+            style->recipients == EVENTS_HASHED
+                ? masked_address(texts, recipient->str, slice_of(style->key, style->key_n))
+                : masked_whole(texts, recipient->str);
     static const enum event_field words[] = {EV_RESPONSE, EV_REASON};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (f->has[words[i]])

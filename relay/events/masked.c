@@ -43,6 +43,14 @@ struct slice masked_address(struct masked *m, struct slice address, struct slice
     return buf_slice(out);
 }
 
+struct slice masked_whole(struct masked *m, struct slice address)
+{
+    struct buf *out = new_text(m);
+    buf_add_u8(out, '*');
+    buf_add(out, slice_skip(address, last_at(address)));
+    return buf_slice(out);
+}
+
 /* Octets that stand around an address in a sentence. */
 static bool is_around(uint8_t c)
 {

@@ -68,6 +68,26 @@ def test_every_kind_of_event_carries_its_fields(relay, sink):
     assert {e["event"] for e in events} >= set(FIELDS) | {"service_started", "service_stopped", "dsn_queued"}
 
 
+def test_one_line_answers_why_it_was_slow(relay, sink):
+    """With TLS, and with all that a sender may give: the delivered line has every field of its journey, on a second message of the connection those of its own."""
+    there = sink()
+    r = relay(destinations=proof.to_port(there.port, 'tls = "encrypt"'))
+    with r.smtp() as s:
+        for n in range(2):
+            raw = b"X-Postwain-Tag: run=%d\r\n" % n + message()
+            assert s.docmd("MAIL FROM:<ann@sender.test> ENVID=e+3D%d" % n)[0] == 250
+            assert s.docmd("RCPT TO:<bob@rcpt.test> ORCPT=rfc822;bobby@rcpt.test")[0] == 250
+            assert s.data(raw)[0] == 250
+            r.wait_event("delivered", n=n + 1)
+    first, second = r.events("delivered")
+    wanted = {"envid", "orcpt", "tags", "user", "source_ip", "mx_host", "mx_ip", "mx_port", "tls_version", "tls_cipher", "tls_policy", "tls_verified",
+              "connect_ms", "tls_ms", "data_ms", "queue_seconds", "attempt", "reused"}
+    assert not wanted - set(first), (wanted - set(first), first)
+    assert (first["envid"], first["orcpt"], first["tags"], first["tls_policy"], first["reused"]) == ("e=0", "rfc822;bobby@rcpt.test", {"run": "0"}, "encrypt", False)
+    if second["reused"]:
+        assert "connect_ms" not in second and "tls_ms" not in second and "data_ms" in second
+
+
 def test_rotation_and_reopening_lose_no_line(relay, sink):
     """Small files, moved away under the daemon's feet and by itself, with a restart between: seq goes on without a gap."""
     there = sink("--quiet")

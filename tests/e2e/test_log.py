@@ -2,6 +2,8 @@
 Those who read the delivery log while it is written, put aside, compressed and removed: postwain log, the consumer of contrib/collectors. The log
 is written by kit_events (the events room as a program) at 2,000 events a second, and by the daemon.
 """
+import hashlib
+import hmac
 import json
 import os
 import pathlib
@@ -179,6 +181,69 @@ def test_rotate_verb_and_logrotate(relay, sink, tmp_path):
     r.wait_final(fourth)
     r.stop()
     os.rename(r.dir / "delivery.1.jsonl", next(r.dir.glob("delivery-*.jsonl")).with_name("delivery-20300101T000000Z-999999.jsonl"))
+
+
+KEY = "0123456789abcdef0123456789abcdef"
+
+
+@pytest.mark.parametrize("mode", ("hashed", "domain"))
+def test_recipients_are_not_shown(relay, sink, tmp_path, mode):
+    """Privacy: neither the log, nor standard output, nor what a peer said about it names a recipient; hashed, one recipient can still be followed."""
+    (tmp_path / "key").write_text(KEY + "\n")
+    r = relay(destinations=smarthost(sink("--refuse", "secretname*")), log=f'recipients = "{mode}"  hash-key-file = "{tmp_path}/key"  stdout = true')
+    id = r.send(message(), recipients=["secretname@rcpt.test", "OtherName@rcpt.test"])
+    r.wait_final(id, n=2)
+    until(lambda: len([e for e in r.events("delivered")]) >= 2, 20)  # the report, too
+    r.stop()
+    events = proof.check_log(r.dir)
+    whole = b"".join(proof.log_lines(r.dir)).lower() + r.process.out.read_text().lower().encode()
+    assert b"secretname" not in whole and b"othername" not in whole
+    mine = [e for e in events if e.get("queue_id") == id and "rcpt" in e]
+    assert {e["recipient_domain"] for e in mine} == {"rcpt.test"} and len(mine) >= 4
+    digest = hmac.new(KEY.encode(), b"secretname@rcpt.test", hashlib.sha256).hexdigest()[:24]
+    assert {e.get("recipient") for e in mine if e["rcpt"] == 0} == {f"{digest}@rcpt.test" if mode == "hashed" else "*@rcpt.test"}
+
+
+def test_a_key_is_needed(relay, tmp_path):
+    """recipients = "hashed" without a key, or with one that is guessed in a moment, is refused by check, by serve and by a reload."""
+    r = relay(start=False, log='recipients = "hashed"')
+    assert "hash-key-file" in r.cli("check", code=1).err + r.cli("check", code=1).out
+    (tmp_path / "key").write_text("short")
+    r.write(log=f'recipients = "hashed"  hash-key-file = "{tmp_path}/key"')
+    with pytest.raises(AssertionError, match="hash-key-file"):
+        r.start()
+    r.write(log="")
+    r.start()
+    r.write(log=f'recipients = "hashed"  hash-key-file = "{tmp_path}/none"')
+    assert "hash-key-file" in r.cli("reload", code=None).err
+    r.write(log="")
+
+
+def test_standard_output_has_each_event(relay, sink):
+    """The second sink: the same octets as in the file; switched on and off by a reload."""
+    r = relay(destinations=smarthost(sink()), log="stdout = true")
+    for n in range(3):
+        r.wait_final(r.send(message()))
+    r.write(log="")
+    r.cli("reload")
+    until(lambda: r.events("config_reloaded"), 10)
+    silent = r.send(message())
+    r.wait_final(silent)
+    r.stop()
+    out = [line for line in r.process.out.read_text().encode().splitlines() if line.startswith(b"{")]
+    lines = [line for line in proof.log_lines(r.dir) if b'"seq"' in line[:12]]
+    assert out == lines[:len(out)] and sum(b'"delivered"' in line for line in out) == 3
+    assert not any(silent.encode() in line for line in out)
+
+
+def test_settings_of_the_log_change_by_a_reload(relay, sink):
+    r = relay(destinations=smarthost(sink()))
+    r.wait_final(r.send(message()))
+    r.write(log='rotate-size = "2K"  compress-after = "1s"')
+    r.cli("reload")
+    for n in range(3):
+        r.wait_final(r.send(message()))
+    until(lambda: list(r.dir.glob("delivery-*.jsonl.zst")), 20, "a file is put aside and compressed")
 
 
 def test_full_log_disk_stops_accepting_not_delivering(relay, sink, disk):

@@ -25,6 +25,21 @@ static void expect_failed(struct world *w, enum fault f, enum verdict_kind kind)
         order_close(w);
 }
 
+static void take_content(int fd)
+{
+    answer(fd, "DATA\r\n", "354 go\r\n");
+    hear_content(fd);
+    say(fd, "250 ok\r\n");
+}
+
+static void delivered(struct world *w, int fd)
+{
+    struct spooler_result *r = told_result(w);
+    assert_int_equal(r->verdicts[0].kind, VERDICT_DELIVERED);
+    spooler_result_free(r);
+    close(fd);
+}
+
 /* 73: the second host takes what the first cannot. */
 static void another_host_has_it(void **state)
 {
@@ -35,9 +50,7 @@ static void another_host_has_it(void **state)
     int fd = receive_offering(w, 1, "250 SMTPUTF8\r\n");
     answer(fd, "MAIL FROM:<s@relay.test> SMTPUTF8\r\n", "250 ok\r\n");
     answer(fd, "RCPT TO:<" UTF8 "@d.test>\r\n", "250 ok\r\n");
-    answer(fd, "DATA\r\n", "354 go\r\n");
-    hear_content(fd);
-    say(fd, "250 ok\r\n");
+    take_content(fd);
     struct spooler_result *r = told_result(w);
     assert_int_equal(r->verdicts[0].kind, VERDICT_DELIVERED);
     assert_false(r->dsn_passed_on);
@@ -95,9 +108,7 @@ static void some_can_go(void **state)
         int fd = receive_offering(w, 0, "250 DSN\r\n");
         answer(fd, "MAIL FROM:<s@relay.test>\r\n", "250 ok\r\n");
         answer(fd, "RCPT TO:<r1@d.test>\r\n", "250 ok\r\n");
-        answer(fd, "DATA\r\n", "354 go\r\n");
-        hear_content(fd);
-        say(fd, "250 ok\r\n");
+        take_content(fd);
         struct spooler_result *r = told_result(w);
         assert_int_equal(r->verdicts[1].kind, VERDICT_DELIVERED);
         assert_int_equal(r->verdicts[0].fault, FAULT_SMTPUTF8);
@@ -192,10 +203,7 @@ static void tls_is_optional(void **state)
         if (i == 0) {
             fd = receive_ready(w, 0);
             take_message(fd, "250 ok\r\n");
-            struct spooler_result *r = told_result(w);
-            assert_int_equal(r->verdicts[0].kind, VERDICT_DELIVERED);
-            spooler_result_free(r);
-            close(fd);
+            delivered(w, fd);
         } else {
             expect_failed(w, FAULT_TLS_HANDSHAKE, VERDICT_DEFERRED);
         }
@@ -272,10 +280,7 @@ static void header_in_a_file(void **state)
         give(w, r, texts[i]);
         assert_int_equal(hear_content(fd), strlen(texts[i]));
         say(fd, "250 ok\r\n");
-        struct spooler_result *result = told_result(w);
-        assert_int_equal(result->verdicts[0].kind, VERDICT_DELIVERED);
-        spooler_result_free(result);
-        close(fd);
+        delivered(w, fd);
         told_gone(w);
         world_free(w);
     }
@@ -313,10 +318,7 @@ static void a_piece_for_the_host_before(void **state)
     give(w, told(w, SPOOLER_READ), second);
     assert_int_equal(hear_content(fd), strlen(first) + strlen(second));
     say(fd, "250 ok\r\n");
-    struct spooler_result *result = told_result(w);
-    assert_int_equal(result->verdicts[0].kind, VERDICT_DELIVERED);
-    spooler_result_free(result);
-    close(fd);
+    delivered(w, fd);
     told_gone(w);
     world_free(w);
 }
@@ -370,10 +372,7 @@ static void a_piece_for_the_job_before(void **state)
         give(w, own, other);
         expect_chunk(fd, "BDAT 21 LAST\r\n", strlen(other));
         say(fd, "250 ok\r\n");
-        r = told_result(w);
-        assert_int_equal(r->verdicts[0].kind, VERDICT_DELIVERED);
-        spooler_result_free(r);
-        close(fd);
+        delivered(w, fd);
         told_gone(w);
         world_free(w);
     }
@@ -411,9 +410,7 @@ static void wishes_travel(void **state)
                i == 0 ? "RCPT TO:<r0@d.test> NOTIFY=NEVER\r\n"
                       : "RCPT TO:<r1@d.test> ORCPT=rfc822;o@d.test\r\n",
                "250 ok\r\n");
-        answer(fd, "DATA\r\n", "354 go\r\n");
-        hear_content(fd);
-        say(fd, "250 ok\r\n");
+        take_content(fd);
     }
     struct spooler_result *r = told_result(w);
     assert_true(r->dsn_passed_on);

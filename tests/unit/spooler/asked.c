@@ -48,6 +48,27 @@ static void attempt(struct world *w, const struct verdict *v)
     pump(w);
 }
 
+/* A message that was deferred, where senders are warned after so many seconds. */
+static uint64_t tried_once(struct world *w, int64_t delay_warning_s)
+{
+    w->delay_warning_s = delay_warning_s;
+    close_world(w);
+    open_world(w);
+    uint64_t id = store(w, "a@x.test", 1, 0, 0);
+    attempt(w, &deferred);
+    return id;
+}
+
+/* The report that was asked for under this serial number comes to be stored: the answer to it. */
+static int notice_comes(struct world *w, uint64_t about, uint64_t serial)
+{
+    store(w, "", 1, about, serial);
+    pump(w);
+    struct core_action *answer = seen(w, CORE_ANSWER, SPOOLER_STORE);
+    assert_non_null(answer);
+    return ((struct spooler_store *)(void *)answer->msg)->error;
+}
+
 static struct spooler_admin *ask(struct world *w, enum admin_verb verb)
 {
     struct spooler_admin *a = must_alloc(sizeof *a);
@@ -227,11 +248,7 @@ static void late_mail_is_told_of_once(void **state)
 static void late_in_line(void **state)
 {
     struct world *w = *state;
-    w->delay_warning_s = 100;
-    close_world(w);
-    open_world(w);
-    uint64_t id = store(w, "a@x.test", 1, 0, 0);
-    attempt(w, &deferred);
+    uint64_t id = tried_once(w, 100);
     forget(w);
     struct out_work *busy[4];
     size_t n = 0;
@@ -261,11 +278,7 @@ static void late_in_line(void **state)
 static void arrived_meanwhile(void **state)
 {
     struct world *w = *state;
-    w->delay_warning_s = 50;
-    close_world(w);
-    open_world(w);
-    uint64_t id = store(w, "a@x.test", 1, 0, 0);
-    attempt(w, &deferred);
+    uint64_t id = tried_once(w, 50);
     forget(w);
     pass(w, 61000);
     attempt(w, &deferred);
@@ -277,10 +290,7 @@ static void arrived_meanwhile(void **state)
     struct spooler_admin *a = ask(w, ADMIN_RETRY);
     spooler_admin_free(a);
     result(w, take_job(w, "a.test"), &delivered, true);
-    store(w, "", 1, id, serial);
-    pump(w);
-    struct core_action *answer = seen(w, CORE_ANSWER, SPOOLER_STORE);
-    assert_true(answer && ((struct spooler_store *)(void *)answer->msg)->error == -ESTALE);
+    assert_int_equal(notice_comes(w, id, serial), -ESTALE);
     assert_null(spool_find(w->spool, id));
     forget(w);
     pass(w, 120000);
@@ -293,11 +303,7 @@ static void arrived_meanwhile(void **state)
 static void failed_meanwhile(void **state)
 {
     struct world *w = *state;
-    w->delay_warning_s = 50;
-    close_world(w);
-    open_world(w);
-    uint64_t id = store(w, "a@x.test", 1, 0, 0);
-    attempt(w, &deferred);
+    uint64_t id = tried_once(w, 50);
     forget(w);
     pass(w, 61000);
     attempt(w, &deferred);
@@ -305,10 +311,7 @@ static void failed_meanwhile(void **state)
     forget(w);
     spooler_admin_free(ask(w, ADMIN_RETRY));
     result(w, take_job(w, "a.test"), &refused, true);
-    store(w, "", 1, id, serial);
-    pump(w);
-    struct core_action *answer = seen(w, CORE_ANSWER, SPOOLER_STORE);
-    assert_true(answer && ((struct spooler_store *)(void *)answer->msg)->error == -ESTALE);
+    assert_int_equal(notice_comes(w, id, serial), -ESTALE);
     assert_true(spool_find(w->spool, id)->rcpts[0].dsn_due);
     forget(w);
     pass(w, 2000);

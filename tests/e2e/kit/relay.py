@@ -84,6 +84,8 @@ class Relay:
     def write(self, **pieces):
         """Writes the configuration again, with some pieces changed."""
         self.pieces.update(pieces)
+        if "min-free" not in self.pieces["log"]:  # small disks are full of nothing
+            self.pieces["log"] += '  min-free = "1M"'
         self.conf.write_text(TEMPLATE.format(dir=self.dir, spool_in=self.spool_in, log_in=self.log_in,
                                              certificate=self.certificate.pem, key=self.certificate.key,
                                              submission=self.submission, submissions=self.submissions, **self.pieces))

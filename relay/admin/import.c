@@ -169,7 +169,7 @@ static void begin(struct peer *p)
     i->dot.chunked = true;
     i->dot.binary = i->params.body == MAIL_BODY_BINARYMIME;
     i->id = spooler_new_id(wall_now());
-    header_scan_init(&i->scan, HEADER_SCAN_MAX);
+    header_scan_init(&i->scan, i->submit ? HEADER_SCAN_MAX : IMPORT_HEADER_MAX);
     buf_init(&i->content, CONTENT_MAX);
     peer_done(p, json_object());
 }

@@ -5,6 +5,9 @@
 
 /* RFC 3461: ENVID at most 100 characters, ORCPT 500. */
 enum { IMPORT_ENVID_MAX = 100, IMPORT_ORCPT_MAX = 500, IMPORT_USER_MAX = 64 };
+/* What max-header-size can be, wherever the message comes from. Of a longer header section the rest
+ * is taken as it is, and not looked at: no Message-ID is known of it. */
+enum { IMPORT_HEADER_MAX = 204800 };
 
 /* An address, or "" (the null reverse-path). utf8: one that only SMTPUTF8 can carry is one, too. */
 bool import_sender_ok(struct slice s, bool utf8);

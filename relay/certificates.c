@@ -175,9 +175,14 @@ bool certificates_look(struct certificates *k, const struct conf *c, struct mono
         LOG(LV_INFO, "certificates_reloaded", LOG_N("sections", k->n));
         return true;
     }
-    k->read = word; /* told once; the next change is looked at again */
-    snprintf(k->problem, sizeof k->problem, "%s", e.text);
-    LOG(LV_WARN, "certificates_refused", LOG_S("problem", e.text),
+    k->read = word;        /* told once; the next change is looked at again */
+    if (e.code == -EACCES) /* a renewal is made by root, and read by us */
+        snprintf(k->problem, sizeof k->problem,
+                 "%s: let the group of user %s read it (chgrp, chmod g+r), and its folder", e.text,
+                 c->user[0] ? c->user : "that the relay runs as");
+    else
+        snprintf(k->problem, sizeof k->problem, "%s", e.text);
+    LOG(LV_WARN, "certificates_refused", LOG_S("problem", k->problem),
         LOG_S("kept", "those read before"));
     return false;
 }

@@ -97,9 +97,27 @@ static unsigned check_authorities(const struct conf *c, size_t i)
     return problems;
 }
 
+/* Mail for such a destination would wait for a handshake that cannot be, until it expires. */
+static unsigned check_store(const struct conf *c)
+{
+    char text[1200];
+    struct err e;
+    unsigned problems = 0;
+    if (tls_check_store(&e) == 0)
+        return 0;
+    snprintf(text, sizeof text,
+             "tls: no receiver's certificate can be verified: %.600s. Install the package "
+             "ca-certificates, or name a file of authorities in SSL_CERT_FILE",
+             e.text);
+    for (size_t i = 0; i < c->n_destinations; i++)
+        if (c->destinations[i].tls == CONF_OUT_VERIFY)
+            conf_tell_destination(c, i, "tls", text, say_problem, &problems);
+    return problems;
+}
+
 static unsigned check_certificates(const struct conf *c)
 {
-    unsigned problems = 0;
+    unsigned problems = check_store(c);
     for (size_t i = 0; i < c->n_tls; i++)
         problems += check_section(c, i);
     for (size_t i = 0; i < c->n_listeners; i++)

@@ -36,8 +36,9 @@ static void check_readable(struct checking *k, enum conf_section s, const char *
     else if (!S_ISREG(st.st_mode))
         tell_at(&k->t, k->o, s, key, instance, "%s: %s is not a file", key, path);
     else if (!may(k, path, &st, R_OK))
-        tell_at(&k->t, k->o, s, key, instance, "%s: %s cannot be read%s%s", key, path,
-                k->other ? " by user " : "", k->other ? k->o->c.user : "");
+        tell_at(&k->t, k->o, s, key, instance, "%s: %s cannot be read%s%s%s", key, path,
+                k->other ? " by user " : "", k->other ? k->o->c.user : "",
+                k->other ? ": let its group read it (chgrp, chmod g+r)" : "");
 }
 
 /* The daemon makes the folder when it is missing, if it may write in the nearest one that exists.

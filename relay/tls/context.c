@@ -5,8 +5,10 @@
 #include "relay/tls/certs.h"
 #include "relay/tls/reason.h"
 #include "relay/tls/tickets.h"
+#include <dirent.h>
 #include <errno.h>
 #include <openssl/err.h>
+#include <openssl/x509.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -301,6 +303,38 @@ int tls_context_verify(struct tls_context **ret, struct err *e)
     SSL_CTX_set_verify(ssl_ctx, SSL_VERIFY_PEER, NULL);
     *ret = freeze(ssl_ctx);
     return 0;
+}
+
+/* Authorities are found there by the hash of their name (openssl-rehash(1)): "0a1b2c3d.0". */
+static bool has_authorities(const char *folder)
+{
+    DIR *d = opendir(folder);
+    bool has = false;
+    if (!d)
+        return false;
+    for (const struct dirent *entry; !has && (entry = readdir(d));)
+        has = strspn(entry->d_name, "0123456789abcdef") == 8 && entry->d_name[8] == '.';
+    closedir(d);
+    return has;
+}
+
+int tls_check_store(struct err *e)
+{
+    const char *file = getenv(X509_get_default_cert_file_env());
+    const char *folders = getenv(X509_get_default_cert_dir_env());
+    file = file ? file : X509_get_default_cert_file();
+    folders = folders ? folders : X509_get_default_cert_dir();
+    X509_STORE *store = X509_STORE_new();
+    MUST(store);
+    bool has = X509_STORE_load_file(store, file) == 1;
+    X509_STORE_free(store);
+    ERR_clear_error();
+    for (struct slice rest = slice_str(folders); rest.n && !has;) {
+        DEFER_FREE char *folder = slice_dup(slice_cut(&rest, ':'));
+        has = has_authorities(folder);
+    }
+    return has ? 0
+               : err_set(e, -ENOENT, "there are no authorities in %s, nor in %s", file, folders);
 }
 
 int64_t tls_context_not_after(const struct tls_context *c)

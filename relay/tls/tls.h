@@ -85,6 +85,9 @@ int tls_context_client(struct tls_context **ret, struct err *e);
  * store (as of now; SSL_CERT_FILE and SSL_CERT_DIR name another) and is one for the name, or
  * address, that the engine is given. */
 int tls_context_verify(struct tls_context **ret, struct err *e);
+/* Whether that store has any authority at all. -ENOENT: e names the places that were looked at, and
+ * no certificate will verify. */
+int tls_check_store(struct err *e);
 void tls_context_unref(struct tls_context *c);
 /* A self-signed P-256 certificate for host names, valid 10 years: both as PEM text. */
 int tls_self_signed(struct slice hostname, struct buf *ret_cert_pem, struct buf *ret_key_pem,

@@ -330,6 +330,17 @@ def test_broken_file(case, relay, sink):
         r.start()
 
 
+def test_check_misses_the_authorities(relay, sink, monkeypatch, tmp_path):
+    """A destination that verifies receivers has nothing to verify them with: all its mail waits until it expires."""
+    r = relay(start=False, destinations=smarthost(sink(start=False), extra='tls = "verify"'))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+    done = r.cli("check", code=1)
+    assert re.search(r"postwain\.conf:\d+: tls: no receiver's certificate can be verified: .*none\.pem", done.err), done.err
+    monkeypatch.setenv("SSL_CERT_FILE", str(r.certificate.pem))
+    r.cli("check")
+
+
 def test_check_on_what_the_file_names(relay, tmp_path):
     """A key that is missing or does not fit is found by the first client instead of by `check`."""
     r = relay(start=False)

@@ -66,3 +66,19 @@ def test_what_the_account_cannot_read_is_told_at_the_start(as_nobody):
     for verb in ("check", "serve"):
         done = r.cli(verb, code=1)
         assert "key.pem cannot be read by user nobody" in done.err
+
+
+def test_a_renewal_that_the_account_cannot_read(as_nobody):
+    """The certificate is renewed by root, as only root's; nobody hears why clients still see the old one, which ends."""
+    r = as_nobody
+    r.start()
+    key = r.dir.parent / "key.pem"
+    os.chown(key, 0, 0)
+    until(lambda: "certificates_refused" in r.process.errors(), 30, "the look at the files", pause=0.5)
+    problem = r.cli("status").out
+    assert "key.pem" in problem and "let the group of user nobody read it" in problem, problem
+    r.smtp().quit()  # with the one read before
+    os.chown(key, 0, ACCOUNT.pw_gid)
+    os.chmod(key, 0o640)
+    until(lambda: "certificates_reloaded" in r.process.errors(), 30, "the next look", pause=0.5)
+    assert "key.pem" not in r.cli("status").out

@@ -163,10 +163,12 @@ static void write_status_part(struct buf *out, const struct dsn_input *in, bool 
     }
     buf_add_str(out, "Reporting-MTA: dns; ");
     ascii_token(out, in->reporting_mta, HOST_MAX);
-    buf_add_str(out, "\r\nX-Postwain-Queue-ID: ");
-    ascii_token(out, in->queue_id, ID_MAX);
     buf_add_str(out, "\r\n");
     add_date(out, "Arrival-Date", in->arrived);
+    /* Extensions stand behind what RFC 3464 names (section 2.2). */
+    buf_add_str(out, "X-Postwain-Queue-ID: ");
+    ascii_token(out, in->queue_id, ID_MAX);
+    buf_add_str(out, "\r\n");
     for (size_t i = 0; i < in->n_rcpts; i++) {
         buf_add_str(out, "\r\n");
         add_recipient_fields(out, &in->rcpts[i], global);
@@ -351,11 +353,7 @@ bool dsn_write(struct buf *out, const struct dsn_input *in)
     MUST(in->to.n > 0);
     size_t before = out->n;
     struct slice original = in->headers_only ? header_section(in->original) : in->original;
-    struct header_scan scan;
-    header_scan_init(&scan, HEADER_SCAN_MAX);
-    header_scan_bytes(&scan, original);
-    const bool global = dsn_is_global(in), eight = scan.facts.eight_bit;
-    header_scan_done(&scan);
+    const bool global = dsn_is_global(in), eight = !is_ascii(original);
 
     make_boundary(&boundary, in->boundary, original);
     write_top(out, in, buf_str(&boundary), eight || global, global);

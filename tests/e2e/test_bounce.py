@@ -4,7 +4,7 @@ import email.policy
 
 import pytest
 
-from kit import mail
+from kit import mail, rfc3464
 from kit.relay import by_mx, smarthost
 from kit.wait import until
 
@@ -18,6 +18,7 @@ def home(dns):
 
 def read_report(raw):
     """A DSN as Python's parser sees it: (its fields for people, [fields of each recipient], the returned original)."""
+    rfc3464.check(mail.below_trace(mail.crlf(raw)))  # 93
     report = email.message_from_bytes(raw, policy=email.policy.default)
     assert report.get_content_type() == "multipart/report"
     assert report.get_param("report-type") == "delivery-status"

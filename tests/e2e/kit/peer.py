@@ -22,7 +22,7 @@ class Transaction:
 class Peer(Listening):
     """
     keywords: of EHLO; inside: the same within TLS (as `keywords` where absent). certificate: Files of kit/certs.py, then STARTTLS
-    is offered. refuse: {how a line begins: reply}. RCPT beyond `rcpt_max` in a transaction, or a MAIL beyond `mail_max` in a connection, is
+    is offered. refuse: {how a line begins: reply}; octets are said as they are. RCPT beyond `rcpt_max` in a transaction, or a MAIL beyond `mail_max` in a connection, is
     noted in `broken` and refused.
     """
 
@@ -67,7 +67,7 @@ class _Session:
                 self.peer.in_clear.append(line)
             verb = line.split(" ")[0].split(":")[0].upper()
             if refusal := next((r for begin, r in self.peer.refuse.items() if line.upper().startswith(begin.upper())), None):
-                self.say(refusal)
+                self.say(refusal) if isinstance(refusal, str) else self.socket.sendall(refusal + b"\r\n")
             elif not getattr(self, "on_" + verb.lower(), self.unknown)(line):
                 return
 

@@ -1,0 +1,106 @@
+"""
+37: reports as others read them: the grammar of RFC 3464, three parsers that nobody here wrote (Python's, Mailman's flufl.bounce, Perl's
+Mail::DeliveryStatus::BounceParser), and what a mail program shows; whatever the receiver had said.
+"""
+import email
+import email.policy
+import pathlib
+import subprocess
+
+import flufl.bounce
+import pytest
+
+from kit import mail, rfc3464
+from kit.peer import ALL, Peer
+from kit.relay import Relay, smarthost
+from kit.sink import Sink
+from kit.wait import until
+
+PERL = pathlib.Path(__file__).parent / "parse_bounce.pl"
+
+# What receivers say: (name, reply to RCPT, status in the report, what Perl's parser makes of it).
+REPLIES = [
+    ("plain", b"550 5.1.1 <bob@away.test>: Recipient address rejected: User unknown", "5.1.1", "user_unknown"),
+    ("bare", b"550 no", "5.0.0", None),
+    ("lines", b"550-5.7.1 Our system has detected that this message is\r\n550-5.7.1 likely unsolicited mail.\r\n550 5.7.1 See x", "5.7.1", None),
+    ("utf8", "554 5.7.1 Empf\u00e4nger gesperrt \u2603".encode(), "5.7.1", None),
+    ("latin1", "554 5.2.2 Bo\u00eete pleine".encode("latin-1"), "5.2.2", None),
+    ("control", b"550 5.1.1 a\x1b[31mb\x07\tc\x7f\x00d", "5.1.1", None),
+    ("fields", b"550 5.1.1 x Status: 2.0.0 Final-Recipient: rfc822; eve@evil.test", "5.1.1", None),
+    ("long", b"550 5.1.1 " + b"w" * 490, "5.1.1", None),
+    ("words", b"550 5.1.1 " + b"word " * 95, "5.1.1", None),
+    ("mismatch", b"550 2.1.5 Recipient ok", "5.0.0", None),
+    ("boundary", b"550 5.1.1 --=_ --=_", "5.1.1", None),
+    ("full", b"552 5.2.2 Mailbox full", "5.2.2", "over_quota"),
+]
+
+
+def perl(raw):
+    done = subprocess.run(["perl", str(PERL)], input=raw, capture_output=True, timeout=60)
+    assert done.returncode == 0, done
+    return {line.split("\t")[0]: line.split("\t")[1:] for line in done.stdout.decode().splitlines()}
+
+
+def shown(raw):
+    """As a mail program shows it: the text for a person in place, the rest as parts to open."""
+    m = email.message_from_bytes(raw, policy=email.policy.SMTPUTF8)
+    inline = m.get_body(preferencelist=("plain",))
+    return inline.get_content(), [p.get_content_type() for p in m.iter_parts()][1:]
+
+
+@pytest.fixture(scope="module")
+def world_of_reports(tmp_path_factory, certificate, users_line):
+    """One relay, one refusal of each kind, its reports by recipient."""
+    folder = tmp_path_factory.mktemp("reports")
+    s = Sink(folder / "sink").start()
+    with Peer(ALL, refuse={f"RCPT TO:<{name}@": reply for name, reply, *_ in REPLIES}) as p:
+        r = Relay(folder / "relay", certificate, users_line,
+                  destinations=smarthost(p, name="away", domains="away.test") + smarthost(s)).start()
+        for name, *_ in REPLIES:
+            r.send(mail.message(), "ann@sender.test", f"{name}@away.test")
+        until(lambda: len(s.find("multipart/report")) == len(REPLIES), 60)
+        found = {}
+        for raw in s.find("multipart/report"):
+            raw = mail.below_trace(raw)
+            found[rfc3464.check(raw)[1][0]["Final-Recipient"].split("; ")[1]] = raw
+        r.close()
+        s.close()
+    return found
+
+
+@pytest.mark.parametrize("name, reply, status, reason", REPLIES, ids=[name for name, *_ in REPLIES])
+def test_as_others_read_it(world_of_reports, name, reply, status, reason):
+    """Whoever cleans his lists by reports removes nobody, somebody else, or believes that it was a success."""
+    address = f"{name}@away.test"
+    raw = world_of_reports[address]
+    message, [recipient] = rfc3464.check(raw)
+    assert recipient["Status"] == status and recipient["Action"] == "failed"
+    assert recipient["Diagnostic-Code"].startswith(f"smtp; {reply[:3].decode()} ")
+    assert recipient["Remote-MTA"] == "dns; 127.0.0.1" or recipient["Remote-MTA"].startswith("dns; ")
+    # Python's own parser: message/delivery-status is a list of header blocks.
+    top = email.message_from_bytes(raw, policy=email.policy.SMTP)
+    assert not top.defects and top.get_content_type() == "multipart/report"
+    blocks = top.get_payload()[1].get_payload()
+    assert [b["Final-Recipient"] for b in blocks if b["Final-Recipient"]] == [f"rfc822; {address}"]
+    # Mailman's.
+    temporary, permanent = flufl.bounce.all_failures(email.message_from_bytes(raw))
+    assert permanent == {address.encode()} and not temporary
+    # Perl's.
+    [(read, (read_status, read_reason))] = perl(raw).items()
+    assert read == address and read_status in ("", status)
+    assert reason is None or read_reason == reason
+    # A person's eyes.
+    text, parts = shown(raw)
+    assert address in text and "could not be delivered" in text and "Please" in text
+    assert reply[:3].decode() in text and parts == ["message/delivery-status", "message/rfc822"]
+
+
+def test_words_of_the_peer(world_of_reports):
+    """Its words cannot be recognised in the report, or break it."""
+    def said(name):
+        return rfc3464.check(world_of_reports[f"{name}@away.test"])[1][0]["Diagnostic-Code"]
+
+    assert said("utf8") == "smtp; 554 5.7.1 Empf\\x{E4}nger gesperrt \\x{2603}"
+    assert said("latin1") == "smtp; 554 5.2.2 Bo?te pleine"
+    assert "Our system has detected that this message is likely unsolicited mail. See x" in said("lines")
+    assert "Final-Recipient: rfc822; eve@evil.test" in said("fields")

@@ -36,6 +36,11 @@ void client_free(struct client *c)
     free(c);
 }
 
+const struct conf *client_conf(const struct client *c)
+{
+    return c->conf;
+}
+
 static int unreachable(const struct client *c, int code)
 {
     if (c->mute || (c->hushed && (code == ENOENT || code == ECONNREFUSED)))

@@ -67,6 +67,7 @@ struct client;
 /* Connects to the daemon of this configuration. NULL: told, and *ret_exit. */
 struct client *client_open(const struct cli_args *a, int *ret_exit);
 void client_free(struct client *c);
+const struct conf *client_conf(const struct client *c); /* borrowed */
 /* One request; args is taken. Each row goes to row (which may be NULL). *ret_done is the caller's
  * (json_decref). An exit code. */
 int client_ask(struct client *c, const char *verb, json_t *args,
@@ -202,6 +203,9 @@ int verb_top(const struct cli_verb *v, int argc, char **argv);
 int verb_queue(const struct cli_verb *v, int argc, char **argv);
 int verb_queue_act(const struct cli_verb *v, int argc, char **argv);
 int queue_list(const struct cli_verb *v, int argc, char **argv);
+/* attempts.c: what the delivery log has of a message; nothing where it cannot be read but a word
+ * on standard error. */
+void attempts_show(const char *log, const char *id, bool json);
 int queue_show(const struct cli_verb *v, int argc, char **argv);
 int queue_cat(const struct cli_verb *v, int argc, char **argv);
 int verb_export(const struct cli_verb *v, int argc, char **argv);

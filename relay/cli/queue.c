@@ -11,6 +11,7 @@
 static const struct cli_option list_options[] = {FILTER_OPTIONS,     {"limit", 0, true},
                                                  {"after", 0, true}, {"count", 0, false},
                                                  {"sort", 0, true},  {0}};
+static const struct cli_option show_options[] = {{"attempts", 0, false}, {0}};
 static const struct cli_option cat_options[] = {{"headers", 0, false}, {0}};
 static const struct cli_option export_options[] = {FILTER_OPTIONS, {0}};
 static const struct cli_option import_options[] = {{"hold", 0, false}, {0}};
@@ -79,14 +80,18 @@ static const struct cli_verb verbs[] = {
      "  postwain queue list --state held\n"
      "  postwain queue list --to '*@example.com' --older-than 2h --code 4xx\n"
      "  postwain queue list --reply 'mailbox full' --count\n"},
-    {"queue show", "", queue_show, NULL,
-     "usage: postwain queue show ID [--json]\n"
+    {"queue show", "", queue_show, show_options,
+     "usage: postwain queue show ID [--attempts] [--json]\n"
      "\n"
-     "The envelope of one message, and each recipient's state, attempts and last reply. Every\n"
-     "attempt with its time and host is in the delivery log: postwain log --id ID.\n"
+     "The envelope of one message, and each recipient's state, attempts and last reply. Then "
+     "every\n"
+     "attempt with its time, host, TLS and reply, as the delivery log has it.\n"
      "\n"
-     "example:\n"
-     "  postwain queue show 001MF7BDBW000\n"},
+     "  --attempts      with --json, too: the log's records, before the last line\n"
+     "\n"
+     "examples:\n"
+     "  postwain queue show 001MF7BDBW000\n"
+     "  postwain queue show 001MF7BDBW000 --json | tail -n 1 | jq -r .message_id\n"},
     {"queue cat", "", queue_cat, cat_options,
      "usage: postwain queue cat ID [--headers]\n"
      "\n"

@@ -95,6 +95,24 @@ static struct client *open_for_one(struct cli_args *ret, const struct cli_verb *
     return *ret_exit == ARGS_GO_ON ? client_open(ret, ret_exit) : NULL;
 }
 
+static void show_message(const json_t *rows, const json_t *done)
+{
+    const json_t *row;
+    size_t i;
+    print_envelope(done);
+    json_array_foreach(rows, i, row) show_row(NULL, row);
+}
+
+/* A program asks for them: the log may be large. A person sees them when there were any. */
+static bool wants_attempts(const struct cli_args *a, const json_t *rows)
+{
+    const json_t *row;
+    size_t i;
+    bool tried = args_value(a, "attempts") != NULL;
+    json_array_foreach(rows, i, row) tried = tried || (!a->json && json_number(row, "attempt") > 0);
+    return tried;
+}
+
 int queue_show(const struct cli_verb *v, int argc, char **argv)
 {
     struct cli_args a;
@@ -105,14 +123,12 @@ int queue_show(const struct cli_verb *v, int argc, char **argv)
     json_t *rows = json_array(), *done = NULL;
     rc = client_ask(c, "queue.show", json_pack("{s:s}", "id", a.words[0]),
                     a.json ? print_json_line : json_keep_row, rows, &done);
-    if (rc == CLI_DONE && a.json) {
+    if (rc == CLI_DONE && !a.json)
+        show_message(rows, done);
+    if (rc == CLI_DONE && wants_attempts(&a, rows))
+        attempts_show(client_conf(c)->log_deliveries, json_text(done, "queue_id"), a.json);
+    if (rc == CLI_DONE && a.json)
         print_json_line(NULL, done);
-    } else if (rc == CLI_DONE) {
-        const json_t *row;
-        size_t i;
-        print_envelope(done);
-        json_array_foreach(rows, i, row) show_row(NULL, row);
-    }
     json_decref(rows);
     json_decref(done);
     client_free(c);

@@ -94,3 +94,19 @@ def test_show_has_the_message_id(waiting):
     r, _, ids = waiting
     done = r.rows("queue", "show", ids[0])[-1]
     assert done["message_id"].startswith("<") and done["message_id"] in r.cli("queue", "show", ids[0]).out
+
+
+def test_show_has_every_attempt(waiting):
+    """What was tried, when, where and with what answer has to be put together from the log by hand."""
+    r, s, ids = waiting
+    r.cli("queue", "retry", ids[0], "--yes")
+    until(lambda: [q["attempt"] for q in r.queue("--id", ids[0])] == [2], 20, r.queue)
+    until(lambda: len(r.events("deferred", queue_id=ids[0])) == 2, 20, r.log)
+    lines = r.cli("queue", "show", ids[0]).out.splitlines()
+    head = next(i for i, line in enumerate(lines) if line.startswith("TIME"))
+    tried = [line for line in lines[head + 1:] if "deferred" in line]
+    assert len(tried) == 2 and all("one@x.test" in line and s.address in line and " 4" in line for line in tried), lines
+    assert any("rescheduled" in line for line in lines[head + 1:]) and not any("two@x.test" in line for line in lines)
+    rows = r.rows("queue", "show", ids[0], "--attempts")
+    assert [e["attempt"] for e in rows if e.get("event") == "deferred"] == [1, 2] and "event" not in rows[-1]
+    assert not [e for e in r.rows("queue", "show", ids[0]) if "event" in e]

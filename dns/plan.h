@@ -69,6 +69,8 @@ void plan_maker_answer(struct plan_maker *m, const struct plan_question *q,
 /* The plan when every question is answered (owned by the caller), else NULL. */
 struct plan *plan_maker_done(struct plan_maker *m);
 
+/* A plan that leads to no host: for mail that is not sent. */
+struct plan *plan_nowhere(void);
 struct plan *plan_literal(struct slice literal,
                           const struct plan_options *o); /* "[192.0.2.1]", "[IPv6:2001:db8::1]" */
 

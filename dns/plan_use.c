@@ -11,6 +11,14 @@ static void plan_free(struct frozen *f)
     free(f);
 }
 
+struct plan *plan_nowhere(void)
+{
+    struct plan *p = must_alloc(sizeof *p);
+    frozen_init(&p->frozen, plan_free);
+    p->ttl_s = UINT32_MAX;
+    return p;
+}
+
 /* RFC 5321 section 4.1.3; IPv6 only with its tag. */
 static bool parse_literal(struct slice text, struct dns_ip *ret)
 {

@@ -90,6 +90,8 @@ struct conf_destination {
     enum conf_out_tls tls;
     const char *helo;        /* "" = hostname */
     struct conf_list source; /* "ADDRESS" or "ADDRESS HELO" */
+    const char *capture;     /* a Maildir instead of a receiver; "" = none */
+    const char *redirect;    /* the one address that gets all; "" = each his own */
     enum conf_implicit implicit_tls;
     const char *user; /* "" = no login; else one of the next three is set, and tls is encrypt or
                          verify */

@@ -149,9 +149,22 @@ static bool same_list(const struct conf_list *a, const struct conf_list *b)
     return true;
 }
 
+/* Keys that say how mail is sent, where none is. */
+static void check_capture(struct conf_own *o, struct teller *t, size_t i)
+{
+    static const char *const idle[] = {"relay", "redirect", "source", "helo", "port", "tls"};
+    const struct conf_destination *d = &o->c.destinations[i];
+    for (size_t k = 0; d->capture[0] && k < sizeof idle / sizeof *idle; k++)
+        if (setting_find(o, S_DESTINATION, idle[k], i))
+            tell_at(t, o, S_DESTINATION, idle[k], i,
+                    "destination \"%s\" has both capture and %s: captured mail is not sent",
+                    d->name, idle[k]);
+}
+
 static void check_way(struct conf_own *o, struct teller *t, size_t i)
 {
     const struct conf_destination *d = &o->c.destinations[i];
+    check_capture(o, t, i);
     if (d->lifetime_s > o->c.lifetime_s)
         tell_at(
             t, o, S_DESTINATION, "lifetime", i,

@@ -494,11 +494,16 @@ static const struct conf_destination *destination_named(const struct conf *conf,
 
 static void open_conn(struct outbound *o, struct out_work *w)
 {
+    const struct conf_destination *d = destination_named(o->conf, buf_slice(&w->destination));
+    if (d->capture[0]) {
+        out_capture(o, o->conf, d, w);
+        return;
+    }
     struct out_conn *c = must_alloc(sizeof *c);
     c->id = w->conn;
     c->o = o;
     c->conf = conf_ref(o->conf);
-    c->dest = destination_named(c->conf, buf_slice(&w->destination));
+    c->dest = d;
     c->plan = (struct plan *)w->plan;
     w->plan = NULL;
     c->dns_ms = c->plan->dns_ms;

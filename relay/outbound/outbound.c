@@ -121,6 +121,8 @@ void outbound_drop(struct msg *m)
         free(m);
     } else if (m->type == OUT_SECRET) {
         out_secrets_drop(m);
+    } else if (m->type == OUT_CAPTURED) {
+        out_capture_drop(m);
     } else if (m->type >= OUT_RESOLVE) {
         spooler_order_free(m);
     } else {
@@ -146,6 +148,7 @@ void outbound_free(struct outbound *o)
 {
     o->spooler = NULL;
     out_conn_free_all(o);
+    out_captures_free(o);
     out_memory_free(o);
     out_secrets_free(o->secrets);
     out_sasl_free(o->sasl);

@@ -6,10 +6,11 @@
 #include "relay/smtp/client.h"
 #include <uthash.h>
 
+struct out_capture;
 struct out_conn;
 struct out_secrets;
 
-enum { OUT_SECRET = 2001 }; /* beside outbound.c's own */
+enum { OUT_SECRET = 2001, OUT_CAPTURED }; /* beside outbound.c's own */
 
 struct outbound {
     struct loop *loop;
@@ -23,9 +24,11 @@ struct outbound {
     struct rng rng;
     struct sockaddr_storage *own; /* where we listen: the loop rule */
     size_t n_own;
-    struct out_conn *conns;      /* by id */
-    struct out_memory *memory;   /* of addresses, this loop's own */
-    struct out_hosts *hosts;     /* of relays, shared by all loops */
+    struct out_conn *conns;    /* by id */
+    struct out_memory *memory; /* of addresses, this loop's own */
+    struct out_hosts *hosts;   /* of relays, shared by all loops */
+    struct worker *filer;      /* NULL until something is captured */
+    struct out_capture *captures;
     struct out_secrets *secrets; /* these two: NULL until a login needs them */
     void *sasl;
 };
@@ -42,6 +45,12 @@ void out_unlearn(struct outbound *o, const struct sockaddr_storage *a, enum out_
 bool out_has_learnt(const struct outbound *o, const struct sockaddr_storage *a, enum out_lesson l,
                     struct mono now);
 void out_memory_free(struct outbound *o);
+
+/* capture.c: OUT_WORK -> SPOOLER_RESULT, SPOOLER_CONN_GONE, the mail into a Maildir. Takes w. */
+void out_capture(struct outbound *o, struct conf *conf, const struct conf_destination *d,
+                 struct out_work *w);
+void out_captures_free(struct outbound *o);
+void out_capture_drop(struct msg *m);
 
 /* source.c: where a destination's connections come from */
 struct out_source {

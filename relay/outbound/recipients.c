@@ -24,7 +24,8 @@ void out_rcpts_prepare(struct out_conn *c)
     if (!c->verdicts)
         c->verdicts = must_alloc(w->n * sizeof *c->verdicts);
     for (size_t i = 0; i < w->n; i++) {
-        c->addresses[i] = buf_slice(&w->addresses[i]);
+        c->addresses[i] =
+            c->dest->redirect[0] ? slice_str(c->dest->redirect) : buf_slice(&w->addresses[i]);
         bool trusted = !w->params.requiretls || out_trusts_host(c->dest, host, c->addresses[i]);
         c->asks[i] = (struct smtp_client_ask){
             .notify = w->notify ? w->notify[i] : 0,

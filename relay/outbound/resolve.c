@@ -152,7 +152,8 @@ static struct sched_limits limits_of(const struct conf_destination *d)
 {
     return (struct sched_limits){.connections = d->connections,
                                  .messages_per_connection = d->messages_per_connection,
-                                 .recipients_per_message = d->recipients,
+                                 /* A copy for each: one transaction has an address once. */
+                                 .recipients_per_message = d->redirect[0] ? 1 : d->recipients,
                                  .window = d->window,
                                  .rate = d->rate.n,
                                  .rate_ms = d->rate.per_ms,
@@ -164,7 +165,7 @@ static void name_site(struct buf *out, const struct conf_destination *d, const s
                       bool claimed)
 {
     buf_init(out, sizeof p->site + 200);
-    if (d->relay.n > 0) {
+    if (d->relay.n > 0 || d->capture[0]) {
         buf_add_str(out, d->name);
         return;
     }
@@ -173,10 +174,27 @@ static void name_site(struct buf *out, const struct conf_destination *d, const s
     buf_add_str(out, p->site);
 }
 
+static void ask(struct question *q);
+
+/* The hosts told the destination, and that has a way of its own. */
+static bool is_sent_elsewhere(struct question *q, const struct plan *p)
+{
+    const struct conf_destination *d = q->dest || p->fault != FAULT_NONE ? NULL : by_mx(q->conf, p);
+    if (!d || (!d->capture[0] && !d->redirect[0]))
+        return false;
+    q->dest = d;
+    return true;
+}
+
 /* Takes the plan. */
 static void answer(void *ctx, struct plan *p)
 {
     struct question *q = ctx;
+    if (is_sent_elsewhere(q, p)) {
+        plan_unref(p);
+        ask(q);
+        return;
+    }
     bool claimed = q->dest != NULL;
     const struct conf_destination *d = claimed ? q->dest : NULL;
     struct spooler_plan *a = must_alloc(sizeof *a);
@@ -227,12 +245,21 @@ static const struct conf_destination *destination_of(const struct conf *conf, st
     return conf_by_domain(conf, domain);
 }
 
-void out_resolve_run(struct outbound *o, struct out_resolve *r)
+static struct slice domain_of(const char *address)
 {
-    struct question *q = must_alloc(sizeof *q);
-    *q = (struct question){.o = o, .r = r, .conf = conf_ref(o->conf), .asked = mono_now()};
-    struct slice route = buf_slice(&r->domain), domain = slice_cut(&route, '>');
-    q->dest = destination_of(q->conf, domain, route);
+    struct slice s = slice_str(address);
+    size_t at = s.n;
+    while (at > 0 && s.p[at - 1] != '@')
+        at--;
+    return slice_skip(s, at);
+}
+
+static void ask(struct question *q)
+{
+    struct outbound *o = q->o;
+    struct slice rest = buf_slice(&q->r->domain), domain = slice_cut(&rest, '>');
+    if (q->dest && q->dest->redirect[0])
+        domain = domain_of(q->dest->redirect);
     struct plan_options opt = {
         .port = q->dest ? q->dest->port : q->conf->destinations[q->conf->n_destinations - 1].port,
         .allow_private = q->conf->allow_private_addresses,
@@ -242,10 +269,21 @@ void out_resolve_run(struct outbound *o, struct out_resolve *r)
         .n_own = o->n_own,
         .own_hostname = slice_str(q->conf->hostname),
     };
-    if (q->dest && q->dest->relay.n > 0)
+    if (q->dest && q->dest->capture[0])
+        answer(q, plan_nowhere());
+    else if (q->dest && q->dest->relay.n > 0)
         resolver_plan(o->resolver, relay_maker(q->dest, &opt), answer, q);
     else if (domain.n > 0 && domain.p[0] == '[')
         answer(q, plan_literal(domain, &opt));
     else
         resolver_plan(o->resolver, plan_maker_new(domain, &opt), answer, q);
+}
+
+void out_resolve_run(struct outbound *o, struct out_resolve *r)
+{
+    struct question *q = must_alloc(sizeof *q);
+    *q = (struct question){.o = o, .r = r, .conf = conf_ref(o->conf), .asked = mono_now()};
+    struct slice route = buf_slice(&r->domain), domain = slice_cut(&route, '>');
+    q->dest = destination_of(q->conf, domain, route);
+    ask(q);
 }

@@ -1,10 +1,10 @@
 /* What the files of this room share. */
 #pragma once
 #include "relay/base/arena.h"
+#include "relay/base/maildir.h"
 #include "relay/loop/worker.h"
 #include "relay/mail/address.h"
 #include "relay/net/served.h"
-#include "relay/sink/maildir.h"
 
 #define SINK_LISTEN_MAX 8
 #define SINK_RCPTS_MAX 1000

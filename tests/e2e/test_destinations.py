@@ -132,3 +132,61 @@ def test_throttled_mail_waits_in_line(relay):
         rows = list(itertools.chain.from_iterable(r.queue("--id", id) for id in ids))
         assert sum(row.get("attempt", 0) for row in rows) <= 2, rows
         assert sum(row["state"] == "ready" for row in rows) >= 4, rows
+
+
+def captured(folder):
+    return sorted(p.read_bytes() for p in (folder / "new").iterdir()) if (folder / "new").exists() else []
+
+
+def test_captured_mail_is_filed(relay, tmp_path):
+    """Staging: what would leave is in a Maildir, whole, small or large; no name is looked up."""
+    box = tmp_path / "captured"
+    r = relay(dns='servers = { "127.0.0.1:9" }', destinations=f'destination "stage" {{ domains = {{ "*" }}  capture = "{box}" }}')
+    small, large = mail.message(), mail.message(body=b"x" * 70 + b"\r\n" + (b"y" * 76 + b"\r\n") * 8000)
+    first = r.send(small, "ann@sender.test", ["bob@rcpt.test", "eve@rcpt.test", "joe@rcpt.test"])
+    second = r.send(large, "ann@sender.test", "bob@rcpt.test")
+    events = r.wait_final(first, 3) + r.wait_final(second)
+    assert {e["event"] for e in events} == {"delivered"} and {e["destination"] for e in events} == {"stage"}
+    files = captured(box)
+    assert len(files) == 2
+    assert any(small.split(b"\r\n\r\n", 1)[1] in f and f.count(b"X-Envelope-To: ") == 3 for f in files)
+    assert any(large.split(b"\r\n\r\n", 1)[1] in f and b"Delivered-To: bob@rcpt.test\r\n" in f for f in files)
+
+
+def test_what_cannot_be_filed_waits(relay, tmp_path):
+    """10: a Maildir that cannot be made is our fault: nothing bounces, and it is filed when it can be."""
+    block = tmp_path / "file"
+    block.write_text("in the way")
+    r = relay(destinations=f'destination "stage" {{ domains = {{ "*" }}  capture = "{block}/box"  lifetime = "1s" }}')
+    id = r.send(mail.message())
+    assert r.wait_event("deferred", queue_id=id, n=2)["error"] == "local"
+    block.unlink()
+    block.mkdir()
+    assert r.wait_final(id)[0]["event"] == "delivered" and len(captured(block / "box")) == 1
+
+
+def test_redirected_mail_goes_to_one_address(relay):
+    """Staging: whoever it is for, one address gets it, a copy each; the log keeps whom it was for."""
+    with Peer(["PIPELINING"]) as peer:
+        r = relay(destinations=to_peer(peer, 'redirect = "qa@stage.test"'))
+        id = r.send(mail.message(), "ann@sender.test", ["bob@rcpt.test", "eve@other.test"])
+        events = r.wait_final(id, 2)
+        assert {e["recipient"] for e in events} == {"bob@rcpt.test", "eve@other.test"}
+        rcpts = [line for t in peer.wait(2) for line in t.rcpts]
+        assert [line.split(">")[0] for line in rcpts] == ["RCPT TO:<qa@stage.test"] * 2
+
+
+def test_redirect_and_capture_by_mx(relay, tmp_path):
+    """Found by where the domain's mail goes; the redirected go where the one address's mail goes."""
+    with Peer() as peer:
+        override = ["far.test MX 10 mx.far.test", "mx.far.test A 127.0.0.1", "keep.test MX 10 mx.keep.test", "mx.keep.test A 127.0.0.1",
+                    "stage.test MX 10 mx.stage.test", "mx.stage.test A 127.0.0.5"]
+        peer5 = Peer(address="127.0.0.5")
+        with peer5:
+            r = relay(override=override, destinations='destination "r" { mx = { "*.far.test" }  redirect = "qa@stage.test"  '
+                      f'port = {peer5.port} }}\ndestination "k" {{ mx = {{ "*.keep.test" }}  capture = "{tmp_path}/box" }}\n')
+            done = r.wait_final(r.send(mail.message(), recipients="bob@far.test"))[0]
+            assert done["event"] == "delivered" and done["mx_ip"] == "127.0.0.5"
+            assert peer5.wait(1)[0].rcpts == ["RCPT TO:<qa@stage.test>"]
+            assert r.wait_final(r.send(mail.message(), recipients="bob@keep.test"))[0]["event"] == "delivered"
+            assert len(captured(tmp_path / "box")) == 1 and peer.connections == 0

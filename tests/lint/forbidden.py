@@ -43,6 +43,7 @@ ALLOWED = [
     ("files", "relay/outbound/secrets.c", "reads passwords and tokens, on a thread of its own"),
     ("files", "relay/cli/", "verbs make and read files for a person"),
     ("files", "relay/sink/", "files received mail into a Maildir"),
+    ("files", "relay/base/maildir.c", "a Maildir, for the sink and for captured mail"),
     ("files", "relay/base/log.c", "one write(2) a line to standard error"),
     ("files", "relay/main.c", "standard input and output of the program"),
     ("files", "relay/identity.c", "missing folders are made and given to the account at the start"),

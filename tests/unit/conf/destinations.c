@@ -75,11 +75,30 @@ static void every_key_has_its_default(void **state)
     conf_unref(c);
 }
 
+static void staging(void **state)
+{
+    (void)state;
+    struct conf *c = load(HOST "destination \"a\" { domains = { x } capture = box }\n"
+                               "destination \"b\" { mx = { y } redirect = \"qa@example.com\" }\n");
+    assert_string_equal(buf_str(&told), "");
+    assert_non_null(c);
+    assert_string_equal(c->destinations[0].capture, FOLDER "/box");
+    assert_string_equal(c->destinations[1].redirect, "qa@example.com");
+    assert_string_equal(c->destinations[2].capture, "");
+    assert_string_equal(c->destinations[2].redirect, "");
+    conf_unref(c);
+}
+
 static const struct {
     const char *text;
     unsigned line;
     const char *words;
 } bad[] = {
+    {HOST "destination \"d\" { redirect = qa }", 2, "not a mail address"},
+    {HOST "destination \"d\" { domains = { x }\n capture = c\n redirect = \"a@b.c\" }", 4,
+     "both capture and redirect"},
+    {HOST "destination \"d\" { domains = { x }\n capture = c\n relay = { \"y:25\" } }", 4,
+     "both capture and relay"},
     {HOST "destination \"d\" { recipients = 0 }", 2, "not a number from 1 to 100"},
     {HOST "destination \"d\" { recipients = 101 }", 2, "not a number from 1 to 100"},
     {HOST "destination \"d\" { rate = 5 }", 2, "not a rate"},
@@ -116,6 +135,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_key_is_read),
         cmocka_unit_test(every_key_has_its_default),
+        cmocka_unit_test(staging),
         cmocka_unit_test(each_fault_has_its_sentence),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,4 @@
-#include "relay/sink/maildir.h"
+#include "relay/base/maildir.h"
 #include "relay/base/clock.h"
 #include "relay/base/defer.h"
 #include "relay/base/must.h"

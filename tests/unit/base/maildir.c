@@ -1,6 +1,6 @@
 /* What the receiver files. If this breaks, a test that compares bodies compares with something else
  * than what was sent, or a message that was answered 250 is not there. */
-#include "relay/sink/maildir.h"
+#include "relay/base/maildir.h"
 #include "relay/base/defer.h"
 #include <dirent.h>
 #include <setjmp.h>

@@ -45,7 +45,7 @@ static void tell(void *ctx, const struct event *e)
     if (e->seq <= a->last || e->seq > a->upto)
         return;
     a->last = e->seq;
-    a->bytes += e->fields.n;
+    a->bytes += sizeof *e + e->fields.n;
     a->each(a->ctx, e);
 }
 

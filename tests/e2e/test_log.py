@@ -112,9 +112,9 @@ def test_a_consumer_that_dies_loses_nothing(written):
     print(f"{len(got)} handled for {last} events")
 
 
-def test_since_seq_reads_every_kind_of_file(written):
+def test_since_seq_reads_every_kind_of_file(tmp_path):
     """From any number on, whatever has become of its file; what is gone for good is told."""
-    Written.start(written)
+    written = Written(tmp_path, seconds=4, rotate=1).start()
     last = written.end()
     files = written.put_aside()
     assert any(f.endswith(".zst") for f in files)
@@ -136,9 +136,9 @@ def test_since_seq_reads_every_kind_of_file(written):
     assert f"lacks 6 to {gone}" in done.err
 
 
-def test_damaged_archive_is_told(written):
+def test_damaged_archive_is_told(tmp_path):
     """A compressed file that the disk has spoilt: an error that names it, not silence."""
-    written.start()
+    written = Written(tmp_path, rate=500, seconds=4, rotate=1).start()
     written.end()
     victim = next(written.dir / n for n in written.put_aside() if n.endswith(".zst"))
     data = bytearray(victim.read_bytes())

@@ -46,6 +46,11 @@ bool dsn_is_global(const struct dsn_input *in)
     return in->smtputf8 && !ascii;
 }
 
+bool dsn_needs_smtputf8(const struct dsn_input *in)
+{
+    return in->smtputf8 && !is_ascii(in->to);
+}
+
 /* What others wrote. */
 static void add_text(struct buf *out, struct slice s, bool global)
 {
@@ -283,20 +288,21 @@ static void add_subject(struct buf *out, const struct dsn_input *in, bool global
     buf_add_str(out, "\r\n");
 }
 
-static void write_top(struct buf *out, const struct dsn_input *in, const char *boundary, bool eight,
-                      bool global)
+static void write_top(struct buf *out, const struct dsn_input *in, const char *boundary, bool eight)
 {
+    /* Its own header is UTF-8 only for whom that cannot be avoided: the parts may be either way. */
+    const bool utf8 = dsn_needs_smtputf8(in);
     buf_add_str(out, "From: \"Mail Delivery System\" <");
     if (in->postmaster.n > 0) {
-        add_address(out, in->postmaster, global);
+        add_address(out, in->postmaster, utf8);
     } else {
         buf_add_str(out, "MAILER-DAEMON@");
         ascii_token(out, in->reporting_mta, HOST_MAX);
     }
     buf_add_str(out, ">\r\nTo: <");
-    add_address(out, in->to, global);
+    add_address(out, in->to, utf8);
     buf_add_str(out, ">\r\n");
-    add_subject(out, in, global);
+    add_subject(out, in, utf8);
     header_write_date(out, in->now);
     header_write_message_id(out, in->report_id, in->reporting_mta);
     buf_add_str(out, "Auto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n");
@@ -356,7 +362,7 @@ bool dsn_write(struct buf *out, const struct dsn_input *in)
     const bool global = dsn_is_global(in), eight = !is_ascii(original);
 
     make_boundary(&boundary, in->boundary, original);
-    write_top(out, in, buf_str(&boundary), eight || global, global);
+    write_top(out, in, buf_str(&boundary), eight || global);
     buf_addf(out, "\r\n--%s\r\n", buf_str(&boundary));
     write_text_part(out, in, global);
     buf_addf(out, "\r\n--%s\r\n", buf_str(&boundary));

@@ -40,7 +40,10 @@ struct dsn_input {
     bool headers_only;     /* original is cut at the empty line: text/rfc822-headers */
 };
 
-/* Is the report to be an international one? It is then itself sent with SMTPUTF8. */
+/* Is the report to be an international one? Its parts are then UTF-8, 8bit. */
 bool dsn_is_global(const struct dsn_input *in);
+/* Is it to be sent with SMTPUTF8, too? Only to an address past ASCII: for any other its own header
+ * is ASCII, because the way to its sender may not have SMTPUTF8 (RFC 6533 section 6). */
+bool dsn_needs_smtputf8(const struct dsn_input *in);
 /* Appends the whole report; false, with nothing added, when out's maximum is too small. */
 bool dsn_write(struct buf *out, const struct dsn_input *in);

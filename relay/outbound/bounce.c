@@ -99,7 +99,7 @@ static bool is_hopeless(const struct out_dsn *d, const struct extent *x)
 }
 
 static bool write_report(struct outbound *o, const struct out_dsn *d, uint64_t id,
-                         const struct extent *x, struct buf *out, bool *ret_global)
+                         const struct extent *x, struct buf *out, bool *ret_utf8)
 {
     char original_id[QUEUE_ID_SIZE], report_id[QUEUE_ID_SIZE], boundary[QUEUE_ID_SIZE + 40];
     queue_id_write(d->message_id, original_id);
@@ -127,7 +127,7 @@ static bool write_report(struct outbound *o, const struct out_dsn *d, uint64_t i
         .original = whole ? original : header_section(original, x->headers),
         .headers_only = !whole,
     };
-    *ret_global = dsn_is_global(&in);
+    *ret_utf8 = dsn_needs_smtputf8(&in);
     bool ok = dsn_write(out, &in);
     free(list);
     return ok;
@@ -135,10 +135,10 @@ static bool write_report(struct outbound *o, const struct out_dsn *d, uint64_t i
 
 /* The report takes the way of its message, has its tags and its priority. What it tells of mail
  * that was to go protected only goes protected only (RFC 8689 section 5.2). */
-static struct mail_params report_params(const struct out_dsn *d, bool eight_bit, bool global)
+static struct mail_params report_params(const struct out_dsn *d, bool eight_bit, bool utf8)
 {
     return (struct mail_params){.body = eight_bit ? MAIL_BODY_8BITMIME : MAIL_BODY_7BIT,
-                                .smtputf8 = global,
+                                .smtputf8 = utf8,
                                 .requiretls = d->params.requiretls,
                                 .priority = d->params.priority};
 }
@@ -161,8 +161,7 @@ static struct slice put_behind(char **at, const struct buf *s)
     return copy;
 }
 
-static void store(struct outbound *o, struct out_dsn *d, uint64_t id, struct buf *report,
-                  bool global)
+static void store(struct outbound *o, struct out_dsn *d, uint64_t id, struct buf *report, bool utf8)
 {
     /* The slices of the envelope must live until the answer: they stand behind the request. */
     struct store_dsn {
@@ -187,7 +186,7 @@ static void store(struct outbound *o, struct out_dsn *d, uint64_t id, struct buf
         .size = report->n,
         .tags = put_behind(&at, &d->tags),
         .route = put_behind(&at, &d->route),
-        .params = report_params(d, has_eight_bit(report), global),
+        .params = report_params(d, has_eight_bit(report), utf8),
         .eight_bit = has_eight_bit(report),
         .dsn_for = d->message_id,
         .rcpts = &s->rcpt,
@@ -200,16 +199,16 @@ void out_bounce(struct outbound *o, struct out_dsn *d)
 {
     uint64_t id = spooler_new_id(wall_now());
     struct buf report = BUF_MAX(REPORT_MAX);
-    bool fits = false, global = false;
+    bool fits = false, utf8 = false;
     for (size_t i = 0; !fits && i < sizeof extents / sizeof *extents; i++) {
         if (is_hopeless(d, &extents[i]))
             continue;
         buf_reset(&report);
         shorten(d, extents[i].words);
-        fits = write_report(o, d, id, &extents[i], &report, &global);
+        fits = write_report(o, d, id, &extents[i], &report, &utf8);
     }
     MUST(fits); /* the last extent is bounded */
-    store(o, d, id, &report, global);
+    store(o, d, id, &report, utf8);
     buf_done(&report);
     out_dsn_free(d);
 }

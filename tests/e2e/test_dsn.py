@@ -7,6 +7,7 @@ import time
 import pytest
 
 from kit import mail, rfc3464
+from kit.peer import Peer
 from kit.relay import by_mx, queue_id, smarthost
 from kit.wait import until
 
@@ -370,3 +371,23 @@ def test_international(relay, sink, sender):
     assert kinds == {"utf-8": "jürgen@gone.test", "rfc822": "plain@gone.test"}
     assert report.top["Content-Transfer-Encoding"] == "8bit" and f"\r\nTo: <{sender}>\r\n".encode() in report.raw
     settle(r, 0)
+
+
+def test_international_to_an_old_host(relay, sink):
+    """95: who wrote to an address past ASCII from one in ASCII is not told, because his own host has no SMTPUTF8."""
+    s = sink("--refuse", "*@gone.test")
+    with Peer(["8BITMIME"]) as old:
+        r = relay(destinations=smarthost(s, domains="gone.test") + smarthost(old, "old"))
+        session = r.smtp()
+        session.command_encoding = "utf-8"
+        for command in (f"MAIL FROM:<{SENDER}> SMTPUTF8 BODY=8BITMIME", "RCPT TO:<j\u00fcrgen@gone.test>"):
+            code, text = session.docmd(command)
+            assert code == 250, (command, text)
+        assert session.data(mail.message())[0] == 250
+        session.quit()
+        [t] = old.wait(1)
+        assert t.mail.upper().startswith("MAIL FROM:<>") and "SMTPUTF8" not in t.mail.upper()
+        report = Report(b"Return-Path: <>\r\n" + t.content)
+        assert report.status_type == "message/global-delivery-status"
+        assert list(report.recipients) == ["j\u00fcrgen@gone.test"]
+        assert report.raw.split(b"\r\n\r\n")[0].isascii()

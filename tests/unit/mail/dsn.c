@@ -162,9 +162,16 @@ static void international_reports(void **state)
         DEFER(buf_done) struct buf out = BUF_MAX(100000);
         struct report r;
         assert_int_equal(dsn_is_global(&in), rows[k].global);
+        assert_int_equal(dsn_needs_smtputf8(&in), in.to.p[0] >= 0x80);
         assert_true(dsn_write(&out, &in));
         read_typed(buf_slice(&out), &r,
                    rows[k].global ? "message/global-delivery-status" : "message/delivery-status");
+        /* Its own header asks for SMTPUTF8 only where its sender's address does. */
+        const struct slice all = buf_slice(&out);
+        bool ascii = true;
+        for (size_t n = 0; n < slice_find_slice(all, SLICE_LIT("\r\n\r\n")); n++)
+            ascii = ascii && all.p[n] < 0x80;
+        assert_int_equal(ascii, !dsn_needs_smtputf8(&in));
         assert_value(&r.recipients[0], "Final-Recipient", rows[k].final);
         assert_value(&r.recipients[0], "Diagnostic-Code",
                      rows[k].global ? "smtp; 550 5.1.1 kein Empf\xc3\xa4nger"

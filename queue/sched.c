@@ -113,6 +113,7 @@ static void sweep_empty(struct sched *s, struct mono mono)
 
 void sched_free(struct sched *s)
 {
+    sched_suspend_done(s);
     struct sched_domain *d, *next_domain;
     struct sched_conn *c, *next_conn;
     struct sched_site *t, *next_site;
@@ -398,7 +399,7 @@ static bool expires_in_line(struct sched *s, struct recipient *r, struct wall no
                             struct sched_action *ret)
 {
     const struct sched_site *t = r->domain->site;
-    if (!t || (!t->dead && r->attempts == 0)) {
+    if (!t || (!t->dead && !t->suspended && r->attempts == 0)) {
         heap_set(&s->moments, &r->heap_index, wall_add_s(now, LOOK_AGAIN_S).us);
         return false;
     }
@@ -503,6 +504,7 @@ void sched_each_site(const struct sched *s,
             .window = t->window,
             .limit = t->limits.connections,
             .dead = t->dead,
+            .suspended = t->suspended,
             .throttled = t->dead && t->throttled,
             .next_probe = t->dead ? t->next_probe : MONO_NEVER,
             .next_job = t->limits.rate && t->bucket.full_us

@@ -90,6 +90,10 @@ void sched_plan_failed(struct sched *s, struct slice domain,
  * used, and connections carry nothing more. */
 void sched_forget_plans(struct sched *s);
 
+/* Of these names (copied), destinations or sites, none begins a job until the next call. Jobs under
+ * way end; mail that stands there is told to be late and expires as behind a dead receiver. */
+void sched_suspend(struct sched *s, const struct slice *names, size_t n);
+
 /* Ask until false. Takes in at most 1,000 due recipients a call: where more are due, the deadline
  * is now. */
 bool sched_next(struct sched *s, struct wall now, struct mono mono, struct sched_action *ret);
@@ -144,7 +148,7 @@ struct sched_site_view {
     struct slice site, destination;
     uint64_t ready, waiting;
     unsigned connections, idle, window, limit;
-    bool dead;
+    bool dead, suspended;
     bool throttled; /* dead, because the receiver asks for it */
     struct mono next_probe;
     struct mono next_job; /* by its rate, perhaps a moment past; MONO_NEVER: it has none */

@@ -101,6 +101,7 @@ struct sched_site {
     struct mono hold_until;
     int64_t hold_ms;
     unsigned oks; /* since it was last left alone */
+    bool suspended;
     bool dead, throttled;
     struct mono next_probe;
     int64_t probe_pause_ms; /* 0: not left alone yet */
@@ -126,6 +127,8 @@ struct sched {
     struct sched_domain *domains, *to_resolve, *empty;
     struct sched_site *sites, *runnable;
     struct sched_conn *conns, *idle, *closing;
+    char **suspended;
+    size_t n_suspended;
 };
 
 static inline struct slice site_name(const struct sched_site *t)
@@ -136,6 +139,10 @@ static inline struct slice site_destination(const struct sched_site *t)
 {
     return slice_of(t->key, t->destination_n);
 }
+
+/* sched_suspend.c */
+bool site_is_suspended(const struct sched *s, const struct sched_site *t);
+void sched_suspend_done(struct sched *s);
 
 struct sched_site *site_get(struct sched *s, struct slice destination, struct slice name);
 /* Goes when nothing leads to it any more. */

@@ -22,6 +22,7 @@ struct sched_site *site_get(struct sched *s, struct slice destination, struct sl
         return t;
     }
     made->hold_ms = HOLD_FIRST_MS;
+    made->suspended = site_is_suspended(s, made);
     HASH_ADD_KEYPTR(hh, s->sites, made->key, n, made);
     return made;
 }
@@ -542,7 +543,7 @@ static bool has_plan(struct sched *s, struct sched_site *t, struct mono mono)
 static bool may_work(struct sched *s, struct sched_site *t, struct mono mono)
 {
     bool has_room = t->idle || (t->n_conns < t->window && !t->refreshing);
-    return t->ready > 0 && has_room && is_time(s, t, t->idle != NULL, mono) &&
+    return t->ready > 0 && !t->suspended && has_room && is_time(s, t, t->idle != NULL, mono) &&
            (t->idle || has_plan(s, t, mono));
 }
 

@@ -107,6 +107,8 @@ static int make_keeping(struct house *h, struct err *e)
     LOG(LV_INFO, "spool_opened", LOG_S("path", c->spool_path), LOG_N("messages", report.messages),
         LOG_N("recipients", report.recipients), LOG_N("damaged", report.damaged));
     rc = house_make_suppress(h, e);
+    if (rc == 0)
+        rc = house_make_suspend(h, e);
     if (rc < 0)
         return rc;
     house_log_join(h);
@@ -226,6 +228,17 @@ static void warn_of_relay(void *ctx, const struct out_host_view *v)
     t->say(t->ctx, text);
 }
 
+static void warn_of_suspended(struct house *h, admin_say_fn *say_fn, void *say_ctx)
+{
+    struct admin_suspension s;
+    char text[1400];
+    for (size_t at = 0; house_suspended(h, &at, &s);) {
+        snprintf(text, sizeof text, "destination \"%s\" is suspended: its mail waits%s%s", s.name,
+                 s.reason[0] ? "; " : "", s.reason);
+        say_fn(say_ctx, text);
+    }
+}
+
 static void hook_warnings(void *ctx, admin_say_fn *say_fn, void *say_ctx)
 {
     struct house *h = ctx;
@@ -247,6 +260,7 @@ static void hook_warnings(void *ctx, admin_say_fn *say_fn, void *say_ctx)
     uv_mutex_unlock(&h->reloading);
     out_hosts_each(h->out_hosts, mono_now(), warn_of_relay,
                    &(struct warning_teller){say_fn, say_ctx});
+    warn_of_suspended(h, say_fn, say_ctx);
 }
 
 /* Wanted, and yet told at each start and reload. */
@@ -271,6 +285,9 @@ static int make_admin(struct house *h, struct err *e)
                                       .clients = house_clients,
                                       .client_ban = house_client_ban,
                                       .client_allow = house_client_allow,
+                                      .suspended = house_suspended,
+                                      .suspend = house_suspend,
+                                      .resume = house_resume,
                                       .suppressed = house_suppressed,
                                       .suppress_asked = house_suppress_asked,
                                       .suppress_ok = house_suppress_ok,
@@ -283,6 +300,7 @@ static int make_admin(struct house *h, struct err *e)
 int house_make(struct house *h, const char *conf_path, struct err *e)
 {
     MUST(uv_mutex_init(&h->reloading) == 0);
+    MUST(uv_mutex_init(&h->suspending) == 0);
     h->loop = loop_new("main", 0);
     h->inbox = inbox_new(h->loop, NULL, NULL);
     h->port = (struct port){.inbox = h->inbox, .fn = house_on_msg, .ctx = h};
@@ -469,6 +487,7 @@ static void renew(struct house *h, struct tls_context *tls)
 
 void house_look(struct house *h, struct mono now)
 {
+    house_look_suspended(h);
     struct tls_context *tls = NULL;
     uv_mutex_lock(&h->reloading);
     if (certificates_look(h->certificates, h->conf, now, &tls))
@@ -527,6 +546,7 @@ void house_free(struct house *h)
         events_free(h->events);
     free_rooms(h);
     house_free_suppress(h);
+    house_free_suspend(h);
     out_hosts_free(h->out_hosts);
     if (h->shared)
         inbound_shared_free(h->shared);
@@ -537,4 +557,5 @@ void house_free(struct house *h)
     certificates_free(h->certificates);
     conf_unref(h->conf);
     uv_mutex_destroy(&h->reloading);
+    uv_mutex_destroy(&h->suspending);
 }

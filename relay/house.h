@@ -3,6 +3,7 @@
  * stopped in the reverse order. The main thread runs a loop of its own for signals and for waiting.
  */
 #pragma once
+#include "queue/suspend.h"
 #include "relay/admin/admin.h"
 #include "relay/certificates.h"
 #include "relay/conf/conf.h"
@@ -30,6 +31,9 @@ struct house {
     struct suppress *suppress;
     struct inbound_shared *shared;
     struct out_hosts *out_hosts;
+    struct file_ops *suspend_fs;
+    uv_mutex_t suspending; /* guards suspended, and its file */
+    struct suspensions suspended;
     struct net_thread *nets;
     unsigned n_nets;
     struct admin *admin;
@@ -83,6 +87,15 @@ int house_log_conf(const struct conf *c, struct events_conf *ret, struct err *e)
 void house_log_join(struct house *h);
 /* The spooler goes: nothing is told to it any more. */
 void house_log_part(struct house *h);
+
+/* house_suspend.c: what is suspended, at the start and in time; admin_hooks */
+int house_make_suspend(struct house *h, struct err *e);
+void house_free_suspend(struct house *h);
+void house_look_suspended(struct house *h);
+bool house_suspended(void *ctx, size_t *at, struct admin_suspension *ret);
+int house_suspend(void *ctx, struct slice name, int64_t for_s, struct slice reason,
+                  struct slice actor, struct err *e);
+int house_resume(void *ctx, struct slice name, struct slice actor, struct err *e);
 
 /* stop.c: signals and the orderly end; runs the main loop until it is over. */
 void house_run(struct house *h);

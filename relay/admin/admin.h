@@ -40,6 +40,11 @@ struct admin_suppress {
     struct wall since; /* 0: now */
 };
 
+struct admin_suspension {
+    char name[601], actor[601], reason[601];
+    struct wall since, until; /* until 0: until it is resumed */
+};
+
 struct admin_hooks { /* what only main can do; called on the admin thread */
     void *ctx;
     int (*reload)(void *ctx,
@@ -57,6 +62,12 @@ struct admin_hooks { /* what only main can do; called on the admin thread */
     int (*client_ban)(void *ctx, struct slice address, int64_t for_s, struct slice reason,
                       struct slice actor, struct err *e);
     int (*client_allow)(void *ctx, struct slice address, struct slice actor, struct err *e);
+    /* Suspended destinations: the one at *at (0: the first), which is moved on; false: no more. */
+    bool (*suspended)(void *ctx, size_t *at, struct admin_suspension *ret);
+    /* for_s 0: until it is resumed. Durable when it returns 0. resume: -ENOENT: it is not. */
+    int (*suspend)(void *ctx, struct slice name, int64_t for_s, struct slice reason,
+                   struct slice actor, struct err *e);
+    int (*resume)(void *ctx, struct slice name, struct slice actor, struct err *e);
     /* The suppression list: pages as above; is it an address, or "@domain"? Then 1: done, 0: it was
      * so before, -ENOSPC: it is full, -EINVAL. sync: what was done before is durable (blocks). */
     bool (*suppressed)(void *ctx, size_t *at, struct admin_suppressed *rows, size_t max,

@@ -123,6 +123,9 @@ void check_drop(struct peer *p);
 void log_rotate_begin(struct peer *p);
 void log_rotated(void *ctx, struct msg *m);
 
+/* destinations.c: the spooler's page is here */
+void destinations_go_on(struct peer *p);
+
 /* clients.c */
 void clients_go_on(struct peer *p);
 void clients_ban_or_allow(struct peer *p);

@@ -68,6 +68,9 @@ static const struct {
     [VERB_SUPPRESS_LIST] = {"suppress.list", ARG_ADDRESS | ARG_USER | ARG_LIMIT | ONLY_LOOKS},
     [VERB_SUPPRESS_ADD] = {"suppress.add", ARG_RECIPIENTS},
     [VERB_SUPPRESS_REMOVE] = {"suppress.remove", ARG_RECIPIENTS},
+    [VERB_DESTINATION_LIST] = {"destination.list", ONLY_LOOKS},
+    [VERB_DESTINATION_SUSPEND] = {"destination.suspend", ARG_DESTINATION | ARG_FOR | ARG_REASON},
+    [VERB_DESTINATION_RESUME] = {"destination.resume", ARG_DESTINATION},
 };
 
 /* How a value is read. `at` is where it goes, of the kind's type. */

@@ -39,7 +39,10 @@ enum verb {
     VERB_CLIENT_ALLOW,
     VERB_SUPPRESS_LIST,
     VERB_SUPPRESS_ADD,
-    VERB_SUPPRESS_REMOVE
+    VERB_SUPPRESS_REMOVE,
+    VERB_DESTINATION_LIST,
+    VERB_DESTINATION_SUSPEND,
+    VERB_DESTINATION_RESUME
 };
 
 /* A place in a listing: the recipient that was given last. Text "QUEUEID.RCPT". */

@@ -192,6 +192,8 @@ json_t *rows_site(const struct queue_site_row *s)
     rows_put_number(o, "window", s->window);
     rows_put_number(o, "limit", s->limit);
     rows_put(o, "dead", json_boolean(s->dead));
+    if (s->suspended)
+        rows_put(o, "suspended", json_true());
     if (s->next_probe_ms >= 0)
         rows_put_number(o, "next_probe_seconds", (uint64_t)(s->next_probe_ms + 999) / 1000);
     return o;

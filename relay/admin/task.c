@@ -304,6 +304,11 @@ static void go_on_with_page(struct peer *p)
     case VERB_SUPPRESS_ADD:
     case VERB_SUPPRESS_REMOVE:
         UNREACHABLE();
+    case VERB_DESTINATION_LIST:
+    case VERB_DESTINATION_SUSPEND:
+    case VERB_DESTINATION_RESUME:
+        destinations_go_on(p);
+        break;
     }
 }
 
@@ -476,6 +481,11 @@ void task_begin(struct peer *p, struct request *r)
     case VERB_SUPPRESS_ADD:
     case VERB_SUPPRESS_REMOVE:
         suppress_change(p);
+        break;
+    case VERB_DESTINATION_LIST:
+    case VERB_DESTINATION_SUSPEND:
+    case VERB_DESTINATION_RESUME:
+        ask(p, ADMIN_STATUS);
         break;
     case VERB_NONE:
         UNREACHABLE();

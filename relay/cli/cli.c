@@ -99,6 +99,7 @@ static const struct cli_verb verbs[] = {
     {"queue", "the mail that waits: list, show, cat, retry, remove, hold, release, export, import",
      verb_queue, NULL, ""},
     {"client", "who connects: list, ban, allow", verb_client, NULL, ""},
+    {"destination", "where mail goes: list, show, suspend, resume", verb_destination, NULL, ""},
     {"suppress", "who is not sent to: list, add, remove, export, import", verb_suppress, NULL, ""},
     {"spool", "the mail on disk: check, and repair", verb_spool, NULL, ""},
     {"log", "the delivery log for a person", verb_log, log_options,
@@ -205,6 +206,7 @@ static const char overview[] =
     "  queue          the mail that waits: list, show, cat, retry, remove, hold, release,\n"
     "                 export, import\n"
     "  client         who connects, fails to log in, is banned: list, ban, allow\n"
+    "  destination    where mail goes: list, show, suspend, resume\n"
     "  suppress       who is not sent to: list, add, remove, export, import\n"
     "  spool check    read the mail on disk through, and repair it\n"
     "  log            the delivery log for a person\n"
@@ -213,8 +215,7 @@ static const char overview[] =
     "  drain, stop    stop accepting; stop\n"
     "  sendmail       sendmail's command line, for cron and old programs; mailq: the queue\n"
     "  sink           a receiver for tests: files what comes\n"
-    "  completion     for bash, zsh and fish\n"
-    "  version, help\n"
+    "  completion     for bash, zsh and fish; and: version, help\n"
     "\n"
     "  -c FILE        the configuration (else $POSTWAIN_CONFIG, else /etc/postwain/postwain.conf)\n"
     "  --json         one JSON object a line instead of a table\n"

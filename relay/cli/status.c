@@ -24,6 +24,8 @@ void sites_row(void *table, const json_t *row)
     if (json_is_true(json_object_get(row, "dead")))
         snprintf(state, sizeof state, "unreachable, next probe in %s",
                  show_seconds(wait, json_number(row, "next_probe_seconds")));
+    if (json_is_true(json_object_get(row, "suspended")))
+        snprintf(state, sizeof state, "suspended");
     const char *const cells[] = {json_text(row, "destination"),
                                  json_text(row, "site"),
                                  numbers[0],

@@ -120,6 +120,15 @@ void core_set_full(struct core *c, const char *why)
     c->full = why;
 }
 
+void core_suspend(struct core *c, char *const *names, size_t n)
+{
+    struct slice *list = must_alloc((n + 1) * sizeof *list);
+    for (size_t i = 0; i < n; i++)
+        list[i] = slice_str(names[i]);
+    sched_suspend(c->sched, list, n);
+    free(list);
+}
+
 void core_set_events(struct core *c, void (*fn)(void *ctx, const struct event *e), void *ctx)
 {
     c->event_fn = fn;
@@ -428,6 +437,9 @@ void core_message(struct core *c, struct msg *m)
         break;
     case SPOOLER_KEPT:
         spool_events_kept(c->spool, ((struct spooler_kept *)v)->seq);
+        break;
+    case SPOOLER_SUSPEND:
+        core_suspend(c, ((struct spooler_suspend *)v)->names, ((struct spooler_suspend *)v)->n);
         break;
     case SPOOLER_ADMIN:
         admin_ask(c, v);

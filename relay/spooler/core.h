@@ -105,6 +105,8 @@ int core_accepting(const struct core *c);
 void core_weight(const struct core *c, uint64_t *ret_messages, uint64_t *ret_memory);
 void core_disk(const struct core *c, struct spooler_disk *ret);
 /* Sees each event when it has become durable, in order. */
+/* These destinations and sites, and no others, stand still. */
+void core_suspend(struct core *c, char *const *names, size_t n);
 void core_set_events(struct core *c, void (*fn)(void *ctx, const struct event *e), void *ctx);
 /* The number of net loops is known later than the spool is open; before the first core_next. */
 void core_set_loops(struct core *c, unsigned loops);

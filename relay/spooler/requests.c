@@ -171,6 +171,11 @@ void spooler_request_free(struct msg *m)
     case SPOOLER_EXPORT:
         spooler_export_free(v);
         return;
+    case SPOOLER_SUSPEND:
+        for (size_t i = 0; i < ((struct spooler_suspend *)v)->n; i++)
+            free(((struct spooler_suspend *)v)->names[i]);
+        free(((struct spooler_suspend *)v)->names);
+        break;
     case SPOOLER_CONN_GONE:
     case SPOOLER_KEPT:
     case SPOOLER_AGAIN:

@@ -79,9 +79,7 @@ struct spooler {
     _Atomic(const char *) above;
 };
 
-/* --- ids
- * -------------------------------------------------------------------------------------------------
- */
+/* --- ids */
 
 static _Atomic uint64_t last_id;
 
@@ -438,9 +436,7 @@ const char *spooler_above(const struct spooler *s)
     return atomic_load(&s->above);
 }
 
-/* --- life
- * ------------------------------------------------------------------------------------------------
- */
+/* --- life */
 
 static int open_spool(struct spooler *s, const struct spooler_conf *c, struct spool_report *report,
                       struct err *e)
@@ -523,6 +519,11 @@ void spooler_set_outbound(struct spooler *s, const struct port *const *ports, un
 void spooler_set_events(struct spooler *s, void (*fn)(void *ctx, const struct event *e), void *ctx)
 {
     core_set_events(s->core, fn, ctx);
+}
+
+void spooler_set_suspended(struct spooler *s, char *const *names, size_t n)
+{
+    core_suspend(s->core, names, n);
 }
 
 int spooler_replay(struct spooler *s, uint64_t after, void (*fn)(void *ctx, const struct event *e),

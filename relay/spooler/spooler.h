@@ -32,6 +32,7 @@ enum spooler_type {
     SPOOLER_CONTROL,   /* struct spooler_control */
     SPOOLER_EXPORT,    /* struct spooler_export */
     SPOOLER_CHECK,     /* struct spooler_check */
+    SPOOLER_SUSPEND,   /* struct spooler_suspend; not answered, freed */
     SPOOLER_AGAIN      /* struct spooler_again; not answered, freed (from events) */
 };
 
@@ -164,6 +165,12 @@ void spooler_result_free(struct spooler_result *r);
 struct spooler_conn_gone {
     struct msg msg;
     uint64_t conn;
+};
+
+struct spooler_suspend { /* these destinations and sites, and no others */
+    struct msg msg;
+    char **names; /* n, owned */
+    size_t n;
 };
 
 struct spooler_kept { /* the delivery log holds every event up to seq, synced */
@@ -300,7 +307,7 @@ struct queue_site_row {
     struct buf site, destination;
     uint64_t ready, waiting;
     unsigned connections, idle, window, limit;
-    bool dead;
+    bool dead, suspended;
     int64_t next_probe_ms; /* from now; -1: none */
 };
 /* What the disk does not let the spooler do. */
@@ -464,6 +471,8 @@ void spooler_set_events(struct spooler *s, void (*fn)(void *ctx, const struct ev
  * could be read. */
 int spooler_replay(struct spooler *s, uint64_t after, void (*fn)(void *ctx, const struct event *e),
                    void *ctx);
+/* Before the start; afterwards by SPOOLER_SUSPEND. */
+void spooler_set_suspended(struct spooler *s, char *const *names, size_t n);
 const struct port *spooler_port(struct spooler *s);
 int spooler_start(struct spooler *s);
 /* Stops the thread after a last flush; then frees. */

@@ -31,6 +31,7 @@ static void site_row_add(void *ctx, const struct sched_site_view *v)
         .window = v->window,
         .limit = v->limit,
         .dead = v->dead,
+        .suspended = v->suspended,
         .next_probe_ms = !v->dead    ? -1
                          : probe > 0 ? probe
                                      : 0,

@@ -106,7 +106,7 @@ def test_a_consumer_that_dies_loses_nothing(written):
         got += reader.kill(signal.SIGKILL)
     last = written.end()
     reader = Reader([CONSUMER, str(checkpoint)], written.env)
-    until(lambda: checkpoint.read_text() == f"{last}\n", 60)
+    until(lambda: checkpoint.exists() and checkpoint.read_text() == f"{last}\n", 60)
     got += reader.kill()
     assert set(got) == set(range(1, last + 1)), f"{last - len(set(got))} of {last} are missing"
     print(f"{len(got)} handled for {last} events")

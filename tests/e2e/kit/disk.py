@@ -20,6 +20,8 @@ import subprocess
 import tempfile
 import time
 
+from kit.wait import until
+
 PREFIX = "pw-disk-"
 SHUTDOWN = 0x8004587D  # _IOR('X', 125, __u32): EXT4_IOC_SHUTDOWN, XFS_IOC_GOINGDOWN
 NO_LOG_FLUSH = 2  # EXT4_GOING_FLAGS_NOLOGFLUSH, XFS_FSOP_GOING_FLAGS_NOLOGFLUSH
@@ -62,8 +64,9 @@ class Disk:
         self.path.chmod(0o755)
 
     def unmount(self):
-        """Of a file system that nobody has files on any more."""
+        """Of a file system that nobody has files on any more, in another mount namespace either: then its loop device is gone."""
         run("umount", self.path, tries=20)
+        until(lambda: not run("losetup", "-j", self.image), 30, "somebody still has it mounted")
 
     def remount(self, how):
         """"ro" or "rw". The kernel refuses "ro" (EBUSY) while a file is open for writing: see abort()."""

@@ -72,7 +72,9 @@ class Foreign:
         groups = "".join(f"{name}:x:{900 + i}:\n" for i, name in enumerate(ACCOUNTS))
         (self.dir / "passwd").write_text(pathlib.Path("/etc/passwd").read_text() + accounts)
         (self.dir / "group").write_text(pathlib.Path("/etc/group").read_text() + groups)
-        laid_over = (f"mount -t overlay none -o lowerdir={unpacked(*self.PACKAGES)}/usr:/usr /usr && "
+        # What disks other tests have mounted stays with them: here it would stay mounted for as long as we live.
+        laid_over = ("for disk in /tmp/pw-disk-*/at; do umount -l $disk 2>/dev/null; done; "
+                     f"mount -t overlay none -o lowerdir={unpacked(*self.PACKAGES)}/usr:/usr /usr && "
                      f"mount --bind {self.dir}/passwd /etc/passwd && mount --bind {self.dir}/group /etc/group && {mounts} exec \"$@\"")
         self.process.start(["unshare", "-m", "sh", "-c", laid_over, "sh", *map(str, argv)])
         until(lambda: answers(self.port), 20, lambda: self.process.errors()[-2000:])
@@ -136,7 +138,8 @@ match from any for rcpt-to "refused@foreign.test" reject
 match from any for any action "keep"
 """)
         self.start("/usr/sbin/smtpd", "-d", "-f", folder / "conf",
-                   mounts=f"mount -t tmpfs none /var/lib && mkdir /var/lib/opensmtpd && mkdir /var/lib/opensmtpd/empty && "
+                   mounts=f"mount -t tmpfs none /run && "  # its control socket has a fixed name there
+                          f"mount -t tmpfs none /var/lib && mkdir /var/lib/opensmtpd && mkdir /var/lib/opensmtpd/empty && "
                           f"mount -t tmpfs none /var/spool && mkdir -m 711 /var/spool/smtpd && mount --bind {folder}/spool /var/spool/smtpd && ")
 
     def bodies(self):

@@ -37,6 +37,7 @@ def login(relay, user, password):
         return False
 
 
+@pytest.mark.long
 def test_user_is_live_at_once(relay):
     """After `user add` the application cannot log in, or after `user remove` it still can, until somebody reloads."""
     r = relay(users=())

@@ -273,6 +273,7 @@ def log_in_as(r, name, mechanism):
 SHOWN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")  # nothing of this reaches a terminal
 
 
+@pytest.mark.long
 def test_no_word_becomes_structure(relay, sink):
     """Somebody writes a header field, a log line or a terminal's colours by the name that he gives himself."""
     there = sink("--refuse", "bad*")

@@ -196,7 +196,7 @@ static void record_stored(struct spool *s, struct pending *p, const struct each_
     pending_free(p);
 }
 
-static void chunk_stored(struct spool *s, struct chunk *c, const struct each_event *each)
+static void chunk_landed(struct spool *s, struct chunk *c)
 {
     struct segment *g = c->segment;
     if (c->make) {
@@ -210,7 +210,22 @@ static void chunk_stored(struct spool *s, struct chunk *c, const struct each_eve
     }
     g->end = c->offset + c->n;
     for (struct pending *p; (p = pending_shift(&c->records));)
-        record_stored(s, p, each);
+        pending_push(&s->landed, p);
+}
+
+bool spool_settle(struct spool *s, size_t max, void (*each_event)(void *ctx, const struct event *e),
+                  void *ctx)
+{
+    const struct each_event each = {each_event, ctx};
+    struct pending *p = NULL;
+    for (; max > 0 && (p = pending_shift(&s->landed)); max--)
+        record_stored(s, p, &each);
+    if (s->landed.first)
+        return true;
+    if (s->durable < s->landed_to) /* what failed, or was taken back, needs no waiting for */
+        s->durable = s->landed_to;
+    spool_retire(s);
+    return false;
 }
 
 /* What was not stored takes everything with it that spoke of it: one pass, however much waits. */
@@ -323,12 +338,15 @@ int spool_batch_end(struct spool *s, struct spool_batch *b,
                     void (*each_failed)(void *ctx, uint64_t message_id), struct err *e)
 {
     MUST(s->out == b);
-    struct each_event each = {each_event, ctx};
     for (size_t i = 0; i < b->n_done; i++)
-        chunk_stored(s, &b->chunks[i], &each);
-    if (b->n_done < b->n_chunks)
+        chunk_landed(s, &b->chunks[i]);
+    if (b->n_done < b->n_chunks) {
+        spool_settle(s, SIZE_MAX, each_event, ctx);
         chunks_failed(s, b, each_failed, ctx);
-    s->durable = s->pending.first ? s->pending.first->number - 1 : s->last_append;
+    }
+    s->landed_to = s->pending.first ? s->pending.first->number - 1 : s->last_append;
+    if (!s->landed.first)
+        s->durable = s->landed_to;
     housekeeping_done(s, b);
     s->out = NULL;
     int error = b->error;

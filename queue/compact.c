@@ -23,6 +23,9 @@ enum { LOOK_MAX = 256, EIO_TRIES = 5 };
 
 void spool_retire(struct spool *s)
 {
+    /* Of what has landed and is not settled, no segment knows yet. */
+    if (s->landed.first)
+        return;
     /* The newest one stays, even empty: its header keeps the high-water marks. */
     for (struct segment *g; (g = s->segments) && g->next && g != s->tail && g->n_live == 0 &&
                             g->pins == 0 && !g->keep && g->max_seq <= s->kept_seq;) {

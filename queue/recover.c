@@ -342,6 +342,7 @@ static void flush(struct spool *s)
         spool_batch_run(b);
         if (spool_batch_end(s, b, NULL, NULL, NULL, NULL) < 0 || !writes)
             tries++;
+        spool_settle(s, SIZE_MAX, NULL, NULL);
     }
 }
 
@@ -350,6 +351,7 @@ void spool_close(struct spool *s)
     if (!s)
         return;
     MUST(!s->out && !s->task_out);
+    spool_settle(s, SIZE_MAX, NULL, NULL);
     flush(s);
     if (s->dirty && !s->pending.first) {
         buf_reset(&s->encode);

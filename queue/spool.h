@@ -121,12 +121,17 @@ uint64_t spool_batch_last(const struct spool_batch *b);
 int spool_batch_run(struct spool_batch *b);
 int spool_batch_write(struct spool_batch *b);
 void spool_batch_tidy(struct spool_batch *b);
-/* Back on the owner: the outcome. On failure (ret_error < 0): messages put by this batch are gone
- * (their STORE is to be answered 451), every other record is appended again to a fresh segment and
- * will be durable later; frees b. `each_event` sees the events that became durable. */
+/* Back on the owner: the outcome; the next batch may be taken. On failure (ret_error < 0): messages
+ * put by this batch are gone (their STORE is to be answered 451), every other record is appended
+ * again to a fresh segment and will be durable later; all that had landed is settled. Frees b. */
 int spool_batch_end(struct spool *s, struct spool_batch *b,
                     void (*each_event)(void *ctx, const struct event *e), void *ctx,
                     void (*each_failed)(void *ctx, uint64_t message_id), struct err *e);
+/* What follows for at most `max` records that have landed on disk, oldest first: spool_durable()
+ * moves on, what is over leaves the index, `each_event` (may be NULL) sees their events. Apart from
+ * spool_batch_end, so that the disk need not wait for it. True: there are more. */
+bool spool_settle(struct spool *s, size_t max, void (*each_event)(void *ctx, const struct event *e),
+                  void *ctx);
 uint64_t spool_durable(const struct spool *s);
 /* Is there room for new mail, by the log's own needs? 0, or -ENOSPC, -EDQUOT: no spare segment
  * could be made, and what is left of the open one is for done-marks. */

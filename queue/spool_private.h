@@ -94,6 +94,8 @@ struct spool {
                                 and those that could not be removed: they go when the next segment
                                 has been made, whose header says where the log ended */
     struct pending_list pending;
+    struct pending_list landed; /* durable on disk, their consequences still to be drawn */
+    uint64_t landed_to;         /* durable when all of those are settled */
     uint64_t last_append, durable;
     uint64_t next_record, next_seq, durable_seq, kept_seq;
     uint64_t copies_bytes;          /* copies on their way to the log */

@@ -7,7 +7,8 @@
 
 struct inbox {
     _Atomic(struct msg *) newest;
-    struct loop *loop;
+    void (*wake)(void *ctx);
+    void *wake_ctx;
     void (*after_batch)(void *ctx);
     void *ctx;
 };
@@ -25,28 +26,49 @@ static struct msg *take_oldest_first(struct inbox *i)
     return oldest;
 }
 
-static void deliver(void *ctx)
+bool inbox_has(const struct inbox *i)
 {
-    struct inbox *i = ctx;
+    return atomic_load(&i->newest) != NULL;
+}
+
+bool inbox_hand_out(struct inbox *i)
+{
     struct msg *m = take_oldest_first(i);
-    if (!m)
-        return;
+    const bool any = m != NULL;
     while (m) {
         struct msg *next = m->next;
         m->next = NULL;
         m->to->fn(m->to->ctx, m);
         m = next;
     }
-    if (i->after_batch)
+    return any;
+}
+
+static void deliver(void *ctx)
+{
+    struct inbox *i = ctx;
+    if (inbox_hand_out(i) && i->after_batch)
         i->after_batch(i->ctx);
+}
+
+struct inbox *inbox_of(void (*wake)(void *ctx), void *ctx)
+{
+    struct inbox *i = must_alloc(sizeof *i);
+    atomic_init(&i->newest, NULL);
+    i->wake = wake;
+    i->wake_ctx = ctx;
+    return i;
+}
+
+static void wake_loop(void *loop)
+{
+    loop_wake(loop);
 }
 
 struct inbox *inbox_new(struct loop *l, void (*after_batch)(void *ctx), void *ctx)
 {
     MUST(!l->on_wake); /* one a loop */
-    struct inbox *i = must_alloc(sizeof *i);
-    atomic_init(&i->newest, NULL);
-    i->loop = l;
+    struct inbox *i = inbox_of(wake_loop, l);
     i->after_batch = after_batch;
     i->ctx = ctx;
     l->on_wake = deliver;
@@ -70,16 +92,21 @@ void inbox_free(struct inbox *i, void (*drop)(struct msg *m))
     free(i);
 }
 
-void port_send(const struct port *p, struct msg *m)
+bool inbox_put(const struct port *p, struct msg *m)
 {
     struct inbox *i = p->inbox;
     m->to = p;
     struct msg *before = atomic_load_explicit(&i->newest, memory_order_relaxed);
     do
         m->next = before;
-    while (!atomic_compare_exchange_weak_explicit(&i->newest, &before, m, memory_order_release,
-                                                  memory_order_relaxed));
-    /* Whoever found it empty wakes; the others' messages go with that wake-up. `m` is gone here. */
-    if (!before)
-        loop_wake(i->loop);
+    while (!atomic_compare_exchange_weak(&i->newest, &before, m));
+    return !before;
+}
+
+/* Whoever found it empty wakes; the others' messages go with that wake-up. */
+void port_send(const struct port *p, struct msg *m)
+{
+    struct inbox *i = p->inbox;
+    if (inbox_put(p, m)) /* `m` is gone here */
+        i->wake(i->wake_ctx);
 }

@@ -115,8 +115,8 @@ static void *thread_main(void *arg)
     return NULL;
 }
 
-/* Signals are for the main thread; only those that a fault raises in its own thread stay. */
-static void block_signals(sigset_t *ret_before)
+/* Only those stay that a fault raises in its own thread. */
+void loop_block_signals(sigset_t *ret_before)
 {
     static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS};
     sigset_t all;
@@ -130,7 +130,7 @@ int loop_start(struct loop *l)
 {
     MUST(!l->running && !l->ended);
     sigset_t before;
-    block_signals(&before); /* a new thread inherits the mask: no moment without it */
+    loop_block_signals(&before); /* no moment without it */
     uv_update_time(&l->uv);
     l->running = true;
     int code = pthread_create(&l->thread, NULL, thread_main, l);

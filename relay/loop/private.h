@@ -2,6 +2,7 @@
 #pragma once
 #include "relay/loop/loop.h"
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 
 struct loop {
@@ -27,3 +28,16 @@ struct loop {
 
 /* From any thread. */
 void loop_wake(struct loop *l);
+/* Before making a thread, which inherits the mask: signals are for the main thread. */
+void loop_block_signals(sigset_t *ret_before);
+
+struct inbox;
+struct msg;
+struct port;
+/* One of somebody else than a loop. `wake`: by who sends and finds it empty. */
+struct inbox *inbox_of(void (*wake)(void *ctx), void *ctx);
+bool inbox_has(const struct inbox *i);
+/* Handles all that is there now; false: nothing was. On the owner's thread. */
+bool inbox_hand_out(struct inbox *i);
+/* Like port_send, without waking: true when it had been empty. */
+bool inbox_put(const struct port *p, struct msg *m);

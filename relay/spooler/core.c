@@ -111,6 +111,7 @@ void core_time(struct core *c, struct wall now, struct mono mono)
     c->now = now;
     c->mono = mono;
     c->asked.had_turn = false;
+    c->settled_turn = 0;
     skew_watch(c);
     skew_step(c);
 }
@@ -219,8 +220,14 @@ bool core_next(struct core *c, struct core_action *ret)
         /* The disk first: it works while the answers are handed out. */
         if (next_batch(c, ret) || next_queued(c, ret))
             return true;
-    } while ((!trouble_is(c) && (bounce_step(c) || (!c->paused && work_step(c)))) || admin_step(c));
+    } while (durable_step(c) ||
+             (!trouble_is(c) && (bounce_step(c) || (!c->paused && work_step(c)))) || admin_step(c));
     return next_queued(c, ret) || next_task(c, ret);
+}
+
+bool core_has_more(const struct core *c)
+{
+    return c->landed || c->actions;
 }
 
 void core_deadline(const struct core *c, struct wall *ret_wall, struct mono *ret_mono)
@@ -236,7 +243,7 @@ void core_deadline(const struct core *c, struct wall *ret_wall, struct mono *ret
         *ret_mono = mono_min(*ret_mono, (struct mono){bounce->key});
     if (c->pause.msg)
         *ret_mono = mono_min(*ret_mono, c->pause.until);
-    if (c->skew.walking)
+    if (c->skew.walking || c->landed)
         *ret_mono = c->mono;
     *ret_mono = mono_min(*ret_mono, admin_deadline(c));
     if (!c->task_out && !mono_reached(c->task_not_before, c->mono))

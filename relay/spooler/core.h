@@ -2,7 +2,7 @@
  * The deciding part of the spooler: pure, time passed in, actions out. It folds requests into
  * queue/ (index, scheduler), gathers what must be synced into one batch at a time, and gives
  * answers only when the batch that carries them has come back. spooler.c is its rim; the simulator
- * (tests/sim) is another one. Owner: one thread; it calls nobody and blocks never.
+ * (tests/sim) is another one. Owner: one thread at a time; it calls nobody and blocks never.
  *
  *   core_time(c, wall, mono); core_message(c, m); … while (core_next(c, &a)) act(a); wake again at
  * core_deadline
@@ -36,6 +36,10 @@
  * costs: the attempt again. */
 #define CORE_LAZY_MS 5
 #define CORE_LAZY_MAX 4
+/* What follows for records that have become durable (events, schedule): so many at a time, and in
+ * one turn, before new mail is looked at again. */
+#define CORE_SETTLE_STEP 16
+#define CORE_SETTLE_TURN 32
 
 struct core;
 struct core_conf {
@@ -57,7 +61,8 @@ struct core_read;
 enum core_act {
     CORE_SEND,   /* msg to the outbound port of net loop `loop` */
     CORE_ANSWER, /* msg back to `reply` (NULL: nobody asked to know; the rim frees it) */
-    CORE_BATCH,  /* batch to the commit helper: core_batch_run there, core_batch_done back here */
+    CORE_BATCH,  /* batch to be written: core_batch_run by a helper, or by who had the turn and has
+                    left it; core_batch_done back here */
     CORE_READ,   /* read to the reading helper */
     CORE_TASK    /* task to the keeping helper: spool_task_run, then core_task_done */
 };
@@ -87,14 +92,19 @@ bool core_next(struct core *c, struct core_action *ret);
  * CORE_ANSWER); nothing else of the core is touched. 0, or the disk's error. */
 int core_batch_run(struct core_batch *b,
                    void (*answer)(void *ctx, const struct port *reply, struct msg *m), void *ctx);
-/* The batch has run. 0, or the disk's error, with e filled: said once by the caller; what can be
- * done has been done. */
+/* The batch has run, and the next one may be taken; what follows from this one is drawn by
+ * core_next, behind that. 0, or the disk's error, with e filled: said once by the caller; what can
+ * be done has been done. */
 int core_batch_done(struct core *c, struct core_batch *batch, struct err *e);
+/* All that follows from the batches that are done, at once (at the end). */
+void core_settle(struct core *c);
 /* What has not been in a batch yet, without waiting for company (at the end). NULL: nothing. */
 struct core_batch *core_batch_take(struct core *c);
 void core_task_done(struct core *c, struct spool_task *task);
 void core_read_run(struct core_read *r); /* on the helper */
 void core_read_done(struct core *c, struct core_read *r);
+/* Something is left to do that no batch need wait for. */
+bool core_has_more(const struct core *c);
 void core_deadline(const struct core *c, struct wall *ret_wall, struct mono *ret_mono);
 
 /* The rim says why there is no room for new mail (static text), or NULL: there is. */

@@ -99,9 +99,12 @@ struct core {
     struct wait *waits;
     struct job *jobs;
     uint64_t last_number; /* of the newest record */
+    uint64_t taken_to;    /* of the newest that was in a batch */
     uint64_t n_active, n_held, fresh_bytes;
     const char *full; /* why new mail has no room; NULL: it has */
     bool paused, batch_out, task_out;
+    bool landed;           /* batches are done whose consequences are not all drawn … */
+    unsigned settled_turn; /* … and of how many records they were, since the time was set */
     struct mono batch_not_before, task_not_before, overdue_at, room_again;
     struct wait *failed;          /* stores of the batch that is being ended */
     struct {                      /* see trouble.c */
@@ -164,7 +167,8 @@ void core_read_free(struct core *c, struct core_read *r);
 void core_wait(struct core *c, const struct wait *w); /* copied */
 /* Ours to answer now; false: the helper has done it. */
 bool wait_claim(struct wait *w);
-void wait_free(struct wait *w); /* and its request, when nobody has answered it */
+void wait_free(struct wait *w);    /* and its request, when nobody has answered it */
+bool durable_step(struct core *c); /* consequences of some records; false: none, or not now */
 
 /* intake.c */
 void intake_store(struct core *c, struct spooler_store *s);

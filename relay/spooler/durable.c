@@ -1,7 +1,7 @@
 /*
  * What waits for the disk, and what follows when a batch is durable. The clients of new mail are
- * answered on the helper, right behind the sync: their 250 waits for no other thread's turn. All
- * else (events, schedule, failures) follows on the owner's thread.
+ * answered by who has synced it (the helper), right behind the sync: their 250 waits for no turn.
+ * Failures follow when the batch is done, all else (events, schedule) in steps behind that.
  *
  *   a store's wait: WAITING → ANSWERED (the helper)   or   → CLAIMED (the owner)
  *
@@ -17,7 +17,7 @@
 struct core_batch {
     struct spool_batch *batch;
     size_t n;
-    struct wait *stores[]; /* the core's; they live until core_batch_done */
+    struct wait *stores[]; /* the core's; they outlive the batch */
 };
 
 static bool claim(struct wait *w, enum wait_state to)
@@ -56,9 +56,10 @@ void wait_free(struct wait *w)
 /* --- the batch
  * ------------------------------------------------------------------------------------------- */
 
-static bool is_store_of(const struct wait *w, uint64_t last_number)
+/* Not one of an earlier batch, which may still stand here until it is settled. */
+static bool is_store_of(const struct wait *w, uint64_t after, uint64_t last)
 {
-    return w->kind == WAIT_STORE && w->number <= last_number;
+    return w->kind == WAIT_STORE && w->number > after && w->number <= last;
 }
 
 struct core_batch *core_batch_take(struct core *c)
@@ -68,16 +69,17 @@ struct core_batch *core_batch_take(struct core *c)
     size_t n = 0;
     if (!batch)
         return NULL;
-    const uint64_t last = spool_batch_last(batch);
+    const uint64_t after = c->taken_to, last = spool_batch_last(batch);
     DL_FOREACH (c->waits, w)
-        n += is_store_of(w, last);
+        n += is_store_of(w, after, last);
     struct core_batch *b = must_alloc(sizeof *b + n * sizeof(struct wait *));
     b->batch = batch;
     DL_FOREACH (c->waits, w) {
-        if (is_store_of(w, last))
+        if (is_store_of(w, after, last))
             b->stores[b->n++] = w;
     }
     c->batch_out = true;
+    c->taken_to = last > after ? last : after;
     trouble_batch_taken(c);
     c->lazy.n = 0;
     c->lazy.urgent = false;
@@ -160,19 +162,41 @@ static void event_durable(void *ctx, const struct event *e)
         c->event_fn(c->event_ctx, e);
 }
 
-int core_batch_done(struct core *c, struct core_batch *b, struct err *e)
+static void settle(struct core *c, size_t max)
 {
-    int rc = spool_batch_end(c->spool, b->batch, event_durable, c, store_failed, e);
-    free(b);
-    c->batch_out = false;
-    metric_add(rc < 0 ? M_SPOOL_ERRORS : M_SPOOL_SYNCS, 1);
-    answer_failed(c, rc);
-    trouble_batch_done(c, rc, e);
+    c->landed = spool_settle(c->spool, max, event_durable, c);
     while (c->waits && c->waits->number <= spool_durable(c->spool)) {
         struct wait *w = c->waits;
         DL_DELETE(c->waits, w);
         wait_over(c, w);
         free(w);
     }
+}
+
+bool durable_step(struct core *c)
+{
+    if (!c->landed || c->settled_turn >= CORE_SETTLE_TURN)
+        return false;
+    c->settled_turn += CORE_SETTLE_STEP;
+    settle(c, CORE_SETTLE_STEP);
+    return true;
+}
+
+void core_settle(struct core *c)
+{
+    settle(c, SIZE_MAX);
+}
+
+int core_batch_done(struct core *c, struct core_batch *b, struct err *e)
+{
+    if (c->landed) /* of one batch at most */
+        core_settle(c);
+    int rc = spool_batch_end(c->spool, b->batch, event_durable, c, store_failed, e);
+    free(b);
+    c->batch_out = false;
+    c->landed = true;
+    metric_add(rc < 0 ? M_SPOOL_ERRORS : M_SPOOL_SYNCS, 1);
+    answer_failed(c, rc);
+    trouble_batch_done(c, rc, e);
     return rc;
 }

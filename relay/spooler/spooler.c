@@ -1,7 +1,8 @@
 /*
- * The rim of the core: its thread, its helpers, its clock. Four helpers, so that no small commit
- * stands behind a large sync or a read: `commit` writes and syncs batches, `bodies` writes large
- * content, `reads` reads (and looks at the free space), `keeper` does the spool's housekeeping.
+ * The rim of the core: its threads, its clock. Two threads take turns at the core: who finds a
+ * batch to be written writes and syncs it, and the other one has the turn meanwhile. Three helpers,
+ * so that no small commit stands behind a large sync or a read: `bodies` writes large content,
+ * `reads` reads (and looks at the free space), `keeper` does the spool's housekeeping.
  */
 #include "relay/spooler/spooler.h"
 #include "queue/id.h"
@@ -10,7 +11,7 @@
 #include "relay/base/metrics.h"
 #include "relay/base/must.h"
 #include "relay/base/rand.h"
-#include "relay/loop/worker.h"
+#include "relay/loop/crew.h"
 #include "relay/spooler/advice.h"
 #include "relay/spooler/again.h"
 #include "relay/spooler/bodies.h"
@@ -24,7 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TICK_MS = 1000, MIN_FREE_FILES = 100 };
+enum { TICK_MS = 1000, MIN_FREE_FILES = 100, CREW = 2 };
 
 struct commit_job {
     struct worker_job job;
@@ -50,12 +51,10 @@ struct space_job {
 };
 
 struct spooler {
-    struct loop *loop;
-    struct inbox *inbox;
+    struct crew *crew;
     struct port port, commit_port, read_port, task_port, body_port, space_port, check_port,
         again_port;
-    struct worker *commit, *bodies_worker, *reads, *keeper;
-    struct deadline wake;
+    struct worker *bodies_worker, *reads, *keeper;
     struct mono next_tick;
     struct file_ops *fs;
     struct spool *spool;
@@ -69,8 +68,8 @@ struct spooler {
     struct marks_conf marks_conf;
     struct marks marks;
     int64_t sync_delay_ms; /* the test hook: at most one batch is out, so one may be delayed */
-    struct deadline sync_delay;
     struct commit_job *delayed;
+    struct mono delayed_until;
     bool space_asked, failing;
     const char *full; /* as last told to the core */
     struct damage damage;
@@ -143,17 +142,10 @@ static void push_commit(struct spooler *s, struct core_batch *batch)
     job->batch = batch;
     if (s->sync_delay_ms > 0) {
         s->delayed = job;
-        deadline_set(s->loop, &s->sync_delay, mono_add(loop_now(s->loop), s->sync_delay_ms));
+        s->delayed_until = mono_add(mono_now(), s->sync_delay_ms);
     } else {
-        worker_push(s->commit, &job->job);
+        crew_leave(s->crew, &job->job);
     }
-}
-
-static void on_sync_delay(void *ctx, struct mono now)
-{
-    struct spooler *s = ctx;
-    (void)now;
-    worker_push(s->commit, &TAKE_PTR(s->delayed)->job);
 }
 
 static void push_read(struct spooler *s, struct core_read *read)
@@ -223,20 +215,22 @@ static void act(struct spooler *s, const struct core_action *a)
 
 static void set_time(struct spooler *s)
 {
-    core_time(s->core, wall_now(), loop_now(s->loop));
+    core_time(s->core, wall_now(), mono_now());
 }
 
 /* The wall clock may be set at any time: the tick looks again within a second. */
 static struct mono next_wake(const struct spooler *s)
 {
     struct wall wall, now = wall_now();
-    struct mono mono;
+    struct mono mono, mono_is = mono_now();
     core_deadline(s->core, &wall, &mono);
     mono = mono_min(mono, s->next_tick);
+    if (s->delayed)
+        mono = mono_min(mono, s->delayed_until);
     if (wall.us <= now.us)
-        return loop_now(s->loop);
+        return mono_is;
     int64_t wait_ms = (wall.us - now.us) / 1000 + 1;
-    return wait_ms < TICK_MS ? mono_min(mono, mono_add(loop_now(s->loop), wait_ms)) : mono;
+    return wait_ms < TICK_MS ? mono_min(mono, mono_add(mono_is, wait_ms)) : mono;
 }
 
 /* A line when writing begins to fail, and one when it works again. */
@@ -286,28 +280,35 @@ static void tell_accepting(struct spooler *s)
     atomic_store(&s->accepting, disk < 0 ? disk : marks_error(&s->marks));
 }
 
-/* After a batch of messages, and when the time has come: everything the core wants done now. */
-static void pump(void *ctx)
+/* What the rim itself does by the clock. */
+static void look_at_clock(struct spooler *s, struct mono now)
 {
-    struct spooler *s = ctx;
-    struct core_action a;
-    set_time(s);
-    while (core_next(s->core, &a))
-        act(s, &a);
-    say_disk(s);
-    tell_accepting(s);
-    deadline_set(s->loop, &s->wake, next_wake(s));
-}
-
-static void on_wake(void *ctx, struct mono now)
-{
-    struct spooler *s = ctx;
     if (mono_reached(s->next_tick, now)) {
         s->next_tick = mono_add(now, TICK_MS);
         push_space(s);
         checker_look(&s->checker, now);
     }
-    pump(s);
+    if (s->delayed && mono_reached(s->delayed_until, now))
+        crew_leave(s->crew, &TAKE_PTR(s->delayed)->job);
+}
+
+/* When messages have been handled, and when the time has come: everything the core wants done now.
+ */
+static void turn(void *ctx)
+{
+    struct spooler *s = ctx;
+    struct core_action a;
+    look_at_clock(s, mono_now());
+    set_time(s);
+    bool leaving = false;
+    while (!leaving && core_next(s->core, &a)) {
+        act(s, &a);
+        /* The disk first: the rest is the next one's. */
+        leaving = a.act == CORE_BATCH && core_has_more(s->core);
+    }
+    say_disk(s);
+    tell_accepting(s);
+    crew_wake_at(s->crew, leaving ? mono_now() : next_wake(s));
 }
 
 /* --- what arrives
@@ -366,7 +367,7 @@ static void on_read(void *ctx, struct msg *m)
 static void on_check(void *ctx, struct msg *m)
 {
     struct spooler *s = ctx;
-    checker_back(&s->checker, m, loop_now(s->loop));
+    checker_back(&s->checker, m, mono_now());
 }
 
 static void on_again(void *ctx, struct msg *m)
@@ -458,18 +459,16 @@ static int open_spool(struct spooler *s, const struct spooler_conf *c, struct sp
 
 static void listen_all(struct spooler *s)
 {
-    s->loop = loop_new("spooler", 0);
-    s->inbox = inbox_new(s->loop, pump, s);
-    s->port = (struct port){s->inbox, on_request, s};
-    s->commit_port = (struct port){s->inbox, on_commit, s};
-    s->read_port = (struct port){s->inbox, on_read, s};
-    s->task_port = (struct port){s->inbox, on_task, s};
-    s->check_port = (struct port){s->inbox, on_check, s};
-    s->again_port = (struct port){s->inbox, on_again, s};
-    s->body_port = (struct port){s->inbox, on_body, s};
-    s->space_port = (struct port){s->inbox, on_space, s};
-    deadline_init(s->loop, &s->wake, on_wake, s);
-    deadline_init(s->loop, &s->sync_delay, on_sync_delay, s);
+    s->crew = crew_new("spooler", CREW, turn, s);
+    struct inbox *inbox = crew_inbox(s->crew);
+    s->port = (struct port){inbox, on_request, s};
+    s->commit_port = (struct port){inbox, on_commit, s};
+    s->read_port = (struct port){inbox, on_read, s};
+    s->task_port = (struct port){inbox, on_task, s};
+    s->check_port = (struct port){inbox, on_check, s};
+    s->again_port = (struct port){inbox, on_again, s};
+    s->body_port = (struct port){inbox, on_body, s};
+    s->space_port = (struct port){inbox, on_space, s};
 }
 
 int spooler_new(struct spooler **ret, const struct spooler_conf *c, struct spool_report *ret_report,
@@ -496,7 +495,7 @@ int spooler_new(struct spooler **ret, const struct spooler_conf *c, struct spool
                              .report_rates = c->report_rates,
                              .loops = 1};
     rand_bytes(&conf.seed, sizeof conf.seed);
-    s->core = core_new(s->spool, &conf, wall_now(), loop_now(s->loop));
+    s->core = core_new(s->spool, &conf, wall_now(), mono_now());
     s->bodies = bodies_new(s->fs);
     s->checker = (struct checker){.spool = s->spool, .back = &s->check_port};
     s->again = (struct again){.spool = s->spool, .back = &s->again_port};
@@ -540,12 +539,11 @@ const struct port *spooler_port(struct spooler *s)
 int spooler_start(struct spooler *s)
 {
     MUST(s->n_outbound > 0);
-    s->commit = worker_new("commit");
     s->bodies_worker = worker_new("bodies");
     s->reads = worker_new("reads");
     s->keeper = worker_new_patient("keeper");
-    deadline_set(s->loop, &s->wake, loop_now(s->loop)); /* what recovery found due goes out */
-    return loop_start(s->loop);
+    crew_wake_at(s->crew, mono_now()); /* what recovery found due goes out */
+    return crew_start(s->crew);
 }
 
 /* After the threads have ended: results and notes still count, questions find nobody to ask. */
@@ -563,36 +561,42 @@ static void handle_late(struct msg *m)
 static void last_flush(struct spooler *s)
 {
     struct core_batch *b;
+    core_settle(s->core);
     for (int tries = 0; tries < 3 && (b = core_batch_take(s->core));) {
         struct err e = {0};
         core_batch_run(b, answer, NULL);
         int rc = core_batch_done(s->core, b, &e);
+        core_settle(s->core);
         say_disk(s);
         tries = rc < 0 ? tries + 1 : 0;
     }
+}
+
+static void end_delayed(struct spooler *s)
+{
+    struct commit_job *job = TAKE_PTR(s->delayed);
+    commit_run(&job->job);
+    on_commit(s, &job->job.msg);
 }
 
 void spooler_free(struct spooler *s)
 {
     if (!s)
         return;
-    loop_stop(s->loop);
-    loop_join(s->loop);
+    crew_end(s->crew);
     if (s->delayed)
-        on_sync_delay(s, mono_now());
-    worker_free(s->commit);
+        end_delayed(s);
     worker_free(s->bodies_worker);
     worker_free(s->reads);
     worker_free(s->keeper);
     checker_stop(&s->checker);
     again_stop(&s->again);
-    inbox_free(s->inbox, handle_late);
+    crew_free(s->crew, handle_late);
     last_flush(s);
     bodies_free(s->bodies);
     core_free(s->core);
     spool_close(s->spool);
     file_posix_free(s->fs);
-    loop_free(s->loop);
     free(s->outbound);
     free(s);
 }

@@ -1,8 +1,9 @@
 /*
- * The spooler: the thread that owns queue/ (index, scheduler, segments), hands write+sync to
- * helpers, and answers. Everyone talks to it by messages; each request carries a reply port and is
- * answered exactly once by the same object, moved back (its `msg.type` unchanged). Requests from
- * one loop are handled in order. This is the only room that knows where mail is kept.
+ * The spooler: owns queue/ (index, scheduler, segments), in turns of two threads, of which one may
+ * be writing and syncing, and answers. Everyone talks to it by messages; each request carries a
+ * reply port and is answered exactly once by the same object, moved back (its `msg.type`
+ * unchanged). Requests from one loop are handled in order. This is the only room that knows where
+ * mail is kept.
  *
  * The deciding part is core.[ch]: pure, time passed in, actions out; the simulator drives it.
  * spooler.c is its rim.
@@ -456,7 +457,7 @@ struct spooler_conf {
     struct slice node;
     uint64_t
         seq_after; /* the delivery log's last: a new spool beside an old log goes on behind it */
-    /* Test hook for promise 2: the commit helper waits so long before each fdatasync. 0 in real
+    /* Test hook for promise 2: each batch waits so long before it is written. 0 in real
      * life (hidden option debug-sync-delay). */
     int64_t sync_delay_ms;
 };

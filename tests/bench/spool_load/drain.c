@@ -71,7 +71,8 @@ static bool commit(struct drain *d)
     begun = seconds_now();
     if (spool_batch_end(s, b, NULL, NULL, NULL, &e) < 0)
         die("%s", e.text);
-    timed(d, "spool_batch_end", begun);
+    spool_settle(s, SIZE_MAX, NULL, NULL);
+    timed(d, "spool_batch_end and spool_settle", begun);
     spool_events_kept(s, spool_last_seq(s));
     return true;
 }

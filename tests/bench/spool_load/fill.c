@@ -49,7 +49,9 @@ static void await(struct fill *f, struct writing *w)
     if (!w->batch)
         return;
     pthread_join(w->thread, NULL);
-    if (spool_batch_end(f->spool, TAKE_PTR(w->batch), NULL, NULL, NULL, &e) < 0)
+    int rc = spool_batch_end(f->spool, TAKE_PTR(w->batch), NULL, NULL, NULL, &e);
+    spool_settle(f->spool, SIZE_MAX, NULL, NULL);
+    if (rc < 0)
         die("%s", e.text);
     struct message *m;
     while ((m = spool_after(f->spool, w->bodies_from)) && m->durable) {

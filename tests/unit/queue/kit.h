@@ -68,7 +68,9 @@ static inline int kit_commit(struct spool *s, void (*each_event)(void *, const s
         return 0;
     struct err e = {0};
     spool_batch_run(b);
-    return spool_batch_end(s, b, each_event, ctx, each_failed, &e);
+    int rc = spool_batch_end(s, b, each_event, ctx, each_failed, &e);
+    assert_false(spool_settle(s, SIZE_MAX, each_event, ctx));
+    return rc;
 }
 
 /* Housekeeping until there is none for now; true: something was done. What it brings wants a
@@ -94,6 +96,7 @@ static inline void kit_settle(struct spool *s)
         struct err e = {0};
         spool_batch_run(b);
         assert_int_equal(spool_batch_end(s, b, NULL, NULL, NULL, &e), 0);
+        spool_settle(s, SIZE_MAX, NULL, NULL);
         more = true;
     }
 }

@@ -206,6 +206,7 @@ static void set_back_while_on_its_way_to_the_disk(void **state)
     core_time(w.core, w.now, w.mono);
     core_batch_run(a.batch, NULL, NULL);
     assert_int_equal(core_batch_done(w.core, a.batch, &e), 0);
+    core_settle(w.core);
     assert_int_equal(longest_wait_s(&w), 0);
     bool asked = false;
     while (core_next(w.core, &a)) {

@@ -95,11 +95,9 @@ static inline void batch_done(struct world *w, struct core_batch *b)
     assert_int_equal(core_batch_done(w->core, b, &e), 0);
 }
 
-/* Everything the core wants now; what is for others is kept in `seen`. */
-static inline void pump_now(struct world *w)
+static inline void pump_turn(struct world *w)
 {
     struct core_action a;
-    w->n = 0;
     core_time(w->core, w->now, w->mono);
     while (core_next(w->core, &a)) {
         if (a.act == CORE_READ) {
@@ -117,6 +115,15 @@ static inline void pump_now(struct world *w)
             w->seen[w->n++] = a;
         }
     }
+}
+
+/* Everything the core wants now; what is for others is kept in `seen`. */
+static inline void pump_now(struct world *w)
+{
+    w->n = 0;
+    do
+        pump_turn(w);
+    while (core_has_more(w->core));
 }
 
 static inline void pass(struct world *w, int64_t ms)

@@ -5,7 +5,6 @@
  * `reads` reads (and looks at the free space), `keeper` does the spool's housekeeping.
  */
 #include "relay/spooler/spooler.h"
-#include "queue/id.h"
 #include "relay/base/defer.h"
 #include "relay/base/log.h"
 #include "relay/base/metrics.h"
@@ -18,6 +17,7 @@
 #include "relay/spooler/check.h"
 #include "relay/spooler/core.h"
 #include "relay/spooler/damage.h"
+#include "relay/spooler/ids.h"
 #include "relay/spooler/requests.h"
 #include <errno.h>
 #include <stdatomic.h>
@@ -77,22 +77,6 @@ struct spooler {
     atomic_int accepting; /* core_accepting, and the marks, for other threads */
     _Atomic(const char *) above;
 };
-
-/* --- ids */
-
-static _Atomic uint64_t last_id;
-
-uint64_t spooler_new_id(struct wall now)
-{
-    return queue_id_draw(&last_id, now);
-}
-
-static void ids_start_above(uint64_t id)
-{
-    uint64_t last = atomic_load(&last_id);
-    while (last < id && !atomic_compare_exchange_weak(&last_id, &last, id))
-        continue;
-}
 
 /* --- helpers
  * --------------------------------------------------------------------------------------------- */

@@ -32,6 +32,12 @@ static void test_every_verb(void **state)
     } rows[] = {
         {"{\"id\":1,\"verb\":\"status\",\"args\":{}}", VERB_STATUS},
         {"{\"id\":1,\"verb\":\"status\"}", VERB_STATUS},
+        {"{\"id\":1,\"verb\":\"destination.list\"}", VERB_DESTINATION_LIST},
+        {"{\"id\":1,\"verb\":\"destination.suspend\",\"args\":{\"destination\":\"d\","
+         "\"for_s\":60,\"reason\":\"r\"}}",
+         VERB_DESTINATION_SUSPEND},
+        {"{\"id\":1,\"verb\":\"destination.resume\",\"args\":{\"destination\":\"d\"}}",
+         VERB_DESTINATION_RESUME},
         {"{\"id\":1,\"verb\":\"queue.summary\",\"args\":{}}", VERB_SUMMARY},
         {"{\"id\":1,\"verb\":\"queue.list\",\"args\":{}}", VERB_LIST},
         {"{\"id\":1,\"verb\":\"queue.list\",\"args\":{\"filter\":{}}}", VERB_LIST},

@@ -88,7 +88,7 @@ static void test_unreadable_blocks(void **state)
 static void test_every_length(void **state)
 {
     (void)state;
-    struct world w = world_new(6, 330);
+    struct world w = world_new(11, 330);
     for (size_t i = 0; i + 1 < w.log.n; i++) {
         const struct segment_found *f = &w.log.segments[i];
         char name[SEGMENT_NAME_SIZE];
@@ -239,7 +239,7 @@ static void test_names_power_cut(void **state)
 static void test_missing(void **state)
 {
     (void)state;
-    struct world w = world_new(9, 330);
+    struct world w = world_new(17, 330);
     char name[SEGMENT_NAME_SIZE], want[200];
     segment_name(name, "seg", w.log.segments[1].number);
     assert_int_equal(w.disk->ops.unlink(w.disk, name), 0);

@@ -207,7 +207,7 @@ static void test_running(void **state)
 static void test_running_damage(void **state)
 {
     (void)state;
-    struct history h = history_new(60, true);
+    struct history h = history_new(61, true);
     history_run(&h, 330);
     kit_settle(h.s);
     struct message *m = spool_after(h.s, 0);

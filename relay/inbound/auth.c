@@ -340,8 +340,8 @@ void auth_step(struct session *s, struct slice mechanism, struct slice response,
         auth_refuse(s, refusal);
     else if (a->signed_off && response.n == 0)
         auth_decide(s, auth_scram_holds(s));
-    else if (a->signed_off)
-        auth_refuse(s, &reply_form);
+    else if (a->signed_off || (is(a, "PLAIN") && has_response && response.n == 0))
+        auth_refuse(s, &reply_form); /* of nothing PLAIN would ask again, and again */
     else
         go_on(s, response, has_response);
 }

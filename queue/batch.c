@@ -217,9 +217,13 @@ bool spool_settle(struct spool *s, size_t max, void (*each_event)(void *ctx, con
                   void *ctx)
 {
     const struct each_event each = {each_event, ctx};
-    struct pending *p = NULL;
-    for (; max > 0 && (p = pending_shift(&s->landed)); max--)
+    const struct message *last = NULL;
+    while (s->landed.first && (max > 0 || s->landed.first->message == last)) {
+        struct pending *p = pending_shift(&s->landed);
+        last = p->message;
+        max -= max > 0;
         record_stored(s, p, &each);
+    }
     if (s->landed.first)
         return true;
     if (s->durable < s->landed_to) /* what failed, or was taken back, needs no waiting for */

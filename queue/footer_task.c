@@ -65,6 +65,8 @@ static uint64_t room_for_footer(const struct spool *s)
 struct spool_task *footer_take(struct spool *s)
 {
     struct segment *g;
+    if (s->landed.first) /* segments do not know yet what lives in them */
+        return NULL;
     while ((g = next_segment(s)) && is_about_to_go(g, s))
         g->no_footer = true;
     const struct segment *last = s->segments ? s->segments->prev : NULL;

@@ -127,8 +127,9 @@ void spool_batch_tidy(struct spool_batch *b);
 int spool_batch_end(struct spool *s, struct spool_batch *b,
                     void (*each_event)(void *ctx, const struct event *e), void *ctx,
                     void (*each_failed)(void *ctx, uint64_t message_id), struct err *e);
-/* What follows for at most `max` records that have landed on disk, oldest first: spool_durable()
- * moves on, what is over leaves the index, `each_event` (may be NULL) sees their events. Apart from
+/* What follows for `max` records that have landed on disk (and those behind the last one that speak
+ * of the same message: it is never seen half settled), oldest first: spool_durable() moves on, what
+ * is over leaves the index, `each_event` (may be NULL) sees their events. Apart from
  * spool_batch_end, so that the disk need not wait for it. True: there are more. */
 bool spool_settle(struct spool *s, size_t max, void (*each_event)(void *ctx, const struct event *e),
                   void *ctx);

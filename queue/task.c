@@ -16,8 +16,6 @@ static const struct {
 struct spool_task *spool_task_take(struct spool *s)
 {
     struct spool_task *task = NULL;
-    if (s->landed.first) /* segments do not know yet what lives in them */
-        return NULL;
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds && !s->task_out && !task; i++) {
         task = kinds[i].take(s);
         if (task)

@@ -29,8 +29,6 @@ void access_rules_of(const struct conf *c, struct access_rules *ret)
 {
     *ret = (struct access_rules){.by_groups = c->control_admins.n + c->control_readers.n > 0,
                                  .owner = geteuid()};
-    if (!ret->by_groups)
-        return;
     ret->admins[ret->n_admins++] = getegid();
     add_groups(&c->control_admins, ret->admins, &ret->n_admins);
     add_groups(&c->control_readers, ret->readers, &ret->n_readers);

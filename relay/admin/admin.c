@@ -140,11 +140,15 @@ static void give_way(void)
     setpriority(PRIO_PROCESS, 0, NICE); /* Linux: of this thread */
 }
 
-/* Who is connected keeps what he may; the socket's path stays what it was at the start. */
+/* Who is connected keeps what he may; the socket's path stays what it was at the start. Once it has
+ * been open to all, its mode says nothing about those who have connected and wait: they are judged
+ * by their groups until the end. */
 static void reconfigure(struct admin *a, struct conf *conf)
 {
     uv_fs_t f;
+    const bool was_open = a->access.by_groups;
     access_rules_of(conf, &a->access);
+    a->access.by_groups = a->access.by_groups || was_open;
     uv_fs_chmod(loop_uv(a->loop), &f, a->path, (int)access_mode(&a->access), NULL);
     uv_fs_req_cleanup(&f);
     conf_unref(a->conf);

@@ -21,6 +21,7 @@
 
 #define SECRET_MAX 8192 /* of the first line; a longer one is refused */
 #define COMMAND_MS 30000
+#define END_MS 10    /* between looks at one that has said all */
 #define SLICE_MS 200 /* a program under way hears so soon that the relay ends */
 #define TOKEN_MS 300000
 
@@ -162,6 +163,23 @@ static bool hear(struct secret_job *j, int fd)
     return false;
 }
 
+/* It has said all, and may still run. False: it had to be killed. */
+static bool end(const struct secret_job *j, pid_t pid, int *ret_status)
+{
+    const struct mono until = mono_add(mono_now(), COMMAND_MS);
+    pid_t ended;
+    while ((ended = waitpid(pid, ret_status, WNOHANG)) == 0 || (ended < 0 && errno == EINTR)) {
+        if (mono_reached(until, mono_now()) || atomic_load(&j->from->ending)) {
+            kill(-pid, SIGKILL);
+            while (waitpid(pid, ret_status, 0) < 0 && errno == EINTR)
+                continue;
+            return false;
+        }
+        poll(NULL, 0, END_MS);
+    }
+    return true;
+}
+
 static void run_command(struct secret_job *j)
 {
     int pipe_fds[2], status = 0;
@@ -180,8 +198,7 @@ static void run_command(struct secret_job *j)
     }
     if (!in_time || j->value.overflow)
         kill(-pid, SIGKILL);
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        continue;
+    in_time = end(j, pid, &status) && in_time;
     if (!in_time)
         problem(j, j->argv[0], "took longer than 30 seconds");
     else if (!j->value.overflow && (!WIFEXITED(status) || WEXITSTATUS(status) != 0))

@@ -12,12 +12,13 @@
 #include "relay/base/defer.h"
 #include "relay/base/must.h"
 #include "relay/spooler/core_int.h"
+#include <stdatomic.h>
 #include <stdlib.h>
 
 enum { EVENT_MAX = 15 * 1024 };
 
 struct act {
-    unsigned refs;
+    atomic_uint refs; /* the request is freed by its asker's thread */
     enum admin_verb verb;
     struct buf actor, reason, route;
     int8_t priority;
@@ -46,7 +47,7 @@ static struct verdict verdict_for(const struct spooler_admin *a)
 struct act *act_new(const struct spooler_admin *a)
 {
     struct act *act = must_alloc(sizeof *act);
-    act->refs = 1;
+    atomic_init(&act->refs, 1);
     act->verb = a->verb;
     act->actor = buf_of(buf_slice(&a->actor));
     act->reason = buf_of(buf_slice(&a->reason));
@@ -58,7 +59,7 @@ struct act *act_new(const struct spooler_admin *a)
 
 void act_unref(struct act *a)
 {
-    if (!a || --a->refs > 0)
+    if (!a || atomic_fetch_sub(&a->refs, 1) > 1)
         return;
     buf_done(&a->actor);
     buf_done(&a->reason);
@@ -252,7 +253,7 @@ bool act_later(struct core *c, struct act *a, const struct recipient *r)
     } else {
         act_unref(l->act);
     }
-    a->refs++;
+    atomic_fetch_add(&a->refs, 1);
     l->act = a;
     return true;
 }

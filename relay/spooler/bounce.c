@@ -184,7 +184,7 @@ static void has_none(struct core *c, struct bounce *b, struct message *m, size_t
 static bool has_turn(struct core *c, struct bounce *b, struct message *m, size_t failed)
 {
     while (b->next != TURN_HAD && mono_reached(b->turn, c->mono)) {
-        const int64_t wait_ms = bounce_limit(c, m, b->next);
+        const int64_t wait_ms = bounce_limit(c, m, b->next, failed > 0);
         if (wait_ms < 0) {
             has_none(c, b, m, failed);
             return false;

@@ -21,8 +21,8 @@ static void say(struct core *c, struct mono *again, const struct message *m, con
 }
 
 /* First its sender's turn, and when that has come its user's: who waits for the one takes nothing
- * of the other. */
-int64_t bounce_limit(struct core *c, const struct message *m, enum bounce_turn next)
+ * of the other. That mail is late books no turn of a failure: it is told when there is room. */
+int64_t bounce_limit(struct core *c, const struct message *m, enum bounce_turn next, bool failed)
 {
     const bool by_sender = next == TURN_SENDER;
     struct limit *l = by_sender ? c->reports.senders : c->reports.users;
@@ -30,6 +30,8 @@ int64_t bounce_limit(struct core *c, const struct message *m, enum bounce_turn n
     const struct limit_rate *r =
         by_sender ? &c->report_rates.per_sender : &c->report_rates.per_user;
     const int64_t wait_ms = limit_look(l, name, r, c->mono);
+    if (wait_ms > 0 && !failed)
+        return -1;
     if (wait_ms > CORE_DSN_WAIT_MS) {
         say(c, &c->reports.say_dropped, m,
             "failures are not reported to their sender any more, the delivery log has them");

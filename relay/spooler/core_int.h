@@ -202,8 +202,8 @@ void bounce_free(struct core *c);
 
 /* bounce_limit.c */
 /* In how many ms the message's report has this turn (SENDER, USER), which is its own now; -1: it
- * has none. */
-int64_t bounce_limit(struct core *c, const struct message *m, enum bounce_turn next);
+ * has none, or (when nothing has failed) none at once. */
+int64_t bounce_limit(struct core *c, const struct message *m, enum bounce_turn next, bool failed);
 /* What is due of it is told to nobody. May end the message. */
 void bounce_drop(struct core *c, struct message *m);
 

@@ -148,7 +148,7 @@ static void answer_failed(struct core *c, int error)
         free(w);
         s->error = error;
         if (s->held)
-            c->n_held -= s->envelope.n_rcpts;
+            c->n_held -= s->envelope.n_rcpts - s->n_dropped;
         if (s->envelope.dsn_for) /* not told after all */
             bounce_wanted(c, s->envelope.dsn_for);
         core_answer(c, &s->msg, s->reply);
@@ -197,6 +197,8 @@ int core_batch_done(struct core *c, struct core_batch *b, struct err *e)
     c->landed = true;
     metric_add(rc < 0 ? M_SPOOL_ERRORS : M_SPOOL_SYNCS, 1);
     answer_failed(c, rc);
+    if (rc < 0) /* the spool has settled all that landed */
+        core_settle(c);
     trouble_batch_done(c, rc, e);
     return rc;
 }

@@ -119,6 +119,7 @@ static int flush(struct suppress *s, bool sync)
     if (rc < 0) {
         uv_mutex_lock(&s->lock);
         s->rewrite = true; /* the list has it all */
+        s->urgent = true;
         uv_mutex_unlock(&s->lock);
     }
     say(s, rc);

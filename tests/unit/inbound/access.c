@@ -162,7 +162,7 @@ static void passwords_that_wait_when_the_ban_comes(void **state)
 static void a_client_has_its_share_of_the_hasher(void **state)
 {
     (void)state;
-    enum { GUESSERS = TURNS_MAX_CLIENT + 30 };
+    enum { GUESSERS = TURNS_MAX_CLIENT + 45 };
     struct world *w = world_new(0, "");
     struct line l[GUESSERS];
     char reply[1100], password[16];
@@ -174,9 +174,14 @@ static void a_client_has_its_share_of_the_hasher(void **state)
         snprintf(password, sizeof password, "wrong %u", i);
         say_plain(&l[i], "u", password);
     }
-    hear_reply(&l[GUESSERS - 1], reply);
-    assert_string_equal(reply, "454 4.7.0 Too many logins of your address are being checked, try "
-                               "again in a moment\r\n");
+    /* The last one, most often; on a busy machine some are hashed while others are still said. */
+    bool refused = false;
+    for (unsigned i = GUESSERS; i-- > 0 && !refused;) {
+        hear_reply(&l[i], reply);
+        refused = strcmp(reply, "454 4.7.0 Too many logins of your address are being checked, try "
+                                "again in a moment\r\n") == 0;
+    }
+    assert_true(refused);
     for (unsigned i = 0; i < GUESSERS; i++) {
         hang_up(dup(l[i].fd), true);
         line_end(&l[i]);

@@ -173,6 +173,7 @@ def test_errors_for_a_while(relay, sink, tmp_path, error, code):
     end = inject(r, r.dir / "spool", f"pwrite64,fdatasync,fallocate:error={error}")
     try:
         until(lambda: len(load.refused) >= 10, 20)
+        until(lambda: not any(row["state"] == "active" for row in r.queue()), 20)  # attempts under way end
         time.sleep(0.3)
         before, told = len(there.files()), len(load.told)
         waits = [w for w in warnings(r) + warnings(r, ("queue",)) if w.startswith("spool cannot be written")]

@@ -1,7 +1,7 @@
 /*
  * The only channel between threads. A message is moved, never shared: after port_send the sender
  * does not touch it. Each loop has one inbox; a port is an address in it: who handles. Wake-ups are
- * coalesced: one uv_async a batch. Messages of one sender to one loop arrive in the order sent.
+ * coalesced: one a batch. Messages of one sender to one loop arrive in the order sent.
  *
  * struct store_request { struct msg msg; … };   msg first, so that the handler can cast back.
  */

@@ -135,11 +135,24 @@ static bool all_zero(struct segment_reader *r, uint64_t from, uint64_t to)
     return true;
 }
 
+/* Where the blocks end that cannot be read: those in [from, to), and what follows them without a
+ * gap; 0: all can be. */
+static uint64_t unreadable_end(struct segment_reader *r, uint64_t from, uint64_t to)
+{
+    uint8_t block[BLOCK];
+    uint64_t end = 0;
+    for (uint64_t at = from - from % BLOCK; at < r->limit && (at < to || at == end); at += BLOCK)
+        if (r->fs->pread(r->fs->ctx, r->fd, block, BLOCK, at) == -EIO)
+            end = at + BLOCK;
+    return end < r->limit ? end : r->limit;
+}
+
 /* In the newest segment: does a batch that began behind `offset` stand there? Then `offset` had
- * been synced before. */
+ * been synced before. What a power cut tears can be read: blocks of [offset, from) that cannot be
+ * may have been durable. */
 static bool is_proven(struct segment_reader *r, uint64_t offset, uint64_t from)
 {
-    if (!r->newest)
+    if (!r->newest || unreadable_end(r, offset, from))
         return true;
     if (!r->proof_known) {
         uint64_t number = r->last_number;
@@ -194,6 +207,18 @@ static int end_at(struct segment_reader *r, uint64_t end)
     return r->error < 0 ? r->error : 0;
 }
 
+/* No good record stands behind the hole at `hole`; the record there, as far as it is known, goes up
+ * to `to`. */
+static int end_at_hole(struct segment_reader *r, uint64_t hole, uint64_t to)
+{
+    uint64_t lost = r->newest ? unreadable_end(r, hole, to) : 0;
+    if (lost > hole) {
+        tell_damage(r, hole, lost);
+        r->at = lost;
+    }
+    return end_at(r, r->limit);
+}
+
 static int take(struct segment_reader *r, struct record *rec, struct record *ret)
 {
     uint64_t next = rec->offset + record_size(rec->header.length);
@@ -244,7 +269,10 @@ int segment_reader_next(struct segment_reader *r, struct record *ret)
     struct record_header h;
     if (header_at(r, hole, &h))
         from = hole + record_size(h.length);
-    if (!find_record(r, from, &rec) || !is_proven(r, hole, rec.offset))
+    bool more = find_record(r, from, &rec);
+    if (r->error >= 0 && !more)
+        return end_at_hole(r, hole, from);
+    if (r->error < 0 || !is_proven(r, hole, rec.offset))
         return r->error < 0 ? r->error : end_at(r, r->limit);
     tell_damage(r, hole, rec.offset);
     /* Once more, because looking around has moved the window. */

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <utlist.h>
 
-enum { COPY_BLOCK = 64 * 1024, CLOSE_TRIES = 8 };
+enum { BLOCK = 4096, CLOSE_TRIES = 8 };
 
 /* --- damage is set aside
  * ---------------------------------------------------------------------------------------------- */
@@ -58,15 +58,16 @@ static int make_folders(struct spool *s, struct err *e)
  */
 static int write_again(const struct file_ops *fs, int fd, uint64_t from, uint64_t to)
 {
-    uint8_t *block = must_alloc(COPY_BLOCK);
+    uint8_t block[BLOCK];
     ssize_t rc = 0;
-    for (uint64_t at = from; at < to && rc >= 0; at += COPY_BLOCK) {
-        size_t n = to - at < COPY_BLOCK ? (size_t)(to - at) : COPY_BLOCK;
-        rc = fs->pread(fs->ctx, fd, block, n, at);
-        if (rc > 0)
+    for (uint64_t at = from, n; at < to && rc >= 0; at += n) {
+        n = BLOCK - at % BLOCK < to - at ? BLOCK - at % BLOCK : to - at;
+        rc = fs->pread(fs->ctx, fd, block, (size_t)n, at);
+        if (rc == -EIO) /* told as damage: nothing of it counts */
+            rc = 0;
+        else if (rc > 0)
             rc = fs->pwrite(fs->ctx, fd, block, (size_t)rc, at);
     }
-    free(block);
     return rc < 0 ? (int)rc : fs->fdatasync(fs->ctx, fd);
 }
 

@@ -283,12 +283,22 @@ static struct recipient *domain_pluck(struct sched *s, struct sched_domain *d)
     return chain;
 }
 
+/* The answer tells the ways of before: it is not used. */
+static bool asks_anew(struct sched *s, struct sched_domain *d)
+{
+    if (!d->outdated)
+        return false;
+    d->outdated = d->asked = false;
+    domain_ask(s, d);
+    return true;
+}
+
 void sched_plan(struct sched *s, struct slice domain, struct slice site, struct slice destination,
                 const struct sched_limits *l, struct frozen *plan, struct mono valid_until,
                 struct mono now)
 {
     struct sched_domain *d = domain_find(s, domain);
-    if (!d)
+    if (!d || asks_anew(s, d))
         return;
     s->now = now;
     struct sched_site *t = site_get(s, destination, site);
@@ -314,7 +324,7 @@ void sched_plan_failed(struct sched *s, struct slice domain,
                        void (*each)(void *ctx, struct recipient *r), void *ctx)
 {
     struct sched_domain *d = domain_find(s, domain);
-    if (!d)
+    if (!d || asks_anew(s, d))
         return;
     struct recipient *chain = domain_pluck(s, d), *r, *next;
     if (d->site) {

@@ -87,7 +87,9 @@ void sched_plan_failed(struct sched *s, struct slice domain,
                        void (*each)(void *ctx, struct recipient *r), void *ctx);
 
 /* The ways to go have changed (a new configuration): every plan is asked for again before it is
- * used, and connections carry nothing more. */
+ * used, an answer to a question that is out is not believed but asked for again, and connections
+ * carry nothing more. Sites that could not be reached are probed at once: perhaps by a better way.
+ */
 void sched_forget_plans(struct sched *s);
 
 /* Of these names (copied), destinations or sites, none begins a job until the next call. Jobs under
@@ -110,9 +112,10 @@ void sched_conn_gone(struct sched *s, uint64_t conn, struct mono now);
  */
 enum sched_outcome {
     SCHED_OK,
-    SCHED_REFUSED,    /* this connection was one too many: refused before it could carry anything */
-    SCHED_THROTTLED,  /* too much mail, too fast */
-    SCHED_UNREACHABLE /* no connection, or none that is any good */
+    SCHED_REFUSED,   /* this connection was one too many: refused before it could carry anything */
+    SCHED_THROTTLED, /* too much mail, too fast */
+    SCHED_UNREACHABLE, /* no connection, or none that is any good */
+    SCHED_BARRED       /* no host there may be asked before after_s: our login was refused */
 };
 /* after_s: the receiver named a time for its next try; 0: it did not. */
 void sched_feedback(struct sched *s, uint64_t conn, enum sched_outcome o, int64_t after_s,

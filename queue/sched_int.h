@@ -44,6 +44,7 @@ struct sched_domain {
     struct recipient *pending;      /* due, while there is no plan */
     uint64_t n, n_waiting, n_ready; /* known here = waiting + ready */
     bool asked;                     /* RESOLVE is wanted or out */
+    bool outdated;                  /* … and out since before the ways were forgotten */
     enum domain_list list;
     struct sched_domain *prev, *next;
     size_t name_n;

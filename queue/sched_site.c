@@ -296,10 +296,16 @@ void sched_forget_plans(struct sched *s)
     struct sched_domain *d, *next_domain;
     struct sched_site *t, *next_site;
     struct sched_conn *c, *next_conn;
-    HASH_ITER (hh, s->domains, d, next_domain)
+    HASH_ITER (hh, s->domains, d, next_domain) {
         d->valid_until = (struct mono){0};
-    HASH_ITER (hh, s->sites, t, next_site)
+        d->outdated = d->asked && d->list != LIST_RESOLVE;
+    }
+    HASH_ITER (hh, s->sites, t, next_site) {
         t->valid_until = (struct mono){0};
+        if (t->dead && !t->throttled)
+            t->next_probe = (struct mono){0};
+        site_kick(s, t);
+    }
     HASH_ITER (hh, s->conns, c, next_conn)
         c->stale = true;
     while (s->idle)
@@ -402,11 +408,12 @@ static void site_failed(struct sched *s, struct sched_site *t, const struct sche
 {
     bool is_alone = t->n_conns == 1 && t->window == 1;
     bool is_news = c->epoch == t->epoch; /* its job began since the window was last made smaller */
+    bool throttled = o == SCHED_THROTTLED || o == SCHED_REFUSED;
     t->fails++;
-    if (o == SCHED_UNREACHABLE ? t->fails >= FAILS_DEAD : is_alone) {
+    if (o == SCHED_BARRED || (throttled ? is_alone : t->fails >= FAILS_DEAD)) {
         t->epoch++;
         window_hold(t, now);
-        site_bury(s, t, o != SCHED_UNREACHABLE, after_s, now);
+        site_bury(s, t, throttled, after_s, now);
     } else if (o == SCHED_REFUSED) {
         window_shrink(s, t, window_in_use(t) - 1);
         window_hold(t, now);

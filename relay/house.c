@@ -129,6 +129,7 @@ static unsigned cores(void)
 static int make_nets(struct house *h, struct err *e)
 {
     h->out_hosts = out_hosts_new();
+    out_hosts_reload(h->out_hosts, h->conf->serial);
     h->n_nets = h->conf->threads ? h->conf->threads : cores();
     h->nets = must_alloc(h->n_nets * sizeof *h->nets);
     const struct port **ports = must_alloc(h->n_nets * sizeof *ports);
@@ -430,7 +431,7 @@ static void reconfigure_spooler(struct house *h)
 static void publish(struct house *h, const struct events_conf *log)
 {
     events_reconfigure(h->events, log);
-    out_hosts_forget(h->out_hosts); /* perhaps a better password */
+    out_hosts_reload(h->out_hosts, h->conf->serial); /* perhaps a better password */
     for (unsigned i = 0; i < h->n_nets; i++) {
         inbound_reconfigure(h->nets[i].inbound, h->conf, h->tls);
         outbound_reconfigure(h->nets[i].outbound, h->conf);

@@ -4,6 +4,7 @@
 #include "relay/base/utf8.h"
 #include "relay/conf/options.h"
 #include <errno.h>
+#include <stdatomic.h>
 
 #define CLASSES_BYTES_MAX ((size_t)512 * 1024)
 #define ARENA_MAX ((size_t)64 << 20)
@@ -289,11 +290,18 @@ static void load_classes(struct conf_own *o, struct teller *t)
     o->c.classes = classes_parse(buf_slice(&text), tell_class, t);
 }
 
+static uint64_t next_serial(void)
+{
+    static atomic_uint_fast64_t last;
+    return atomic_fetch_add(&last, 1) + 1;
+}
+
 struct conf *conf_load(const char *path, conf_say *say, void *ctx)
 {
     struct teller t = {.say = say, .ctx = ctx, .path = path};
     struct conf_own *o = must_alloc(sizeof *o);
     frozen_init(&o->c.frozen, conf_free);
+    o->c.serial = next_serial();
     arena_init(&o->arena, ARENA_MAX);
     o->c.path = own_text(o, slice_str(path));
     bool complete = conf_text_read(o, path, &t);

@@ -102,6 +102,7 @@ struct conf_destination {
 
 struct conf {
     struct frozen frozen;
+    uint64_t serial; /* of two in a process the later one has the greater */
     const char *path;
     const char *hostname, *postmaster, *user; /* user "" = stay who we are */
     bool i_want_an_open_relay;                /* then rules.c lets listeners be one */

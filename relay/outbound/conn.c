@@ -68,14 +68,17 @@ void out_conn_end(struct out_conn *c)
  * ------------------------------------------------------------------------------------------------------------
  */
 
-/* Every address failed: the last cause is the verdict of the whole job. */
+/* Every address failed: the last cause is the verdict of the whole job. That all hosts are barred,
+ * which others have found out, is none (checklist 75): the mail goes back and waits. */
 static void give_up(struct out_conn *c)
 {
     if (c->failure.kind == VERDICT_NONE) /* checklist 38 */
         c->failure = verdict_of_fault(FAULT_CONNECT_FAILED, PHASE_CONNECT,
                                       SLICE_LIT("the destination has no source address of the "
                                                 "receiver's kind"));
-    out_job_report(c, &c->failure, 1, false);
+    c->barred_ms = c->dest->relay.n > 0 ? out_relay_barred_ms(c) : 0;
+    if (c->barred_ms == 0 || c->has_news)
+        out_job_report(c, &c->failure, 1, false);
     out_conn_end(c);
 }
 
@@ -105,6 +108,7 @@ void out_conn_go_on(struct out_conn *c, struct verdict v)
     /* 41: this is we, and the mail is not for those behind us. */
     if (v.fault == FAULT_LOOP)
         c->tries = OUT_TRIES_MAX;
+    c->has_news = c->has_news || out_relay_is_news(c, &v);
     note_failure(c, v);
     unlink_socket(c, true);
     next_address(c);
@@ -145,13 +149,21 @@ static bool is_implicit(const struct out_conn *c)
             (c->dest->implicit_tls == CONF_IMPLICIT_AT_465 && at_465));
 }
 
-/* A token that was kept may have been too old: the same address again, once. */
-static void ask_again_with_fresh_token(struct out_conn *c, struct mono now)
+/* A program's token that is refused is shown to nobody any more. It may only have been too old: the
+ * same address is asked again with a new one, once. */
+static bool asks_again_with_new_token(struct out_conn *c, const struct verdict *v, struct mono now)
 {
-    out_secret_refused(c->o, c->dest);
+    enum { REFUSED = 500 };
+    if (v->phase != PHASE_AUTH || v->code < REFUSED || c->dest->token_command.n == 0)
+        return false;
+    out_secret_refused(c);
+    if (c->token_renewed)
+        return false;
     flush(c, now); /* QUIT */
     c->token_renewed = true;
     out_conn_again(c);
+    c->has_turn = true;
+    return true;
 }
 
 /* The session broke before it was ready: perhaps the next address, or the same one in clear, does
@@ -160,10 +172,8 @@ static void ask_again_with_fresh_token(struct out_conn *c, struct mono now)
 static void on_failed(struct out_conn *c, const struct verdict *v, struct mono now)
 {
     MUST(c->job); /* its first transaction has not begun */
-    if (v->phase == PHASE_AUTH && c->login.kept && !c->token_renewed) {
-        ask_again_with_fresh_token(c, now);
+    if (asks_again_with_new_token(c, v, now))
         return;
-    }
     bool in_clear = v->fault == FAULT_TLS_HANDSHAKE && !c->in_clear && c->tries < OUT_TRIES_MAX &&
                     !is_implicit(c) &&
                     out_may_go_in_clear(c->dest, &c->job->params, c->job->attempt);
@@ -428,6 +438,7 @@ static void connect_failed(struct link *l, int err, struct mono now)
     metric_add(M_CONNECTS_OUT_FAILED, 1);
     if (c->dest->relay.n > 0)
         out_relay_failed(c, &c->plan->hosts[c->ways[l->way].host], &v);
+    c->has_news = true;
     if (!no_route || c->failure.kind == VERDICT_NONE)
         note_failure(c, v);
     else
@@ -484,28 +495,19 @@ const struct net_handler out_link_handler = {
  * ----------------------------------------------------------------------------------------------------------------
  */
 
-static const struct conf_destination *destination_named(const struct conf *conf, struct slice name)
-{
-    for (size_t i = 0; i < conf->n_destinations; i++)
-        if (slice_eq(slice_str(conf->destinations[i].name), name))
-            return &conf->destinations[i];
-    return &conf->destinations[conf->n_destinations - 1];
-}
-
 static void open_conn(struct outbound *o, struct out_work *w)
 {
-    const struct conf_destination *d = destination_named(o->conf, buf_slice(&w->destination));
-    if (d->capture[0]) {
-        out_capture(o, o->conf, d, w);
+    const struct out_route *route = (const struct out_route *)(const void *)w->plan;
+    if (route->dest->capture[0]) {
+        out_capture(o, route->conf, route->dest, w);
         return;
     }
     struct out_conn *c = must_alloc(sizeof *c);
     c->id = w->conn;
     c->o = o;
-    c->conf = conf_ref(o->conf);
-    c->dest = d;
-    c->plan = (struct plan *)w->plan;
-    w->plan = NULL;
+    c->conf = conf_ref(route->conf);
+    c->dest = route->dest;
+    c->plan = (struct plan *)(void *)frozen_ref(&route->plan->frozen);
     c->dns_ms = c->plan->dns_ms;
     c->connect_ms = c->tls_ms = c->data_ms = -1;
     out_dial_init(c);
@@ -523,7 +525,7 @@ void out_conn_work(struct outbound *o, struct out_work *w)
     }
     HASH_FIND(hh, o->conns, &w->conn, sizeof w->conn, c);
     if (!c) { /* it ended while the order was on its way; GONE has been said */
-        out_report_unattempted(o, w->conn, w);
+        out_report_unattempted(o, w->conn, w, 0);
         return;
     }
     MUST(!c->job);

@@ -27,7 +27,6 @@ struct out_login {
     struct buf secret;
     bool held;    /* another connection logs in for the first time */
     bool waiting; /* for the secret */
-    bool kept;    /* the secret is a token of before */
     bool over;    /* nothing is left to say; SCRAM: the peer has shown that it knows the password */
     bool refused; /* a token was */
 };
@@ -52,8 +51,11 @@ struct out_conn {
     bool talked;        /* this address was connected to */
     bool in_clear;      /* this address gets no STARTTLS: its handshake has failed */
     bool handshaking;   /* its time is ours, not the machine's */
-    bool token_renewed; /* this address was asked again because a kept token was refused */
+    bool token_renewed; /* an address was asked again because a token was refused */
     bool logging_in;    /* this address was asked for a login */
+    bool has_turn;      /* … and is asked again within the same turn */
+    bool has_news;      /* an address has failed that was not known to */
+    int64_t barred_ms;  /* for the result, see struct spooler_result */
     struct out_login login;
     bool ready, begun, reading, pumping;
     bool ending;     /* it is told to have no job any more, and says QUIT */
@@ -121,6 +123,10 @@ void out_relay_failed(struct out_conn *c, const struct plan_host *h, const struc
 void out_relay_works(struct out_conn *c);
 /* Is it this connection's turn to log in? NO: the session has been told to give up. */
 enum out_login_turn out_relay_login(struct out_conn *c);
+/* Until one of its hosts may be asked again, where all are barred; 0: it may be now. */
+int64_t out_relay_barred_ms(const struct out_conn *c);
+/* False: a login that another connection failed with. */
+bool out_relay_is_news(const struct out_conn *c, const struct verdict *v);
 
 /* login.c */
 /* CLI_LOGIN. */
@@ -129,8 +135,7 @@ void out_login_step(struct out_conn *c, const struct smtp_client_action *a, stru
 void out_login_go(struct out_conn *c);
 #define OUT_LOGIN_LOOK_MS 100
 /* What was asked for is here; problem "" or why it is not. */
-void out_login_secret(struct outbound *o, uint64_t conn, struct slice secret, bool kept,
-                      const char *problem);
+void out_login_secret(struct outbound *o, uint64_t conn, struct slice secret, const char *problem);
 /* After 235: the mechanism has come to its end. */
 bool out_login_holds(const struct out_conn *c);
 void out_login_done(struct out_login *l);
@@ -138,8 +143,8 @@ void out_sasl_free(void *sasl);
 
 /* secrets.c: answers by out_login_secret, at once or later */
 void out_secret_ask(struct out_conn *c);
-/* A token that is kept is not good any more. */
-void out_secret_refused(struct outbound *o, const struct conf_destination *d);
+/* The token that this connection has shown is not good: it is kept no more. */
+void out_secret_refused(const struct out_conn *c);
 void out_secret_wipe(struct buf *b);
 
 /* content.c */

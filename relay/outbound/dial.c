@@ -109,7 +109,7 @@ static struct link *dial(struct out_conn *c, size_t way)
     c->ways[way].tried = true;
     c->way = way;
     c->connect_ms = c->tls_ms = c->data_ms = -1;
-    c->talked = c->logging_in = false;
+    c->talked = c->logging_in = c->has_turn = false;
     c->jobs = 0;
     metric_add(M_CONNECTS_OUT, 1);
     *l = (struct link){.conn = c, .way = way, .since = loop_now(c->o->loop)};

@@ -1,5 +1,6 @@
 #include "relay/outbound/hosts.h"
 #include "relay/base/must.h"
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <uthash.h>
@@ -15,7 +16,8 @@ static const struct {
 #define LOGIN_MS 60000
 
 struct entry {
-    char *key; /* DESTINATION LF HOST */
+    char *key; /* SERIAL LF DESTINATION LF HOST */
+    uint64_t conf;
     char *destination, *host, *why;
     enum out_host_state state;
     struct mono until;
@@ -29,6 +31,7 @@ struct entry {
 struct out_hosts {
     uv_mutex_t lock;
     struct entry *entries;
+    uint64_t conf, before; /* serials: of the configuration in force, and of the one before */
 };
 
 struct out_hosts *out_hosts_new(void)
@@ -48,12 +51,20 @@ static void entry_free(struct out_hosts *h, struct entry *e)
     free(e);
 }
 
-void out_hosts_forget(struct out_hosts *h)
+static void forget_before(struct out_hosts *h, uint64_t conf)
 {
     struct entry *e, *next;
-    uv_mutex_lock(&h->lock);
     HASH_ITER (hh, h->entries, e, next)
-        entry_free(h, e);
+        if (e->conf < conf)
+            entry_free(h, e);
+}
+
+void out_hosts_reload(struct out_hosts *h, uint64_t conf)
+{
+    uv_mutex_lock(&h->lock);
+    h->before = h->conf;
+    h->conf = conf;
+    forget_before(h, h->before);
     uv_mutex_unlock(&h->lock);
 }
 
@@ -61,34 +72,33 @@ void out_hosts_free(struct out_hosts *h)
 {
     if (!h)
         return;
-    out_hosts_forget(h);
+    forget_before(h, UINT64_MAX);
     uv_mutex_destroy(&h->lock);
     free(h);
 }
 
-static char *key_of(const char *destination, const char *host)
+static char *key_of(const struct out_host *at)
 {
-    size_t n = strlen(destination) + strlen(host) + 2;
+    size_t n = strlen(at->destination) + strlen(at->host) + 24;
     char *key = must_alloc(n);
-    snprintf(key, n, "%s\n%s", destination, host);
+    snprintf(key, n, "%" PRIu64 "\n%s\n%s", at->conf, at->destination, at->host);
     return key;
 }
 
-static struct entry *find(struct out_hosts *h, const char *destination, const char *host)
+static struct entry *find(struct out_hosts *h, const struct out_host *at)
 {
-    char *key = key_of(destination, host);
+    char *key = key_of(at);
     struct entry *e = NULL;
     HASH_FIND_STR(h->entries, key, e);
     free(key);
     return e;
 }
 
-enum out_host_state out_hosts_look(struct out_hosts *h, const char *destination, const char *host,
-                                   struct mono now)
+enum out_host_state out_hosts_look(struct out_hosts *h, const struct out_host *at, struct mono now)
 {
     enum out_host_state state = OUT_HOST_FINE;
     uv_mutex_lock(&h->lock);
-    struct entry *e = find(h, destination, host);
+    struct entry *e = find(h, at);
     if (e && e->state != OUT_HOST_FINE && mono_reached(e->until, now)) {
         e->until = mono_add(now, e->pause_ms); /* the others wait for what the asker finds */
         e->claimed = true;
@@ -98,15 +108,25 @@ enum out_host_state out_hosts_look(struct out_hosts *h, const char *destination,
     return state;
 }
 
-static struct entry *entry_of(struct out_hosts *h, const char *destination, const char *host)
+int64_t out_hosts_barred_ms(struct out_hosts *h, const struct out_host *at, struct mono now)
 {
-    struct entry *e = find(h, destination, host);
+    uv_mutex_lock(&h->lock);
+    const struct entry *e = find(h, at);
+    int64_t left = e && e->state == OUT_HOST_BARRED ? e->until.ms - now.ms : 0;
+    uv_mutex_unlock(&h->lock);
+    return left > 0 ? left : 0;
+}
+
+static struct entry *entry_of(struct out_hosts *h, const struct out_host *at)
+{
+    struct entry *e = find(h, at);
     if (e)
         return e;
     e = must_alloc(sizeof *e);
-    e->key = key_of(destination, host);
-    e->destination = slice_dup(slice_str(destination));
-    e->host = slice_dup(slice_str(host));
+    e->key = key_of(at);
+    e->conf = at->conf;
+    e->destination = slice_dup(slice_str(at->destination));
+    e->host = slice_dup(slice_str(at->host));
     HASH_ADD_KEYPTR(hh, h->entries, e->key, strlen(e->key), e);
     return e;
 }
@@ -121,12 +141,12 @@ static char *words_of(const struct verdict *v)
     return slice_dup(slice_trim(slice_str(text)));
 }
 
-bool out_hosts_failed(struct out_hosts *h, const char *destination, const char *host,
-                      const struct verdict *v, struct mono now)
+bool out_hosts_failed(struct out_hosts *h, const struct out_host *at, const struct verdict *v,
+                      struct mono now)
 {
     enum out_host_state state = v->phase == PHASE_AUTH ? OUT_HOST_BARRED : OUT_HOST_AVOIDED;
     uv_mutex_lock(&h->lock);
-    struct entry *e = entry_of(h, destination, host);
+    struct entry *e = entry_of(h, at);
     bool news = e->state != state;
     int64_t pause = news ? pauses[state].first_ms : 2 * e->pause_ms;
     e->state = state;
@@ -141,11 +161,11 @@ bool out_hosts_failed(struct out_hosts *h, const char *destination, const char *
     return news;
 }
 
-enum out_host_state out_hosts_works(struct out_hosts *h, const char *destination, const char *host)
+enum out_host_state out_hosts_works(struct out_hosts *h, const struct out_host *at)
 {
     enum out_host_state was = OUT_HOST_FINE;
     uv_mutex_lock(&h->lock);
-    struct entry *e = h->entries ? find(h, destination, host) : NULL;
+    struct entry *e = h->entries ? find(h, at) : NULL;
     if (e) {
         was = e->state;
         e->state = OUT_HOST_FINE;
@@ -168,11 +188,10 @@ static enum out_login_turn turn_of(struct entry *e, struct mono now)
     return OUT_LOGIN_GO;
 }
 
-enum out_login_turn out_hosts_login(struct out_hosts *h, const char *destination, const char *host,
-                                    struct mono now)
+enum out_login_turn out_hosts_login(struct out_hosts *h, const struct out_host *at, struct mono now)
 {
     uv_mutex_lock(&h->lock);
-    enum out_login_turn turn = turn_of(entry_of(h, destination, host), now);
+    enum out_login_turn turn = turn_of(entry_of(h, at), now);
     uv_mutex_unlock(&h->lock);
     return turn;
 }
@@ -184,7 +203,7 @@ void out_hosts_each(struct out_hosts *h, struct mono now,
     uv_mutex_lock(&h->lock);
     HASH_ITER (hh, h->entries, e, next) {
         int64_t left = e->until.ms - now.ms;
-        if (e->state == OUT_HOST_FINE)
+        if (e->state == OUT_HOST_FINE || e->conf != h->conf)
             continue;
         const struct out_host_view view = {e->destination, e->host, e->why, e->state,
                                            left > 0 ? left : 0};
@@ -193,10 +212,10 @@ void out_hosts_each(struct out_hosts *h, struct mono now,
     uv_mutex_unlock(&h->lock);
 }
 
-char *out_hosts_why(struct out_hosts *h, const char *destination, const char *host)
+char *out_hosts_why(struct out_hosts *h, const struct out_host *at)
 {
     uv_mutex_lock(&h->lock);
-    struct entry *e = find(h, destination, host);
+    struct entry *e = find(h, at);
     char *why = e ? slice_dup(slice_str(e->why)) : NULL;
     uv_mutex_unlock(&h->lock);
     return why;

@@ -93,6 +93,7 @@ void out_job_report(struct out_conn *c, const struct verdict *v, size_t n, bool 
     r->conn = c->id;
     r->ready = ready;
     r->attempted = true;
+    r->barred_ms = c->barred_ms;
     r->message_id = w->message_id;
     r->n = w->n;
     r->rcpts = w->rcpts;
@@ -184,7 +185,7 @@ void out_job_untouched(struct out_conn *c)
     if (c->first > 0)
         report_all(c, false); /* not for some */
     else
-        out_report_unattempted(c->o, c->id, TAKE_PTR(c->job));
+        out_report_unattempted(c->o, c->id, TAKE_PTR(c->job), c->barred_ms);
 }
 
 static void report_too_early(struct out_conn *c, size_t n)

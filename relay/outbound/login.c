@@ -234,8 +234,7 @@ void out_login_go(struct out_conn *c)
 }
 
 /* From within out_login_step too, when it is known already: then the pump goes on by itself. */
-void out_login_secret(struct outbound *o, uint64_t conn, struct slice secret, bool kept,
-                      const char *problem)
+void out_login_secret(struct outbound *o, uint64_t conn, struct slice secret, const char *problem)
 {
     struct out_conn *c = NULL;
     HASH_FIND(hh, o->conns, &conn, sizeof conn, c);
@@ -243,7 +242,6 @@ void out_login_secret(struct outbound *o, uint64_t conn, struct slice secret, bo
         return;
     struct mono now = loop_now(o->loop);
     c->login.waiting = false;
-    c->login.kept = kept;
     if (problem[0]) {
         smtp_client_login_failed(c->client, FAULT_LOGIN, slice_str(problem));
     } else {

@@ -64,7 +64,20 @@ bool out_source_has(const struct conf_destination *d, int family);
 void out_source_find(const struct conf_destination *d, struct slice site, int family,
                      struct out_source *ret);
 
-/* resolve.c: OUT_RESOLVE -> SPOOLER_PLAN */
+/* What a plan is worth only together with, and the scheduler keeps for us: the configuration that
+ * it was made by. Hosts, port, TLS, names and credentials are all of one; after a reload, too, none
+ * of an old plan meets those of the new one. Frozen. */
+struct out_route {
+    struct frozen frozen;
+    struct plan *plan;
+    struct conf *conf;
+    const struct conf_destination *dest; /* of conf */
+};
+/* Takes the plan. */
+struct out_route *out_route_new(struct plan *p, struct conf *conf,
+                                const struct conf_destination *dest);
+
+/* resolve.c: OUT_RESOLVE -> SPOOLER_PLAN, whose plan is a struct out_route */
 void out_resolve_run(struct outbound *o, struct out_resolve *r);
 int out_resolver_new(struct outbound *o, struct err *e);
 void out_own_addresses(struct outbound *o);
@@ -88,7 +101,9 @@ void out_secrets_drop(struct msg *m);
 /* report.c: messages to the spooler; once the room is being freed they are dropped */
 void out_send(struct outbound *o, struct msg *m);
 void out_report_gone(struct outbound *o, uint64_t conn);
-void out_report_unattempted(struct outbound *o, uint64_t conn, struct out_work *w);
+/* barred_ms: see struct spooler_result. */
+void out_report_unattempted(struct outbound *o, uint64_t conn, struct out_work *w,
+                            int64_t barred_ms);
 
 /* bounce.c: OUT_DSN -> SPOOLER_STORE */
 void out_bounce(struct outbound *o, struct out_dsn *d);

@@ -12,7 +12,9 @@
 
 #define HOST_TEXT_SIZE 300
 
-static void host_text(const struct plan_host *h, char ret[HOST_TEXT_SIZE])
+/* The texts live as long as the connection and `text`. */
+static struct out_host host_of(const struct out_conn *c, const struct plan_host *h,
+                               char text[HOST_TEXT_SIZE])
 {
     char literal[46] = "";
     const struct sockaddr_storage *a = &h->addrs[0];
@@ -20,14 +22,15 @@ static void host_text(const struct plan_host *h, char ret[HOST_TEXT_SIZE])
                                                    : ((const struct sockaddr_in *)a)->sin_port);
     if (!h->name[0])
         net_addr_text((const struct sockaddr *)a, literal);
-    snprintf(ret, HOST_TEXT_SIZE, h->name[0] || a->ss_family == AF_INET ? "%s%s:%u" : "[%s%s]:%u",
+    snprintf(text, HOST_TEXT_SIZE, h->name[0] || a->ss_family == AF_INET ? "%s%s:%u" : "[%s%s]:%u",
              h->name, literal, (unsigned)port);
+    return (struct out_host){c->conf->serial, c->dest->name, text};
 }
 
-/* All are barred: the job ends as the last login did, without another one. */
-static void note_barred(struct out_conn *c, const char *host)
+/* A job that has tried others, too, ends as the last login did, without another one. */
+static void note_barred(struct out_conn *c, const struct out_host *at)
 {
-    DEFER_FREE char *why = out_hosts_why(c->o->hosts, c->dest->name, host);
+    DEFER_FREE char *why = out_hosts_why(c->o->hosts, at);
     verdict_done(&c->failure);
     c->failure = verdict_of_fault(FAULT_LOGIN, PHASE_AUTH, slice_str(why));
 }
@@ -38,18 +41,17 @@ size_t out_relay_order(struct out_conn *c, size_t *order)
     size_t n_fine = 0, n_avoided = 0, n = c->plan->n;
     size_t *avoided = must_alloc((n + 1) * sizeof *avoided);
     for (size_t i = 0; i < n; i++) {
-        char host[HOST_TEXT_SIZE];
-        size_t at = order[i];
-        host_text(&c->plan->hosts[at], host);
-        switch (out_hosts_look(c->o->hosts, c->dest->name, host, now)) {
+        char text[HOST_TEXT_SIZE];
+        const struct out_host at = host_of(c, &c->plan->hosts[order[i]], text);
+        switch (out_hosts_look(c->o->hosts, &at, now)) {
         case OUT_HOST_FINE:
-            order[n_fine++] = at;
+            order[n_fine++] = order[i];
             break;
         case OUT_HOST_AVOIDED:
-            avoided[n_avoided++] = at;
+            avoided[n_avoided++] = order[i];
             break;
         case OUT_HOST_BARRED:
-            note_barred(c, host);
+            note_barred(c, &at);
             break;
         }
     }
@@ -57,6 +59,23 @@ size_t out_relay_order(struct out_conn *c, size_t *order)
         order[n_fine + i] = avoided[i];
     free(avoided);
     return n_fine + n_avoided;
+}
+
+int64_t out_relay_barred_ms(const struct out_conn *c)
+{
+    int64_t least = INT64_MAX;
+    for (size_t i = 0; i < c->plan->n; i++) {
+        char text[HOST_TEXT_SIZE];
+        const struct out_host at = host_of(c, &c->plan->hosts[i], text);
+        int64_t ms = out_hosts_barred_ms(c->o->hosts, &at, loop_now(c->o->loop));
+        least = ms < least ? ms : least;
+    }
+    return c->plan->n > 0 ? least : 0;
+}
+
+bool out_relay_is_news(const struct out_conn *c, const struct verdict *v)
+{
+    return v->phase != PHASE_AUTH || v->fault != FAULT_LOGIN || c->logging_in;
 }
 
 /* What speaks of a host of ours, and not of us or of this mail. */
@@ -67,31 +86,30 @@ static bool is_hosts(const struct verdict *v)
 
 void out_relay_failed(struct out_conn *c, const struct plan_host *h, const struct verdict *v)
 {
-    char host[HOST_TEXT_SIZE];
-    /* A login that another connection failed with says nothing new. */
-    if (!is_hosts(v) || (v->phase == PHASE_AUTH && !c->logging_in))
-        return;
-    host_text(h, host);
-    if (!out_hosts_failed(c->o->hosts, c->dest->name, host, v, loop_now(c->o->loop)))
+    char text[HOST_TEXT_SIZE];
+    const struct out_host at = host_of(c, h, text);
+    if (!is_hosts(v) || !out_relay_is_news(c, v) ||
+        !out_hosts_failed(c->o->hosts, &at, v, loop_now(c->o->loop)))
         return;
     if (v->phase == PHASE_AUTH)
-        LOG(LV_WARN, "relay_login_failed", LOG_S("destination", c->dest->name), LOG_S("host", host),
-            LOG_S("user", c->dest->user), LOG_N("code", v->code),
+        LOG(LV_WARN, "relay_login_failed", LOG_S("destination", at.destination),
+            LOG_S("host", at.host), LOG_S("user", c->dest->user), LOG_N("code", v->code),
             LOG_S("reply", v->text ? v->text : ""),
             LOG_S("meaning", "its mail waits, or goes to the next relay; tried again by itself"));
     else
-        LOG(LV_INFO, "relay_failed", LOG_S("destination", c->dest->name), LOG_S("host", host),
+        LOG(LV_INFO, "relay_failed", LOG_S("destination", at.destination), LOG_S("host", at.host),
             LOG_N("code", v->code), LOG_S("reply", v->text ? v->text : ""));
 }
 
 enum out_login_turn out_relay_login(struct out_conn *c)
 {
-    char host[HOST_TEXT_SIZE];
-    host_text(out_conn_host(c), host);
-    enum out_login_turn turn =
-        out_hosts_login(c->o->hosts, c->dest->name, host, loop_now(c->o->loop));
+    char text[HOST_TEXT_SIZE];
+    const struct out_host at = host_of(c, out_conn_host(c), text);
+    if (c->has_turn)
+        return OUT_LOGIN_GO;
+    enum out_login_turn turn = out_hosts_login(c->o->hosts, &at, loop_now(c->o->loop));
     if (turn == OUT_LOGIN_NO) {
-        DEFER_FREE char *why = out_hosts_why(c->o->hosts, c->dest->name, host);
+        DEFER_FREE char *why = out_hosts_why(c->o->hosts, &at);
         smtp_client_login_failed(c->client, FAULT_LOGIN, slice_str(why));
     }
     return turn;
@@ -99,11 +117,12 @@ enum out_login_turn out_relay_login(struct out_conn *c)
 
 void out_relay_works(struct out_conn *c)
 {
-    char host[HOST_TEXT_SIZE];
-    host_text(out_conn_host(c), host);
-    enum out_host_state was = out_hosts_works(c->o->hosts, c->dest->name, host);
+    char text[HOST_TEXT_SIZE];
+    const struct out_host at = host_of(c, out_conn_host(c), text);
+    enum out_host_state was = out_hosts_works(c->o->hosts, &at);
     if (was == OUT_HOST_BARRED)
-        LOG(LV_INFO, "relay_login_works", LOG_S("destination", c->dest->name), LOG_S("host", host));
+        LOG(LV_INFO, "relay_login_works", LOG_S("destination", at.destination),
+            LOG_S("host", at.host));
     else if (was == OUT_HOST_AVOIDED)
-        LOG(LV_INFO, "relay_works", LOG_S("destination", c->dest->name), LOG_S("host", host));
+        LOG(LV_INFO, "relay_works", LOG_S("destination", at.destination), LOG_S("host", at.host));
 }

@@ -20,11 +20,13 @@ void out_report_gone(struct outbound *o, uint64_t conn)
     out_send(o, &g->msg);
 }
 
-void out_report_unattempted(struct outbound *o, uint64_t conn, struct out_work *w)
+void out_report_unattempted(struct outbound *o, uint64_t conn, struct out_work *w,
+                            int64_t barred_ms)
 {
     struct spooler_result *r = must_alloc(sizeof *r);
     r->msg.type = SPOOLER_RESULT;
     r->conn = conn;
+    r->barred_ms = barred_ms;
     r->message_id = w->message_id;
     r->n = w->n;
     r->rcpts = w->rcpts;

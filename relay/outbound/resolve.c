@@ -161,6 +161,25 @@ static struct sched_limits limits_of(const struct conf_destination *d)
                                  .lifetime_s = d->lifetime_s};
 }
 
+static void route_free(struct frozen *f)
+{
+    struct out_route *r = (struct out_route *)(void *)f;
+    plan_unref(r->plan);
+    conf_unref(r->conf);
+    free(r);
+}
+
+struct out_route *out_route_new(struct plan *p, struct conf *conf,
+                                const struct conf_destination *dest)
+{
+    struct out_route *r = must_alloc(sizeof *r);
+    frozen_init(&r->frozen, route_free);
+    r->plan = p;
+    r->conf = conf_ref(conf);
+    r->dest = dest;
+    return r;
+}
+
 static void name_site(struct buf *out, const struct conf_destination *d, const struct plan *p,
                       bool claimed)
 {
@@ -213,7 +232,7 @@ static void answer(void *ctx, struct plan *p)
         buf_init(&a->destination, 200);
         buf_add_str(&a->destination, d->name);
         a->ttl_ms = (int64_t)p->ttl_s * 1000 < TTL_MIN_MS ? TTL_MIN_MS : (int64_t)p->ttl_s * 1000;
-        a->plan = &p->frozen;
+        a->plan = &out_route_new(p, q->conf, d)->frozen;
     }
     out_send(q->o, &a->msg);
     conf_unref(q->conf);

@@ -3,7 +3,8 @@
  * A helper thread reads and runs, so that neither a slow disk nor a slow program holds the loop.
  *
  * Files are read for each login. A program's token is kept for TOKEN_MS, or until it is refused;
- * connections that want it while the program runs wait for the same answer.
+ * connections that want it while the program runs wait for the same answer. All of this is a
+ * configuration's own: what an older one's program says is for those that were made under it.
  */
 #include "relay/base/defer.h"
 #include "relay/base/must.h"
@@ -28,11 +29,12 @@
 extern char **environ;
 
 struct secret {
+    uint64_t conf; /* serial of the configuration that the destination is of */
     char *destination;
     struct buf value; /* "" = none kept */
     struct mono until;
-    bool asked, outdated; /* outdated: what is asked for belongs to an older configuration */
-    uint64_t *waiting;    /* connections */
+    bool asked;
+    uint64_t *waiting; /* connections */
     size_t n_waiting;
     struct secret *next;
 };
@@ -49,6 +51,7 @@ struct out_secrets {
 struct secret_job {
     struct worker_job job;
     struct out_secrets *from;
+    uint64_t conf;
     char *destination, *path; /* of a file; NULL: run argv */
     char **argv;
     struct buf value; /* answer */
@@ -218,16 +221,39 @@ static void run(struct worker_job *job)
 
 /* --- the loop's side */
 
-static struct secret *secret_of(struct out_secrets *s, const char *destination)
+static struct secret *secret_of(struct out_secrets *s, uint64_t conf, const char *destination)
 {
     for (struct secret *t = s->list; t; t = t->next)
-        if (strcmp(t->destination, destination) == 0)
+        if (t->conf == conf && strcmp(t->destination, destination) == 0)
             return t;
     struct secret *t = must_alloc(sizeof *t);
+    t->conf = conf;
     t->destination = slice_dup(slice_str(destination));
     t->next = s->list;
     s->list = t;
     return t;
+}
+
+static void secret_free(struct secret *t)
+{
+    out_secret_wipe(&t->value);
+    free(t->destination);
+    free(t->waiting);
+    free(t);
+}
+
+/* Of older configurations than this one, but what somebody waits for. */
+static void forget_before(struct out_secrets *s, uint64_t conf)
+{
+    for (struct secret **at = &s->list; *at;) {
+        struct secret *t = *at;
+        if (t->conf >= conf || t->asked) {
+            at = &t->next;
+            continue;
+        }
+        *at = t->next;
+        secret_free(t);
+    }
 }
 
 static void ask(struct out_secrets *s, struct secret *t, const struct conf_destination *d)
@@ -238,6 +264,7 @@ static void ask(struct out_secrets *s, struct secret *t, const struct conf_desti
     j->job.run = run;
     j->job.reply = &s->port;
     j->from = s;
+    j->conf = t->conf;
     j->destination = slice_dup(slice_str(t->destination));
     j->value = BUF_MAX(4 * SECRET_MAX);
     if (path[0]) {
@@ -251,25 +278,29 @@ static void ask(struct out_secrets *s, struct secret *t, const struct conf_desti
     worker_push(s->worker, &j->job);
 }
 
+static void keep(struct secret *t, struct buf *value, struct mono now)
+{
+    out_secret_wipe(&t->value);
+    t->value = *value;
+    *value = (struct buf){0};
+    t->until = mono_add(now, TOKEN_MS);
+}
+
 static void on_answer(void *ctx, struct msg *m)
 {
     struct out_secrets *s = ctx;
     struct secret_job *j = (struct secret_job *)(void *)m;
-    struct secret *t = secret_of(s, j->destination);
+    struct secret *t = secret_of(s, j->conf, j->destination);
     DEFER_FREE uint64_t *waiting = t->waiting;
     size_t n = t->n_waiting;
     t->waiting = NULL;
     t->n_waiting = 0;
-    bool keep = j->argv && !j->problem[0] && !t->outdated;
-    t->asked = t->outdated = false;
+    t->asked = false;
     for (size_t i = 0; i < n; i++)
-        out_login_secret(s->o, waiting[i], buf_slice(&j->value), false, j->problem);
-    if (keep) {
-        out_secret_wipe(&t->value);
-        t->value = j->value;
-        j->value = (struct buf){0};
-        t->until = mono_add(loop_now(s->o->loop), TOKEN_MS);
-    }
+        out_login_secret(s->o, waiting[i], buf_slice(&j->value), j->problem);
+    if (j->argv && !j->problem[0])
+        keep(t, &j->value, loop_now(s->o->loop));
+    forget_before(s, s->o->conf->serial);
     job_free(j);
 }
 
@@ -287,10 +318,9 @@ void out_secret_ask(struct out_conn *c)
     struct outbound *o = c->o;
     if (!o->secrets)
         o->secrets = secrets_new(o);
-    struct secret *t = secret_of(o->secrets, c->dest->name);
-    if (t->value.n > 0 && c->dest->token_command.n > 0 &&
-        !mono_reached(t->until, loop_now(o->loop))) {
-        out_login_secret(o, c->id, buf_slice(&t->value), true, "");
+    struct secret *t = secret_of(o->secrets, c->conf->serial, c->dest->name);
+    if (t->value.n > 0 && !mono_reached(t->until, loop_now(o->loop))) {
+        out_login_secret(o, c->id, buf_slice(&t->value), "");
         return;
     }
     t->waiting = must_realloc(t->waiting, (t->n_waiting + 1) * sizeof *t->waiting);
@@ -299,18 +329,17 @@ void out_secret_ask(struct out_conn *c)
         ask(o->secrets, t, c->dest);
 }
 
-void out_secret_refused(struct outbound *o, const struct conf_destination *d)
+void out_secret_refused(const struct out_conn *c)
 {
-    if (o->secrets)
-        out_secret_wipe(&secret_of(o->secrets, d->name)->value);
+    struct secret *t = secret_of(c->o->secrets, c->conf->serial, c->dest->name);
+    if (slice_eq(buf_slice(&t->value), buf_slice(&c->login.secret))) /* else it is a newer one */
+        out_secret_wipe(&t->value);
 }
 
 void out_secrets_forget(struct outbound *o)
 {
-    for (struct secret *t = o->secrets ? o->secrets->list : NULL; t; t = t->next) {
-        out_secret_wipe(&t->value);
-        t->outdated = t->asked;
-    }
+    if (o->secrets)
+        forget_before(o->secrets, o->conf->serial);
 }
 
 void out_secrets_free(struct out_secrets *s)
@@ -322,10 +351,7 @@ void out_secrets_free(struct out_secrets *s)
     worker_free(s->worker);
     for (struct secret *t = s->list; t; t = next) {
         next = t->next;
-        out_secret_wipe(&t->value);
-        free(t->destination);
-        free(t->waiting);
-        free(t);
+        secret_free(t);
     }
     free(s);
 }

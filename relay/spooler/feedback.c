@@ -18,6 +18,12 @@ bool feedback_of(const struct message *m, const struct spooler_result *r, struct
 {
     size_t host = 0, throttled = 0, refused = 0, local = 0;
     int64_t after_s = 0;
+    if (r->barred_ms > 0) {
+        *ret = (struct feedback){SCHED_BARRED, r->barred_ms / 1000 + 1};
+        return true;
+    }
+    if (!r->attempted)
+        return false;
     for (size_t i = 0; i < r->n; i++) {
         const struct verdict *v = &r->verdicts[i];
         local += v->fault == FAULT_LOCAL || v->kind == VERDICT_NONE;

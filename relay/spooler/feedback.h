@@ -10,5 +10,5 @@ struct feedback {
 };
 
 /* Before the attempt is counted. A recipient's own trouble says that the receiver works. False: it
- * says nothing, the trouble was our own. */
+ * says nothing, the trouble was our own, or there was no attempt. */
 bool feedback_of(const struct message *m, const struct spooler_result *r, struct feedback *ret);

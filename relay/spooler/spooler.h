@@ -150,6 +150,8 @@ struct spooler_result {
     bool ready;     /* the connection can take another job; false: a SPOOLER_CONN_GONE follows */
     bool attempted; /* false: the job comes back untouched (idle connection was closed meanwhile);
                        no attempt is counted */
+    int64_t barred_ms; /* so long no host of its destination may be asked, because all have refused
+                          our login; 0: that is not so */
     /* What the receiver took over where it has taken the message. DSN: it offers that and got RET,
      * ENVID, NOTIFY and ORCPT, so the notices are its duty now (RFC 3461 section 5.2). DELIVERBY:
      * it offers that and got BY; else BY=…N ends in a notice that the message was relayed (RFC

@@ -254,7 +254,7 @@ void work_result(struct core *c, struct spooler_result *r)
     if (!j || j->id != r->message_id)
         return;
     struct message *m = job_end(c, j);
-    bool says = r->attempted && feedback_of(m, r, &f); /* before it is counted */
+    bool says = feedback_of(m, r, &f); /* before it is counted */
     if (r->attempted)
         apply_result(c, m, j, r);
     if (says)

@@ -124,19 +124,25 @@ class Provider(Peer):
 
     def __init__(self, certificate, answer=lambda mechanism, response: "235 2.7.0 ok", mechanisms="PLAIN", **more):
         super().__init__(["AUTH PLAIN"], inside=[f"AUTH {mechanisms}"], certificate=certificate, **more)
-        self.answer, self.logins = answer, []
+        self.answer, self.logins, self.helo, self.login, self.caller = answer, [], {}, {}, {}
 
     def serve(self, s, number):
         _ProviderSession(self, s, number).run()
 
 
 class _ProviderSession(_Session):
+    def on_ehlo(self, line):
+        self.peer.helo[self.number] = line.split(" ")[1]
+        self.peer.caller[self.number] = self.socket.getpeername()[0]
+        return super().on_ehlo(line)
+
     def on_auth(self, line):
         words = line.split(" ")
         if len(words) < 3:
             self.say("334 ")
             words.append(self.file.readline().decode().strip())
         response = base64.b64decode(words[2])
+        self.peer.login[self.number] = response
         reply = self.peer.answer(words[1], response)
         self.peer.logins.append((self.tls, words[1], response))
         while reply.startswith("334"):
@@ -174,6 +180,99 @@ def test_token_command(relay, authority, tmp_path):
         never_told(r, "auth=Bearer first", "auth=Bearer second")
 
 
+def token_of(response):
+    return response.split(b"auth=Bearer ")[1].split(b"\1")[0].decode()
+
+
+def counting_program(folder, name="token"):
+    """Says token-1, token-2 …: never the same one twice."""
+    program = folder / name
+    program.write_text(f"#!/bin/sh\necho x >> {folder}/{name}.runs\necho token-$(wc -l < {folder}/{name}.runs)\n")
+    program.chmod(0o755)
+    return program
+
+
+def test_token_that_is_refused(relay, authority, tmp_path):
+    """75: a token that a provider has refused is shown again, there or at the next one; or a new one is asked for without end."""
+    certificate = authority.issue("peer", "peer.test")
+    refuses = lambda *_: "334 eyJzdGF0dXMiOiI0MDEifQ=="
+    with Provider(certificate, refuses, "XOAUTH2") as first, Provider(certificate, mechanisms="XOAUTH2") as second:
+        r = relay(top="threads = 1", dns=NAMED,
+                  destinations=smarthost(peer(first), peer(second), token_command=f'{{ "{counting_program(tmp_path)}" }}'))
+        event, = r.wait_final(r.send(mail.message()))
+        assert (event["event"], event["mx_port"]) == ("delivered", second.port)
+        assert [token_of(response) for _, mechanism, response in first.logins if mechanism] == ["token-1", "token-2"]
+        assert [token_of(response) for _, _, response in second.logins] == ["token-3"]
+        assert len(warnings(r)) == 1
+        for _ in range(3):  # barred there, kept here
+            assert r.wait_final(r.send(mail.message()))[0]["mx_port"] == second.port
+        assert first.connections == 2 and len(warnings(r)) == 1
+
+
+def test_refused_login_burns_no_attempts(relay, authority, tmp_path):
+    """75: while a password is wrong, each of a day's messages has attempts counted, and comes late when the password is right again."""
+    certificate = authority.issue("peer", "peer.test")
+    path = secret_file(tmp_path, "wrong")
+    answer = lambda _, response: "235 ok" if PASSWORD.encode() in response else "535 5.7.8 no"
+    with Provider(certificate, answer) as p:
+        r = relay(dns=NAMED, delivery='retry = { "1s" }', destinations=smarthost(peer(p), password_file=f'"{path}"'))
+        ids = [r.send(mail.message(), recipients=f"bob{i}@rcpt.test") for i in range(20)]
+        r.wait_event("deferred", smtp_code=535)
+        def barred():
+            row, = [row for row in r.rows("destination", "list") if row["destination"] == "smarthost"]
+            return row.get("dead") and row["connections"] == 0 and row["ready"] + row["waiting"] == 20 and row["next_probe_seconds"] > 30
+        until(barred, why=lambda: r.rows("destination", "list"))
+        r.cli("queue", "retry", "--all", "--yes")  # an operator asks for one try, and gets one at most
+        until(barred, why=lambda: r.rows("destination", "list"))
+        assert len(r.events("deferred")) == 1 and len(p.logins) == 1 and len(warnings(r)) == 1
+        path.write_text(PASSWORD + "\n")
+        r.cli("reload")  # the barred mail goes at once
+        attempts = [r.wait_final(id)[0]["attempt"] for id in ids]
+        assert sorted(attempts) == [1] * 19 + [2]
+        assert len(warnings(r)) == 1
+
+
+def test_reload_while_a_token_is_made(relay, authority, tmp_path):
+    """75, promise 21: after a reload the new provider is shown the old one's token, or the old one the new one's."""
+    certificate = authority.issue("peer", "peer.test")
+    slow, quick = tmp_path / "slow", tmp_path / "quick"
+    slow.write_text(f"#!/bin/sh\ntouch {tmp_path}/asked\nwhile ! [ -e {tmp_path}/go ]; do sleep 0.05; done\necho of-the-old\n")
+    quick.write_text("#!/bin/sh\necho of-the-new\n")
+    slow.chmod(0o755), quick.chmod(0o755)
+    with Provider(certificate, mechanisms="XOAUTH2") as old, Provider(certificate, mechanisms="XOAUTH2") as new:
+        conf = lambda p, program: smarthost(peer(p), token_command=f'{{ "{program}" }}')
+        r = relay(top="threads = 1", dns=NAMED, destinations=conf(old, slow))
+        under_way = r.send(mail.message())
+        until((tmp_path / "asked").exists)
+        r.write(destinations=conf(new, quick))
+        r.cli("reload")
+        later = r.send(mail.message(), recipients="later@rcpt.test")
+        until(lambda: new.connections == 1)
+        (tmp_path / "go").touch()
+        assert r.wait_final(under_way)[0]["mx_port"] == old.port
+        assert r.wait_final(later)[0]["mx_port"] == new.port
+        assert [token_of(response) for _, _, response in old.logins] == ["of-the-old"]
+        assert [token_of(response) for _, _, response in new.logins] == ["of-the-new"]
+
+
+def test_reloads_never_mix_credentials(relay, authority, tmp_path):
+    """75, promise 21: a reload under load sends one provider's password to the other."""
+    certificate = authority.issue("peer", "peer.test")
+    one, other = secret_file(tmp_path, "password-one", "one"), secret_file(tmp_path, "password-other", "other")
+    with Provider(certificate) as a, Provider(certificate) as b:
+        ways = [smarthost(peer(p), password_file=f'"{path}"', messages_per_connection=1) for p, path in ((a, one), (b, other))]
+        r = relay(dns=NAMED, destinations=ways[0])
+        ids = []
+        for i in range(20):
+            ids += [r.send(mail.message(), recipients=f"bob{i}.{k}@d{k}.test") for k in range(3)]
+            r.write(destinations=ways[(i + 1) % 2])
+            r.cli("reload")
+        assert {r.wait_final(id)[0]["event"] for id in ids} == {"delivered"}
+        assert {response for _, _, response in a.logins} == {f"\0{USER}\0password-one".encode()}
+        assert {response for _, _, response in b.logins} == {f"\0{USER}\0password-other".encode()}
+        assert not warnings(r)
+
+
 @pytest.mark.parametrize("kind", ("fails", "says nothing", "is not there"))
 def test_token_command_that_fails(relay, authority, tmp_path, kind):
     """75: trouble with the program that gives tokens bounces mail."""
@@ -202,6 +301,32 @@ def test_no_password_in_clear(relay, authority, tmp_path):
         assert not stripped.logins and not impostor.logins
         for p in (stripped, impostor):
             assert not [line for line in p.in_clear if line.split(" ")[0] not in ("EHLO", "STARTTLS", "QUIT")]
+
+
+def test_kept_connections_are_not_shared(relay, authority, tmp_path):
+    """68: mail of one customer goes out under another's login, name or address, because a connection was free."""
+    ways = {  # destination: user, password, EHLO name, source
+        "one": ("ann", "pass-a", "relay.test", "127.0.0.1"),
+        "user": ("ben", "pass-a", "relay.test", "127.0.0.1"),
+        "secret": ("ann", "pass-b", "relay.test", "127.0.0.1"),
+        "name": ("ann", "pass-a", "other.test", "127.0.0.1"),
+        "source": ("ann", "pass-a", "relay.test", "127.0.0.7"),
+    }
+    destinations = ""
+    with Provider(authority.issue("peer", "peer.test")) as p:
+        for name, (user, password, helo, source) in ways.items():
+            path = secret_file(tmp_path, password, name)
+            destinations += (f'destination "{name}" {{ domains = {{ "{name}.test" }} relay = {{ "{peer(p)}" }} user = "{user}"\n'
+                             f'password-file = "{path}" helo = "{helo}" source = {{ "{source}" }} }}\n')
+        r = relay(top="threads = 1", dns=NAMED, destinations=destinations)
+        for _ in range(3):  # those of the round before are kept, and free
+            for name in ways:
+                assert r.wait_final(r.send(mail.message(), recipients=f"bob@{name}.test"))[0]["event"] == "delivered"
+        assert any(e.get("reused") for e in r.events("delivered")), "nothing was kept, so nothing is shown"
+        for t in p.transactions:
+            user, password, helo, source = ways[t.rcpts[0].split("@")[1].split(".")[0]]
+            said = p.login[t.connection], p.helo[t.connection], p.caller[t.connection]
+            assert said == (f"\0{user}\0{password}".encode(), helo, source), t
 
 
 def test_encrypt_takes_any_certificate(relay, authority, tmp_path):

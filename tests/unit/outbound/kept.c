@@ -152,8 +152,8 @@ static void reload(void **state)
     say(fd, "221 bye\r\n");
     told_gone(w);
     close(fd);
-    conf_unref(fresh);
 
+    w->planned_by = fresh;
     order(w, opening(work(1, BODY, 1), plan_of(w, 1)));
     fd = receive(w, 0);
     say(fd, "220 hi\r\n");
@@ -165,6 +165,7 @@ static void reload(void **state)
     spooler_result_free(r);
     told_gone(w);
     close(fd);
+    conf_unref(fresh);
     world_free(w);
 
     w = world_new(1, "");
@@ -191,6 +192,70 @@ static void reload(void **state)
     world_free(w);
 }
 
+/* An order that was on its way when the configuration changed: the hosts of the old one hear what
+ * the old one says (name, TLS, credentials), and nothing of the new one; and the connection takes
+ * this one job. */
+static void an_order_by_the_old_configuration(void **state)
+{
+    (void)state;
+    struct world *w = world_new(1, "helo = old.test");
+    struct conf *fresh = conf_of(w, "helo = new.test tls = encrypt");
+    outbound_reconfigure(w->out, fresh);
+    order(w, opening(work(1, BODY, 1), plan_of(w, 1)));
+    int fd = receive(w, 0);
+    say(fd, "220 hi\r\n");
+    hear(fd, "EHLO old.test\r\n");
+    say(fd, "250 hi\r\n");
+    take_message(fd, "250 ok\r\n");
+    struct spooler_result *r = told_result(w);
+    assert_int_equal(r->verdicts[0].kind, VERDICT_DELIVERED);
+    assert_false(r->ready);
+    spooler_result_free(r);
+    told_gone(w);
+    close(fd);
+    conf_unref(fresh);
+    world_free(w);
+}
+
+/* A plan keeps the configuration that it was made by: what the scheduler hands back to open a
+ * connection with leads to the old relay, by the old name. */
+static void a_plan_by_the_old_configuration(void **state)
+{
+    (void)state;
+    struct world *w = world_new(2, "");
+    struct conf *of[2];
+    for (unsigned i = 0; i < 2; i++) {
+        char text[200];
+        snprintf(text, sizeof text,
+                 "} destination \"e\" { domains = { \"e.test\" } relay = { \"127.0.0.%u:%u\" } "
+                 "helo = of%u.test",
+                 i + 1, w->port, i);
+        of[i] = conf_of(w, text);
+    }
+    outbound_reconfigure(w->out, of[0]);
+    order_resolve_now(w, "e.test");
+    struct spooler_plan *a = told(w, SPOOLER_PLAN);
+    assert_non_null(a->plan);
+    outbound_reconfigure(w->out, of[1]);
+    struct out_work *k = work(1, BODY, 1);
+    k->open = true;
+    k->plan = frozen_ref(a->plan);
+    port_send(outbound_port(w->out), &k->msg);
+    int fd = receive(w, 0);
+    say(fd, "220 hi\r\n");
+    hear(fd, "EHLO of0.test\r\n");
+    say(fd, "250 hi\r\n");
+    take_message(fd, "250 ok\r\n");
+    spooler_result_free(told_result(w));
+    told_gone(w);
+    nobody_calls(w, 1);
+    close(fd);
+    spooler_request_free(&a->msg);
+    conf_unref(of[0]);
+    conf_unref(of[1]);
+    world_free(w);
+}
+
 /* A reload does not answer for a name server: the question that is open stays open. */
 static void reload_in_a_look_up(void **state)
 {
@@ -207,10 +272,16 @@ static void reload_in_a_look_up(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(closed_meanwhile),    cmocka_unit_test(found_dead_at_mail),
-        cmocka_unit_test(lost_after_mail),     cmocka_unit_test(half_a_line_while_idle),
-        cmocka_unit_test(a_line_while_idle),   cmocka_unit_test(work_behind_close),
-        cmocka_unit_test(quit_without_answer), cmocka_unit_test(reload),
+        cmocka_unit_test(closed_meanwhile),
+        cmocka_unit_test(found_dead_at_mail),
+        cmocka_unit_test(lost_after_mail),
+        cmocka_unit_test(half_a_line_while_idle),
+        cmocka_unit_test(a_line_while_idle),
+        cmocka_unit_test(work_behind_close),
+        cmocka_unit_test(quit_without_answer),
+        cmocka_unit_test(reload),
+        cmocka_unit_test(an_order_by_the_old_configuration),
+        cmocka_unit_test(a_plan_by_the_old_configuration),
         cmocka_unit_test(reload_in_a_look_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,6 +5,7 @@
 #include "relay/net/net.h"
 #include "relay/outbound/hosts.h"
 #include "relay/outbound/outbound.h"
+#include "relay/outbound/private.h"
 #include "relay/spooler/requests.h"
 #include <arpa/inet.h>
 #include <errno.h>
@@ -31,7 +32,8 @@ struct world {
     struct out_hosts *hosts;
     struct tls_context *tls;
     struct conf *conf;
-    uint16_t port; /* all receivers have it, on 127.0.0.1, 127.0.0.2 … */
+    struct conf *planned_by; /* the plans of orders are made by this one; borrowed */
+    uint16_t port;           /* all receivers have it, on 127.0.0.1, 127.0.0.2 … */
     int listening[RECEIVERS];
     int name_server; /* hears questions, never answers */
     uint16_t name_server_port;
@@ -161,7 +163,7 @@ static inline struct world *world_new(unsigned n, const char *more)
     for (unsigned i = 0; i < RECEIVERS; i++)
         w->listening[i] = i < n ? listen_on(i, &w->port) : -1;
     w->name_server = udp(&w->name_server_port);
-    w->conf = conf_of(w, more);
+    w->planned_by = w->conf = conf_of(w, more);
     assert_int_equal(tls_context_client(&w->tls, &e), 0);
     w->spooler = loop_new("spooler", 0);
     w->spooler_inbox = inbox_new(w->spooler, NULL, NULL);
@@ -274,8 +276,18 @@ static inline struct out_work *opening(struct out_work *k, struct plan *p)
     return k;
 }
 
+/* As resolve.c does it, for the destination that the job names. */
+static inline struct frozen *route_of(struct conf *conf, const struct out_work *k, struct frozen *p)
+{
+    const struct conf_destination *d = conf_by_name(conf, buf_slice(&k->destination));
+    assert_non_null(d);
+    return &out_route_new((struct plan *)(void *)p, conf, d)->frozen;
+}
+
 static inline void order(struct world *w, struct out_work *k)
 {
+    if (k->open)
+        k->plan = route_of(w->planned_by, k, k->plan);
     port_send(outbound_port(w->out), &k->msg);
 }
 
@@ -287,14 +299,19 @@ static inline void order_close(struct world *w)
     order(w, k);
 }
 
+static inline void order_resolve_now(struct world *w, const char *domain)
+{
+    struct out_resolve *q = must_alloc(sizeof *q);
+    q->msg.type = OUT_RESOLVE;
+    q->domain = buf_of(slice_str(domain));
+    port_send(outbound_port(w->out), &q->msg);
+}
+
 /* Returns when the question for a name is out. */
 static inline void order_resolve(struct world *w)
 {
-    struct out_resolve *q = must_alloc(sizeof *q);
     struct pollfd p = {.fd = w->name_server, .events = POLLIN};
-    q->msg.type = OUT_RESOLVE;
-    q->domain = buf_of(SLICE_LIT("example.test"));
-    port_send(outbound_port(w->out), &q->msg);
+    order_resolve_now(w, "example.test");
     assert_int_equal(poll(&p, 1, PATIENCE_MS), 1);
 }
 

@@ -170,6 +170,13 @@ static void old_plans_are_asked_again(void **state)
     world_done(&w);
 }
 
+static void hands_out_nothing(void *ctx, struct recipient *r)
+{
+    (void)ctx;
+    (void)r;
+    fail_msg("an answer of before decides nothing");
+}
+
 /* A reload that names another receiver: nothing more may go to the old one. */
 static void forgotten_plans_are_asked_again(void **state)
 {
@@ -202,6 +209,38 @@ static void forgotten_plans_are_asked_again(void **state)
     assert_ptr_equal(a.job.message, m);
     finish(&a);
     world_done(&w);
+}
+
+/* A look-up that was under way when the ways were forgotten tells the old one, and is asked again:
+ * neither mail nor a password goes there, and no verdict of the old way ends the mail. */
+static void an_answer_of_before_is_asked_again(void **state)
+{
+    (void)state;
+    for (unsigned fails = 0; fails < 2; fails++) {
+        struct world w;
+        struct sched_action a;
+        world_init(&w, 1);
+        add(&w, "u", "a.test", 1);
+        add(&w, "u", "b.test", 1);
+        expect(&w, SCHED_RESOLVE, &a);
+        expect(&w, SCHED_RESOLVE, &a);
+        sched_forget_plans(w.s);
+        if (fails)
+            sched_plan_failed(w.s, SLICE_LIT("a.test"), hands_out_nothing, NULL);
+        else
+            plan(&w, "a.test", "old");
+        expect(&w, SCHED_RESOLVE, &a);
+        assert_true(slice_eq(a.domain, SLICE_LIT("a.test")));
+        expect_nothing(&w);
+        plan(&w, "a.test", "new");
+        expect(&w, SCHED_OPEN, &a);
+        assert_true(slice_eq(a.site, SLICE_LIT("new")));
+        finish(&a);
+        plan(&w, "b.test", "old");
+        expect(&w, SCHED_RESOLVE, &a);
+        assert_true(slice_eq(a.domain, SLICE_LIT("b.test")));
+        world_done(&w);
+    }
 }
 
 /* --- windows
@@ -454,6 +493,7 @@ int main(void)
         cmocka_unit_test(no_plan_hands_out_the_due),
         cmocka_unit_test(old_plans_are_asked_again),
         cmocka_unit_test(forgotten_plans_are_asked_again),
+        cmocka_unit_test(an_answer_of_before_is_asked_again),
         cmocka_unit_test(window_opens_and_closes),
         cmocka_unit_test(connections_are_changed_after_enough_messages),
         cmocka_unit_test(dead_sites_are_probed),

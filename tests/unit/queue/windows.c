@@ -352,6 +352,54 @@ static void a_destination_has_its_own_lifetime(void **state)
     world_done(&w);
 }
 
+/* 75: where every host has refused our login nothing is tried before one may be asked again,
+ * whatever stands in line; then one job asks. A reload, perhaps with a better password, asks at
+ * once; but not a receiver that wants to be left alone. */
+static void a_refused_login_stops_the_site(void **state)
+{
+    (void)state;
+    for (unsigned reload = 0; reload < 2; reload++) {
+        struct world w;
+        struct sched_action open[32], a;
+        begin(&w, 20, 20);
+        plan(&w, "a.test", "mx");
+        unsigned n = open_all(&w, open, 32);
+        assert_int_equal(n, 10);
+        finish(&open[0]);
+        sched_feedback(w.s, open[0].conn, SCHED_BARRED, 61, w.mono);
+        sched_conn_gone(w.s, open[0].conn, w.mono);
+        assert_true(view(&w).dead);
+        for (unsigned i = 1; i < n; i++) /* they found it so, and say the same */
+            done(&w, &open[i], SCHED_BARRED);
+        assert_int_equal(view(&w).next_probe.ms - w.mono.ms, 61000);
+        expect_nothing(&w);
+        if (reload) {
+            sched_forget_plans(w.s);
+            expect(&w, SCHED_RESOLVE, &a);
+        } else {
+            pass(&w, 60999);
+            expect_nothing(&w);
+            pass(&w, 1);
+        }
+        plan(&w, "a.test", "mx");
+        expect(&w, SCHED_OPEN, &a);
+        expect_nothing(&w);
+        done(&w, &a, SCHED_OK);
+        assert_false(view(&w).dead);
+        assert_true(open_all(&w, open, 32) > 0);
+        world_done(&w);
+    }
+    struct world w;
+    struct sched_action open[4];
+    begin(&w, 1, 3);
+    plan(&w, "a.test", "mx");
+    assert_int_equal(open_all(&w, open, 4), 1);
+    done(&w, &open[0], SCHED_THROTTLED);
+    sched_forget_plans(w.s);
+    expect_nothing(&w);
+    world_done(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -366,6 +414,7 @@ int main(void)
         cmocka_unit_test(the_rate_outlives_its_mail),
         cmocka_unit_test(sites_are_forgotten),
         cmocka_unit_test(a_destination_has_its_own_lifetime),
+        cmocka_unit_test(a_refused_login_stops_the_site),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -98,7 +98,8 @@ static void each_attempt_says_what_it_says(void **state)
         for (unsigned k = 0; k < rows[i].n; k++)
             if (v[k].kind == VERDICT_DEFERRED)
                 verdict_set_text(&v[k], slice_str(rows[i].text));
-        struct spooler_result r = {.n = rows[i].n, .rcpts = numbers, .verdicts = v};
+        struct spooler_result r = {
+            .n = rows[i].n, .rcpts = numbers, .verdicts = v, .attempted = true};
         struct feedback f = {0};
         const struct verdict heard = {.kind = VERDICT_DEFERRED, .phase = PHASE_RCPT};
         const struct last_reply last = {.verdict = &heard};
@@ -114,8 +115,32 @@ static void each_attempt_says_what_it_says(void **state)
     free(m);
 }
 
+/* 75: our login is refused everywhere. The whole destination waits until it may be tried again, be
+ * it told by the job that was refused or by one that found it so and goes back untouched. */
+static void a_refused_login_speaks_for_the_site(void **state)
+{
+    (void)state;
+    struct verdict v = DEFERRED(AUTH, HOST, AUTH, 535);
+    uint32_t number = 0;
+    for (unsigned tried = 0; tried < 2; tried++) {
+        struct spooler_result r = {.n = 1, .rcpts = &number, .attempted = tried};
+        struct feedback f = {0};
+        r.verdicts = tried ? &v : NULL;
+        r.barred_ms = 59001;
+        assert_true(feedback_of(NULL, &r, &f));
+        assert_int_equal(f.outcome, SCHED_BARRED);
+        assert_int_equal(f.after_s, 60); /* not a moment too early */
+    }
+    struct spooler_result untouched = {.n = 1, .rcpts = &number};
+    struct feedback f = {0};
+    assert_false(feedback_of(NULL, &untouched, &f));
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(each_attempt_says_what_it_says)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_attempt_says_what_it_says),
+        cmocka_unit_test(a_refused_login_speaks_for_the_site),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -17,6 +17,7 @@ struct tls_engine {
     SSL *ssl;
     struct fifo in, out; /* ciphertext from and for the peer */
     enum tls_state state;
+    size_t answers; /* octets of output that OpenSSL made by itself and the peer has not taken */
     bool unverified;
     char error[160];
 };
@@ -177,6 +178,17 @@ static void no_plaintext(struct tls_engine *t)
     }
 }
 
+/* Each demand for new keys (TLS 1.3), or for a handshake (1.2), is answered by OpenSSL while it
+ * reads: a peer that asks for ever and takes nothing would fill our memory. */
+static void count_answers(struct tls_engine *t, size_t before)
+{
+    t->answers += fifo_size(&t->out) - before;
+    if (t->answers <= TLS_ANSWERS_MAX || t->state != TLS_OPEN)
+        return;
+    ERR_clear_error();
+    fail(t, "the peer asks for answers and does not read them");
+}
+
 enum tls_state tls_engine_read(struct tls_engine *t, struct buf *out, size_t max_bytes)
 {
     while (t->state == TLS_OPEN && max_bytes > 0 && out->n < out->max) {
@@ -184,13 +196,16 @@ enum tls_state tls_engine_read(struct tls_engine *t, struct buf *out, size_t max
         if (want > out->max - out->n)
             want = out->max - out->n;
         uint8_t *to = buf_reserve(out, want);
+        const size_t before = fifo_size(&t->out);
         size_t n = 0;
         MUST(to);
         ERR_clear_error();
-        if (!SSL_read_ex(t->ssl, to, want, &n)) {
+        const bool some = SSL_read_ex(t->ssl, to, want, &n);
+        if (!some)
             no_plaintext(t);
+        count_answers(t, before);
+        if (!some)
             break;
-        }
         buf_commit(out, n);
         max_bytes -= n;
     }
@@ -232,6 +247,8 @@ struct slice tls_engine_output(struct tls_engine *t)
 void tls_engine_sent(struct tls_engine *t, size_t n)
 {
     fifo_take(&t->out, n);
+    if (fifo_size(&t->out) == 0)
+        t->answers = 0;
 }
 
 struct tls_info tls_engine_info(const struct tls_engine *t)

@@ -96,6 +96,8 @@ int tls_self_signed(struct slice hostname, struct buf *ret_cert_pem, struct buf 
 int64_t tls_context_not_after(const struct tls_context *c);
 
 #define TLS_INPUT_MAX (256 * 1024)
+/* What OpenSSL answers by itself and the peer does not take (changes of keys, alerts). */
+#define TLS_ANSWERS_MAX (64 * 1024)
 
 struct tls_engine;
 enum tls_state { TLS_HANDSHAKING, TLS_OPEN, TLS_CLOSED /* close_notify came */, TLS_FAILED };
@@ -107,7 +109,7 @@ void tls_engine_free(struct tls_engine *t);
  * unread ciphertext beyond TLS_INPUT_MAX is TLS_FAILED. */
 enum tls_state tls_engine_feed(struct tls_engine *t, struct slice ciphertext);
 /* Plaintext that has come, appended to out up to max_bytes; returns the state. Call until it adds
- * nothing. */
+ * nothing. A peer that has more than TLS_ANSWERS_MAX made for it and takes none is TLS_FAILED. */
 enum tls_state tls_engine_read(struct tls_engine *t, struct buf *out, size_t max_bytes);
 /* Plaintext to send; taken whole (encrypted into the output). Only while TLS_OPEN, or TLS_CLOSED
  * (the peer says no more, but reads); otherwise dropped. */

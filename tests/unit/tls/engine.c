@@ -1,5 +1,6 @@
 /* Two engines back to back, no socket. Law: any split of the ciphertext gives the same plaintext.
  * If this breaks, mail does not travel under TLS, travels damaged, or travels under weak TLS. */
+#include "relay/tls/engine.h"
 #include "tests/unit/tls/pair.h"
 #include <openssl/err.h>
 
@@ -224,6 +225,43 @@ static void bounds(void **state)
     pair_free(&p);
 }
 
+/* Asks for a change of keys, which has to be answered, `n` times, and never reads. */
+static enum tls_state nag(struct pair *p, unsigned n)
+{
+    enum tls_state state = TLS_OPEN;
+    for (unsigned i = 0; i < n && state == TLS_OPEN; i++) {
+        SSL *ssl = tls_engine_ssl(p->client);
+        assert_int_equal(SSL_key_update(ssl, SSL_KEY_UPDATE_REQUESTED), 1);
+        assert_int_equal(SSL_do_handshake(ssl), 1);
+        struct slice s = tls_engine_output(p->client);
+        tls_engine_feed(p->server, s);
+        tls_engine_sent(p->client, s.n);
+        state = tls_engine_read(p->server, &p->at_server, 1000);
+    }
+    return state;
+}
+
+/* What OpenSSL answers by itself is bounded where nobody takes it: a peer that asks and never reads
+ * would fill the memory. One that reads may ask as often as it likes. (Promise 15.) */
+static void answers_nobody_takes(void **state)
+{
+    (void)state;
+    struct rng r;
+    rng_seed(&r, 8);
+    struct pair p = pair_new(SLICE_NONE);
+    exchange(&p, &r, 0);
+    for (unsigned i = 0; i < 100; i++) {
+        assert_int_equal(nag(&p, 50), TLS_OPEN);
+        assert_true(tls_engine_output(p.server).n > 0);
+        exchange(&p, &r, 0);
+    }
+    assert_int_equal(nag(&p, 100000), TLS_FAILED);
+    assert_true(tls_engine_output(p.server).n <= TLS_ANSWERS_MAX + 100);
+    assert_string_equal(tls_engine_error(p.server),
+                        "the peer asks for answers and does not read them");
+    pair_free(&p);
+}
+
 /* An error that somebody else left in the thread's queue must not fail this connection. */
 static void foreign_error_in_queue(void **state)
 {
@@ -252,6 +290,7 @@ int main(void)
         cmocka_unit_test(garbage),
         cmocka_unit_test(damaged_record),
         cmocka_unit_test(bounds),
+        cmocka_unit_test(answers_nobody_takes),
         cmocka_unit_test(foreign_error_in_queue),
     };
     return cmocka_run_group_tests(tests, make_contexts, free_contexts);

@@ -18,6 +18,9 @@
 #define MAX_AUTH_FAILURES 3
 #define MAX_IDLE 100   /* commands that bring no message forward, between two messages */
 #define MAX_UNKNOWN 10 /* commands that do not exist */
+/* Recipients refused, between two messages: a list may be full of bad addresses, and all of it may
+ * come again when its sender was refused. */
+#define MAX_REFUSED_MORE 1000 /* than a message may have recipients */
 #define LOGIN_TIMEOUT_MS (5 * 60 * 1000)
 
 static const struct smtp_reply reply_sender_ok = SMTP_REPLY_INIT(250, 2, 1, 0, "Sender ok");
@@ -215,6 +218,7 @@ static void configure(struct session *s)
         .max_auth_failures = MAX_AUTH_FAILURES,
         .max_idle = MAX_IDLE,
         .max_unknown = MAX_UNKNOWN,
+        .max_refused = l->max_recipients + MAX_REFUSED_MORE,
         .max_hold_s = l->max_hold_s,
         .max_hold_until = wall_add_s(wall_now(), l->max_hold_s),
         .greeting_delay_ms = l->greeting_delay_ms,

@@ -236,6 +236,14 @@ static void mail_answered(struct smtp_server *s, bool yes)
         server_give_up(s, SAY_TOO_MANY_IDLE);
 }
 
+/* Who tries one address after the other hears at some time that it is enough. */
+static void rcpt_answered(struct smtp_server *s, const struct smtp_reply *r)
+{
+    s->rcpts += r->code / 100 == 2;
+    if (r->code >= 500)
+        (void)server_count_refused(s);
+}
+
 static void commit_answered(struct smtp_server *s, bool yes)
 {
     s->state = SERVER_COMMAND;
@@ -243,7 +251,7 @@ static void commit_answered(struct smtp_server *s, bool yes)
     server_forget(s);
     s->messages++;
     if (yes)
-        s->errors = s->idle = s->unknown = 0;
+        s->errors = s->idle = s->unknown = s->refused = 0;
 }
 
 void smtp_server_answer(struct smtp_server *s, const struct smtp_reply *reply, struct mono now)
@@ -263,7 +271,7 @@ void smtp_server_answer(struct smtp_server *s, const struct smtp_reply *reply, s
     } else if (q == ASKED_MAIL) {
         mail_answered(s, yes);
     } else if (q == ASKED_RCPT) {
-        s->rcpts += yes;
+        rcpt_answered(s, reply);
     } else {
         commit_answered(s, yes);
     }

@@ -36,6 +36,8 @@ struct smtp_server_conf {  /* borrowed, must outlive the session */
     unsigned max_idle;          /* commands that bring no message forward, between two messages,
                                    then 421 4.7.0; 0: no limit */
     unsigned max_unknown;       /* the same for commands that do not exist */
+    unsigned max_refused;       /* RCPT, DATA and BDAT answered 5xx, between two messages, then
+                                   421 4.7.0; 0: no limit */
     int64_t max_hold_s;         /* HOLDFOR: 501 5.5.4 beyond; 0: FUTURERELEASE is not offered */
     struct wall max_hold_until; /* HOLDUNTIL: 501 5.5.4 beyond */
     int64_t min_by_s;           /* BY=…;R: 555 5.5.4 below */

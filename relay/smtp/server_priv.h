@@ -74,7 +74,7 @@ struct smtp_server {
     bool smtputf8, binary; /* what this MAIL asked for */
     bool path_known;       /* mail or rcpt holds what the command at hand says, for REFUSED */
     enum verb verb;        /* the command at hand */
-    unsigned rcpts, errors, auth_failures, messages, idle, unknown;
+    unsigned rcpts, errors, auth_failures, messages, idle, unknown, refused;
     struct line line;
     struct buf out;
     struct buf helo;
@@ -110,6 +110,8 @@ void server_refuse(struct smtp_server *s, enum situation what);
 /* The reply with ": detail" behind it. */
 void server_refuse_with(struct smtp_server *s, enum situation what, struct slice detail);
 void server_refuse_number(struct smtp_server *s, enum situation what, uint64_t detail);
+/* One more of what brings a message to nobody; true: too many, and the session is closed. */
+bool server_count_refused(struct smtp_server *s);
 /* Refuses, then closes. */
 void server_give_up(struct smtp_server *s, enum situation what);
 void server_give_up_with(struct smtp_server *s, enum situation what, struct slice detail);

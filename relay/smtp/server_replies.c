@@ -80,9 +80,25 @@ static void say(struct smtp_server *s, enum situation what, struct slice detail)
     s->errors += says[what].error;
 }
 
+bool server_count_refused(struct smtp_server *s)
+{
+    if (s->conf->max_refused == 0 || ++s->refused < s->conf->max_refused)
+        return false;
+    s->path_known = false;
+    server_give_up(s, SAY_TOO_MANY_REFUSED);
+    return true;
+}
+
+static bool is_about_recipients(enum verb v)
+{
+    return v == VERB_RCPT || v == VERB_DATA || v == VERB_BDAT;
+}
+
 void server_refuse_with(struct smtp_server *s, enum situation what, struct slice detail)
 {
     say(s, what, detail);
+    if (says[what].code >= 500 && is_about_recipients(s->verb) && server_count_refused(s))
+        return;
     if (s->conf->max_errors && s->errors >= s->conf->max_errors) {
         s->path_known = false;
         say(s, SAY_TOO_MANY_ERRORS, SLICE_NONE);

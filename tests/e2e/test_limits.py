@@ -7,6 +7,7 @@ import pytest
 
 from kit import mail
 from kit.relay import PASSWORD, smarthost
+from kit.wait import until
 
 
 def raw_reply(session, line):
@@ -94,6 +95,18 @@ def test_too_many_recipients(relay, sink):
     session.quit()
     r.wait_event("delivered", n=100)
     r.wait_queue_empty()
+
+
+def test_guessing_at_recipients(relay):
+    """A harvester, or a program gone mad, has recipient after recipient refused for as long as it likes. (Promise 16.)"""
+    r = relay(listener="max-recipients = 100")  # and 1,000 more may be refused
+    session = r.smtp()
+    assert session.mail("ann@sender.test")[0] == 250
+    session.send(b"RCPT TO:<no address>\r\n" * 1200)
+    assert {status(session.getreply()) for _ in range(1100)} == {"501 5.1.3"}
+    assert session.getreply() == (421, b"4.7.0 too many refused recipients; connect again to go on")
+    assert session.sock.recv(100) == b""
+    until(lambda: r.events("rejected", smtp_code=421), 10, "the log tells why")
 
 
 def test_sender_pattern(relay, sink):

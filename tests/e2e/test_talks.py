@@ -14,7 +14,7 @@ from kit.wait import answers, free_port, until
 TALKS = pathlib.Path(ROOT) / "tests/talks/server"
 SETTINGS = {"hostname": "relay.test", "banner": "", "tls": "none", "auth-mechanisms": "PLAIN LOGIN", "auth-needs-tls": "no", "auth-required": "no",
             "max-message-size": "100000", "max-recipients": "100", "max-errors": "20", "max-messages": "0", "max-auth-failures": "3", "max-idle": "100",
-            "max-unknown": "10", "max-hold": "2592000", "min-by": "0", "greeting-delay": "0", "login-timeout": "0", "extensions": "", "split": ""}
+            "max-unknown": "10", "max-refused": "0", "max-hold": "2592000", "min-by": "0", "greeting-delay": "0", "login-timeout": "0", "extensions": "", "split": ""}
 # What the daemon says where the driver of a talk, which stands for the daemon, has words of its own.
 DAEMON_SAYS = {"250 2.1.0 Ok": "250 2.1.0 Sender ok", "250 2.1.5 Ok": "250 2.1.5 Recipient ok"}
 ESCAPES = {b"r": b"\r", b"n": b"\n", b"t": b"\t", b"0": b"\0", b"\\": b"\\"}
@@ -72,7 +72,7 @@ class Talk:
 
 # --- what is left to the machine, and where the rest is replayed
 
-FIXED = ("max-idle", "max-unknown", "min-by", "login-timeout", "extensions", "auth-mechanisms", "hostname", "banner", "max-errors", "max-messages", "max-auth-failures", "max-recipients")
+FIXED = ("max-idle", "max-unknown", "max-refused", "min-by", "login-timeout", "extensions", "auth-mechanisms", "hostname", "banner", "max-errors", "max-messages", "max-auth-failures", "max-recipients")
 
 
 def for_the_machine_alone(t):

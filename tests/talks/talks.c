@@ -155,6 +155,8 @@ static void configure(struct talk *t, struct slice s)
         c->max_idle = (unsigned)number(t, value);
     else if (IS("max-unknown"))
         c->max_unknown = (unsigned)number(t, value);
+    else if (IS("max-refused"))
+        c->max_refused = (unsigned)number(t, value);
     else if (IS("max-hold"))
         c->max_hold_s = (int64_t)number(t, value);
     else if (IS("min-by"))

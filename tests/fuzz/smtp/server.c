@@ -170,6 +170,7 @@ static struct smtp_server_conf settings_of(const uint8_t *data)
     conf.max_messages = settings & FEW ? 1 : 0;
     conf.max_idle = settings & FEW ? 3 : 0;
     conf.max_unknown = settings & FEW ? 2 : 0;
+    conf.max_refused = settings & FEW ? 2 : 0;
     conf.min_data_rate = settings & SLOW ? 1 : 0;
     conf.greeting_delay_ms = more & DELAY ? 1000 : 0;
     conf.extensions = more & PLAIN_SMTP ? 0 : SMTP_EVERY_EXTENSION;

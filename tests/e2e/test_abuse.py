@@ -235,6 +235,21 @@ def test_operators_ban_and_allow(relay):
     assert r.cli("client", "list", code=1).out == ""
 
 
+def test_a_ban_that_is_lifted(relay):
+    """Whoever an operator lets in again is refused all the same, or comes back with the guesses of before. (Checklist 10.)"""
+    r = relay(top=clients("auth-failures = 2"))
+    with contextlib.ExitStack() as stack:
+        first, second, third, last = (stack.enter_context(contextlib.closing(Client(r, "127.0.0.2"))) for _ in range(4))
+        assert first.guess()[0] == 535
+        assert first.docmd("AUTH", plain("app", next_guess())) == (421, b"4.7.0 too many failed logins from your address, no more are taken for a while")
+        assert second.guess(PASSWORD)[0] == 421  # open before the ban
+        r.cli("client", "allow", "127.0.0.2")
+        assert third.guess()[0] == 535 and third.guess(PASSWORD)[0] == 235  # forgiven: one more is not one too many
+        assert last.guess()[0] == 535
+        assert last.guess()[0] == 421 and Client(r, "127.0.0.2", tls=False).greeting[0] == 421  # and the next ban counts from the beginning
+    assert len(counter_lines(r, "client_banned")) == 2
+
+
 # --- connections
 
 

@@ -52,12 +52,18 @@ int spool_each_event(struct spool *s, uint64_t after,
 /* Those of a running spool with after < seq <= upto, for a log that had to leave them out: all of
  * them are durable. new: owner, cheap; segments that have some are not freed before its end. */
 struct spool_again;
-struct spool_again *spool_again_new(struct spool *s, uint64_t after, uint64_t upto);
+/* passes_over: what cannot be read is left out; else the first trouble ends it. (Damage never does:
+ * it costs the records in it.) */
+struct spool_again *spool_again_new(struct spool *s, uint64_t after, uint64_t upto,
+                                    bool passes_over);
 /* On a helper, beside batches, tasks and reads. Ends when it has told max_bytes of them, at the end
  * of a record. Returns up to which number that was all: upto, or less when there was more, or
  * trouble. */
 uint64_t spool_again_run(struct spool_again *a, uint64_t max_bytes,
                          void (*each)(void *ctx, const struct event *e), void *ctx);
+/* Of that run: 0, or the negative errno of the first segment that could not be read, and its
+ * number. */
+int spool_again_trouble(const struct spool_again *a, uint32_t *ret_segment);
 void spool_again_free(struct spool *s, struct spool_again *a); /* owner */
 uint64_t spool_last_seq(const struct spool *s);                /* of the last durable event */
 uint64_t spool_last_id(

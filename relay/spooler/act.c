@@ -2,7 +2,7 @@
  * What an operator's verb does to a recipient: decided (a table in words, one function), written,
  * and the scheduler told. What is with a connection is left alone: the verb is noted and done when
  * the attempt has ended and the recipient is still there. Such notes live in memory only, at most
- * one for each recipient that is with a connection.
+ * one of each kind (its fate, its route) for each recipient that is with a connection.
  *
  *   retry     due now                         release   queued again, or now instead of later
  *   hold      held                            remove    cancelled; nobody is told
@@ -32,7 +32,7 @@ struct later {
         uint64_t id;
         uint64_t rcpt;
     } place;
-    struct act *act;
+    struct act *route, *fate; /* REDIRECT; any other verb. NULL: none */
 };
 
 static struct verdict verdict_for(const struct spooler_admin *a)
@@ -238,45 +238,88 @@ uint64_t act_change(struct core *c, struct act *a, struct message *m,
 /* --- later ---------------------------------------------------------------------------------------
  */
 
-bool act_later(struct core *c, struct act *a, const struct recipient *r)
+static struct later *later_find(const struct core *c, uint64_t id, uint32_t rcpt)
 {
-    /* What is tried now need not be tried again at once, and is not held. */
-    if (a->verb == ADMIN_RETRY || a->verb == ADMIN_RELEASE)
-        return false;
-    const struct place place = {recipient_message(r)->id, r->number};
+    const struct place place = {id, rcpt};
     struct later *l;
     HASH_FIND(hh, c->laters, &place, sizeof place, l);
-    if (!l) {
-        l = must_alloc(sizeof *l);
-        l->place = place;
-        HASH_ADD(hh, c->laters, place, sizeof l->place, l);
-    } else {
-        act_unref(l->act);
-    }
-    atomic_fetch_add(&a->refs, 1);
-    l->act = a;
-    return true;
+    return l;
+}
+
+static struct later *later_new(struct core *c, uint64_t id, uint32_t rcpt)
+{
+    struct later *l = must_alloc(sizeof *l);
+    l->place = (struct place){id, rcpt};
+    HASH_ADD(hh, c->laters, place, sizeof l->place, l);
+    return l;
 }
 
 static void later_free(struct core *c, struct later *l)
 {
     HASH_DEL(c->laters, l);
-    act_unref(l->act);
+    act_unref(l->route);
+    act_unref(l->fate);
     free(l);
+}
+
+static struct act **noted(struct later *l, enum admin_verb verb)
+{
+    return verb == ADMIN_REDIRECT ? &l->route : &l->fate;
+}
+
+/* It is what this verb wants, but for what was noted before: that is taken back. A release ends a
+ * hold, and nothing that ends the mail. */
+static bool take_back(struct core *c, const struct act *a, struct later *l)
+{
+    struct act **note = l ? noted(l, a->verb) : NULL;
+    if (!note || !*note || (a->verb == ADMIN_RELEASE && (*note)->verb != ADMIN_HOLD))
+        return false;
+    act_unref(TAKE_PTR(*note));
+    if (!l->route && !l->fate)
+        later_free(c, l);
+    return true;
+}
+
+bool act_later(struct core *c, struct act *a, const struct recipient *r, bool changes)
+{
+    const uint64_t id = recipient_message(r)->id;
+    struct later *l = later_find(c, id, r->number);
+    if (a->verb == ADMIN_RETRY) /* what is tried now need not be tried again at once */
+        return false;
+    if (!changes)
+        return take_back(c, a, l);
+    if (!l)
+        l = later_new(c, id, r->number);
+    struct act **note = noted(l, a->verb);
+    act_unref(*note);
+    atomic_fetch_add(&a->refs, 1);
+    *note = a;
+    return true;
+}
+
+static bool is_final(const struct recipient *r)
+{
+    return rcpt_state_final((enum rcpt_state)r->state);
+}
+
+static void do_now(struct core *c, struct act *a, struct message *m, const struct recipient *r)
+{
+    struct outcome o;
+    if (a && !is_final(r) && act_decide(c, a, r, &o))
+        act_change(c, a, m, &o, 1);
 }
 
 void act_ended(struct core *c, struct message *m, const uint32_t *rcpts, size_t n)
 {
     for (size_t i = 0; i < n && c->laters; i++) {
-        const struct place place = {m->id, rcpts[i]};
         const struct recipient *r = &m->rcpts[rcpts[i]];
-        struct outcome o;
-        struct later *l;
-        HASH_FIND(hh, c->laters, &place, sizeof place, l);
+        struct later *l = later_find(c, m->id, rcpts[i]);
         if (!l)
             continue;
-        if (!rcpt_state_final((enum rcpt_state)r->state) && act_decide(c, l->act, r, &o))
-            act_change(c, l->act, m, &o, 1);
+        /* What ends goes no other way before it. */
+        if (!l->fate || l->fate->verb == ADMIN_HOLD)
+            do_now(c, l->route, m, r);
+        do_now(c, l->fate, m, r);
         later_free(c, l);
     }
 }

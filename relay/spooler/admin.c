@@ -86,11 +86,12 @@ static uint32_t change_message(struct step *s, struct message *m, uint32_t first
         if (a->dry_run && a->rows_given < a->rows_max && !admin_row(a, r))
             break;
         a->matched++;
-        if (!act_decide(s->c, a->act, r, &outcomes[n])) {
+        const bool changes = act_decide(s->c, a->act, r, &outcomes[n]);
+        if (r->active && a->verb != ADMIN_PRIORITY) {
             a->skipped++;
-        } else if (r->active && a->verb != ADMIN_PRIORITY) {
+            a->in_flight += !a->dry_run && act_later(s->c, a->act, r, changes);
+        } else if (!changes) {
             a->skipped++;
-            a->in_flight += !a->dry_run && act_later(s->c, a->act, r);
         } else if (!a->dry_run) {
             n++;
             s->work -= COST_CHANGE;

@@ -248,9 +248,9 @@ bool act_decide(const struct core *c, const struct act *a, const struct recipien
 #define ACT_CHANGES_MAX 100
 uint64_t act_change(struct core *c, struct act *a, struct message *m,
                     const struct outcome *outcomes, size_t n);
-/* It is with a connection: noted, instead of what was noted before. False: this verb does not wait.
- */
-bool act_later(struct core *c, struct act *a, const struct recipient *r);
+/* It is with a connection: noted, instead of what was noted of that kind before; or (changes: what
+ * act_decide said) that is taken back. False: nothing is to be done when the attempt has ended. */
+bool act_later(struct core *c, struct act *a, const struct recipient *r, bool changes);
 /* These are with a connection no more. */
 void act_ended(struct core *c, struct message *m, const uint32_t *rcpts, size_t n);
 void act_free_all(struct core *c);

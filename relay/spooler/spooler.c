@@ -482,7 +482,7 @@ int spooler_new(struct spooler **ret, const struct spooler_conf *c, struct spool
     s->core = core_new(s->spool, &conf, wall_now(), mono_now());
     s->bodies = bodies_new(s->fs);
     s->checker = (struct checker){.spool = s->spool, .back = &s->check_port};
-    s->again = (struct again){.spool = s->spool, .back = &s->again_port};
+    s->again = (struct again){.spool = s->spool, .damage = &s->damage, .back = &s->again_port};
     ids_start_above(spool_last_id(s->spool));
     damage_opened(&s->damage, &s->port, report.damaged);
     *ret_report = report;

@@ -26,7 +26,7 @@ static void check(struct spool *s, const struct list *all, uint64_t after, uint6
     struct list *got = must_alloc(sizeof *got);
     size_t from = 0, steps = 0;
     for (uint64_t at = after; at < upto; steps++) {
-        struct spool_again *a = spool_again_new(s, at, upto);
+        struct spool_again *a = spool_again_new(s, at, upto, false);
         uint64_t through = spool_again_run(a, bytes, on_event, got);
         spool_again_free(s, a);
         assert_in_range(through, at + 1, upto);
@@ -65,7 +65,7 @@ static void test_the_same_as_at_the_start(void **state)
         for (uint64_t at = first; at < last; at += last / 7 + 1)
             check(h.s, all, at, at + 5 < last ? at + 5 : last, 100);
         /* What comes meanwhile is not asked for, and not told; what is read stays. */
-        struct spool_again *a = spool_again_new(h.s, first - 1, last);
+        struct spool_again *a = spool_again_new(h.s, first - 1, last, false);
         struct list *got = must_alloc(sizeof *got);
         history_run(&h, 200);
         assert_true(spool_again_run(a, UINT64_MAX, on_event, got) == last);
@@ -96,7 +96,7 @@ static void test_segments_stay(void **state)
     const uint64_t last = spool_last_seq(h.s);
     spool_count(h.s, &before);
     assert_true(before.segments > 4);
-    struct spool_again *a = spool_again_new(h.s, 0, last);
+    struct spool_again *a = spool_again_new(h.s, 0, last, false);
     spool_events_kept(h.s, last);
     kit_settle(h.s);
     spool_count(h.s, &pinned);
@@ -115,11 +115,61 @@ static void test_segments_stay(void **state)
     history_done(&h);
 }
 
+static size_t run(struct history *h, struct list *got, bool passes_over, uint64_t *ret_through,
+                  int *ret_error)
+{
+    uint32_t segment = 0;
+    struct spool_again *a = spool_again_new(h->s, 0, spool_last_seq(h->s), passes_over);
+    got->n = 0;
+    *ret_through = spool_again_run(a, UINT64_MAX, on_event, got);
+    *ret_error = spool_again_trouble(a, &segment);
+    assert_true(*ret_error == 0 || segment > 0);
+    spool_again_free(h->s, a);
+    return got->n;
+}
+
+/* A file that cannot be opened, now (the first trouble ends it, and all before it was told), or for
+ * as long as it is asked: then the others are told all the same. */
+static void test_what_cannot_be_read(void **state)
+{
+    (void)state;
+    struct history h = history_new(5, false);
+    struct list *all = must_alloc(sizeof *all), *got = must_alloc(sizeof *got);
+    uint64_t through;
+    int error, broken = 0;
+    history_run(&h, 300);
+    const uint64_t last = spool_last_seq(h.s);
+    assert_true(run(&h, all, false, &through, &error) > 20 && error == 0 && through == last);
+    fake_disk_count_reads(h.disk, true);
+    fake_disk_fail_only(h.disk, FAKE_PREAD);
+    for (uint64_t step = 1; broken >= 0 && step < 200; step++) {
+        fake_disk_fail_at(h.disk, fake_disk_steps(h.disk) + step, -EMFILE);
+        run(&h, got, false, &through, &error);
+        if (error == 0)
+            break;
+        broken++;
+        assert_int_equal(error, -EMFILE);
+        assert_true(through < last && through == (got->n ? got->at[got->n - 1].seq : 0));
+        assert_memory_equal(got->at, all->at, got->n * sizeof *got->at);
+        fake_disk_fail_at(h.disk, fake_disk_steps(h.disk) + step, -EMFILE);
+        run(&h, got, true, &through, &error);
+        assert_int_equal(error, -EMFILE);
+        assert_int_equal(through, last);
+        assert_true(got->n < all->n && (got->n > 0 || broken == 0));
+    }
+    assert_true(broken > 3);
+    fake_disk_fail_at(h.disk, 0, 0);
+    free(all);
+    free(got);
+    history_done(&h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_same_as_at_the_start),
         cmocka_unit_test(test_segments_stay),
+        cmocka_unit_test(test_what_cannot_be_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -148,6 +148,127 @@ static void what_is_in_flight_is_changed_later(void **state)
     assert_int_equal(w->events[w->n_events - 1], EVENT_DELIVERED);
 }
 
+static struct spooler_admin *ask_route(struct world *w, const char *to, const char *route)
+{
+    struct spooler_admin *a = request(ADMIN_REDIRECT, to);
+    a->route = buf_of(slice_str(route));
+    return give_all(w, a);
+}
+
+/* The last word counts, also when it is that nothing shall change; what is said of the route does
+ * not touch what was said of the rest. `noted`: how many recipients the last word was about. */
+static const struct {
+    const char *name;
+    struct {
+        enum admin_verb verb;
+        const char *route;
+    } said[4];
+    size_t n;
+    unsigned noted; /* by the last one */
+    enum rcpt_state state;
+    const char *route;
+    enum event_name event; /* the last one */
+} last_words[] = {
+    {"held", {{ADMIN_HOLD, ""}}, 1, 1, RCPT_HELD, "", EVENT_HELD},
+    {"hold, release",
+     {{ADMIN_HOLD, ""}, {ADMIN_RELEASE, ""}},
+     2,
+     1,
+     RCPT_QUEUED,
+     "",
+     EVENT_DEFERRED},
+    {"hold, release, hold",
+     {{ADMIN_HOLD, ""}, {ADMIN_RELEASE, ""}, {ADMIN_HOLD, ""}},
+     3,
+     1,
+     RCPT_HELD,
+     "",
+     EVENT_HELD},
+    {"hold, retry", {{ADMIN_HOLD, ""}, {ADMIN_RETRY, ""}}, 2, 0, RCPT_HELD, "", EVENT_HELD},
+    {"release", {{ADMIN_RELEASE, ""}}, 1, 0, RCPT_QUEUED, "", EVENT_DEFERRED},
+    {"remove, release",
+     {{ADMIN_REMOVE, ""}, {ADMIN_RELEASE, ""}},
+     2,
+     0,
+     RCPT_CANCELLED,
+     "",
+     EVENT_CANCELLED},
+    {"remove, hold", {{ADMIN_REMOVE, ""}, {ADMIN_HOLD, ""}}, 2, 1, RCPT_HELD, "", EVENT_HELD},
+    {"bounce, expire",
+     {{ADMIN_BOUNCE, ""}, {ADMIN_EXPIRE, ""}},
+     2,
+     1,
+     RCPT_EXPIRED,
+     "",
+     EVENT_EXPIRED},
+    {"redirected", {{ADMIN_REDIRECT, "b"}}, 1, 1, RCPT_QUEUED, "b", EVENT_REROUTED},
+    {"redirect, back",
+     {{ADMIN_REDIRECT, "b"}, {ADMIN_REDIRECT, ""}},
+     2,
+     1,
+     RCPT_QUEUED,
+     "",
+     EVENT_DEFERRED},
+    {"redirect, elsewhere",
+     {{ADMIN_REDIRECT, "b"}, {ADMIN_REDIRECT, "c"}},
+     2,
+     1,
+     RCPT_QUEUED,
+     "c",
+     EVENT_REROUTED},
+    {"back, where it is", {{ADMIN_REDIRECT, ""}}, 1, 0, RCPT_QUEUED, "", EVENT_DEFERRED},
+    {"redirect, hold", {{ADMIN_REDIRECT, "b"}, {ADMIN_HOLD, ""}}, 2, 1, RCPT_HELD, "b", EVENT_HELD},
+    {"hold, redirect, release",
+     {{ADMIN_HOLD, ""}, {ADMIN_REDIRECT, "b"}, {ADMIN_RELEASE, ""}},
+     3,
+     1,
+     RCPT_QUEUED,
+     "b",
+     EVENT_REROUTED},
+    {"redirect, remove",
+     {{ADMIN_REDIRECT, "b"}, {ADMIN_REMOVE, ""}},
+     2,
+     1,
+     RCPT_CANCELLED,
+     "",
+     EVENT_CANCELLED},
+};
+
+static void the_last_word_counts(void **state)
+{
+    struct world *w = *state;
+    for (size_t i = 0; i < sizeof last_words / sizeof *last_words; i++) {
+        uint64_t id = store(w, "a@x.test", 2, 0, 0);
+        struct out_work *job = job_of(w);
+        uint64_t noted = 0;
+        for (size_t k = 0; k < last_words[i].n; k++) {
+            const enum admin_verb verb = last_words[i].said[k].verb;
+            struct spooler_admin *a = verb == ADMIN_REDIRECT
+                                          ? ask_route(w, "two@*", last_words[i].said[k].route)
+                                          : ask(w, verb, "two@*", begin, 0);
+            noted = a->in_flight;
+            assert_int_equal(a->skipped, 1);
+            forget(w);
+        }
+        struct verdict both[] = {delivered, deferred};
+        result(w, job, both, true);
+        const struct message *m = spool_find(w->spool, id);
+        const struct recipient *r = &m->rcpts[1];
+        if (noted != last_words[i].noted || r->state != last_words[i].state ||
+            !slice_eq(recipient_redirected(r), slice_str(last_words[i].route)))
+            fail_msg("%s: noted %u, state %u", last_words[i].name, (unsigned)noted,
+                     (unsigned)r->state);
+        pump(w);
+        assert_int_equal(w->events[w->n_events - 1], last_words[i].event);
+        forget(w);
+        ask(w, ADMIN_REMOVE, "", begin, 0);
+        forget(w);
+        close_world(w); /* no note is left, and no connection */
+        open_world(w);
+        w->n_events = 0;
+    }
+}
+
 /* Operators' `bounce` and `expire` tell the sender, with a status that says which it was. */
 static void bounce_and_expire_tell_the_sender(void **state)
 {
@@ -306,10 +427,15 @@ int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(operators_hold_release_and_remove),   TEST(retry_makes_due_now),
-        TEST(what_is_in_flight_is_changed_later),  TEST(bounce_and_expire_tell_the_sender),
-        TEST(expire_without_an_attempt),           TEST(redirect_is_kept),
-        TEST(priority_is_of_the_message_and_kept), TEST(listings_come_in_pages),
+        TEST(operators_hold_release_and_remove),
+        TEST(retry_makes_due_now),
+        TEST(what_is_in_flight_is_changed_later),
+        TEST(the_last_word_counts),
+        TEST(bounce_and_expire_tell_the_sender),
+        TEST(expire_without_an_attempt),
+        TEST(redirect_is_kept),
+        TEST(priority_is_of_the_message_and_kept),
+        TEST(listings_come_in_pages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 /* The spooler's thread as its users meet it: by messages, with real files. */
 #include "queue/id.h"
 #include "relay/base/must.h"
+#include "relay/spooler/again.h"
 #include "relay/spooler/damage.h"
 #include "relay/spooler/requests.h"
 #include "relay/spooler/spooler.h"
@@ -436,6 +437,98 @@ static void one_check_at_a_time(void **state)
     finish(h);
 }
 
+/* What the log asked for once more. */
+struct asked_again {
+    struct house *h;
+    uint64_t last;
+    _Atomic uint64_t through;
+    _Atomic unsigned told, ends;
+};
+
+static void on_again(void *ctx, const struct event *e)
+{
+    struct asked_again *q = ctx;
+    assert_true(e->seq > 0);
+    q->told++;
+}
+
+static void on_again_end(void *ctx, uint64_t through)
+{
+    struct asked_again *q = ctx;
+    q->through = through;
+    q->ends++;
+}
+
+static void ask_again(struct asked_again *q)
+{
+    const unsigned before = q->ends;
+    struct spooler_again *m = must_alloc(sizeof *m);
+    *m = (struct spooler_again){.msg.type = SPOOLER_AGAIN,
+                                .upto = q->last,
+                                .ctx = q,
+                                .each = on_again,
+                                .end = on_again_end};
+    port_send(spooler_port(q->h->spooler), &m->msg);
+    for (unsigned i = 0; i < 4000 && q->ends == before; i++)
+        usleep(5000);
+    assert_int_equal(q->ends, before + 1);
+}
+
+static void note_some(struct house *h, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        struct spooler_note *note = must_alloc(sizeof *note);
+        note->msg.type = SPOOLER_NOTE;
+        note->name = EVENT_CONFIG_RELOADED;
+        port_send(spooler_port(h->spooler), &note->msg);
+    }
+    for (unsigned i = 0; i < 4000 && h->events < n; i++)
+        usleep(5000);
+    assert_int_equal(h->events, n);
+}
+
+/* Asks until there is an answer; how often there was none before. */
+static unsigned ask_again_until(struct asked_again *q)
+{
+    unsigned n = 0;
+    for (ask_again(q); q->through == 0 && n < 2 * AGAIN_TRIES; n++)
+        ask_again(q);
+    return n;
+}
+
+/* A file of the spool is gone while the delivery log wants its events: the log would stand still
+ * for ever. It is waited for, then done without, and that is told. */
+static void what_cannot_be_read_again_is_left_out(void **state)
+{
+    struct house *h = *state;
+    char path[128], away[128];
+    snprintf(path, sizeof path, "%s/seg-00000001", h->folder);
+    snprintf(away, sizeof away, "%s/away", h->folder);
+    begin(h);
+    note_some(h, 5);
+    struct asked_again q = {.h = h, .last = 5};
+    assert_int_equal(ask_again_until(&q), 0);
+    assert_int_equal(rename(path, away), 0);
+    for (unsigned i = 0; i < AGAIN_TRIES / 2; i++)
+        ask_again(&q);
+    assert_true(q.through == 0 && q.told == 5);
+    assert_int_equal(rename(away, path), 0); /* it comes back: nothing is left out */
+    ask_again(&q);
+    assert_true(q.through == 5 && q.told == 10);
+    assert_int_equal(rename(path, away), 0);
+    /* The helper answers before the spooler's thread has counted. */
+    const unsigned tries = ask_again_until(&q);
+    assert_in_range(tries, AGAIN_TRIES, AGAIN_TRIES + 2);
+    assert_true(q.through == 5 && q.told == 10);
+    assert_int_equal(rename(away, path), 0);
+    for (unsigned i = 0; i < 4000 && h->damaged == 0; i++)
+        usleep(5000);
+    assert_int_equal(h->damaged, 1);
+    ask_again(&q); /* what can be read is told */
+    assert_int_equal(q.told, 15);
+    finish(h);
+}
+
 static void ids_grow(void **state)
 {
     (void)state;
@@ -461,6 +554,7 @@ int main(void)
         TEST(damage_is_no_flood),
         TEST(stopping_in_the_middle_of_housekeeping),
         TEST(one_check_at_a_time),
+        TEST(what_cannot_be_read_again_is_left_out),
         cmocka_unit_test(ids_grow),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,6 +4,7 @@
  * through cuts, copies and damage; nothing goes before its time; each sender hears what he wants to
  * hear, once.
  */
+#include "relay/base/must.h"
 #include "tests/sim/sim.h"
 
 #define HOUR_S 3600
@@ -67,9 +68,25 @@ bool asked_passes_on(struct slice site)
 
 /* --- laws --- */
 
+/* What was sent another way, by its author or by an operator, goes there and nowhere else. */
+static void check_way(struct sim *s, struct sim_message *m, const struct out_work *w)
+{
+    const struct message *kept = spool_find(s->spool, w->message_id);
+    const bool other = slice_eq(buf_slice(&w->site), SLICE_LIT("9"));
+    MUST(kept);
+    for (size_t i = 0; i < w->n; i++) {
+        if (!m->dsn && other != (recipient_route(&kept->rcpts[w->rcpts[i]]).n > 0))
+            sim_fail(s, "message %u recipient %u goes %s way", m->number, w->rcpts[i],
+                     other ? "another" : "the usual");
+        m->passed_on[w->rcpts[i]] = asked_passes_on(buf_slice(&w->site));
+    }
+}
+
 void asked_attempt(struct sim *s, const struct out_work *w)
 {
-    const struct sim_message *m = sim_find(s, w->message_id);
+    struct sim_message *m = sim_find(s, w->message_id);
+    if (m)
+        check_way(s, m, w);
     if (s->released || s->clock_set || !m)
         return;
     if (sim_wall(s).us < m->asked.release.us)
@@ -109,16 +126,10 @@ void asked_look(struct sim *s)
     }
 }
 
-static bool was_passed_on(const struct sim_message *m, unsigned r)
-{
-    const char *at = strrchr(m->rcpts[r], '@');
-    return m->asked.route[0] || asked_passes_on(slice_of(at + 2, 1));
-}
-
 static bool wants_relayed(const struct sim_message *m, unsigned r)
 {
     const struct sim_asked *a = &m->asked;
-    const bool passed = was_passed_on(m, r), success = a->notify[r] & MAIL_NOTIFY_SUCCESS;
+    const bool passed = m->passed_on[r], success = a->notify[r] & MAIL_NOTIFY_SUCCESS;
     return m->sender[0] && a->notify[r] != MAIL_NOTIFY_NEVER &&
            ((success && !passed) || a->params.by_trace ||
             (a->params.by == MAIL_BY_NOTIFY && !passed));
@@ -154,7 +165,7 @@ void asked_check(struct sim *s, const struct sim_message *m, unsigned r, enum ev
     if (late > may_be_late(m, r))
         sim_fail(s, "message %u recipient %u: its author heard %u times that it is late", m->number,
                  r, late);
-    bool says = arrives && (m->asked.notify[r] & MAIL_NOTIFY_SUCCESS) && !was_passed_on(m, r);
+    bool says = arrives && (m->asked.notify[r] & MAIL_NOTIFY_SUCCESS) && !m->passed_on[r];
     if (arrives && says != (last == EVENT_RELAYED))
         sim_fail(s, "message %u recipient %u: the log says %s", m->number, r,
                  event_name_text(last));

@@ -46,6 +46,8 @@ void law_event(struct sim *s, const struct event *e, bool again)
                         l.name == EVENT_EXPIRED;
     if (m && l.rcpt < m->n_rcpts && ends_attempt && m->settled[l.rcpt] < m->sent[l.rcpt])
         m->settled[l.rcpt]++;
+    if (m && l.rcpt < m->n_rcpts && !again)
+        words_event(s, m, l.rcpt, l.name);
 }
 
 void law_lose_log(struct sim *s)
@@ -95,8 +97,8 @@ unsigned law_reports(const struct sim *s, uint64_t id, unsigned rcpt, enum out_d
         if (!m->dsn || m->about_id != id || m->about[rcpt] != 1 + (unsigned)what)
             continue;
         struct fate f = fate_of(s, m->id, 0); /* an operator, or a clock, may have ended it */
-        n += m->arrived[0] > 0 ||
-             (f.final && (f.last == EVENT_CANCELLED || f.last == EVENT_EXPIRED));
+        n += m->arrived[0] > 0 || (f.final && (f.last == EVENT_CANCELLED ||
+                                               f.last == EVENT_EXPIRED || f.last == EVENT_BOUNCED));
     }
     return n;
 }
@@ -119,6 +121,7 @@ static void check_recipient(struct sim *s, const struct sim_message *m, unsigned
     if (m->withdrawn && m->arrived[r] && !s->crashes)
         sim_fail(s, "message %u recipient %u arrived, and its author had been told 451", m->number,
                  r);
+    words_check(s, m, r);
     if (!m->dsn)
         asked_check(s, m, r, f.last);
 }

@@ -238,6 +238,7 @@ static void begin(struct sim *s, struct link *l)
         struct out_work *w = l->job;
         MUST(w->n <= SIM_RCPTS_MAX && w->body);
         asked_attempt(s, w);
+        words_begin(s, w);
         for (size_t i = 0; i < w->n; i++)
             l->rcpt_slices[i] = buf_slice(&w->addresses[i]);
         l->txn = (struct smtp_client_txn){.sender = buf_slice(&w->sender),

@@ -1,5 +1,5 @@
-/* People: an operator who holds, releases, retries, removes, bounces, expires and ranks; a clock
- * that is set; a disk that is filled by somebody else. */
+/* People: an operator who holds, releases, retries, removes, bounces, expires, redirects and ranks;
+ * a clock that is set; a disk that is filled by somebody else. */
 #include "relay/base/must.h"
 #include "tests/sim/sim.h"
 
@@ -16,6 +16,7 @@ void operator_plans(struct sim *s)
 {
     for (uint64_t n = sim_below(s, 3); n > 0; n--)
         sim_after(s, some(s, 20 * HOUR), T_CLOCK, NULL);
+    s->meddles = sim_chance(s, 40);
     for (uint64_t n = sim_chance(s, 50) ? sim_below(s, 12) : 0; n > 0; n--)
         sim_after(s, some(s, sim_chance(s, 70) ? 120 * SECOND : 20 * HOUR), T_OPERATOR, NULL);
 }
@@ -30,19 +31,33 @@ void operator_sets_clock(struct sim *s)
     sim_after(s, 5 * SECOND, T_LOOK, NULL);
 }
 
-static void verb(struct sim *s, enum admin_verb v, const char *to)
+struct spooler_admin *operator_verb(struct sim *s, enum admin_verb v, uint64_t id, const char *to,
+                                    const char *route)
 {
     struct spooler_admin *a = must_alloc(sizeof *a);
     a->verb = v;
     s->released = s->released || v == ADMIN_RELEASE;
     s->ranked = s->ranked || v == ADMIN_PRIORITY;
     a->filter.to = buf_of(slice_str(to));
+    if (id) {
+        a->filter.ids = must_alloc(sizeof id);
+        a->filter.ids[a->filter.n_ids++] = id;
+    }
     a->actor = buf_of(SLICE_LIT("sim"));
     a->limit = 1000; /* more than there can be: one step */
     if (v == ADMIN_PRIORITY)
         a->priority = (int8_t)((int)sim_below(s, 19) - 9);
+    if (v == ADMIN_REDIRECT)
+        a->route = buf_of(slice_str(route));
+    s->broad_out += id == 0;
     sim_say(s, "operator: verb %d of %s", (int)v, to);
     sim_request(s, &a->msg, SPOOLER_ADMIN);
+    return a;
+}
+
+static void verb(struct sim *s, enum admin_verb v, const char *to)
+{
+    operator_verb(s, v, 0, to, sim_chance(s, 60) ? "way" : "");
 }
 
 void operator_release_all(struct sim *s)
@@ -78,7 +93,7 @@ void operator_acts(struct sim *s)
     const char *pattern = patterns[sim_below(s, sizeof patterns / sizeof *patterns)];
     char one[32];
     snprintf(one, sizeof one, "*%u.*", (unsigned)sim_below(s, s->n_messages + 1));
-    switch (sim_below(s, 9)) {
+    switch (sim_below(s, 10)) {
     case 0:
         verb(s, ADMIN_RETRY, pattern);
         break;
@@ -102,6 +117,9 @@ void operator_acts(struct sim *s)
         break;
     case 7:
         verb(s, ADMIN_PRIORITY, pattern);
+        break;
+    case 8:
+        verb(s, ADMIN_REDIRECT, pattern);
         break;
     default:
         operator_release_all(s);

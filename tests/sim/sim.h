@@ -7,8 +7,8 @@
  *
  * world.c: time, disk, core, power. orders.c: what the core orders. link.c: two machines and the
  * wire between them. content.c: body files. operator.c: verbs of operators, the wall clock set, a
- * full disk. housekeeping.c: checks, and damage. asked.c: what submitters ask for. law.c: what must
- * hold.
+ * full disk. words.c: what they say of an attempt under way. housekeeping.c: checks, and damage.
+ * asked.c: what submitters ask for. law.c: what must hold.
  */
 #pragma once
 #include "queue/heap.h"
@@ -44,6 +44,15 @@ struct sim_message {
     unsigned in_doubt[SIM_RCPTS_MAX]; /* attempts whose end nobody knows */
     unsigned sent[SIM_RCPTS_MAX], settled[SIM_RCPTS_MAX]; /* attempts; those whose end is logged */
     bool in_file;                                         /* its content went to a body file */
+    bool passed_on[SIM_RCPTS_MAX];   /* its last attempt is with a receiver that knows DSN */
+    struct sim_word {                /* what an operator was told will be done … */
+        unsigned attempt;            /* … when this attempt (a number of `sent`) has ended */
+        enum event_name fate, route; /* 0: nothing */
+        unsigned unknown;            /* up to this attempt it is not known what was said */
+    } word[SIM_RCPTS_MAX];
+    struct sim_owed { /* it has ended: the next events are these */
+        enum event_name fate, route;
+    } owed[SIM_RCPTS_MAX];
     struct sim_asked {
         struct mail_params params;
         unsigned notify[SIM_RCPTS_MAX];
@@ -68,6 +77,7 @@ enum timer_kind {
     T_KEPT,
     T_CLOCK,
     T_OPERATOR,
+    T_WORD,
     T_ROOM,
     T_FAULT,
     T_CHECK,
@@ -107,6 +117,9 @@ struct sim {
                               segment */
     bool full;
     bool released, ranked, clock_set; /* by an operator, ever */
+    bool meddles;                     /* operators speak of attempts under way */
+    unsigned broad_out;               /* verbs for many that are not answered yet */
+    unsigned words_done;              /* last words that became true */
     struct spool_check *check;        /* under way */
     bool damaged;                     /* a byte has been turned */
     bool disk_touched;                /* that, or the disk has failed: a check may find something */
@@ -157,12 +170,23 @@ void content_read(struct sim *s, struct spooler_read *r); /* an answer; freed */
 void contents_drop_all(struct sim *s);
 
 /* operator.c */
+/* id 0: of all messages. */
+struct spooler_admin *operator_verb(struct sim *s, enum admin_verb v, uint64_t id, const char *to,
+                                    const char *route);
 void operator_plans(struct sim *s);
 void operator_acts(struct sim *s);
 void operator_disk_full(struct sim *s, bool full);
 void operator_disk_fails(struct sim *s, bool fails);
 void operator_sets_clock(struct sim *s);
 void operator_release_all(struct sim *s);
+
+/* words.c */
+void words_begin(struct sim *s, const struct out_work *w); /* an attempt: somebody may interfere */
+void words_say(struct sim *s, void *p);                    /* T_WORD */
+void words_answered(struct sim *s, const struct spooler_admin *a);
+void words_event(struct sim *s, struct sim_message *m, unsigned r, enum event_name name);
+void words_lost(struct sim *s); /* a restart forgets them */
+void words_check(struct sim *s, const struct sim_message *m, unsigned r);
 
 /* housekeeping.c */
 void check_plans(struct sim *s);

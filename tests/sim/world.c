@@ -125,6 +125,13 @@ static int64_t sync_time(struct sim *s)
     return (int64_t)sim_below(s, (uint64_t)(stuck ? 90 * SECOND : slow ? 2 * SECOND : 20 * MS));
 }
 
+static void answered(struct sim *s, struct msg *m)
+{
+    if (m->type == SPOOLER_ADMIN)
+        words_answered(s, (const struct spooler_admin *)(const void *)m);
+    spooler_request_free(m);
+}
+
 static void act(struct sim *s, const struct core_action *a)
 {
     bool slow;
@@ -144,7 +151,7 @@ static void act(struct sim *s, const struct core_action *a)
         else if (a->msg->type == SPOOLER_READ)
             content_read(s, (struct spooler_read *)(void *)a->msg);
         else
-            spooler_request_free(a->msg);
+            answered(s, a->msg);
         break;
     case CORE_BATCH:
         sim_after(s, sync_time(s), T_COMMIT, a->batch);
@@ -245,6 +252,8 @@ static void drop_timers(struct sim *s)
         struct err e;
         if (t->kind == T_MESSAGE) {
             spooler_request_free(t->p);
+        } else if (t->kind == T_WORD) {
+            free(t->p);
         } else if (t->kind == T_ORDER) {
             spooler_order_free(t->p);
         } else if (t->kind == T_READ) {
@@ -304,6 +313,7 @@ static void crash(struct sim *s)
     sim_say(s, "power cut");
     s->crashes++;
     law_in_doubt(s);
+    words_lost(s);
     process_dies(s);
     law_lose_log(s);
     fake_disk_power_on(s->disk, losses[sim_below(s, 3)]);
@@ -460,6 +470,9 @@ static void fire(struct sim *s, enum timer_kind kind, void *p)
     case T_OPERATOR:
         operator_acts(s);
         break;
+    case T_WORD:
+        words_say(s, p);
+        break;
     case T_ROOM:
         operator_disk_full(s, false);
         break;
@@ -546,8 +559,9 @@ bool sim_run(uint64_t seed, bool verbose)
     run(s);
     if (!s->failed)
         law_check(s);
-    sim_say(s, "%u messages, %u power cuts, %zu events, %llu disk steps", s->n_messages, s->crashes,
-            s->n_log, (unsigned long long)fake_disk_steps(s->disk));
+    sim_say(s, "%u messages, %u power cuts, %zu events, %llu disk steps, %u last words",
+            s->n_messages, s->crashes, s->n_log, (unsigned long long)fake_disk_steps(s->disk),
+            s->words_done);
     bool ok = !s->failed;
     sim_done(s);
     free(s);

@@ -50,6 +50,8 @@ struct spooler_admin *operator_verb(struct sim *s, enum admin_verb v, uint64_t i
     if (v == ADMIN_REDIRECT)
         a->route = buf_of(slice_str(route));
     s->broad_out += id == 0;
+    if (id == 0)
+        words_unknown(s);
     sim_say(s, "operator: verb %d of %s", (int)v, to);
     sim_request(s, &a->msg, SPOOLER_ADMIN);
     return a;

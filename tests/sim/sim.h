@@ -48,6 +48,7 @@ struct sim_message {
     struct sim_word {                /* what an operator was told will be done … */
         unsigned attempt;            /* … when this attempt (a number of `sent`) has ended */
         enum event_name fate, route; /* 0: nothing */
+        bool no_hold, no_route;      /* taken back, and not said again */
         unsigned unknown;            /* up to this attempt it is not known what was said */
     } word[SIM_RCPTS_MAX];
     struct sim_owed { /* it has ended: the next events are these */
@@ -185,7 +186,8 @@ void words_begin(struct sim *s, const struct out_work *w); /* an attempt: somebo
 void words_say(struct sim *s, void *p);                    /* T_WORD */
 void words_answered(struct sim *s, const struct spooler_admin *a);
 void words_event(struct sim *s, struct sim_message *m, unsigned r, enum event_name name);
-void words_lost(struct sim *s); /* a restart forgets them */
+void words_unknown(struct sim *s); /* a verb for many is out */
+void words_lost(struct sim *s);    /* a restart forgets them */
 void words_check(struct sim *s, const struct sim_message *m, unsigned r);
 
 /* housekeeping.c */

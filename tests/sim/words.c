@@ -34,11 +34,15 @@ void words_say(struct sim *s, void *p)
         ADMIN_HOLD,   ADMIN_HOLD,   ADMIN_RELEASE, ADMIN_RELEASE,  ADMIN_REDIRECT, ADMIN_REDIRECT,
         ADMIN_REMOVE, ADMIN_BOUNCE, ADMIN_EXPIRE,  ADMIN_PRIORITY, ADMIN_RETRY};
     struct interference *i = p;
-    const struct sim_message *m = sim_find(s, i->id);
+    struct sim_message *m = sim_find(s, i->id);
     MUST(m);
     struct spooler_admin *a =
         operator_verb(s, verbs[sim_below(s, sizeof verbs / sizeof *verbs)], i->id,
                       m->rcpts[i->rcpt], sim_chance(s, 60) ? "way" : "");
+    if (a->verb == ADMIN_REDIRECT)
+        m->word[i->rcpt].no_route = false;
+    else
+        m->word[i->rcpt].no_hold = false;
     a->cookie = (void *)(uintptr_t)m->sent[i->rcpt];
     free(i);
 }
@@ -68,7 +72,7 @@ static enum event_name event_of(enum admin_verb v)
     return 0;
 }
 
-static void forget_all(struct sim *s)
+void words_unknown(struct sim *s)
 {
     for (unsigned i = 0; i < s->n_messages; i++)
         for (unsigned r = 0; r < SIM_RCPTS_MAX; r++)
@@ -85,20 +89,24 @@ static void note(struct sim *s, struct sim_message *m, unsigned r, const struct 
         return;
     if (w->attempt != m->sent[r])
         *w = (struct sim_word){.attempt = m->sent[r]};
-    if (a->verb != ADMIN_REDIRECT)
+    if (a->verb != ADMIN_REDIRECT) {
         w->fate = event_of(a->verb);
-    else /* said twice, it is the same; back where it is, it is taken back */
-        w->route = slice_eq(recipient_redirected(&spool_find(s->spool, m->id)->rcpts[r]),
-                            buf_slice(&a->route))
-                       ? 0
-                       : EVENT_REROUTED;
+        w->no_hold = a->verb == ADMIN_RELEASE;
+        return;
+    }
+    /* Said twice, it is the same; back where it is, it is taken back. */
+    w->route =
+        slice_eq(recipient_redirected(&spool_find(s->spool, m->id)->rcpts[r]), buf_slice(&a->route))
+            ? 0
+            : EVENT_REROUTED;
+    w->no_route = w->route == 0;
 }
 
 void words_answered(struct sim *s, const struct spooler_admin *a)
 {
     if (a->filter.n_ids == 0) {
         s->broad_out -= s->broad_out > 0;
-        forget_all(s);
+        words_unknown(s);
         return;
     }
     if (a->in_flight == 0 || s->broad_out)
@@ -107,6 +115,15 @@ void words_answered(struct sim *s, const struct spooler_admin *a)
     for (unsigned r = 0; m && r < m->n_rcpts; r++)
         if (slice_eq(slice_str(m->rcpts[r]), buf_slice(&a->filter.to)))
             note(s, m, r, a);
+}
+
+static void check_taken_back(struct sim *s, const struct sim_message *m, unsigned r,
+                             enum event_name name)
+{
+    const struct sim_word *w = &m->word[r];
+    if ((name == EVENT_HELD && w->no_hold) || (name == EVENT_REROUTED && w->no_route))
+        sim_fail(s, "message %u recipient %u: %s, and that had been taken back", m->number, r,
+                 event_name_text(name));
 }
 
 static bool ends_mail(enum event_name fate)
@@ -133,6 +150,7 @@ void words_event(struct sim *s, struct sim_message *m, unsigned r, enum event_na
         sim_fail(s, "message %u recipient %u: %s, and an operator's last word was that it be %s",
                  m->number, r, event_name_text(name), event_name_text(next));
     s->words_done += next != 0;
+    check_taken_back(s, m, r, name);
     if (o->route)
         o->route = 0;
     else
@@ -144,7 +162,7 @@ void words_event(struct sim *s, struct sim_message *m, unsigned r, enum event_na
 void words_lost(struct sim *s)
 {
     s->broad_out = 0;
-    forget_all(s);
+    words_unknown(s);
     for (unsigned i = 0; i < s->n_messages; i++)
         memset(s->messages[i].owed, 0, sizeof s->messages[i].owed);
 }

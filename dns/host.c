@@ -5,21 +5,34 @@
 struct sight {
     struct dns_ip usable[2][HOST_ADDRS_MAX]; /* IPv6, IPv4 */
     size_t n[2];
-    bool self, unfit, no_family;
+    bool self, here, unfit, no_family;
 };
 
-/* 41: our address on a port where we listen. Another program's port on the same machine is an
- * ordinary neighbour. */
-static bool is_own(const struct dns_ip *ip, const struct host_rules *r)
+/* port 0: any */
+static bool is_listed(const struct dns_ip *ip, uint16_t port, const struct sockaddr_storage *list,
+                      size_t n)
 {
-    for (size_t i = 0; i < r->o->n_own; i++) {
-        struct dns_ip own;
-        uint16_t port;
-        if (dns_ip_of_sockaddr(&r->o->own[i], &own, &port) && (port == 0 || port == r->port) &&
-            dns_ip_eq(ip, &own))
+    for (size_t i = 0; i < n; i++) {
+        struct dns_ip one;
+        uint16_t at;
+        if (dns_ip_of_sockaddr(&list[i], &one, &at) && (port == 0 || at == 0 || at == port) &&
+            dns_ip_eq(ip, &one))
             return true;
     }
     return false;
+}
+
+/* 41: our address on a port where we listen. */
+static bool is_own(const struct dns_ip *ip, const struct host_rules *r)
+{
+    return is_listed(ip, r->port, r->o->own, r->o->n_own);
+}
+
+/* 47: another port of this machine, or of an address where we listen. Who sends mail may not have
+ * us call what runs beside us, behind whatever keeps strangers out. */
+static bool is_here(const struct dns_ip *ip, const struct host_rules *r)
+{
+    return is_listed(ip, 0, r->o->here, r->o->n_here) || is_listed(ip, 0, r->o->own, r->o->n_own);
 }
 
 static void look_at(const struct dns_ip *given, const struct host_rules *r, struct sight *s)
@@ -31,6 +44,8 @@ static void look_at(const struct dns_ip *given, const struct host_rules *r, stru
         s->self = true;
     else if (reach == IP_NEVER || (reach == IP_PRIVATE && !r->allow_private)) /* 47 */
         s->unfit = true;
+    else if (!r->allow_private && is_here(&ip, r))
+        s->here = true;
     else if (family == 0 ? !r->o->ipv6 : !r->o->ipv4)
         s->no_family = true;
     else if (s->n[family] < HOST_ADDRS_MAX)
@@ -79,6 +94,8 @@ static struct host_finding judge_sight(const struct sight *s, const struct dns_a
         return found(HOST_SOFT, FAULT_DNS_TIMEOUT, "address look-up timed out");
     if (s->no_family) /* 38: the host exists; it is we who cannot go there */
         return found(HOST_SOFT, FAULT_CONNECT_FAILED, "no address of a family that we send from");
+    if (s->here)
+        return found(HOST_SOFT, FAULT_OWN_ADDRESS, "is this machine's address");
     if (s->unfit)
         return found(HOST_PRIVATE, FAULT_PRIVATE_ADDRESS, "no public address");
     if (has_status(a4, DNS_NODATA) || has_status(a6, DNS_NODATA))

@@ -42,7 +42,7 @@ struct target {
 };
 
 struct plan_maker {
-    struct plan_options o; /* o.own is ours */
+    struct plan_options o; /* o.own and o.here are ours */
     char own_name[DNS_NAME_SIZE];
     bool is_relay, is_implicit;
     char domain[DNS_NAME_SIZE];
@@ -76,14 +76,20 @@ static const struct asked *ask(struct plan_maker *m, const char *name, enum dns_
     return a;
 }
 
+static struct sockaddr_storage *copy_of(const struct sockaddr_storage *list, size_t n)
+{
+    struct sockaddr_storage *copy = must_alloc(n * sizeof *copy);
+    if (n)
+        memcpy(copy, list, n * sizeof *copy);
+    return copy;
+}
+
 static struct plan_maker *maker_new(const struct plan_options *o)
 {
     struct plan_maker *m = must_alloc(sizeof *m);
     m->o = *o;
-    struct sockaddr_storage *own = must_alloc(o->n_own * sizeof *own);
-    if (o->n_own)
-        memcpy(own, o->own, o->n_own * sizeof *own);
-    m->o.own = own;
+    m->o.own = copy_of(o->own, o->n_own);
+    m->o.here = copy_of(o->here, o->n_here);
     m->o.own_hostname = SLICE_NONE;
     (void)dns_name_parse(o->own_hostname, m->own_name);
     m->self_preference = NO_PREFERENCE;
@@ -177,6 +183,7 @@ void plan_maker_free(struct plan_maker *m)
     for (size_t i = 0; i < m->n_targets; i++)
         dns_answer_unref(m->targets[i].literal);
     free((void *)(uintptr_t)m->o.own);
+    free((void *)(uintptr_t)m->o.here);
     free(m);
 }
 

@@ -6,8 +6,8 @@
  * Rules, each with its checklist number in plan.c: NXDOMAIN and NODATA of MX -> implicit MX by
  * A/AAAA; SERVFAIL is never "no MX"; null MX; our own address drops its host and all of equal or
  * higher preference number; equal preferences shuffled per plan_order; one soft error among the
- * hosts outranks hard ones; private addresses refused unless allowed; at most DNS_MX_MAX records,
- * 20 hosts, 8 addresses a host.
+ * hosts outranks hard ones; private addresses and this machine's refused unless allowed; at most
+ * DNS_MX_MAX records, 20 hosts, 8 addresses a host.
  */
 #pragma once
 #include "dns/answer.h"
@@ -45,6 +45,8 @@ struct plan_options {
     const struct sockaddr_storage
         *own; /* our addresses (loop rule); port = what we listen on there, 0 = any */
     size_t n_own;
+    const struct sockaddr_storage *here; /* all addresses of this machine; ports do not count */
+    size_t n_here;
     struct slice own_hostname;
 };
 

@@ -123,6 +123,7 @@ struct conf {
     struct conf_list dns_servers, dns_override;
     int64_t dns_timeout_ms;
     bool allow_private_addresses;
+    struct conf_list own_addresses; /* that lead here from outside, besides the machine's */
     int64_t lifetime_s;
     int64_t delay_warning_s; /* 0: never */
     struct conf_rate reports_per_sender, reports_per_user;

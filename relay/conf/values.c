@@ -240,6 +240,15 @@ static bool server(const struct place *p, struct slice s, void *field, struct bu
     return true;
 }
 
+static bool ip_alone(const struct place *p, struct slice s, void *field, struct buf *why)
+{
+    struct ip ip;
+    if (!ip_parse(s, &ip))
+        return refuse(why, "is not an address such as 192.0.2.10");
+    keep(p, s.p[0] == '[' ? slice_of(s.p + 1, s.n - 2) : s, field);
+    return true;
+}
+
 static bool relay(const struct place *p, struct slice s, void *field, struct buf *why)
 {
     struct slice host_part;

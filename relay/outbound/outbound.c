@@ -158,6 +158,6 @@ void outbound_free(struct outbound *o)
     forget_authorities(o);
     tls_context_unref(o->tls);
     conf_unref(o->conf);
-    free(o->own);
+    out_own_addresses_done(o);
     free(o);
 }

@@ -24,6 +24,8 @@ struct outbound {
     struct rng rng;
     struct sockaddr_storage *own; /* where we listen: the loop rule */
     size_t n_own;
+    struct sockaddr_storage *here; /* this machine's addresses, whoever listens there */
+    size_t n_here;
     struct out_conn *conns;    /* by id */
     struct out_memory *memory; /* of addresses, this loop's own */
     struct out_hosts *hosts;   /* of relays, shared by all loops */
@@ -81,6 +83,7 @@ struct out_route *out_route_new(struct plan *p, struct conf *conf,
 void out_resolve_run(struct outbound *o, struct out_resolve *r);
 int out_resolver_new(struct outbound *o, struct err *e);
 void out_own_addresses(struct outbound *o);
+void out_own_addresses_done(struct outbound *o);
 
 /* Borrowed. NULL: it cannot be made, e says why. */
 struct tls_context *out_tls_verify(struct outbound *o, struct err *e);

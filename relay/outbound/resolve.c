@@ -5,6 +5,7 @@
  * is named by the MX set (or by the destination's `relay`), so that all domains behind the same
  * hosts share limits and back-off.
  */
+#include "dns/ip.h"
 #include "relay/base/must.h"
 #include "relay/outbound/private.h"
 #include <stdlib.h>
@@ -21,11 +22,12 @@ struct question {
     struct mono asked;
 };
 
-static void add_own(struct outbound *o, const struct sockaddr *a, uint16_t port)
+static void add_address(struct sockaddr_storage **list, size_t *n, const struct sockaddr *a,
+                        uint16_t port)
 {
     struct sockaddr_storage *one;
-    o->own = must_realloc(o->own, (o->n_own + 1) * sizeof *o->own);
-    one = &o->own[o->n_own++];
+    *list = must_realloc(*list, (*n + 1) * sizeof **list);
+    one = &(*list)[(*n)++];
     *one = (struct sockaddr_storage){0};
     if (a->sa_family == AF_INET6) {
         memcpy(one, a, sizeof(struct sockaddr_in6));
@@ -49,38 +51,53 @@ static uint16_t port_of(const struct sockaddr_storage *a)
                                          : ((const struct sockaddr_in6 *)a)->sin6_port);
 }
 
-static void add_interfaces(struct outbound *o, int family, uint16_t port)
+static void add_here(struct outbound *o)
 {
     uv_interface_address_t *list;
     int n;
     if (uv_interface_addresses(&list, &n) != 0)
         return;
-    for (int i = 0; i < n; i++) {
-        const struct sockaddr *a = (const struct sockaddr *)&list[i].address;
-        if (a->sa_family == family)
-            add_own(o, a, port);
-    }
+    for (int i = 0; i < n; i++)
+        add_address(&o->here, &o->n_here, (const struct sockaddr *)&list[i].address, 0);
     uv_free_interface_addresses(list, n);
 }
 
-/* Every address and port at which this relay itself would answer (checklist: own addresses, not
- * names, decide about loops). */
-void out_own_addresses(struct outbound *o)
+static void add_listener(struct outbound *o, const struct sockaddr_storage *a)
+{
+    if (!is_wildcard(a))
+        add_address(&o->own, &o->n_own, (const struct sockaddr *)a, port_of(a));
+    for (size_t i = 0; i < o->n_here && is_wildcard(a); i++)
+        if (o->here[i].ss_family == a->ss_family)
+            add_address(&o->own, &o->n_own, (struct sockaddr *)&o->here[i], port_of(a));
+}
+
+void out_own_addresses_done(struct outbound *o)
 {
     free(o->own);
-    o->own = NULL;
-    o->n_own = 0;
+    free(o->here);
+    o->own = o->here = NULL;
+    o->n_own = o->n_here = 0;
+}
+
+/* Every address and port at which this relay itself would answer (checklist 41: own addresses, not
+ * names, decide about loops), those that the administrator says lead here from outside, and all
+ * that this machine has. */
+void out_own_addresses(struct outbound *o)
+{
+    struct sockaddr_storage a;
+    out_own_addresses_done(o);
+    add_here(o);
     for (size_t i = 0; i < o->conf->n_listeners; i++) {
         const struct conf_list *list = &o->conf->listeners[i].address;
-        for (size_t k = 0; k < list->n; k++) {
-            struct sockaddr_storage a;
-            if (net_parse_address(slice_str(list->items[k]), &a, NULL) < 0)
-                continue;
-            if (is_wildcard(&a))
-                add_interfaces(o, a.ss_family, port_of(&a));
-            else
-                add_own(o, (struct sockaddr *)&a, port_of(&a));
-        }
+        for (size_t k = 0; k < list->n; k++)
+            if (net_parse_address(slice_str(list->items[k]), &a, NULL) >= 0)
+                add_listener(o, &a);
+    }
+    for (size_t i = 0; i < o->conf->own_addresses.n; i++) {
+        struct dns_ip ip;
+        MUST(dns_ip_parse(slice_str(o->conf->own_addresses.items[i]), &ip)); /* conf has read it */
+        a = dns_ip_sockaddr(&ip, 0);
+        add_address(&o->own, &o->n_own, (struct sockaddr *)&a, 0);
     }
 }
 
@@ -286,6 +303,8 @@ static void ask(struct question *q)
         .ipv6 = !q->dest || out_source_has(q->dest, AF_INET6),
         .own = o->own,
         .n_own = o->n_own,
+        .here = o->here,
+        .n_here = o->n_here,
         .own_hostname = slice_str(q->conf->hostname),
     };
     if (q->dest && q->dest->capture[0])

@@ -2,6 +2,7 @@
 import pytest
 
 from kit import mail
+from kit.peer import Peer
 from kit.relay import by_mx
 
 DEAD = "127.0.0.66"  # nobody listens here
@@ -67,6 +68,22 @@ def test_hopeless_domain_bounces(case, mx_relay, dns, receiver):
     if status:
         assert (event["enhanced_status"], event["error"]) == (status, error)
     assert b"multipart/report" in receiver.wait_mail(sender)[0]
+
+
+def test_mail_that_would_come_back(relay):
+    """41: mail goes round through this relay until its Received fields are too many: known by address and port, by the address of
+    the NAT before it, by the name it is greeted with."""
+    zone = ["port.test A 127.0.0.1", "nat.test MX 10 mx.nat.test", "mx.nat.test A 127.0.0.77", "name.test A 127.0.0.1"]
+    with Peer(refuse={"EHLO": "250 relay.test"}) as us:
+        r = relay(override=zone, delivery='own-addresses = { "127.0.0.77" }')
+        r.write(destinations=f'destination "port" {{ domains = {{ "port.test" }} port = {r.submission} }}\n'
+                             f'destination "name" {{ domains = {{ "name.test" }} port = {us.port} }}\n')
+        r.cli("reload")
+        for domain, command in (("port", None), ("nat", None), ("name", "ehlo")):
+            event, = r.wait_final(r.send(mail.message(), recipients=f"bob@{domain}.test"))
+            assert (event["event"], event["error"], event["enhanced_status"]) == ("bounced", "loop", "5.4.6"), event
+            assert event.get("command") == command
+        assert not us.transactions
 
 
 def test_servfail_waits(mx_relay, dns):

@@ -144,7 +144,8 @@ static void test_everything(void **state)
         "\"hello there\" }\n"
         "dns { servers = { 127.0.0.1, \"[::1]:5353\", \"::2\" } timeout = 250ms\n"
         " override = { \"a.test MX 10 mx.a.test\" } }\nhttp { address = \"[::1]:9587\" }\n"
-        "delivery { allow-private-addresses = yes lifetime = 1d delay-warning = 0s retry = { 1s, "
+        "delivery { allow-private-addresses = yes own-addresses = { 192.0.2.1, \"[::5]\" } "
+        "lifetime = 1d delay-warning = 0s retry = { 1s, "
         "2m } }\n"
         "destination \"g\" { mx = { \"*.Google.com\" } connections = 2 messages-per-connection = "
         "9\n"
@@ -180,6 +181,8 @@ static void test_everything(void **state)
     assert_string_equal(c->dns_override.items[0], "a.test MX 10 mx.a.test");
     assert_string_equal(c->http_address, "[::1]:9587");
     assert_true(c->allow_private_addresses);
+    assert_int_equal(c->own_addresses.n, 2);
+    assert_string_equal(c->own_addresses.items[1], "::5");
     assert_int_equal(c->retry.n, 2);
     assert_int_equal(c->retry.pause_s[1], 120);
     assert_int_equal(c->n_destinations, 3);
@@ -327,6 +330,7 @@ static const struct {
     {HOST "delivery { lifetime = 90d }", 2, "not between"},
     {HOST "delivery { lifetime = 1500ms }", 2, "whole number"},
     {HOST "delivery { allow-private-addresses = maybe }", 2, "neither true nor false"},
+    {HOST "delivery { own-addresses = { \"192.0.2.1:25\" } }", 2, "not an address"},
     {HOST "threads = 9999", 2, "not a number from 0 to 256"},
     {HOST "threads = -1", 2, "not a number from 0 to 256"},
     {HOST "postmaster = nobody", 2, "not a mail address"},

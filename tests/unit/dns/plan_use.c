@@ -100,6 +100,8 @@ static const struct {
     {"[127.0.0.1]", BOTH | PRIVATE, "0  127.0.0.1:25", NULL},
     {"[IPv6:::ffff:127.0.0.1]", BOTH, "private_address", NULL},
     {"[25.9.9.9]", BOTH, "loop", NULL},
+    {"[25.9.9.8]", BOTH, "own_address", NULL}, /* 47 */
+    {"[IPv6:2600:9::7]", BOTH, "own_address", NULL},
     {"[IPv6:2600::1]", V4, "connect_failed", NULL},
     {"[0.0.0.0]", BOTH | PRIVATE, "bad_literal", NULL},
     {"[2600::1]", BOTH, "bad_literal", NULL},

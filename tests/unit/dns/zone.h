@@ -145,19 +145,24 @@ static inline struct sockaddr_storage v6(const char *text, uint16_t port)
 
 enum { V4 = 1, V6 = 2, PRIVATE = 4, BOTH = V4 | V6 };
 
-/* We: relay.own.test, 25.9.9.9 and 2600:9::9 on port 25, 25.9.9.8 on port 587. */
-static struct sockaddr_storage own[3];
+/* We: relay.own.test, 25.9.9.9 and 2600:9::9 on port 25, 25.9.9.8 on port 587; and 25.9.9.7 and
+ * 2600:9::7 are this machine's. */
+static struct sockaddr_storage own[3], here[2];
 
 static inline struct plan_options options_of(unsigned flags)
 {
     own[0] = v4("25.9.9.9", 25);
     own[1] = v6("2600:9::9", 0);
     own[2] = v4("25.9.9.8", 587);
+    here[0] = v4("25.9.9.7", 0);
+    here[1] = v6("2600:9::7", 0);
     return (struct plan_options){.port = 25,
                                  .allow_private = flags & PRIVATE,
                                  .ipv4 = flags & V4,
                                  .ipv6 = flags & V6,
                                  .own = own,
                                  .n_own = 3,
+                                 .here = here,
+                                 .n_here = 2,
                                  .own_hostname = SLICE_LIT("Relay.Own.test")};
 }

@@ -272,6 +272,7 @@ static void send_store(struct session *s)
     st->dropped = s->txn.dropped;
     st->n_dropped = s->txn.n_dropped;
     s->pending++;
+    session_set_coming(s, false); /* before it is there */
     port_send(spooler_port(s->in->shared->spooler), &st->msg);
 }
 

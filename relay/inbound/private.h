@@ -101,6 +101,8 @@ struct session {
     char id[SESSION_ID_SIZE];
     struct admission admission;
     bool trusted, closed, has_tls;
+    bool
+        coming; /* it counts in M_MESSAGES_COMING: MAIL was taken, the store is not asked for yet */
     const struct smtp_reply *delayed; /* a failed login's, static; NULL: none */
     unsigned rejections;              /* told since the last accepted message */
     unsigned pending;                 /* requests out that will come back to this session */
@@ -119,6 +121,7 @@ struct session *session_new(struct inbound *in, const struct listening *l,
 void session_answer(struct session *s, const struct smtp_reply *r);
 /* The message is over, whichever way: what it took is given back, its envelope too. */
 void session_forget_message(struct session *s);
+void session_set_coming(struct session *s, bool coming);
 /* A request came back; false: the session is over and has been freed. */
 bool session_back(struct session *s);
 

@@ -32,9 +32,17 @@ static const struct smtp_reply reply_never = SMTP_REPLY_INIT(
 static const struct smtp_reply reply_no_room =
     SMTP_REPLY_INIT(452, 4, 5, 3, "Too many recipients for one message, send the rest in another");
 
+void session_set_coming(struct session *s, bool coming)
+{
+    if (coming != s->coming)
+        metric_add(M_MESSAGES_COMING, coming ? 1 : -1);
+    s->coming = coming;
+}
+
 void session_free(struct session *s)
 {
     MUST(s->closed && (s->pending == 0 || s->in->freeing));
+    session_set_coming(s, false);
     DL_DELETE(s->in->sessions, s);
     intake_abort(s);
     auth_done(&s->auth);
@@ -64,6 +72,7 @@ void session_answer(struct session *s, const struct smtp_reply *r)
 
 void session_forget_message(struct session *s)
 {
+    session_set_coming(s, false);
     intake_abort(s);
     rules_end(s);
     transaction_reset(&s->txn);
@@ -88,6 +97,7 @@ static const struct smtp_reply *judge_mail(struct session *s, const struct smtp_
     case TRANSACTION_OK:
     case TRANSACTION_KNOWN:
         r = rules_begin(s);
+        session_set_coming(s, !r);
         return r ? r : &reply_sender_ok;
     }
     UNREACHABLE();

@@ -4,13 +4,17 @@
 #include "relay/loop/private.h"
 #include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 struct hand {
     struct crew *crew;
     pthread_t thread;
-    bool waiting;
+    /* Where it waits. No condition variable: one that was waited for leaves its mutex marked as
+     * contended, which costs a system call more each time, and it cannot say whom it wakes. */
+    sem_t call;
+    bool waiting;      /* nobody has called it yet */
     struct mono until; /* waiting: it looks again by itself then */
 };
 
@@ -22,25 +26,39 @@ struct crew {
     struct hand hands[CREW_MAX];
     unsigned n, started;
     pthread_mutex_t lock; /* guards hands, busy, wake_at, stop */
-    pthread_cond_t more;
-    bool busy; /* somebody has the turn */
+    bool busy;            /* somebody has the turn */
     struct mono wake_at;
     bool stop;
-    /* Whoever sends and finds nobody at it, wakes. A turn that ends says so first and then looks
-     * at the inbox: one of the two sees the other. */
+    /* Whoever sends and finds nobody at it, nor on the way to it, calls. A turn that ends, and who
+     * comes because of a call, says so first and then looks at the inbox: one of the two sees the
+     * other. */
     atomic_bool idle;
     /* Of the turn. */
     struct mono next_wake;
     struct worker_job *left;
 };
 
+/* The lock is held. NULL: all are at work, or called already. Who is called is owed a sem_post. */
+static struct hand *call_one(struct crew *c)
+{
+    for (unsigned i = 0; i < c->started; i++) {
+        struct hand *h = &c->hands[i];
+        if (!h->waiting)
+            continue;
+        h->waiting = false;
+        atomic_store(&c->idle, false);
+        return h;
+    }
+    return NULL;
+}
+
 static void wake_one(struct crew *c)
 {
     pthread_mutex_lock(&c->lock);
-    bool wanted = !c->busy;
+    struct hand *h = c->busy ? NULL : call_one(c);
     pthread_mutex_unlock(&c->lock);
-    if (wanted)
-        pthread_cond_signal(&c->more);
+    if (h)
+        sem_post(&h->call);
 }
 
 static void on_sent(void *ctx)
@@ -61,11 +79,11 @@ struct crew *crew_new(const char *name, unsigned threads, void (*turn)(void *ctx
     c->inbox = inbox_of(on_sent, c);
     c->wake_at = c->next_wake = MONO_NEVER;
     atomic_init(&c->idle, true);
-    pthread_condattr_t attributes;
-    MUST(pthread_condattr_init(&attributes) == 0 &&
-         pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC) == 0);
-    MUST(pthread_mutex_init(&c->lock, NULL) == 0 && pthread_cond_init(&c->more, &attributes) == 0);
-    pthread_condattr_destroy(&attributes);
+    MUST(pthread_mutex_init(&c->lock, NULL) == 0);
+    for (unsigned i = 0; i < CREW_MAX; i++) {
+        c->hands[i].crew = c;
+        MUST(sem_init(&c->hands[i].call, 0, 0) == 0);
+    }
     return c;
 }
 
@@ -97,23 +115,37 @@ static bool is_wanted(const struct crew *c)
 static struct worker_job *take_turn(struct crew *c)
 {
     c->next_wake = MONO_NEVER;
+    inbox_hold_wakes();
     inbox_hand_out(c->inbox);
     c->turn(c->ctx);
+    inbox_release_wakes();
     return TAKE_PTR(c->left);
 }
 
+/* Returns for no reason now and then: a call may come when its time is over, too. */
+static void wait_for_call(struct hand *h, struct mono until)
+{
+    if (until.ms == MONO_NEVER.ms) {
+        sem_wait(&h->call);
+        return;
+    }
+    const struct timespec at = {.tv_sec = until.ms / 1000,
+                                .tv_nsec = (long)(until.ms % 1000) * 1000000};
+    sem_clockwait(&h->call, CLOCK_MONOTONIC, &at);
+}
+
+/* The lock is held, and let go meanwhile. */
 static void wait_for_more(struct crew *c, struct hand *h)
 {
     h->waiting = true;
     h->until = c->busy ? MONO_NEVER : c->wake_at;
-    if (h->until.ms == MONO_NEVER.ms) {
-        pthread_cond_wait(&c->more, &c->lock);
-    } else {
-        struct timespec at = {.tv_sec = h->until.ms / 1000,
-                              .tv_nsec = (long)(h->until.ms % 1000) * 1000000};
-        pthread_cond_timedwait(&c->more, &c->lock, &at);
-    }
+    const struct mono until = h->until;
+    pthread_mutex_unlock(&c->lock);
+    wait_for_call(h, until);
+    pthread_mutex_lock(&c->lock);
     h->waiting = false;
+    if (!c->busy)
+        atomic_store(&c->idle, true);
 }
 
 /* Does one of those that wait look at the clock in time? */
@@ -128,10 +160,10 @@ static bool is_watched(const struct crew *c)
 /* The lock is held, and let go meanwhile. */
 static void run_left(struct crew *c, struct worker_job *job)
 {
-    bool needed = inbox_has(c->inbox) || !is_watched(c);
+    struct hand *h = inbox_has(c->inbox) || !is_watched(c) ? call_one(c) : NULL;
     pthread_mutex_unlock(&c->lock);
-    if (needed)
-        pthread_cond_signal(&c->more);
+    if (h)
+        sem_post(&h->call);
     job->run(job);
     inbox_put(job->reply, &job->msg); /* who has the turn, or we, will see it */
     pthread_mutex_lock(&c->lock);
@@ -172,7 +204,6 @@ int crew_start(struct crew *c)
     pthread_mutex_lock(&c->lock);
     for (; c->started < c->n && code == 0; c->started += code == 0) {
         struct hand *h = &c->hands[c->started];
-        h->crew = c;
         code = pthread_create(&h->thread, NULL, thread_main, h);
     }
     pthread_mutex_unlock(&c->lock);
@@ -185,9 +216,13 @@ void crew_end(struct crew *c)
     pthread_mutex_lock(&c->lock);
     c->stop = true;
     pthread_mutex_unlock(&c->lock);
-    pthread_cond_broadcast(&c->more);
-    for (; c->started > 0; c->started--)
-        MUST(pthread_join(c->hands[c->started - 1].thread, NULL) == 0);
+    for (unsigned i = 0; i < CREW_MAX; i++)
+        sem_post(&c->hands[i].call);
+    for (unsigned i = 0; i < c->started; i++)
+        MUST(pthread_join(c->hands[i].thread, NULL) == 0);
+    pthread_mutex_lock(&c->lock); /* others may still send */
+    c->started = 0;
+    pthread_mutex_unlock(&c->lock);
 }
 
 void crew_free(struct crew *c, void (*drop)(struct msg *m))
@@ -196,7 +231,8 @@ void crew_free(struct crew *c, void (*drop)(struct msg *m))
         return;
     MUST(c->started == 0);
     inbox_free(c->inbox, drop);
-    pthread_cond_destroy(&c->more);
+    for (unsigned i = 0; i < CREW_MAX; i++)
+        sem_destroy(&c->hands[i].call);
     pthread_mutex_destroy(&c->lock);
     free(c);
 }

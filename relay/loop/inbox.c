@@ -5,6 +5,14 @@
 #include "relay/loop/private.h"
 #include <stdlib.h>
 
+/* More inboxes than a turn sends to, most often; who has no place is woken at once. */
+enum { OWED_MAX = 16 };
+
+static _Thread_local struct {
+    unsigned held, n;
+    struct inbox *inboxes[OWED_MAX];
+} owed;
+
 struct inbox {
     _Atomic(struct msg *) newest;
     void (*wake)(void *ctx);
@@ -107,6 +115,30 @@ bool inbox_put(const struct port *p, struct msg *m)
 void port_send(const struct port *p, struct msg *m)
 {
     struct inbox *i = p->inbox;
-    if (inbox_put(p, m)) /* `m` is gone here */
+    if (!inbox_put(p, m)) /* `m` is gone here */
+        return;
+    if (owed.held > 0 && owed.n < OWED_MAX)
+        owed.inboxes[owed.n++] = i;
+    else
         i->wake(i->wake_ctx);
+}
+
+void inbox_hold_wakes(void)
+{
+    owed.held++;
+}
+
+void inbox_wake_owed(void)
+{
+    while (owed.n > 0) {
+        struct inbox *i = owed.inboxes[--owed.n];
+        i->wake(i->wake_ctx);
+    }
+}
+
+void inbox_release_wakes(void)
+{
+    MUST(owed.held > 0);
+    if (--owed.held == 0)
+        inbox_wake_owed();
 }

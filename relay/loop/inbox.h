@@ -30,3 +30,8 @@ void inbox_free(struct inbox *i, void (*drop)(struct msg *m));
 /* From any thread. The port must live as long as anyone may send (rooms live as long as the
  * process). Sending to a stopped loop is allowed. */
 void port_send(const struct port *p, struct msg *m);
+/* Between the two, on this thread: who is to be woken is woken at the end, once for all that was
+ * sent to him. For a stretch of work that blocks nowhere; a loop and a crew do it for each of their
+ * turns. Pairs may be nested. */
+void inbox_hold_wakes(void);
+void inbox_release_wakes(void);

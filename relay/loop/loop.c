@@ -1,4 +1,5 @@
 #include "relay/base/must.h"
+#include "relay/loop/inbox.h"
 #include "relay/loop/private.h"
 #include <signal.h>
 #include <stdio.h>
@@ -21,6 +22,14 @@ static void on_wake(uv_poll_t *handle, int status, int events)
         uv_stop(&l->uv);
 }
 
+/* Before it sleeps: those it has sent to are woken once for all of a turn, and by then what it has
+ * to write is written. */
+static void on_turn_end(uv_prepare_t *handle)
+{
+    (void)handle;
+    inbox_wake_owed();
+}
+
 struct loop *loop_new(const char *name, unsigned index)
 {
     /* libuv writes without MSG_NOSIGNAL: a peer that is gone must be EPIPE, not our end. */
@@ -36,6 +45,10 @@ struct loop *loop_new(const char *name, unsigned index)
     MUST(uv_poll_init(&l->uv, &l->wake, l->wake_fd) == 0);
     l->wake.data = l;
     MUST(uv_poll_start(&l->wake, UV_READABLE, on_wake) == 0);
+    /* libuv calls the one that was started first last: behind what the rooms do at a turn's end. */
+    MUST(uv_prepare_init(&l->uv, &l->turn_end) == 0 &&
+         uv_prepare_start(&l->turn_end, on_turn_end) == 0);
+    uv_unref((uv_handle_t *)&l->turn_end);
     return l;
 }
 
@@ -102,9 +115,11 @@ static void end(struct loop *l)
 
 static void run(struct loop *l)
 {
+    inbox_hold_wakes();
     while (!atomic_load_explicit(&l->stop, memory_order_acquire))
         uv_run(&l->uv, UV_RUN_DEFAULT);
     end(l);
+    inbox_release_wakes();
 }
 
 static void *thread_main(void *arg)

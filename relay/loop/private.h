@@ -12,6 +12,7 @@ struct loop {
      * which on a busy or single processor is a whole time slice. */
     uv_poll_t wake;
     int wake_fd;
+    uv_prepare_t turn_end; /* others are woken there */
     char name[16];
     unsigned index;
     pthread_t thread;
@@ -39,5 +40,7 @@ struct inbox *inbox_of(void (*wake)(void *ctx), void *ctx);
 bool inbox_has(const struct inbox *i);
 /* Handles all that is there now; false: nothing was. On the owner's thread. */
 bool inbox_hand_out(struct inbox *i);
+/* Wakes who is owed it, within a pair of hold and release. */
+void inbox_wake_owed(void);
 /* Like port_send, without waking: true when it had been empty. */
 bool inbox_put(const struct port *p, struct msg *m);

@@ -121,6 +121,11 @@ void core_set_full(struct core *c, const char *why)
     c->full = why;
 }
 
+void core_set_coming(struct core *c, uint64_t n)
+{
+    c->gather.coming = n;
+}
+
 void core_suspend(struct core *c, char *const *names, size_t n)
 {
     struct slice *list = must_alloc((n + 1) * sizeof *list);
@@ -156,15 +161,24 @@ unsigned core_loop_of(const struct core *c, struct slice key)
     return (unsigned)(slice_hash(key) % c->loops);
 }
 
+/* Done-marks that nobody waits for. When stores come together, one that takes them along is near.
+ */
 static bool may_wait(const struct core *c)
 {
-    return c->lazy.n > 0 && c->lazy.n < CORE_LAZY_MAX && !c->lazy.urgent &&
-           !mono_reached(c->lazy.until, c->mono);
+    const bool few = c->lazy.n < CORE_LAZY_MAX || (c->gather.pays && c->gather.coming > 0);
+    return c->lazy.n > 0 && few && !c->lazy.urgent && !mono_reached(c->lazy.until, c->mono);
+}
+
+/* Stores wait for others, until two thirds of all that are on their way have come. */
+static bool gathers(const struct core *c)
+{
+    return c->gather.pays && c->gather.waiting > 0 && c->gather.waiting < 2 * c->gather.coming &&
+           !mono_reached(c->gather.until, c->mono);
 }
 
 static bool next_batch(struct core *c, struct core_action *ret)
 {
-    if (c->batch_out || !mono_reached(c->batch_not_before, c->mono) || may_wait(c))
+    if (c->batch_out || !mono_reached(c->batch_not_before, c->mono) || may_wait(c) || gathers(c))
         return false;
     struct core_batch *b = core_batch_take(c);
     if (!b)
@@ -250,6 +264,8 @@ void core_deadline(const struct core *c, struct wall *ret_wall, struct mono *ret
         *ret_mono = mono_min(*ret_mono, c->task_not_before);
     if (!c->batch_out && !mono_reached(c->batch_not_before, c->mono))
         *ret_mono = mono_min(*ret_mono, c->batch_not_before);
+    if (!c->batch_out && gathers(c))
+        *ret_mono = mono_min(*ret_mono, c->gather.until);
     if (!c->batch_out && may_wait(c))
         *ret_mono = mono_min(*ret_mono, c->lazy.until);
 }

@@ -36,6 +36,11 @@
  * costs: the attempt again. */
 #define CORE_LAZY_MS 5
 #define CORE_LAZY_MAX 4
+/* A store waits for those that are being handed in, so long at most and while it and its like are
+ * fewer than twice as many: two thirds of what is on its way share a sync, the rest is heard
+ * meanwhile. Only when the stores before had company in their batch: one that comes alone goes at
+ * once, whoever else is slowly sending something. */
+#define CORE_GATHER_MS 2
 /* What follows for records that have become durable (events, schedule): so many at a time, and in
  * one turn, before new mail is looked at again. */
 #define CORE_SETTLE_STEP 16
@@ -109,6 +114,8 @@ void core_deadline(const struct core *c, struct wall *ret_wall, struct mono *ret
 
 /* The rim says why there is no room for new mail (static text), or NULL: there is. */
 void core_set_full(struct core *c, const char *why);
+/* How many messages clients are handing in now, about: the next batch may wait for some of them. */
+void core_set_coming(struct core *c, uint64_t n);
 /* May new mail be taken? 0, or what a store would be answered now. */
 int core_accepting(const struct core *c);
 /* For the marks: how many messages there are, and what the index and fresh bodies take (octets). */

@@ -119,6 +119,12 @@ struct core {
         struct mono until;
         bool urgent; /* somebody waits for another record */
     } lazy;
+    struct { /* stores that wait for the next batch, and whether it waits for more: core.c */
+        uint64_t coming;
+        unsigned waiting;
+        bool pays;
+        struct mono until;
+    } gather;
     struct bounce *bounces;
     struct heap bounce_times;
     uint64_t last_serial;

@@ -35,6 +35,8 @@ void core_wait(struct core *c, const struct wait *w)
 {
     struct wait *copy = must_alloc(sizeof *copy);
     *copy = *w;
+    if (w->kind == WAIT_STORE && c->gather.waiting++ == 0)
+        c->gather.until = mono_add(c->mono, CORE_GATHER_MS);
     c->lazy.urgent = c->lazy.urgent || w->kind != WAIT_BOUNCE;
     /* In the order of records: an operator's step may wait for one that lies back. */
     struct wait *before = c->waits ? c->waits->prev : NULL;
@@ -81,6 +83,9 @@ struct core_batch *core_batch_take(struct core *c)
     c->batch_out = true;
     c->taken_to = last > after ? last : after;
     trouble_batch_taken(c);
+    if (n > 0)
+        c->gather.pays = n > 1;
+    c->gather.waiting = 0;
     c->lazy.n = 0;
     c->lazy.urgent = false;
     return b;
@@ -90,6 +95,7 @@ int core_batch_run(struct core_batch *b,
                    void (*answer)(void *ctx, const struct port *reply, struct msg *m), void *ctx)
 {
     int error = spool_batch_write(b->batch);
+    inbox_hold_wakes(); /* each loop hears of all of them at once */
     for (size_t i = 0; error == 0 && answer && i < b->n; i++) {
         struct spooler_store *s = (struct spooler_store *)(void *)b->stores[i]->msg;
         const struct port *reply = b->stores[i]->reply;
@@ -98,6 +104,7 @@ int core_batch_run(struct core_batch *b,
         s->error = 0;
         answer(ctx, reply, &s->msg);
     }
+    inbox_release_wakes();
     spool_batch_tidy(b->batch);
     return error;
 }

@@ -284,6 +284,7 @@ static void turn(void *ctx)
     struct core_action a;
     look_at_clock(s, mono_now());
     set_time(s);
+    core_set_coming(s->core, gauge(M_MESSAGES_COMING));
     bool leaving = false;
     while (!leaving && core_next(s->core, &a)) {
         act(s, &a);

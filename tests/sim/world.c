@@ -173,6 +173,7 @@ void sim_pump(struct sim *s)
     if (s->dying)
         return;
     core_time(s->core, sim_wall(s), sim_mono(s));
+    core_set_coming(s->core, sim_below(s, 4));
     while (core_next(s->core, &a))
         act(s, &a);
     core_deadline(s->core, &wall, &mono);

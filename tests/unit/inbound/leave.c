@@ -1,5 +1,6 @@
 /* Clients leave at any moment: what was not ended with its dot is never stored, what was answered
  * 250 always is, and nothing of the others stays (checklist 32, 33). */
+#include "relay/base/metrics.h"
 #include "tests/unit/inbound/world.h"
 
 static const char dialogue[] = "EHLO c\r\nMAIL FROM:<s@a.test>\r\nRCPT TO:<r@b.test>\r\nDATA\r\n"
@@ -29,6 +30,7 @@ static void cut_at_every_byte(void **state)
     hear(&last, "220 ");
     hang_up(last.fd, false);
     all_sessions_end(w);
+    assert_int_equal(metric_get(M_MESSAGES_COMING), 0);
     assert_int_equal(world_free(w), whole);
 }
 
@@ -165,12 +167,39 @@ static void stop(void **state)
     assert_int_equal(world_free(w), 1);
 }
 
+/* The spooler is told how many are handing something in, and waits for none that do not. */
+static void who_hands_something_in_is_counted(void **state)
+{
+    (void)state;
+    struct world *w = world_new(0, "");
+    struct line a = sending(w), b = {.fd = call(w, TRUSTED)};
+    hear(&b, "220 ");
+    talk(&b, "EHLO c\r\n", "250 ");
+    assert_int_equal(metric_get(M_MESSAGES_COMING), 1);
+    talk(&b, "MAIL FROM:<s@a.test>\r\n", "250 ");
+    assert_int_equal(metric_get(M_MESSAGES_COMING), 2);
+    talk(&b, "RSET\r\n", "250 ");
+    assert_int_equal(metric_get(M_MESSAGES_COMING), 1);
+    talk(&b, "MAIL FROM:<s@a.test>\r\n", "250 ");
+    talk(&a, "x\r\n.\r\n", "250 ");
+    assert_int_equal(metric_get(M_MESSAGES_COMING), 1);
+    hang_up(b.fd, false);
+    hang_up(a.fd, false);
+    all_sessions_end(w);
+    assert_int_equal(metric_get(M_MESSAGES_COMING), 0);
+    assert_int_equal(world_free(w), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(cut_at_every_byte),         cmocka_unit_test(large_content_cut),
-        cmocka_unit_test(any_size_is_stored_whole),  cmocka_unit_test(gone_during_the_sync),
-        cmocka_unit_test(daemon_ends_in_the_middle), cmocka_unit_test(stop),
+        cmocka_unit_test(who_hands_something_in_is_counted),
+        cmocka_unit_test(cut_at_every_byte),
+        cmocka_unit_test(large_content_cut),
+        cmocka_unit_test(any_size_is_stored_whole),
+        cmocka_unit_test(gone_during_the_sync),
+        cmocka_unit_test(daemon_ends_in_the_middle),
+        cmocka_unit_test(stop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 /* Messages between threads: none lost, none twice, the order of each sender kept. If this breaks,
  * an answer of the spooler reaches no session, or the wrong order of records reaches the disk. */
 #include "relay/loop/inbox.h"
+#include "relay/loop/private.h"
 #include "relay/loop/worker.h"
 #include <pthread.h>
 #include <setjmp.h>
@@ -211,9 +212,57 @@ static void worker_in_order(void **state)
     assert_int_equal(a.wrong, 0);
 }
 
+static void on_counted(void *ctx, struct msg *m)
+{
+    ++*(unsigned *)ctx;
+    free(m);
+}
+
+static void count_wake(void *ctx)
+{
+    ++*(unsigned *)ctx;
+}
+
+/* A thread that sends many messages in one stretch wakes each receiver once; and nobody is
+ * forgotten: a message without a wake-up is a client that never hears its 250. */
+static void wakes_are_held_and_owed(void **state)
+{
+    enum { MANY = 40 };
+    (void)state;
+    unsigned wakes[MANY] = {0}, handled = 0;
+    struct port ports[MANY];
+    for (unsigned i = 0; i < MANY; i++)
+        ports[i] = (struct port){inbox_of(count_wake, &wakes[i]), on_counted, &handled};
+    port_send(&ports[0], calloc(1, sizeof(struct msg)));
+    assert_int_equal(wakes[0], 1); /* outside of a stretch: at once */
+    assert_true(inbox_hand_out(ports[0].inbox));
+    inbox_hold_wakes();
+    for (unsigned k = 0; k < 3; k++)
+        port_send(&ports[1], calloc(1, sizeof(struct msg)));
+    inbox_hold_wakes();
+    port_send(&ports[2], calloc(1, sizeof(struct msg)));
+    inbox_release_wakes();
+    assert_int_equal(wakes[1] + wakes[2], 0);
+    inbox_release_wakes();
+    assert_int_equal(wakes[1], 1);
+    assert_int_equal(wakes[2], 1);
+    assert_true(inbox_hand_out(ports[1].inbox) && inbox_hand_out(ports[2].inbox));
+    inbox_hold_wakes();
+    for (unsigned i = 0; i < MANY; i++) /* more than anybody remembers */
+        port_send(&ports[i], calloc(1, sizeof(struct msg)));
+    inbox_release_wakes();
+    for (unsigned i = 0; i < MANY; i++) {
+        assert_int_equal(wakes[i], i < 3 ? 2 : 1);
+        assert_true(inbox_hand_out(ports[i].inbox));
+        inbox_free(ports[i].inbox, NULL);
+    }
+    assert_int_equal(handled, MANY + 5);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(wakes_are_held_and_owed),
         cmocka_unit_test(many_senders_two_loops),
         cmocka_unit_test(sent_before_start_and_after_stop),
         cmocka_unit_test(stop_before_start),

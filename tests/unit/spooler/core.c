@@ -100,6 +100,62 @@ static void a_done_mark_waits_for_company(void **state)
     forget(w);
 }
 
+/* Has the disk got what was stored last? */
+static bool has_gone(struct world *w)
+{
+    pump_now(w);
+    forget(w);
+    return spool_find(w->spool, w->last_id)->durable;
+}
+
+/* Twenty busy clients must not cost ten syncs where two do; one client must not wait for twenty
+ * that are slow. */
+static void stores_wait_for_those_that_are_coming(void **state)
+{
+    struct world *w = *state;
+    core_set_coming(w->core, 9);
+    for (int i = 0; i < 3; i++) { /* one at a time: nobody waits, however many are coming */
+        store(w, "a@x.test", 1, 0, 0);
+        assert_true(has_gone(w));
+    }
+    store(w, "a@x.test", 1, 0, 0);
+    store(w, "b@x.test", 1, 0, 0);
+    assert_true(has_gone(w)); /* these had company, so from now on … */
+    core_set_coming(w->core, 2);
+    for (int i = 0; i < 3; i++) {
+        store(w, "c@x.test", 1, 0, 0); /* … three wait for a fourth … */
+        assert_false(has_gone(w));
+    }
+    store(w, "d@x.test", 1, 0, 0);
+    assert_true(has_gone(w));
+    store(w, "e@x.test", 1, 0, 0); /* … and nobody longer than this … */
+    assert_false(has_gone(w));
+    struct wall wall;
+    struct mono mono;
+    core_deadline(w->core, &wall, &mono);
+    assert_true(mono.ms <= w->mono.ms + CORE_GATHER_MS);
+    pass(w, CORE_GATHER_MS - 1);
+    assert_false(has_gone(w));
+    pass(w, 1);
+    assert_true(has_gone(w));
+    store(w, "f@x.test", 1, 0, 0); /* … but that one had waited in vain: the next does not. */
+    assert_true(has_gone(w));
+}
+
+/* Nor does it wait for those that have gone away. */
+static void stores_wait_for_nobody_who_does_not_come(void **state)
+{
+    struct world *w = *state;
+    store(w, "a@x.test", 1, 0, 0);
+    store(w, "b@x.test", 1, 0, 0);
+    assert_true(has_gone(w));
+    core_set_coming(w->core, 1);
+    store(w, "c@x.test", 1, 0, 0);
+    assert_false(has_gone(w));
+    core_set_coming(w->core, 0);
+    assert_true(has_gone(w));
+}
+
 static void a_message_goes_out_and_is_forgotten(void **state)
 {
     struct world *w = *state;
@@ -308,6 +364,8 @@ int main(void)
         TEST(nothing_is_said_before_the_sync),
         TEST(a_store_is_answered_right_behind_the_sync),
         TEST(a_done_mark_waits_for_company),
+        TEST(stores_wait_for_those_that_are_coming),
+        TEST(stores_wait_for_nobody_who_does_not_come),
         TEST(a_message_goes_out_and_is_forgotten),
         TEST(a_job_that_comes_back_untouched_goes_again),
         TEST(a_restart_keeps_what_was_decided),

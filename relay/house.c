@@ -51,10 +51,12 @@ static struct limit_rate rate_of(const struct conf_rate *r)
     return (struct limit_rate){.n = r->n, .per_ms = r->per_ms};
 }
 
-static struct report_rates report_rates_of(const struct conf *c)
+static struct report_policy report_policy_of(const struct conf *c)
 {
-    return (struct report_rates){.per_sender = rate_of(&c->reports_per_sender),
-                                 .per_user = rate_of(&c->reports_per_user)};
+    struct report_policy p = {.per_sender = rate_of(&c->reports_per_sender),
+                              .per_user = rate_of(&c->reports_per_user)};
+    snprintf(p.double_bounces, sizeof p.double_bounces, "%s", c->double_bounces);
+    return p;
 }
 
 static struct marks_conf marks_of(const struct conf *c)
@@ -93,7 +95,7 @@ static int make_keeping(struct house *h, struct err *e)
         .widest = widest_of(c),
         .lifetime_s = c->lifetime_s,
         .delay_warning_s = c->delay_warning_s,
-        .report_rates = report_rates_of(c),
+        .report_policy = report_policy_of(c),
         .node = slice_str(c->hostname),
         .seq_after = last_seq,
         .sync_delay_ms = c->debug_sync_delay_ms,
@@ -422,7 +424,7 @@ static void reconfigure_spooler(struct house *h)
     c->widest = widest_of(h->conf);
     c->lifetime_s = h->conf->lifetime_s;
     c->delay_warning_s = h->conf->delay_warning_s;
-    c->report_rates = report_rates_of(h->conf);
+    c->report_policy = report_policy_of(h->conf);
     c->min_free_bytes = h->conf->spool_min_free;
     c->marks = marks_of(h->conf);
     port_send(spooler_port(h->spooler), &c->msg);

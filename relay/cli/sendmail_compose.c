@@ -6,23 +6,18 @@
  * A name without a domain is one of this machine, which has no mailboxes: root, postmaster and
  * mailer-daemon are the postmaster of the configuration, any other gets "@hostname".
  */
-#include "relay/base/base64.h"
 #include "relay/base/defer.h"
 #include "relay/base/must.h"
 #include "relay/base/utf8.h"
 #include "relay/cli/sendmail.h"
 #include "relay/mail/address.h"
 #include "relay/mail/address_list.h"
+#include "relay/mail/encoded.h"
 #include "relay/mail/header.h"
 #include "relay/mail/reencode.h"
 #include <stdlib.h>
 
-enum {
-    PROBLEM = 160,
-    NAME_MAX_OCTETS = 200,
-    WORD_OCTETS = 42, /* of an encoded word: below 75 when encoded */
-    LINE_OCTETS = 998
-};
+enum { PROBLEM = 160, NAME_MAX_OCTETS = 200, LINE_OCTETS = 998 };
 
 /* ---- reading ---- */
 
@@ -209,23 +204,6 @@ static void write_field(struct buf *out, const struct header_field *f, const cha
     buf_add(out, slice_of(from, (size_t)(end - from)));
 }
 
-/* Encoded words of RFC 2047, each whole characters and short enough for a line. */
-static void write_encoded(struct buf *out, struct slice name)
-{
-    const char *between = "";
-    while (name.n) {
-        size_t n = 0, more;
-        uint32_t code;
-        while (n < name.n && (more = utf8_char(slice_skip(name, n), &code)) + n <= WORD_OCTETS)
-            n += more;
-        buf_addf(out, "%s=?UTF-8?B?", between);
-        base64_encode(out, slice_head(name, n));
-        buf_add_str(out, "?=");
-        name = slice_skip(name, n);
-        between = "\r\n ";
-    }
-}
-
 static void write_quoted(struct buf *out, struct slice name)
 {
     buf_add_u8(out, '"');
@@ -258,7 +236,7 @@ static void write_from(struct buf *out, const struct sendmail_mail *m,
         if (utf8_plain(name))
             write_quoted(out, name);
         else
-            write_encoded(out, name);
+            encoded_words(out, name);
         buf_add_str(out, "\r\n ");
     }
     if (m->sender.n)

@@ -235,6 +235,16 @@ bool conf_has_certificate(const struct conf *c)
     return c->tls_default < c->n_tls && c->tls[c->tls_default].certificate.n > 0;
 }
 
+/* An address that nobody has named may be nobody's: nothing is sent there unasked. */
+static void settle_double_bounces(struct conf *c, bool postmaster_is_named)
+{
+    const char *said = c->double_bounces;
+    if (strcmp(said, "log") == 0 || (!said[0] && !postmaster_is_named))
+        c->double_bounces = "";
+    else if (!said[0] || strcmp(said, "postmaster") == 0)
+        c->double_bounces = c->postmaster;
+}
+
 static void finish(struct conf_own *o)
 {
     struct conf *c = &o->c;
@@ -250,11 +260,13 @@ static void finish(struct conf_own *o)
             c->destinations[i].tls = CONF_OUT_VERIFY;
     }
     add_listeners(o);
+    const bool postmaster_is_named = c->postmaster[0];
     if (c->hostname && !c->postmaster[0]) {
         DEFER(buf_done) struct buf text = BUF_MAX(300);
         buf_addf(&text, "postmaster@%s", c->hostname);
         c->postmaster = own_text(o, buf_slice(&text));
     }
+    settle_double_bounces(c, postmaster_is_named);
 }
 
 static void conf_free(struct frozen *f)
@@ -263,6 +275,7 @@ static void conf_free(struct frozen *f)
     free(o->settings.list);
     free(o->settings.titles);
     free(o->c.classes);
+    report_words_free(o->c.report_words);
     arena_done(&o->arena);
     free(o);
 }
@@ -312,6 +325,7 @@ struct conf *conf_load(const char *path, conf_say *say, void *ctx)
         finish(o);
         conf_rules(o, &t);
         load_classes(o, &t);
+        report_words_load(o, &t);
     }
     if (t.problems == 0)
         return &o->c;

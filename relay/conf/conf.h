@@ -11,6 +11,8 @@
 #include "relay/base/log.h"
 #include "relay/base/slice.h"
 
+struct dsn_template; /* relay/mail */
+
 #define CONF_RETRY_MAX 16
 #define CONF_PAIRS_MAX 3 /* kinds of keys of one tls section */
 
@@ -127,8 +129,11 @@ struct conf {
     int64_t lifetime_s;
     int64_t delay_warning_s; /* 0: never */
     struct conf_rate reports_per_sender, reports_per_user;
-    const char *classes_file; /* "" = none */
-    struct classes *classes;  /* what it holds; NULL: none */
+    const char *double_bounces;        /* where undeliverable reports go; "" = nowhere */
+    const char *report_template;       /* "" = none */
+    struct dsn_template *report_words; /* what it holds; NULL: none */
+    const char *classes_file;          /* "" = none */
+    struct classes *classes;           /* what it holds; NULL: none */
     struct conf_retry retry;
     struct conf_destination *destinations; /* the implicit last one included */
     size_t n_destinations;

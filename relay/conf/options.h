@@ -129,6 +129,10 @@ bool value_convert(const struct place *p, struct slice text, void *field, struct
 /* The whole of a small file. 0, or -errno; -E2BIG: past the buffer's maximum. file.c */
 int conf_file_read(const char *path, struct buf *out);
 
+/* The template of reports (report.c). */
+void report_words_load(struct conf_own *o, struct teller *t);
+void report_words_free(struct dsn_template *words);
+
 void conf_rules(struct conf_own *o, struct teller *t);
 /* The first setting of an option in an instance; NULL: not set. */
 const struct setting *setting_find(const struct conf_own *o, enum conf_section s, const char *key,

@@ -41,6 +41,17 @@ static bool mailbox(const struct place *p, struct slice s, void *field, struct b
     return true;
 }
 
+/* A mail address, or a word that conf.c puts an address, or none, in the place of. */
+static bool double_bounces(const struct place *p, struct slice s, void *field, struct buf *why)
+{
+    const bool word = slice_eq(s, SLICE_LIT("postmaster")) || slice_eq(s, SLICE_LIT("log"));
+    if (word)
+        keep(p, s, field);
+    else if (!mailbox(p, s, field, why))
+        return refuse(why, "is no mail address, and neither postmaster nor log");
+    return true;
+}
+
 static bool account(const struct place *p, struct slice s, void *field, struct buf *why)
 {
     if (s.n > 32 || !printable(s, '!') || slice_find(s, ':') < s.n)

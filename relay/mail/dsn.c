@@ -1,25 +1,15 @@
 /*
  * The report has three parts (RFC 6522): words for a person, fields for a program (RFC 3464), the
- * original. A reader of the first part sees for each recipient what happened, what the other side
- * said, and what to do next.
+ * original. The first one is dsn_text.c's.
  */
 #include "relay/mail/dsn.h"
 #include "relay/base/defer.h"
 #include "relay/base/must.h"
 #include "relay/base/utf8.h"
-#include "relay/mail/ascii.h"
-#include "relay/mail/dsn_words.h"
+#include "relay/mail/dsn_priv.h"
 #include "relay/mail/header.h"
 
-enum {
-    BOUNDARY_MAX = 60,
-    HOST_MAX = 255,
-    ID_MAX = 64,
-    ADDRESS_MAX = 256,
-    ORCPT_MAX = 512,
-    ENVID_MAX = 100,
-    TEXT_MAX = 4096
-};
+enum { BOUNDARY_MAX = 60, ORCPT_MAX = 512, ENVID_MAX = 100 };
 
 static void add_date(struct buf *out, const char *name, struct wall t)
 {
@@ -30,7 +20,7 @@ static void add_date(struct buf *out, const char *name, struct wall t)
     buf_addf(out, "%s: %s\r\n", name, date);
 }
 
-static bool is_ascii(struct slice s)
+bool dsn_ascii(struct slice s)
 {
     for (size_t i = 0; i < s.n; i++)
         if (s.p[i] >= 0x80)
@@ -40,29 +30,28 @@ static bool is_ascii(struct slice s)
 
 bool dsn_is_global(const struct dsn_input *in)
 {
-    bool ascii = is_ascii(in->to);
+    bool ascii = dsn_ascii(in->to);
     for (size_t i = 0; i < in->n_rcpts && ascii; i++)
-        ascii = is_ascii(in->rcpts[i].address) && is_ascii(in->rcpts[i].orcpt);
+        ascii = dsn_ascii(in->rcpts[i].address) && dsn_ascii(in->rcpts[i].orcpt);
     return in->smtputf8 && !ascii;
 }
 
 bool dsn_needs_smtputf8(const struct dsn_input *in)
 {
-    return in->smtputf8 && !is_ascii(in->to);
+    return in->smtputf8 && !dsn_ascii(in->to);
 }
 
-/* What others wrote. */
-static void add_text(struct buf *out, struct slice s, bool global)
+void dsn_add_text(struct buf *out, struct slice s, bool utf8)
 {
-    if (global)
-        utf8_clean(out, s, TEXT_MAX);
+    if (utf8)
+        utf8_clean(out, s, DSN_TEXT_MAX);
     else
         ascii_text(out, s);
 }
 
-static void add_address(struct buf *out, struct slice address, bool global)
+void dsn_add_address(struct buf *out, struct slice address, bool utf8)
 {
-    add_text(out, slice_head(address, ADDRESS_MAX), global);
+    dsn_add_text(out, slice_head(address, DSN_ADDRESS_MAX), utf8);
 }
 
 static uint8_t good_class(enum dsn_action a)
@@ -73,7 +62,7 @@ static uint8_t good_class(enum dsn_action a)
 /* The status of the verdict; where its class contradicts the action, the action's own class (RFC
  * 3464 section 2.3.4). A failure after many tries keeps the last 4.x.x, which tells more than a
  * made-up 5. */
-static struct enhanced status_of(const struct dsn_recipient *r)
+struct enhanced dsn_status_of(const struct dsn_recipient *r)
 {
     if (enhanced_is(r->status))
         return r->status;
@@ -83,23 +72,19 @@ static struct enhanced status_of(const struct dsn_recipient *r)
     return good ? e : (struct enhanced){.class = class};
 }
 
-/* "550 5.1.1 words", or only the words of a verdict without a reply. */
-static void add_answer(struct fold *f, const struct verdict *v, bool global)
+void dsn_add_answer(struct buf *out, const struct verdict *v, bool utf8)
 {
-    DEFER(buf_done) struct buf text = BUF_MAX(TEXT_MAX);
     char enhanced[ENHANCED_SIZE];
     if (v->code) {
-        buf_addf(&text, "%u ", (unsigned)v->code);
         enhanced_write(v->enhanced, enhanced);
-        buf_addf(&text, "%s ", enhanced);
+        buf_addf(out, "%u %s ", (unsigned)v->code, enhanced);
     }
-    add_text(&text, slice_str(v->text), global);
+    dsn_add_text(out, slice_str(v->text), utf8);
     if (v->text_truncated)
-        buf_add_str(&text, " ...");
-    fold_text(f, buf_slice(&text));
+        buf_add_str(out, " ...");
 }
 
-static bool has_answer(const struct verdict *v)
+bool dsn_has_answer(const struct verdict *v)
 {
     return v && (v->code || (v->text && v->text[0]));
 }
@@ -107,11 +92,13 @@ static bool has_answer(const struct verdict *v)
 /* RFC 3464 section 2.3.6: "smtp" only for what a server said. */
 static void add_diagnostic(struct buf *out, const struct verdict *v, bool global)
 {
-    if (!has_answer(v))
+    DEFER(buf_done) struct buf text = BUF_MAX(DSN_TEXT_MAX);
+    if (!dsn_has_answer(v))
         return;
+    dsn_add_answer(&text, v, global);
     struct fold f = fold_begin(out, "Diagnostic-Code:", " ");
     fold_str(&f, v->code ? "smtp;" : "x-postwain;");
-    add_answer(&f, v, global);
+    fold_text(&f, buf_slice(&text));
     fold_end(&f);
 }
 
@@ -124,21 +111,21 @@ static void add_recipient_fields(struct buf *out, const struct dsn_recipient *r,
 {
     char status[ENHANCED_SIZE];
     if (r->orcpt.n > 0) {
-        DEFER(buf_done) struct buf text = BUF_MAX(TEXT_MAX);
+        DEFER(buf_done) struct buf text = BUF_MAX(DSN_TEXT_MAX);
         struct fold f = fold_begin(out, "Original-Recipient: ", " ");
-        add_text(&text, slice_head(r->orcpt, ORCPT_MAX), global);
+        dsn_add_text(&text, slice_head(r->orcpt, ORCPT_MAX), global);
         fold_word(&f, buf_slice(&text));
         fold_end(&f);
     }
     /* RFC 6533 section 3: past ASCII an address is of another type, however it is written. */
-    buf_addf(out, "Final-Recipient: %s; ", is_ascii(r->address) ? "rfc822" : "utf-8");
-    add_address(out, r->address, global);
-    enhanced_write(status_of(r), status);
+    buf_addf(out, "Final-Recipient: %s; ", dsn_ascii(r->address) ? "rfc822" : "utf-8");
+    dsn_add_address(out, r->address, global);
+    enhanced_write(dsn_status_of(r), status);
     buf_addf(out, "\r\nAction: %s\r\n", action_name(r->action));
     buf_addf(out, "Status: %s\r\n", status);
     if (r->remote_mta.n > 0) {
         buf_add_str(out, "Remote-MTA: dns; ");
-        ascii_token(out, r->remote_mta, HOST_MAX);
+        ascii_token(out, r->remote_mta, DSN_HOST_MAX);
         buf_add_str(out, "\r\n");
     }
     add_diagnostic(out, r->verdict, global);
@@ -147,7 +134,7 @@ static void add_recipient_fields(struct buf *out, const struct dsn_recipient *r,
         add_date(out, "Will-Retry-Until", r->will_retry_until);
 }
 
-static void add_eight_bit(struct buf *out, bool eight)
+void dsn_add_eight_bit(struct buf *out, bool eight)
 {
     if (eight)
         buf_add_str(out, "Content-Transfer-Encoding: 8bit\r\n");
@@ -157,135 +144,27 @@ static void write_status_part(struct buf *out, const struct dsn_input *in, bool 
 {
     buf_add_str(out, "Content-Description: Delivery report\r\n");
     buf_addf(out, "Content-Type: message/%sdelivery-status\r\n", global ? "global-" : "");
-    add_eight_bit(out, global);
+    dsn_add_eight_bit(out, global);
     buf_add_str(out, "\r\n");
     if (in->envid.n > 0) {
         struct fold f = fold_begin(out, "Original-Envelope-Id: ", " ");
-        DEFER(buf_done) struct buf text = BUF_MAX(TEXT_MAX);
+        DEFER(buf_done) struct buf text = BUF_MAX(DSN_TEXT_MAX);
         ascii_text(&text, slice_head(in->envid, ENVID_MAX));
         fold_word(&f, buf_slice(&text));
         fold_end(&f);
     }
     buf_add_str(out, "Reporting-MTA: dns; ");
-    ascii_token(out, in->reporting_mta, HOST_MAX);
+    ascii_token(out, in->reporting_mta, DSN_HOST_MAX);
     buf_add_str(out, "\r\n");
     add_date(out, "Arrival-Date", in->arrived);
     /* Extensions stand behind what RFC 3464 names (section 2.2). */
     buf_add_str(out, "X-Postwain-Queue-ID: ");
-    ascii_token(out, in->queue_id, ID_MAX);
+    ascii_token(out, in->queue_id, DSN_ID_MAX);
     buf_add_str(out, "\r\n");
     for (size_t i = 0; i < in->n_rcpts; i++) {
         buf_add_str(out, "\r\n");
         add_recipient_fields(out, &in->rcpts[i], global);
     }
-}
-
-static void text_line(struct buf *out, const char *indent, const char *text)
-{
-    struct fold f = fold_begin(out, indent, indent);
-    fold_str(&f, text);
-    fold_end(&f);
-}
-
-static void add_server_said(struct buf *out, const struct dsn_recipient *r, bool global)
-{
-    const struct verdict *v = r->verdict;
-    DEFER(buf_done) struct buf host = BUF_MAX(HOST_MAX + 4);
-    if (!has_answer(v))
-        return;
-    struct fold f = fold_begin(out, "    ", "    ");
-    if (v->code)
-        fold_str(&f, "The receiving server");
-    else
-        fold_str(&f, r->remote_mta.n > 0 ? "Reason, at" : "Reason:");
-    ascii_token(&host, r->remote_mta, HOST_MAX);
-    if (host.n > 0 && !v->code)
-        buf_add_u8(&host, ':');
-    fold_word(&f, buf_slice(&host));
-    if (v->code)
-        fold_str(&f, "answered:");
-    fold_end(&f);
-    f = fold_begin(out, "        ", "        ");
-    add_answer(&f, v, global);
-    fold_end(&f);
-}
-
-static void add_recipient_words(struct buf *out, const struct dsn_recipient *r, bool global)
-{
-    char date[WALL_RFC5322_SIZE];
-    buf_add_str(out, "<");
-    add_address(out, r->address, global);
-    buf_add_str(out, ">\r\n");
-    text_line(out, "    ", dsn_words_happened(r->action, r->verdict));
-    add_server_said(out, r, global);
-    text_line(out, "    ", dsn_words_next(r->action, r->verdict));
-    if (r->action == DSN_DELAYED && r->will_retry_until.us) {
-        wall_rfc5322(r->will_retry_until, date);
-        buf_addf(out, "    Tries go on until %s.\r\n", date);
-    }
-    buf_add_str(out, "\r\n");
-}
-
-/* How many there are of each kind. Those that have no room are of the gravest. */
-struct kinds {
-    size_t failed, delayed, relayed;
-};
-static struct kinds count_kinds(const struct dsn_input *in)
-{
-    struct kinds k = {0};
-    for (size_t i = 0; i < in->n_rcpts; i++) {
-        k.failed += in->rcpts[i].action == DSN_FAILED;
-        k.delayed += in->rcpts[i].action == DSN_DELAYED;
-        k.relayed += in->rcpts[i].action == DSN_RELAYED;
-    }
-    size_t *more = k.failed ? &k.failed : k.delayed ? &k.delayed : &k.relayed;
-    *more += in->n_more;
-    return k;
-}
-
-static void write_text_part(struct buf *out, const struct dsn_input *in, bool global)
-{
-    DEFER(buf_done) struct buf host = BUF_MAX(HOST_MAX);
-    const struct kinds k = count_kinds(in);
-    ascii_token(&host, in->reporting_mta, HOST_MAX);
-    buf_add_str(out, "Content-Description: Notification\r\n");
-    buf_addf(out, "Content-Type: text/plain; charset=%s\r\n", global ? "utf-8" : "us-ascii");
-    add_eight_bit(out, global);
-    buf_add_str(out, "\r\n");
-    struct fold f = fold_begin(out, "", "");
-    fold_str(&f, "This is the mail system of");
-    fold_word(&f, buf_slice(&host));
-    fold_end(&f);
-    buf_add_str(out, "\r\n");
-    text_line(out, "", dsn_words_intro(k.failed, k.delayed, k.relayed));
-    buf_add_str(out, "\r\n");
-    for (size_t i = 0; i < in->n_rcpts; i++)
-        add_recipient_words(out, &in->rcpts[i], global);
-    if (in->n_more > 0)
-        buf_addf(out, "... and %zu more recipients, for whom this report has no room.\r\n\r\n",
-                 in->n_more);
-    f = fold_begin(out, "", "");
-    fold_str(&f, "If you ask for help, please quote the queue id");
-    buf_reset(&host);
-    ascii_token(&host, in->queue_id, ID_MAX);
-    buf_add_u8(&host, '.');
-    fold_word(&f, buf_slice(&host));
-    fold_end(&f);
-}
-
-/* One recipient is named; an address that could pass for an encoded word is not. */
-static void add_subject(struct buf *out, const struct dsn_input *in, bool global)
-{
-    const struct kinds k = count_kinds(in);
-    struct slice only = in->n_rcpts == 1 ? in->rcpts[0].address : SLICE_NONE;
-    buf_addf(out, "Subject: %s mail", k.failed ? "Undelivered" : k.delayed ? "Delayed" : "Relayed");
-    if (only.n > 0 && slice_find_slice(only, SLICE_LIT("=?")) == only.n) {
-        buf_add_str(out, " to ");
-        add_address(out, only, global);
-    } else if (k.failed > 1) {
-        buf_addf(out, " to %zu recipients", k.failed);
-    }
-    buf_add_str(out, "\r\n");
 }
 
 static void write_top(struct buf *out, const struct dsn_input *in, const char *boundary, bool eight)
@@ -294,15 +173,15 @@ static void write_top(struct buf *out, const struct dsn_input *in, const char *b
     const bool utf8 = dsn_needs_smtputf8(in);
     buf_add_str(out, "From: \"Mail Delivery System\" <");
     if (in->postmaster.n > 0) {
-        add_address(out, in->postmaster, utf8);
+        dsn_add_address(out, in->postmaster, utf8);
     } else {
         buf_add_str(out, "MAILER-DAEMON@");
-        ascii_token(out, in->reporting_mta, HOST_MAX);
+        ascii_token(out, in->reporting_mta, DSN_HOST_MAX);
     }
     buf_add_str(out, ">\r\nTo: <");
-    add_address(out, in->to, utf8);
+    dsn_add_address(out, in->to, utf8);
     buf_add_str(out, ">\r\n");
-    add_subject(out, in, utf8);
+    dsn_write_subject(out, in, utf8);
     header_write_date(out, in->now);
     header_write_message_id(out, in->report_id, in->reporting_mta);
     buf_add_str(out, "Auto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n");
@@ -310,7 +189,7 @@ static void write_top(struct buf *out, const struct dsn_input *in, const char *b
         out,
         "Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary=\"%s\"\r\n",
         boundary);
-    add_eight_bit(out, eight);
+    dsn_add_eight_bit(out, eight);
     buf_add_str(out, "\r\nThis is a delivery report in MIME format.\r\n");
 }
 
@@ -324,9 +203,16 @@ static struct slice header_section(struct slice message)
     return slice_head(message, message.n - rest.n);
 }
 
-static void write_original(struct buf *out, const struct dsn_input *in, struct slice original,
-                           bool eight, bool global)
+/* RFC 6533 section 4: what has UTF-8 in its header is no message/rfc822. */
+static bool is_global_message(const struct dsn_input *in, struct slice original)
 {
+    return dsn_is_global(in) || (in->smtputf8 && !dsn_ascii(header_section(original)));
+}
+
+static void write_original(struct buf *out, const struct dsn_input *in, struct slice original,
+                           bool eight)
+{
+    const bool global = is_global_message(in, original);
     buf_addf(out, "Content-Description: %s message\r\n",
              in->headers_only ? "Header of the" : "The original");
     if (in->headers_only)
@@ -334,7 +220,7 @@ static void write_original(struct buf *out, const struct dsn_input *in, struct s
                  global ? "message/global-headers" : "text/rfc822-headers");
     else
         buf_addf(out, "Content-Type: %s\r\n", global ? "message/global" : "message/rfc822");
-    add_eight_bit(out, eight);
+    dsn_add_eight_bit(out, eight);
     buf_add_str(out, "\r\n");
     buf_add(out, original);
 }
@@ -359,16 +245,16 @@ bool dsn_write(struct buf *out, const struct dsn_input *in)
     MUST(in->to.n > 0);
     size_t before = out->n;
     struct slice original = in->headers_only ? header_section(in->original) : in->original;
-    const bool global = dsn_is_global(in), eight = !is_ascii(original);
+    const bool global = dsn_is_global(in), eight = !dsn_ascii(original);
 
     make_boundary(&boundary, in->boundary, original);
     write_top(out, in, buf_str(&boundary), eight || global);
     buf_addf(out, "\r\n--%s\r\n", buf_str(&boundary));
-    write_text_part(out, in, global);
+    dsn_write_text_part(out, in, global);
     buf_addf(out, "\r\n--%s\r\n", buf_str(&boundary));
     write_status_part(out, in, global);
     buf_addf(out, "\r\n--%s\r\n", buf_str(&boundary));
-    write_original(out, in, original, eight, global);
+    write_original(out, in, original, eight);
     buf_addf(out, "\r\n--%s--\r\n", buf_str(&boundary));
     if (out->overflow)
         buf_cut(out, before);

@@ -10,6 +10,7 @@
 #include "relay/base/buf.h"
 #include "relay/base/clock.h"
 #include "relay/base/verdict.h"
+#include "relay/mail/dsn_template.h"
 
 /* RELAYED: to a server that will not say what became of it (RFC 3461 section 5.2.2). */
 enum dsn_action { DSN_FAILED, DSN_DELAYED, DSN_RELAYED };
@@ -35,9 +36,11 @@ struct dsn_input {
     struct wall arrived, now;
     const struct dsn_recipient *rcpts;
     size_t n_rcpts;
-    size_t n_more; /* recipients with the same fate that are only counted, for want of room */
-    struct slice original; /* the original message, or its header section */
-    bool headers_only;     /* original is cut at the empty line: text/rfc822-headers */
+    size_t n_more;      /* recipients with the same fate that are only counted, for want of room */
+    bool double_bounce; /* the original is a report itself, and this goes to a postmaster */
+    const struct dsn_template *words; /* an administrator's own; NULL: ours */
+    struct slice original;            /* the original message, or its header section */
+    bool headers_only;                /* original is cut at the empty line: text/rfc822-headers */
 };
 
 /* Is the report to be an international one? Its parts are then UTF-8, 8bit. */

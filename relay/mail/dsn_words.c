@@ -53,6 +53,13 @@ static enum verdict_class class_of(const struct verdict *v)
     return v ? v->class : CLASS_OTHER;
 }
 
+/* Failed with a temporary status: time ran out, whatever the class. */
+enum verdict_class dsn_words_class(const struct verdict *v)
+{
+    const bool ran_out = v && v->enhanced.class == 4 && v->kind != VERDICT_FAILED;
+    return ran_out ? CLASS_EXPIRED : class_of(v);
+}
+
 const char *dsn_words_intro(size_t failed, size_t delayed, size_t relayed)
 {
     if (failed && !delayed && !relayed)
@@ -79,9 +86,7 @@ const char *dsn_words_happened(enum dsn_action action, const struct verdict *v)
         return "The message is delayed.";
     if (action == DSN_RELAYED)
         return "The message was handed to the next mail server.";
-    /* Failed with a temporary status: time ran out, whatever the class. */
-    bool ran_out = v && v->enhanced.class == 4 && v->kind != VERDICT_FAILED;
-    return words_of(ran_out ? CLASS_EXPIRED : class_of(v))->happened;
+    return words_of(dsn_words_class(v))->happened;
 }
 
 const char *dsn_words_next(enum dsn_action action, const struct verdict *v)
@@ -93,4 +98,16 @@ const char *dsn_words_next(enum dsn_action action, const struct verdict *v)
                "not "
                "every server sends such notices.";
     return words_of(class_of(v))->next;
+}
+
+const char *dsn_words_double_intro(void)
+{
+    return "A report on undelivered mail could not be delivered itself to the sender of that mail. "
+           "It is told to you, and to nobody else; no further attempt is made.";
+}
+
+const char *dsn_words_double_next(void)
+{
+    return "The sender's address may be wrong or forged. If many of these come, the delivery log "
+           "tells who hands in mail under it.";
 }

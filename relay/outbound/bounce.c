@@ -1,9 +1,11 @@
 /* A sender is told what became of recipients: the report (relay/mail/dsn) enters the spooler like
  * any other mail, with the null reverse-path. */
+#include "dns/name.h"
 #include "relay/base/metrics.h"
 #include "relay/base/must.h"
 #include "relay/mail/dsn.h"
 #include "relay/outbound/private.h"
+#include "relay/spooler/requests.h"
 #include <stdlib.h>
 
 #define RETURNED_MAX 50000 /* larger originals come back as their header section (checklist 93) */
@@ -17,14 +19,16 @@ struct extent {
     size_t headers;  /* bytes of the header section */
     size_t words;    /* bytes of what was said about a recipient */
     size_t n_listed; /* recipients by name; the others are counted */
+    bool plain;      /* in our words, which are bounded, whatever the template says */
 };
 static const struct extent extents[] = {
-    {true, RETURNED_MAX, SIZE_MAX, SIZE_MAX},
-    {false, RETURNED_MAX, SIZE_MAX, SIZE_MAX},
-    {false, 8192, 200, SIZE_MAX},
-    {false, 2048, 80, SIZE_MAX},
-    {false, 2048, 80, 200},
-    {false, 2048, 80, 20},
+    {true, RETURNED_MAX, SIZE_MAX, SIZE_MAX, false},
+    {false, RETURNED_MAX, SIZE_MAX, SIZE_MAX, false},
+    {false, 8192, 200, SIZE_MAX, false},
+    {false, 2048, 80, SIZE_MAX, false},
+    {false, 2048, 80, 200, false},
+    {false, 2048, 80, 20, false},
+    {false, 2048, 80, 20, true},
 };
 
 static struct slice header_section(struct slice original, size_t most)
@@ -98,7 +102,7 @@ static bool is_hopeless(const struct out_dsn *d, const struct extent *x)
     return listed > REPORT_MAX / RCPT_LEAST;
 }
 
-static bool write_report(struct outbound *o, const struct out_dsn *d, uint64_t id,
+static bool write_report(struct outbound *o, const struct out_dsn *d, struct slice to, uint64_t id,
                          const struct extent *x, struct buf *out, bool *ret_utf8)
 {
     char original_id[QUEUE_ID_SIZE], report_id[QUEUE_ID_SIZE], boundary[QUEUE_ID_SIZE + 40];
@@ -113,7 +117,7 @@ static bool write_report(struct outbound *o, const struct out_dsn *d, uint64_t i
     struct dsn_input in = {
         .reporting_mta = slice_str(o->conf->hostname),
         .postmaster = slice_str(o->conf->postmaster),
-        .to = buf_slice(&d->to),
+        .to = to,
         .queue_id = slice_str(original_id),
         .report_id = slice_str(report_id),
         .boundary = slice_str(boundary),
@@ -126,11 +130,36 @@ static bool write_report(struct outbound *o, const struct out_dsn *d, uint64_t i
         .n_more = d->n - listed,
         .original = whole ? original : header_section(original, x->headers),
         .headers_only = !whole,
+        .double_bounce = d->double_bounce,
+        .words = x->plain ? NULL : o->conf->report_words,
     };
     *ret_utf8 = dsn_needs_smtputf8(&in);
     bool ok = dsn_write(out, &in);
     free(list);
     return ok;
+}
+
+static bool is_ascii(struct slice s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if (s.p[i] >= 0x80)
+            return false;
+    return true;
+}
+
+/* Where to: the host of a sender who has only his domain past ASCII may lack SMTPUTF8, and needs
+ * none for the domain's ASCII form (RFC 6533 section 6, RFC 5891). */
+static struct buf address_of(const struct out_dsn *d)
+{
+    const struct slice to = buf_slice(&d->to), domain = slice_behind_last(to, '@');
+    const struct slice local = slice_head(to, to.n - domain.n);
+    char ascii[DNS_NAME_SIZE];
+    if (is_ascii(domain) || !is_ascii(local) || !dns_name_parse(domain, ascii))
+        return buf_of(to);
+    struct buf address = BUF_MAX(local.n + sizeof ascii);
+    buf_add(&address, local);
+    buf_add_str(&address, ascii);
+    return address;
 }
 
 /* The report takes the way of its message, has its tags and its priority. What it tells of mail
@@ -143,14 +172,6 @@ static struct mail_params report_params(const struct out_dsn *d, bool eight_bit,
                                 .priority = d->params.priority};
 }
 
-static bool has_eight_bit(const struct buf *report)
-{
-    for (size_t i = 0; i < report->n; i++)
-        if (report->p[i] >= 0x80)
-            return true;
-    return false;
-}
-
 /* Copies s to *at, which moves behind it. */
 static struct slice put_behind(char **at, const struct buf *s)
 {
@@ -161,7 +182,8 @@ static struct slice put_behind(char **at, const struct buf *s)
     return copy;
 }
 
-static void store(struct outbound *o, struct out_dsn *d, uint64_t id, struct buf *report, bool utf8)
+static void store(struct outbound *o, struct out_dsn *d, const struct buf *to, uint64_t id,
+                  struct buf *report, bool utf8)
 {
     /* The slices of the envelope must live until the answer: they stand behind the request. */
     struct store_dsn {
@@ -169,12 +191,14 @@ static void store(struct outbound *o, struct out_dsn *d, uint64_t id, struct buf
         struct envelope_rcpt rcpt;
         char message_id[QUEUE_ID_SIZE + 300];
         char texts[];
-    } *s = must_alloc(sizeof *s + d->to.n + d->tags.n + d->route.n + 1);
+    } *s = must_alloc(sizeof *s + to->n + d->tags.n + d->route.n + 1);
     char *at = s->texts;
     char id_text[QUEUE_ID_SIZE];
+    const bool eight_bit = !is_ascii(buf_slice(report));
     queue_id_write(id, id_text);
     snprintf(s->message_id, sizeof s->message_id, "<%s@%s>", id_text, o->conf->hostname);
-    s->rcpt.address = put_behind(&at, &d->to);
+    s->rcpt.address = put_behind(&at, to);
+    s->rcpt.notify = d->double_bounce ? MAIL_NOTIFY_NEVER : 0;
     s->store.msg.type = SPOOLER_STORE;
     s->store.reply = &o->port;
     s->store.id = id;
@@ -186,8 +210,8 @@ static void store(struct outbound *o, struct out_dsn *d, uint64_t id, struct buf
         .size = report->n,
         .tags = put_behind(&at, &d->tags),
         .route = put_behind(&at, &d->route),
-        .params = report_params(d, has_eight_bit(report), utf8),
-        .eight_bit = has_eight_bit(report),
+        .params = report_params(d, eight_bit, utf8),
+        .eight_bit = eight_bit,
         .dsn_for = d->message_id,
         .rcpts = &s->rcpt,
         .n_rcpts = 1,
@@ -198,17 +222,18 @@ static void store(struct outbound *o, struct out_dsn *d, uint64_t id, struct buf
 void out_bounce(struct outbound *o, struct out_dsn *d)
 {
     uint64_t id = spooler_new_id(wall_now());
-    struct buf report = BUF_MAX(REPORT_MAX);
+    struct buf report = BUF_MAX(REPORT_MAX), to = address_of(d);
     bool fits = false, utf8 = false;
     for (size_t i = 0; !fits && i < sizeof extents / sizeof *extents; i++) {
         if (is_hopeless(d, &extents[i]))
             continue;
         buf_reset(&report);
         shorten(d, extents[i].words);
-        fits = write_report(o, d, id, &extents[i], &report, &utf8);
+        fits = write_report(o, d, buf_slice(&to), id, &extents[i], &report, &utf8);
     }
     MUST(fits); /* the last extent is bounded */
-    store(o, d, id, &report, utf8);
+    store(o, d, &to, id, &report, utf8);
     buf_done(&report);
+    buf_done(&to);
     out_dsn_free(d);
 }

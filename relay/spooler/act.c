@@ -97,23 +97,25 @@ static bool decide_release(const struct core *c, const struct recipient *r, stru
 }
 
 /* It ends with what was last said about it, as when its lifetime is over. */
-static bool decide_expire(const struct act *a, const struct recipient *r, struct outcome *o)
+static bool decide_expire(const struct core *c, const struct act *a, const struct recipient *r,
+                          struct outcome *o)
 {
     const struct verdict *last = recipient_last(r);
     const bool said = last && last->kind == VERDICT_DEFERRED && last->fault != FAULT_LOCAL;
     o->event = EVENT_EXPIRED;
     o->change.state = RCPT_EXPIRED;
     o->change.verdict = said ? last : &a->returned;
-    o->change.dsn_due = outcome_wants_failure(r);
+    o->change.dsn_due = outcome_wants_failure(r, c->report_policy.double_bounces[0]);
     return true;
 }
 
-static bool decide_bounce(const struct act *a, const struct recipient *r, struct outcome *o)
+static bool decide_bounce(const struct core *c, const struct act *a, const struct recipient *r,
+                          struct outcome *o)
 {
     o->event = EVENT_BOUNCED;
     o->change.state = RCPT_BOUNCED;
     o->change.verdict = &a->returned;
-    o->change.dsn_due = outcome_wants_failure(r);
+    o->change.dsn_due = outcome_wants_failure(r, c->report_policy.double_bounces[0]);
     return true;
 }
 
@@ -153,9 +155,9 @@ bool act_decide(const struct core *c, const struct act *a, const struct recipien
     case ADMIN_RELEASE:
         return decide_release(c, r, o);
     case ADMIN_BOUNCE:
-        return decide_bounce(a, r, o);
+        return decide_bounce(c, a, r, o);
     case ADMIN_EXPIRE:
-        return decide_expire(a, r, o);
+        return decide_expire(c, a, r, o);
     case ADMIN_REDIRECT:
         return decide_redirect(c, a, r, o);
     case ADMIN_PRIORITY:

@@ -125,12 +125,19 @@ static void dsn_rcpt(struct out_dsn_rcpt *to, const struct recipient *r)
         last ? verdict_copy(last) : verdict_of_fault(FAULT_EXPIRED, PHASE_NONE, SLICE_NONE);
 }
 
+struct slice bounce_reader(const struct core *c, const struct message *m)
+{
+    const struct slice sender = message_sender(m);
+    return sender.n ? sender : slice_str(c->report_policy.double_bounces);
+}
+
 static struct out_dsn *dsn_new(const struct core *c, const struct message *m, size_t n)
 {
     struct out_dsn *d = must_alloc(sizeof *d);
     d->msg.type = OUT_DSN;
     d->message_id = m->id;
-    d->to = buf_of(message_sender(m));
+    d->double_bounce = message_sender(m).n == 0;
+    d->to = buf_of(bounce_reader(c, m));
     d->envid = buf_of(message_envid(m));
     d->params = message_params(m);
     d->tags = buf_of(message_tags(m));
@@ -213,6 +220,8 @@ bool bounce_step(struct core *c)
     else if (c->bounces_out >= CORE_DSN_OUT_MAX ||
              !(message_tried(m) || mono_reached(mono_add(b->since, CORE_DSN_PATIENCE_MS), c->mono)))
         look_at(c, b, next_look(c, b));
+    else if (bounce_reader(c, m).n == 0) /* there was one when it failed */
+        has_none(c, b, m, due.over);
     else if (has_turn(c, b, m, due.over))
         begin(c, b, m);
     return true;

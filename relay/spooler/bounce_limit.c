@@ -26,9 +26,9 @@ int64_t bounce_limit(struct core *c, const struct message *m, enum bounce_turn n
 {
     const bool by_sender = next == TURN_SENDER;
     struct limit *l = by_sender ? c->reports.senders : c->reports.users;
-    const struct slice name = by_sender ? message_sender(m) : message_user(m);
+    const struct slice name = by_sender ? bounce_reader(c, m) : message_user(m);
     const struct limit_rate *r =
-        by_sender ? &c->report_rates.per_sender : &c->report_rates.per_user;
+        by_sender ? &c->report_policy.per_sender : &c->report_policy.per_user;
     const int64_t wait_ms = limit_look(l, name, r, c->mono);
     if (wait_ms > 0 && !failed)
         return -1;

@@ -37,7 +37,7 @@ struct core *core_new(struct spool *spool, const struct core_conf *conf, struct 
     c->widest = conf->widest.n ? conf->widest : conf->retry;
     c->lifetime_s = conf->lifetime_s;
     c->delay_warning_s = conf->delay_warning_s;
-    c->report_rates = conf->report_rates;
+    c->report_policy = conf->report_policy;
     c->reports.senders = limit_new();
     c->reports.users = limit_new();
     c->overdue_at = c->room_again = MONO_NEVER;
@@ -426,7 +426,7 @@ static void control(struct core *c, struct spooler_control *m)
         c->widest = m->widest.n ? m->widest : m->retry;
         c->lifetime_s = m->lifetime_s;
         c->delay_warning_s = m->delay_warning_s;
-        c->report_rates = m->report_rates;
+        c->report_policy = m->report_policy;
         sched_set_warning(c->sched, c->delay_warning_s);
         sched_forget_plans(c->sched);
         core_answer(c, &m->msg, m->reply);

@@ -52,7 +52,7 @@ struct core_conf {
     struct retry_policy widest; /* of all destinations, for mail whose way is not known yet (n 0:
                                    `retry`) */
     int64_t lifetime_s, delay_warning_s;
-    struct report_rates report_rates;
+    struct report_policy report_policy;
     unsigned loops;
     uint64_t seed;
 };

@@ -86,7 +86,7 @@ struct core {
     struct sched *sched;
     struct retry_policy retry, widest;
     int64_t lifetime_s, delay_warning_s;
-    struct report_rates report_rates;
+    struct report_policy report_policy;
     struct { /* bounce_limit.c */
         struct limit *senders, *users;
         struct mono say_late, say_dropped; /* not before */
@@ -199,6 +199,8 @@ void bounce_wanted(struct core *c, uint64_t id);
 void bounce_poke(struct core *c, uint64_t id); /* something of the message has changed */
 bool bounce_is_due(const struct core *c, const struct recipient *r);
 bool bounce_step(struct core *c);
+/* Who hears of it: its sender; of a report the address for double bounces, "": nobody. */
+struct slice bounce_reader(const struct core *c, const struct message *m);
 /* May this store tell what is due of message id? 0 (*ret_delay: it tells of a delay), or -ESTALE.
  */
 int bounce_check(struct core *c, uint64_t id, uint64_t serial, bool *ret_delay);

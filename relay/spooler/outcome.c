@@ -62,10 +62,11 @@ static void decide_deferred(struct outcome *o, const struct recipient *r, const 
     o->event = EVENT_DEFERRED;
 }
 
-bool outcome_wants_failure(const struct recipient *r)
+bool outcome_wants_failure(const struct recipient *r, bool double_bounces)
 {
-    return message_sender(recipient_message(r)).n > 0 &&
-           (r->notify == 0 || (r->notify & MAIL_NOTIFY_FAILURE));
+    const struct message *m = recipient_message(r);
+    const bool has_reader = message_sender(m).n > 0 || (double_bounces && message_dsn_for(m));
+    return has_reader && (r->notify == 0 || (r->notify & MAIL_NOTIFY_FAILURE));
 }
 
 static void decide_delivered(struct outcome *o, const struct recipient *r, struct passed_on passed)
@@ -113,7 +114,8 @@ struct outcome outcome_decide(const struct recipient *r, const struct verdict *v
     case VERDICT_NONE:
         UNREACHABLE();
     }
-    o.change.dsn_due = rcpt_state_final(o.change.state) && outcome_wants_failure(r);
+    o.change.dsn_due =
+        rcpt_state_final(o.change.state) && outcome_wants_failure(r, policy->double_bounces);
     return o;
 }
 

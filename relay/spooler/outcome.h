@@ -5,7 +5,7 @@
  *   delivered                       -> DELIVERED  delivered (final), or relayed: a notice of
  * success was asked for and the receiver cannot send it on. The sender is told "relayed" then, and
  * where BY=…T asked for that (RFC 3461 section 5.2.2, RFC 2852) failed                          ->
- * BOUNCED    bounced   (final; a DSN is due unless the sender is "" or NOTIFY does not want it)
+ * BOUNCED    bounced   (final; a DSN is due where outcome_wants_failure)
  * deferred, lifetime left         -> QUEUED     deferred  (attempts + 1, next due by the retry
  * policy, at the latest when it expires) deferred, lifetime over         -> EXPIRED expired (final;
  * DSN as above) deferred by a fault of our own  -> QUEUED     deferred  (for ever: nothing bounces
@@ -23,7 +23,8 @@ struct outcome {
 /* How long and how often it is tried: the destination's way, or the default one. */
 struct outcome_policy {
     const struct retry_policy *retry;
-    int64_t lifetime_s; /* 0: the message's own */
+    int64_t lifetime_s;  /* 0: the message's own */
+    bool double_bounces; /* reports that cannot be delivered are told to a postmaster */
 };
 
 /* What the receiver took over with the message. */
@@ -45,8 +46,10 @@ bool outcome_is_greylisting(const struct recipient *r, const struct verdict *v);
  * tried, and now is message_late_at; not where NOTIFY does not want it, and once a message. */
 bool outcome_is_late(const struct recipient *r, int64_t warning_s, struct wall now);
 
-/* NOTIFY=NEVER mutes all; else what is asked for, and for failures also silence. */
-bool outcome_wants_failure(const struct recipient *r);
+/* NOTIFY=NEVER mutes all; else what is asked for, and for failures also silence. Nobody is told of
+ * mail without a sender, but of a report, where double_bounces says so: the report on it is the
+ * last word, by NOTIFY=NEVER. */
+bool outcome_wants_failure(const struct recipient *r, bool double_bounces);
 
 /* Facts beside the verdict; each may be missing. */
 struct outcome_facts {

@@ -477,7 +477,7 @@ int spooler_new(struct spooler **ret, const struct spooler_conf *c, struct spool
                              .widest = c->widest,
                              .lifetime_s = c->lifetime_s,
                              .delay_warning_s = c->delay_warning_s,
-                             .report_rates = c->report_rates,
+                             .report_policy = c->report_policy,
                              .loops = 1};
     rand_bytes(&conf.seed, sizeof conf.seed);
     s->core = core_new(s->spool, &conf, wall_now(), mono_now());

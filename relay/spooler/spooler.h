@@ -48,9 +48,12 @@ struct spooler_again {
     void (*end)(void *ctx, uint64_t through);
 };
 
-/* How often reports go to one sender, and how often mail of one user causes some. */
-struct report_rates {
+#define SPOOLER_ADDRESS_SIZE 256
+/* How often reports go to one sender, and how often mail of one user causes some; where one goes
+ * that could not be delivered itself ("": nowhere). */
+struct report_policy {
     struct limit_rate per_sender, per_user;
+    char double_bounces[SPOOLER_ADDRESS_SIZE];
 };
 
 /* A recipient that is accepted and ends at once as `suppressed`, for this reason. */
@@ -247,6 +250,7 @@ struct out_dsn {
     struct body
         *original; /* owned; the whole message when inline, else its first SPOOL_INLINE_MAX bytes */
     bool original_whole;
+    bool double_bounce; /* the message is a report that could not be delivered; the last word */
 };
 void out_dsn_free(struct out_dsn *d);
 
@@ -438,7 +442,7 @@ struct spooler_control {
     } what;
     struct retry_policy retry, widest; /* as in core.h */
     int64_t lifetime_s, delay_warning_s;
-    struct report_rates report_rates;
+    struct report_policy report_policy;
     uint64_t min_free_bytes;
     struct marks_conf marks;
 };
@@ -455,7 +459,7 @@ struct spooler_conf {
     struct retry_policy retry, widest; /* as in core.h */
     int64_t lifetime_s;
     int64_t delay_warning_s; /* senders hear of a delay after it; 0: never */
-    struct report_rates report_rates;
+    struct report_policy report_policy;
     struct slice node;
     uint64_t
         seq_after; /* the delivery log's last: a new spool beside an old log goes on behind it */

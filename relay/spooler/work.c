@@ -160,7 +160,8 @@ void work_count(enum event_name event)
 
 static struct outcome_policy policy_of(const struct core *c, const struct sched_limits *l)
 {
-    return (struct outcome_policy){.retry = l && l->retry.n ? &l->retry : &c->retry,
+    return (struct outcome_policy){.double_bounces = c->report_policy.double_bounces[0],
+                                   .retry = l && l->retry.n ? &l->retry : &c->retry,
                                    .lifetime_s = l ? l->lifetime_s : 0};
 }
 

@@ -126,13 +126,51 @@ def test_large_original_comes_back_as_its_header(relay, sink, dns, receiver, hom
 def test_hopeless_sender_ends_in_the_log(relay, sink):
     """A report that cannot be delivered itself goes round for ever."""
     s = sink("--refuse", "*")
-    r = relay(destinations=smarthost(s))
+    r = relay(delivery='double-bounces = "log"', destinations=smarthost(s))
     id = r.send(mail.message(), "forged@away.test", "bad@away.test")
     r.wait_final(id)
     dsn = r.wait_event("dsn_queued", queue_id=id)["dsn_id"]
     assert r.wait_final(dsn)[0]["event"] == "bounced"
     r.wait_queue_empty()
     assert len(r.events("dsn_queued")) == 1
+
+
+def test_double_bounce_goes_to_the_postmaster(relay, sink):
+    """92: a form that gives wrong sender addresses fails for weeks, and nobody ever sees one of its bounces."""
+    s = sink("--refuse", "bad*", "--refuse", "forged*")
+    r = relay(destinations=smarthost(s))
+    id = r.send(mail.message(), "forged@away.test", "bad@away.test")
+    report = r.wait_event("dsn_queued", queue_id=id)["dsn_id"]
+    double = r.wait_event("dsn_queued", queue_id=report)["dsn_id"]
+    assert r.wait_final(double)[0]["event"] == "delivered"
+    [raw] = s.find("To: <postmaster@relay.test>")
+    message, [fields] = rfc3464.check(mail.below_trace(raw))
+    assert fields["Final-Recipient"] == "rfc822; forged@away.test" and fields["Action"] == "failed"
+    top = email.message_from_bytes(raw, policy=email.policy.default)
+    assert top["Subject"] == "Undelivered report to forged@away.test" and top["Return-Path"].strip() == "<>"
+    assert b"bad@away.test" in raw and report in top.get_body().get_content()  # the report, which names the message
+    r.wait_queue_empty()
+    assert len(r.events("dsn_queued")) == 2 and len(s.files()) == 1
+
+
+def test_double_bounces_end_where_the_postmaster_refuses_them(relay, sink):
+    """92: reports on reports on reports."""
+    s = sink("--refuse", "*")
+    r = relay(delivery='double-bounces = "ops@away.test"', destinations=smarthost(s))
+    id = r.send(mail.message(), "forged@away.test", "bad@away.test")
+    report = r.wait_event("dsn_queued", queue_id=id)["dsn_id"]
+    double = r.wait_event("dsn_queued", queue_id=report)["dsn_id"]
+    [event] = r.wait_final(double)
+    assert event["event"] == "bounced" and event["recipient"] == "ops@away.test" and "sender" not in event
+    r.wait_queue_empty()
+    assert len(r.events("dsn_queued")) == 2 and len(r.events("accepted")) == 3
+
+
+def test_double_bounces_of_bad_words(relay, sink):
+    """A slip in the key that says where undeliverable reports go."""
+    r = relay(destinations=smarthost(sink()))
+    r.write(delivery='double-bounces = "nobody"')
+    assert "neither postmaster nor log" in r.cli("check", code=1).err
 
 
 def fail_many(relay, n, sender, **session):

@@ -95,6 +95,98 @@ def test_as_others_read_it(world_of_reports, name, reply, status, reason):
     assert reply[:3].decode() in text and parts == ["message/delivery-status", "message/rfc822"]
 
 
+GERMAN = """\
+[failure]
+Subject: Nicht zugestellt: ${recipient} – schade
+
+Hier ist ${hostname}. Ihre Nachricht kam nicht an bei:
+
+  ${recipients}
+
+Bei Fragen: ${postmaster}, ${queue_id}
+[recipient]
+<${address}>
+  ${happened}
+  Antwort von ${host}: ${answer}
+  Grund: ${cause}
+  ${advice}
+[reason bad_mailbox]
+Dieses Postfach gibt es nicht.
+
+Bitte prüfen Sie die Schreibweise.
+"""
+
+
+def test_in_the_administrators_words(relay, sink, tmp_path):
+    """Customers who read no English call the hotline with each bounce; a slip in the file breaks all of them, or is taken in silence."""
+    words = tmp_path / "reports"
+    words.write_text(GERMAN)
+    reply = "550 5.1.1 Empfänger unbekannt".encode()
+    s = sink()
+    with Peer(ALL, refuse={"RCPT TO:<bob@": reply}) as p:
+        r = relay(delivery=f'report-template = "{words}"', destinations=smarthost(p, name="away", domains="away.test") + smarthost(s))
+        id = r.send(mail.message(), "ann@sender.test", "bob@away.test")
+        raw = mail.below_trace(until(lambda: s.find("multipart/report"))[0])
+        assert all(b < 0x80 for b in raw)  # 37: any way carries it
+        message, [fields] = rfc3464.check(raw)
+        assert fields["Status"] == "5.1.1" and "Empf\\x{E4}nger" in fields["Diagnostic-Code"]
+        top = email.message_from_bytes(raw, policy=email.policy.default)
+        assert top["Subject"] == "Nicht zugestellt: bob@away.test – schade"
+        assert top.get_body().get_content_charset() == "utf-8"
+        assert top.get_body().get_content().replace("\r", "") == (
+            "Hier ist relay.test. Ihre Nachricht kam nicht an bei:\n\n  <bob@away.test>\n    Dieses Postfach gibt es nicht.\n"
+            "    Antwort von 127.0.0.1: 550 5.1.1 Empfänger unbekannt\n    Bitte prüfen Sie die Schreibweise.\n\n"
+            f"Bei Fragen: postmaster@relay.test, {id}\n")
+        # A slip is told with its line, by check and at a reload, which leaves what was there.
+        words.write_text(GERMAN.replace("${answer}", "${anwser}"))
+        problem = f"{words}:12: there is no variable ${{anwser}}"
+        assert problem in r.cli("check", code=1).err and problem in r.cli("reload", code=1).err
+        before = r.process.errors().count("anwser")
+        r.reload()
+        until(lambda: r.process.errors().count("anwser") > before)
+        r.send(mail.message(), "carl@sender.test", "bob@away.test")
+        assert "Nicht zugestellt" in email.message_from_bytes(
+            until(lambda: s.find("To: <carl@sender.test>"))[0], policy=email.policy.default)["Subject"]
+        words.write_text("[reason bad_mailbox]\nNo such box here.\n")
+        r.cli("reload")
+        r.send(mail.message(), "dora@sender.test", "bob@away.test")
+        text = shown(until(lambda: s.find("To: <dora@sender.test>"))[0])[0]
+        assert "This is the mail system of relay.test" in text and "No such box here." in text
+        words.unlink()
+        assert "report-template: " in r.cli("reload", code=1).err
+
+
+def submit_utf8(r, sender, recipient):
+    s = r.smtp()
+    s.command_encoding = "utf-8"
+    for line in (f"MAIL FROM:<{sender}> SMTPUTF8 BODY=8BITMIME", f"RCPT TO:<{recipient}>"):
+        assert s.docmd(line)[0] == 250
+    code, text = s.data(mail.message(headers="X-Name: ä\r\n".encode()))
+    assert code == 250
+    s.quit()
+
+
+def test_senders_past_ascii_whose_host_lacks_smtputf8(relay):
+    """95: whoever writes from such an address never hears of a failure, although his domain has another name, or nobody does."""
+    with Peer(["8BITMIME", "SMTPUTF8"], refuse={"RCPT TO:<b": "550 5.1.1 no"}) as away, Peer(["8BITMIME"]) as home:
+        r = relay(destinations=smarthost(away, name="away", domains="away.test") + smarthost(home))
+        # The domain only: its ASCII form needs no SMTPUTF8.
+        submit_utf8(r, "ann@m\u00fcnchen.test", "bä@away.test")
+        [t] = home.wait(1)
+        assert t.rcpts == ["RCPT TO:<ann@xn--mnchen-3ya.test>"] and "SMTPUTF8" not in t.mail
+        head, _, body = t.content.partition(b"\r\n\r\n")
+        assert all(b < 0x80 for b in head) and b"To: <ann@xn--mnchen-3ya.test>" in head
+        assert b"message/global-delivery-status" in body and "Final-Recipient: utf-8; bä@away.test".encode() in body
+        assert b"Content-Type: message/global\r\n" in body
+        # No other name for the mailbox: a double bounce, which the postmaster's host takes.
+        submit_utf8(r, "änn@home.test", "bob@away.test")
+        [_, t] = home.wait(2)
+        assert t.rcpts == ["RCPT TO:<postmaster@relay.test>"] and "SMTPUTF8" not in t.mail
+        assert b"Subject: Undelivered report" in t.content and b"5.6.7" in t.content
+        r.wait_queue_empty()
+        assert len(r.events("dsn_queued")) == 3
+
+
 def test_words_of_the_peer(world_of_reports):
     """Its words cannot be recognised in the report, or break it."""
     def said(name):

@@ -334,6 +334,8 @@ static const struct {
     {HOST "threads = 9999", 2, "not a number from 0 to 256"},
     {HOST "threads = -1", 2, "not a number from 0 to 256"},
     {HOST "postmaster = nobody", 2, "not a mail address"},
+    {HOST "delivery { double-bounces = nobody }", 2, "neither postmaster nor log"},
+    {HOST "delivery { report-template = /nowhere }", 2, "report-template: /nowhere: No such"},
     {HOST "log { level = loud }", 2, "not one of error, warn, info or debug"},
     {HOST
      "control { socket = \"/0123456789012345678901234567890123456789012345678901234567890123456"

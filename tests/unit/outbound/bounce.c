@@ -149,6 +149,75 @@ static void as_the_message_asked(void **state)
     }
 }
 
+/* 95: the host of a sender past ASCII may lack SMTPUTF8: his domain has a name that needs none, his
+ * mailbox may not. 92: the last word asks for no other one. */
+static void where_it_goes(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *to, *goes;
+        bool double_bounce, utf8;
+    } rows[] = {
+        {"ann@x.test", "ann@x.test", false, false},
+        {"ann@m\xc3\xbcnchen.test", "ann@xn--mnchen-3ya.test", false, false},
+        {"\xc3\xa4nn@m\xc3\xbcnchen.test", "\xc3\xa4nn@m\xc3\xbcnchen.test", false, true},
+        {"\xc3\xa4nn@x.test", "\xc3\xa4nn@x.test", false, true},
+        {"ann@\xe2\x80\x8b.test", "ann@\xe2\x80\x8b.test", false, true}, /* no name at all */
+        {"pm@x.test", "pm@x.test", true, false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct world *w = world_new(0, "");
+        struct out_dsn *d = dsn(1, 20, 1000, true);
+        buf_done(&d->to);
+        d->to = buf_of(slice_str(rows[i].to));
+        d->params.smtputf8 = true;
+        d->double_bounce = rows[i].double_bounce;
+        port_send(outbound_port(w->out), &d->msg);
+        struct spooler_store *s = told(w, SPOOLER_STORE);
+        const struct envelope_rcpt *r = &s->envelope.rcpts[0];
+        assert_true(slice_eq(r->address, slice_str(rows[i].goes)));
+        assert_int_equal(s->envelope.params.smtputf8, rows[i].utf8);
+        assert_int_equal(r->notify, rows[i].double_bounce ? MAIL_NOTIFY_NEVER : 0);
+        char field[300];
+        snprintf(field, sizeof field, "To: <%s>\r\n", rows[i].goes);
+        assert_true(has(s->body, field));
+        assert_int_equal(has(s->body, "Subject: Undelivered report"), rows[i].double_bounce);
+        body_unref(s->body);
+        s->body = NULL;
+        port_send(s->reply, &s->msg);
+        told_nothing(w);
+        world_free(w);
+    }
+}
+
+/* A template whose words have no room keeps no failure from being told. */
+static void a_template_without_room(void **state)
+{
+    (void)state;
+    FILE *f = fopen("/tmp/postwain-unit-bounce-words", "w");
+    assert_non_null(f);
+    fputs("[failure]\n${recipients}\n[recipient]\n", f);
+    for (int i = 0; i < 60;
+         i++) /* each over the whole answer, and past ASCII: three times as long */
+        fputs("\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4 ${address} ${answer} ${answer} ${answer}\n", f);
+    fclose(f);
+    for (unsigned own = 0; own < 2; own++) {
+        struct world *w =
+            world_new(0, "} delivery { report-template = \"/tmp/postwain-unit-bounce-words\"");
+        struct out_dsn *d = dsn(own ? 300 : 2, 1024, 1000, true);
+        port_send(outbound_port(w->out), &d->msg);
+        struct spooler_store *s = told(w, SPOOLER_STORE);
+        assert_int_equal(has(s->body, "quoted-printable"), !own);
+        assert_int_equal(has(s->body, "This is the mail system"), own);
+        body_unref(s->body);
+        s->body = NULL;
+        port_send(s->reply, &s->msg);
+        told_nothing(w);
+        world_free(w);
+    }
+    remove("/tmp/postwain-unit-bounce-words");
+}
+
 /* Where there is no room for all, those that failed are named. */
 static void the_gravest_are_named(void **state)
 {
@@ -171,9 +240,9 @@ static void the_gravest_are_named(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(always_one_report),
-        cmocka_unit_test(as_the_message_asked),
-        cmocka_unit_test(the_gravest_are_named),
+        cmocka_unit_test(always_one_report),       cmocka_unit_test(as_the_message_asked),
+        cmocka_unit_test(the_gravest_are_named),   cmocka_unit_test(where_it_goes),
+        cmocka_unit_test(a_template_without_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

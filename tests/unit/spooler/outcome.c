@@ -149,7 +149,9 @@ static void a_destination_has_its_own_lifetime(void **state)
     struct world w;
     world_init(&w, "a@x", 86400); /* queued 100 s ago */
     struct verdict v = {.kind = VERDICT_DEFERRED, .code = 452, .enhanced = {4, 2, 2}};
-    struct outcome_policy left = {&retry, 130}, over = {&retry, 100}, longer = {&retry, 1000000};
+    struct outcome_policy left = {.retry = &retry, .lifetime_s = 130},
+                          over = {.retry = &retry, .lifetime_s = 100},
+                          longer = {.retry = &retry, .lifetime_s = 1000000};
     struct outcome o = outcome_decide(&w.r[0], &v, "", (struct passed_on){0}, &left, now, &w.rng);
     assert_int_equal(o.change.due.us, wall_add_s(now, 30).us);
     assert_int_equal(o.expires.us, wall_add_s(now, 30).us);

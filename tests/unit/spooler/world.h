@@ -23,6 +23,7 @@ struct world {
     struct wall now;
     struct mono mono;
     int64_t delay_warning_s, lifetime_s; /* 0: a day */
+    const char *double_bounces;          /* NULL: nowhere */
     uint64_t last_id;
     struct core_action seen[SEEN_MAX]; /* batches and reads are done at once unless `hold` */
     size_t n;
@@ -53,6 +54,8 @@ static inline void open_world(struct world *w)
                           .delay_warning_s = w->delay_warning_s,
                           .loops = 1,
                           .seed = 1};
+    snprintf(c.report_policy.double_bounces, sizeof c.report_policy.double_bounces, "%s",
+             w->double_bounces ? w->double_bounces : "");
     w->core = core_new(w->spool, &c, w->now, w->mono);
     core_set_events(w->core, see_event, w);
     w->last_id = spool_last_id(w->spool);

@@ -180,6 +180,20 @@ def test_smtputf8_is_kept_where_it_is_needed(relay, tmp_path, params, header, re
     assert (b"for <bob@rcpt.test>" in trace) is recipient.isascii()
 
 
+@pytest.mark.parametrize("mode,user,greeting,protocol", (
+    ("clear", None, "helo", "SMTP"), ("clear", None, "ehlo", "ESMTP"), ("starttls", None, "ehlo", "ESMTPS"), ("implicit", None, "ehlo", "ESMTPS"),
+    ("starttls", "app", "ehlo", "ESMTPSA"), ("starttls", None, "helo", "SMTP")))
+def test_received_says_how_it_came(relay, mode, user, greeting, protocol):
+    """Whoever looks for the hop without TLS, or the one that let a stranger in, is told the wrong one. (Checklist 11; RFC 3848.)"""
+    r = relay(listener='trust = { "127.0.0.0/8" }', destinations=dead_end())
+    s = r.smtp(mode, user=user)
+    assert getattr(s, greeting)("client.test")[0] == 250
+    id = r.submit(s, mail.message(), "ann@sender.test", "bob@rcpt.test")
+    s.quit()
+    trace, = fields(r.cli("queue", "cat", id).out.encode(), b"received")
+    assert re.search(rb"\bwith (\S+)\s+(\(using TLSv1\.3 )?", trace).groups() == (protocol.encode(), None if mode == "clear" else b"(using TLSv1.3 "), trace
+
+
 def test_added_from_beyond_ascii(relay, tmp_path):
     """A From that the relay made of an address beyond ASCII is sent as if it were ASCII."""
     r = relay(destinations=dead_end())

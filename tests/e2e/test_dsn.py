@@ -255,6 +255,19 @@ def test_release_time(relay, sink):
     assert len(r.events("released", queue_id=later)) == 1 and len(s.files()) == 2
 
 
+def test_priority(relay, sink):
+    """RFC 6710: what is urgent is asked for and then waits behind everybody's newsletter."""
+    s = sink()
+    r = relay(destinations=smarthost(s, "one", "*", "connections = 1"))
+    r.cli("destination", "suspend", "one")
+    asked = {submit(r, mail.message(), {"a@x.test": ""}, f"MT-PRIORITY={n}" if n else ""): n for n in (-9, -9, 0, 0, 9)}
+    until(lambda: sum(row.get("ready", 0) for row in r.rows("destination", "list")) == 5, why=lambda: r.rows("destination", "list"))
+    r.cli("destination", "resume", "one")
+    r.wait_queue_empty()
+    order = [asked[e["queue_id"]] for e in r.events("delivered")]
+    assert order[0] == 9 and order.index(0) < order.index(-9) and sorted(order) == [-9, -9, 0, 0, 9], order
+
+
 def test_tags(relay, sink):
     """An application cannot find its own mail again in queue and log; or the field stays in the mail."""
     s = sink("--defer", "*@slow.test")

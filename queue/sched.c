@@ -498,28 +498,3 @@ bool sched_where(const struct recipient *r, struct slice *ret_site, struct slice
     *ret_destination = t ? site_destination(t) : SLICE_LIT("");
     return r->domain && is_listed(r);
 }
-
-void sched_each_site(const struct sched *s,
-                     void (*each)(void *ctx, const struct sched_site_view *v), void *ctx)
-{
-    const struct sched_site *t;
-    for (t = s->sites; t; t = t->hh.next) {
-        struct sched_site_view v = {
-            .site = site_name(t),
-            .destination = site_destination(t),
-            .ready = t->ready,
-            .waiting = t->waiting,
-            .connections = t->n_conns,
-            .idle = t->n_idle,
-            .window = t->window,
-            .limit = t->limits.connections,
-            .dead = t->dead,
-            .suspended = t->suspended,
-            .throttled = t->dead && t->throttled,
-            .next_probe = t->dead ? t->next_probe : MONO_NEVER,
-            .next_job = t->limits.rate && t->bucket.full_us
-                            ? bucket_next(&t->bucket, t->limits.rate, t->limits.rate_ms)
-                            : MONO_NEVER};
-        each(ctx, &v);
-    }
-}

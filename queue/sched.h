@@ -121,6 +121,10 @@ enum sched_outcome {
 void sched_feedback(struct sched *s, uint64_t conn, enum sched_outcome o, int64_t after_s,
                     struct mono mono);
 
+/* Why the connection's job was put off, for the view. Words are copied; their length is the
+ * caller's to bound. */
+void sched_note_error(struct sched *s, uint64_t conn, struct slice words, struct wall at);
+
 /* When sched_next should be asked again though nothing happened; both clocks. */
 void sched_deadline(const struct sched *s, struct wall *ret_wall, struct mono *ret_mono);
 
@@ -155,6 +159,11 @@ struct sched_site_view {
     bool throttled; /* dead, because the receiver asks for it */
     struct mono next_probe;
     struct mono next_job; /* by its rate, perhaps a moment past; MONO_NEVER: it has none */
+    unsigned rate;        /* 0: no limit; else so many jobs in each rate_ms */
+    int64_t rate_ms;
+    uint64_t per_minute; /* jobs begun in the last minute, more or less */
+    struct slice error;  /* why a job was put off last; "" = none was. Borrowed */
+    struct wall error_at;
 };
-void sched_each_site(const struct sched *s,
+void sched_each_site(const struct sched *s, struct mono now,
                      void (*each)(void *ctx, const struct sched_site_view *v), void *ctx);

@@ -1,6 +1,6 @@
 /*
- * What sched.c (recipients, domains, whose turn) and sched_site.c (sites, lanes, connections,
- * windows) share. Private to these two.
+ * What sched.c (recipients, domains, whose turn), sched_site.c (sites, lanes, connections, windows)
+ * and sched_view.c share. Private to these.
  *
  *   domain ──▶ site ──▶ ranks ──▶ lanes (one a user) ──▶ ready recipients, first in first out
  *                 └───▶ connections: busy, idle (last used first), closing
@@ -107,6 +107,10 @@ struct sched_site {
     struct mono next_probe;
     int64_t probe_pause_ms; /* 0: not left alone yet */
     struct bucket bucket;
+    uint64_t begun[2]; /* jobs, in this minute of the clock and in the one before */
+    int64_t minute;
+    char *error;
+    struct wall error_at;
     uint32_t probe_index; /* when only time is missing */
     struct sched_conn *idle;
     struct sched_rank ranks[RANKS];
@@ -140,6 +144,9 @@ static inline struct slice site_destination(const struct sched_site *t)
 {
     return slice_of(t->key, t->destination_n);
 }
+
+/* sched_view.c: a job has begun */
+void site_count_job(struct sched_site *t, struct mono now);
 
 /* sched_suspend.c */
 bool site_is_suspended(const struct sched *s, const struct sched_site *t);

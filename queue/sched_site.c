@@ -42,6 +42,7 @@ void site_free(struct sched *s, struct sched_site *t)
     heap_drop(&s->probes, &t->probe_index);
     frozen_unref(t->plan);
     HASH_DEL(s->sites, t);
+    free(t->error);
     free(t);
 }
 
@@ -532,6 +533,7 @@ static void job_begins(struct sched *s, struct sched_site *t, struct sched_conn 
 {
     if (t->limits.rate)
         bucket_take(&t->bucket, t->limits.rate, t->limits.rate_ms, mono);
+    site_count_job(t, mono);
     c->probe = t->dead;
     if (t->dead)
         t->next_probe = mono_add(mono, probe_wait(s, t));

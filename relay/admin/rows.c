@@ -189,9 +189,21 @@ json_t *rows_site(const struct queue_site_row *s)
     rows_put_number(o, "ready", s->ready);
     rows_put_number(o, "waiting", s->waiting);
     rows_put_number(o, "connections", s->connections);
+    rows_put_number(o, "idle", s->idle);
     rows_put_number(o, "window", s->window);
     rows_put_number(o, "limit", s->limit);
+    rows_put_number(o, "per_minute", s->per_minute);
+    if (s->rate) {
+        rows_put_number(o, "rate", s->rate);
+        rows_put_number(o, "rate_seconds", (uint64_t)(s->rate_ms + 999) / 1000);
+    }
     rows_put(o, "dead", json_boolean(s->dead));
+    if (s->throttled)
+        rows_put(o, "throttled", json_true());
+    if (s->error.n) {
+        rows_put_text(o, "last_error", buf_slice(&s->error));
+        rows_put(o, "last_error_time", rows_time(s->error_at));
+    }
     if (s->suspended)
         rows_put(o, "suspended", json_true());
     if (s->next_probe_ms >= 0)

@@ -32,7 +32,9 @@ static const struct cli_verb verbs[] = {
     {"destination list", "", list, NULL,
      "usage: postwain destination list [--json]\n"
      "\n"
-     "READY is due now, WAITING not yet; CONN connections are open, WINDOW may be, LIMIT at most.\n"
+     "READY is due now, WAITING not yet; CONN connections are open, WINDOW may be, LIMIT at most;\n"
+     "RATE messages were begun in the last minute, of those that may. WHY is the reason of who\n"
+     "suspended it, else what put mail off there last.\n"
      "Destinations of the configuration without mail stand below.\n"
      "\n"
      "example:\n"
@@ -95,32 +97,65 @@ static void state_of(char text[SHOW_SIZE + 40], const json_t *row)
                  json_object_get(row, "until") ? "suspended for %s%s" : "suspended%s%s",
                  json_object_get(row, "until") ? wait : "", "");
     } else if (json_is_true(json_object_get(row, "dead"))) {
-        snprintf(text, SHOW_SIZE + 40, "unreachable, next probe in %s",
+        snprintf(text, SHOW_SIZE + 40,
+                 json_is_true(json_object_get(row, "throttled")) ? "asks for less, next job in %s"
+                                                                 : "unreachable, next probe in %s",
                  show_seconds(wait, json_number(row, "next_probe_seconds")));
     } else {
         snprintf(text, SHOW_SIZE + 40, "%s", json_object_get(row, "site") ? "ok" : "no mail");
     }
 }
 
+/* The jobs of the last minute, and behind a stroke those that may begin. */
+static void rate_of(char text[2 * SHOW_SIZE], const json_t *row)
+{
+    long long rate = (long long)json_number(row, "rate"),
+              seconds = (long long)json_number(row, "rate_seconds");
+    text[0] = 0;
+    if (json_object_get(row, "per_minute"))
+        snprintf(text, 2 * SHOW_SIZE, "%lld/m", (long long)json_number(row, "per_minute"));
+    if (!rate)
+        return;
+    size_t n = strlen(text);
+    const char *unit = seconds == 1 ? "s" : seconds == 60 ? "m" : seconds == 3600 ? "h" : "d";
+    snprintf(text + n, 2 * SHOW_SIZE - n, " of %lld/%s", rate, unit);
+}
+
+/* Why it stands still; else what was wrong last. */
+static const char *why_of(const json_t *row)
+{
+    const char *reason = json_text(row, "reason");
+    return reason[0] ? reason : json_text(row, "last_error");
+}
+
 static void list_row(void *table, const json_t *row)
 {
-    char n[5][SHOW_SIZE], state[SHOW_SIZE + 40];
+    char n[5][SHOW_SIZE], state[SHOW_SIZE + 40], rate[2 * SHOW_SIZE];
     static const char *const keys[] = {"ready", "waiting", "connections", "window", "limit"};
     for (size_t i = 0; i < 5; i++)
         number(n[i], row, keys[i]);
     state_of(state, row);
-    const char *const cells[] = {
-        json_text(row, "destination"), json_text(row, "site"), n[0], n[1], n[2], n[3], n[4], state,
-        json_text(row, "reason")};
+    rate_of(rate, row);
+    const char *const cells[] = {json_text(row, "destination"),
+                                 json_text(row, "site"),
+                                 n[0],
+                                 n[1],
+                                 n[2],
+                                 n[3],
+                                 n[4],
+                                 rate,
+                                 state,
+                                 why_of(row)};
     table_row(table, cells);
 }
 
 static int list(const struct cli_verb *v, int argc, char **argv)
 {
     static const struct table_column columns[] = {
-        {"DESTINATION", false, true}, {"SITE", false, true},   {"READY", true, false},
-        {"WAITING", true, false},     {"CONN", true, false},   {"WINDOW", true, false},
-        {"LIMIT", true, false},       {"STATE", false, false}, {"REASON", false, true}};
+        {"DESTINATION", false, true}, {"SITE", false, true}, {"READY", true, false},
+        {"WAITING", true, false},     {"CONN", true, false}, {"WINDOW", true, false},
+        {"LIMIT", true, false},       {"RATE", true, false}, {"STATE", false, false},
+        {"WHY", false, true}};
     struct cli_args a;
     int rc = args_parse(&a, v, argc, argv);
     if (rc != ARGS_GO_ON)

@@ -76,6 +76,7 @@ void spooler_admin_reset(struct spooler_admin *a)
     for (size_t i = 0; i < a->n_sites; i++) {
         buf_done(&a->sites[i].site);
         buf_done(&a->sites[i].destination);
+        buf_done(&a->sites[i].error);
     }
     free(a->sites);
     a->sites = NULL;

@@ -315,7 +315,13 @@ struct queue_site_row {
     uint64_t ready, waiting;
     unsigned connections, idle, window, limit;
     bool dead, suspended;
+    bool throttled;        /* dead, because the receiver asks for it */
     int64_t next_probe_ms; /* from now; -1: none */
+    unsigned rate;         /* 0: no limit; else so many jobs in each rate_ms */
+    int64_t rate_ms;
+    uint64_t per_minute; /* jobs begun in the last minute */
+    struct buf error;    /* why a job was put off last; "" = none was */
+    struct wall error_at;
 };
 /* What the disk does not let the spooler do. */
 struct spooler_disk {

@@ -31,6 +31,12 @@ static void site_row_add(void *ctx, const struct sched_site_view *v)
         .window = v->window,
         .limit = v->limit,
         .dead = v->dead,
+        .throttled = v->throttled,
+        .rate = v->rate,
+        .rate_ms = v->rate_ms,
+        .per_minute = v->per_minute,
+        .error = buf_of(v->error),
+        .error_at = v->error_at,
         .suspended = v->suspended,
         .next_probe_ms = !v->dead    ? -1
                          : probe > 0 ? probe
@@ -54,7 +60,7 @@ static void count(struct core *c, struct spooler_admin *a)
     t->disk_bytes = n.disk_bytes;
     t->segments = n.segments;
     t->oldest = oldest ? oldest->queued : (struct wall){0};
-    sched_each_site(c->sched, site_row_add, &(struct site_rows){c, a});
+    sched_each_site(c->sched, c->mono, site_row_add, &(struct site_rows){c, a});
 }
 
 /* Messages whose id is older than so many seconds. */

@@ -3,6 +3,7 @@
 #include "relay/base/defer.h"
 #include "relay/base/metrics.h"
 #include "relay/base/must.h"
+#include "relay/base/utf8.h"
 #include "relay/spooler/core_int.h"
 #include "relay/spooler/feedback.h"
 #include <errno.h>
@@ -248,6 +249,27 @@ static void apply_result(struct core *c, struct message *m, const struct job *j,
         apply(c, m, rcpts, verdicts, n, sched_conn_limits(c->sched, r->conn), &facts);
 }
 
+/* For those who look at destinations: what put mail off there last, and who said so. */
+static void note_error(struct core *c, const struct spooler_result *r)
+{
+    enum { WORDS_MAX = 300 };
+    const struct verdict *v = NULL;
+    char status[ENHANCED_SIZE] = "";
+    DEFER(buf_done) struct buf words = BUF_MAX(2048);
+    for (size_t i = 0; i < r->n && !v; i++)
+        v = r->verdicts[i].kind == VERDICT_DEFERRED ? &r->verdicts[i] : NULL;
+    if (!v)
+        return;
+    if (r->attempt.mx_host.n)
+        buf_addf(&words, "%.*s: ", SLICE_ARG(buf_slice(&r->attempt.mx_host)));
+    if (v->code && enhanced_is(v->enhanced))
+        enhanced_write(v->enhanced, status);
+    if (v->code)
+        buf_addf(&words, "%u %s%s", v->code, status, status[0] ? " " : "");
+    utf8_clean(&words, slice_trim(slice_str(v->text ? v->text : "")), WORDS_MAX);
+    sched_note_error(c->sched, r->conn, buf_slice(&words), c->now);
+}
+
 void work_result(struct core *c, struct spooler_result *r)
 {
     struct job *j = job_find(c, r->conn);
@@ -256,8 +278,10 @@ void work_result(struct core *c, struct spooler_result *r)
         return;
     struct message *m = job_end(c, j);
     bool says = feedback_of(m, r, &f); /* before it is counted */
-    if (r->attempted)
+    if (r->attempted) {
         apply_result(c, m, j, r);
+        note_error(c, r);
+    }
     if (says)
         sched_feedback(c->sched, r->conn, f.outcome, f.after_s, c->mono);
     /* m may be finished, but stays until its record is durable. What has no verdict waits again. */

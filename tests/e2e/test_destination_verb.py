@@ -1,5 +1,6 @@
 """What an operator does with destinations: looks at them, suspends and resumes them."""
 from kit import mail
+from kit.peer import Peer
 from kit.relay import smarthost
 from kit.wait import until
 
@@ -53,3 +54,18 @@ def test_names_that_are_nobodys(relay, sink):
     r.cli("destination", "suspend", "slow", "--for", "2", code=2)
     r.cli("destination", "suspend", code=2)
     assert not [row for row in r.rows("destination", "list") if row.get("suspended")]
+
+
+def test_what_holds_a_destination_back(relay):
+    """An operator sees that mail waits, and neither why nor how fast it goes."""
+    with Peer(refuse={"RCPT": "451 4.7.1 you send too much"}) as peer:
+        r = relay(delivery='retry = { "1h" }', destinations=smarthost(peer, "slow", "*", extra='rate = "1000/h" connections = 1'))
+        id = r.send(mail.message())
+        r.wait_event("deferred", queue_id=id)
+        row, = until(lambda: [x for x in rows(r, "slow") if "last_error" in x], why=lambda: rows(r, "slow"))
+        assert row["last_error"] == "127.0.0.1: 451 4.7.1 you send too much" and row["last_error_time"].endswith("Z"), row
+        assert (row["rate"], row["rate_seconds"], row["per_minute"], row["window"]) == (1000, 3600, 1, 1), row
+        said = r.cli("destination", "list").out
+        assert "asks for less" in said, said
+        assert "1/m of 1000/h" in said and "451 4.7.1 you send too much" in said, said
+        assert "last_error" in r.cli("destination", "show", "slow").out

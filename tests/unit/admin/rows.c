@@ -234,11 +234,22 @@ static void test_site(void **state)
     assert_string_equal(
         buf_str(&out),
         "{\"row\":{\"destination\":\"default\",\"site\":\"mx\",\"ready\":4,\"waiting\":5,"
-        "\"connections\":1,\"window\":2,\"limit\":20,\"dead\":true,\"next_probe_seconds\":2}}\n");
+        "\"connections\":1,\"idle\":0,\"window\":2,\"limit\":20,\"per_minute\":0,\"dead\":true,"
+        "\"next_probe_seconds\":2}}\n");
     s.next_probe_ms = -1;
+    s.throttled = true;
+    s.rate = 50;
+    s.rate_ms = 1000;
+    s.error = lit("mx.test: 421 no");
     json_t *o = rows_site(&s);
     assert_null(json_object_get(o, "next_probe_seconds"));
+    assert_true(json_is_true(json_object_get(o, "throttled")));
+    assert_int_equal(json_integer_value(json_object_get(o, "rate")), 50);
+    assert_int_equal(json_integer_value(json_object_get(o, "rate_seconds")), 1);
+    assert_string_equal(json_string_value(json_object_get(o, "last_error")), "mx.test: 421 no");
+    assert_non_null(json_object_get(o, "last_error_time"));
     json_decref(o);
+    buf_done(&s.error);
     buf_done(&s.site);
     buf_done(&s.destination);
 }

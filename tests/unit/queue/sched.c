@@ -263,7 +263,7 @@ static void view_each(void *ctx, const struct sched_site_view *v)
 static struct sched_site_view view(struct world *w, const char *site)
 {
     struct view_of to = {.site = site};
-    sched_each_site(w->s, view_each, &to);
+    sched_each_site(w->s, w->mono, view_each, &to);
     assert_true(to.found);
     return to.v;
 }

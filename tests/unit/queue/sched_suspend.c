@@ -16,7 +16,7 @@ static void see(void *ctx, const struct sched_site_view *v)
 static bool is_suspended(const struct world *w)
 {
     bool is = false;
-    sched_each_site(w->s, see, &is);
+    sched_each_site(w->s, w->mono, see, &is);
     return is;
 }
 

@@ -18,7 +18,7 @@ static void view_each(void *ctx, const struct sched_site_view *v)
 static struct sched_site_view view(struct world *w)
 {
     struct view_of to = {.site = "mx"};
-    sched_each_site(w->s, view_each, &to);
+    sched_each_site(w->s, w->mono, view_each, &to);
     assert_true(to.found);
     return to.v;
 }
@@ -263,6 +263,44 @@ static void the_rate_holds(void **state)
     world_done(&w);
 }
 
+/* What an operator sees of the pace: jobs of the last minute, which die away; and the last error.
+ */
+static void the_view_tells_the_pace(void **state)
+{
+    (void)state;
+    struct world w;
+    struct sched_action a;
+    begin(&w, 1, 40);
+    w.limits.rate = 600;
+    w.limits.rate_ms = 60000;
+    w.mono.ms = 60000 * 100;
+    plan(&w, "a.test", "mx");
+    assert_true(next(&w, &a));
+    for (int i = 0; i < 30; i++) {
+        finish(&a);
+        sched_conn_ready(w.s, a.conn, w.mono);
+        pass(&w, 1000);
+        assert_true(next(&w, &a));
+    }
+    assert_int_equal(view(&w).per_minute, 31);
+    assert_int_equal(view(&w).rate, 600);
+    assert_int_equal(view(&w).rate_ms, 60000);
+    assert_int_equal(view(&w).error.n, 0);
+    sched_note_error(w.s, a.conn, SLICE_LIT("mx.a.test: 421 no"), w.now);
+    sched_note_error(w.s, a.conn, SLICE_LIT("mx.a.test: 451 later"), w.now);
+    sched_note_error(w.s, a.conn + 1, SLICE_LIT("of nobody"), w.now);
+    assert_true(slice_eq(view(&w).error, SLICE_LIT("mx.a.test: 451 later")));
+    assert_int_equal(view(&w).error_at.us, w.now.us);
+    pass(&w, 30000);
+    assert_int_equal(view(&w).per_minute, 31); /* of which half a minute is left now */
+    pass(&w, 30000);
+    assert_int_equal(view(&w).per_minute, 15);
+    pass(&w, 30000);
+    assert_int_equal(view(&w).per_minute, 0);
+    finish(&a);
+    world_done(&w);
+}
+
 /* Mail that comes one by one, each after the site was forgotten, is not free of the rate. */
 static void the_rate_outlives_its_mail(void **state)
 {
@@ -312,7 +350,7 @@ static void sites_are_forgotten(void **state)
         expect_nothing(&w);
     }
     struct view_of to = {.site = "mx"};
-    sched_each_site(w.s, view_each, &to);
+    sched_each_site(w.s, w.mono, view_each, &to);
     assert_false(to.found);
     world_done(&w);
 }
@@ -411,6 +449,7 @@ int main(void)
         cmocka_unit_test(throttled_at_one_connection_pauses),
         cmocka_unit_test(pauses_grow_until_enough_comes_through),
         cmocka_unit_test(the_rate_holds),
+        cmocka_unit_test(the_view_tells_the_pace),
         cmocka_unit_test(the_rate_outlives_its_mail),
         cmocka_unit_test(sites_are_forgotten),
         cmocka_unit_test(a_destination_has_its_own_lifetime),

@@ -1,0 +1,71 @@
+/* What an operator sees of sites: what holds each back, how fast it goes, what was wrong last. */
+#include "queue/sched_int.h"
+#include <stdlib.h>
+
+#define MINUTE_MS 60000
+
+/* The counts as they are in this minute of the clock. */
+static void counts_at(const struct sched_site *t, int64_t minute, uint64_t ret[2])
+{
+    int64_t age = minute - t->minute;
+    ret[0] = age == 0 ? t->begun[0] : 0;
+    ret[1] = age == 0 ? t->begun[1] : age == 1 ? t->begun[0] : 0;
+}
+
+void site_count_job(struct sched_site *t, struct mono now)
+{
+    uint64_t counts[2];
+    counts_at(t, now.ms / MINUTE_MS, counts);
+    t->minute = now.ms / MINUTE_MS;
+    t->begun[0] = counts[0] + 1;
+    t->begun[1] = counts[1];
+}
+
+/* Of the minute before only the part that is not a minute past, as if it had been even. */
+static uint64_t per_minute(const struct sched_site *t, struct mono now)
+{
+    uint64_t counts[2], left = (uint64_t)(MINUTE_MS - now.ms % MINUTE_MS);
+    counts_at(t, now.ms / MINUTE_MS, counts);
+    return counts[0] + counts[1] * left / MINUTE_MS;
+}
+
+void sched_note_error(struct sched *s, uint64_t conn, struct slice words, struct wall at)
+{
+    struct sched_conn *c;
+    HASH_FIND(hh, s->conns, &conn, sizeof conn, c);
+    if (!c)
+        return;
+    free(c->site->error);
+    c->site->error = slice_dup(words);
+    c->site->error_at = at;
+}
+
+void sched_each_site(const struct sched *s, struct mono now,
+                     void (*each)(void *ctx, const struct sched_site_view *v), void *ctx)
+{
+    const struct sched_site *t;
+    for (t = s->sites; t; t = t->hh.next) {
+        struct sched_site_view v = {
+            .site = site_name(t),
+            .destination = site_destination(t),
+            .ready = t->ready,
+            .waiting = t->waiting,
+            .connections = t->n_conns,
+            .idle = t->n_idle,
+            .window = t->window,
+            .limit = t->limits.connections,
+            .dead = t->dead,
+            .suspended = t->suspended,
+            .throttled = t->dead && t->throttled,
+            .next_probe = t->dead ? t->next_probe : MONO_NEVER,
+            .next_job = t->limits.rate && t->bucket.full_us
+                            ? bucket_next(&t->bucket, t->limits.rate, t->limits.rate_ms)
+                            : MONO_NEVER,
+            .rate = t->limits.rate,
+            .rate_ms = t->limits.rate_ms,
+            .per_minute = per_minute(t, now),
+            .error = slice_str(t->error ? t->error : ""),
+            .error_at = t->error_at};
+        each(ctx, &v);
+    }
+}

@@ -109,15 +109,22 @@ void out_job_report(struct out_conn *c, const struct verdict *v, size_t n, bool 
     out_send(c->o, &r->msg);
 }
 
-/* On a connection kept from before, or one that has carried some of the job's recipients, "gone" or
- * 421 in answer to MAIL says nothing about the mail. */
+/* 500 to 504: it does not know where in the dialogue we are (checklist 68). */
+static bool has_lost_its_place(const struct verdict *v)
+{
+    return v->code >= 500 && v->code <= 504;
+}
+
+/* On a connection kept from before, or one that has carried some of the job's recipients, "gone",
+ * 421 or "out of order" in answer to MAIL says nothing about the mail. */
 static bool was_stale(const struct out_conn *c, const struct smtp_client_action *a)
 {
-    if ((c->jobs < 2 && c->first == 0) || a->reusable)
+    if (c->jobs < 2 && c->first == 0)
         return false;
     for (size_t i = 0; i < a->n; i++) {
         const struct verdict *v = &a->verdicts[i];
-        if (v->phase != PHASE_MAIL || (v->fault != FAULT_CONN_LOST && v->code != 421))
+        bool gone = !a->reusable && (v->fault == FAULT_CONN_LOST || v->code == 421);
+        if (v->phase != PHASE_MAIL || (!gone && !has_lost_its_place(v)))
             return false;
     }
     return true;
@@ -247,6 +254,11 @@ bool out_job_done(struct out_conn *c, const struct smtp_client_action *a, struct
     learn_of_chunks(c, a, now);
     if (needs_data(a) && c->jobs < 2 && c->first == 0) {
         out_conn_again(c);
+        return false;
+    }
+    if (was_stale(c, a) && a->reusable) {
+        leave_politely(c, now);
+        out_conn_end(c);
         return false;
     }
     if (needs_data(a) || was_stale(c, a))

@@ -63,6 +63,33 @@ static void found_dead_at_mail(void **state)
     }
 }
 
+/* 68: a peer that has lost its place in the dialogue says so to MAIL, and bounces what it never
+ * saw. On a fresh connection it means what it says. */
+static void out_of_order_at_mail(void **state)
+{
+    (void)state;
+    struct world *w = world_new(1, "");
+    int fd = kept(w);
+    order(w, work(2, BODY, 1));
+    hear(fd, "MAIL");
+    say(fd, "503 5.5.1 nested MAIL command\r\n");
+    hear(fd, "QUIT");
+    expect_untouched(w);
+    close(fd);
+    order(w, opening(work(2, BODY, 1), plan_of(w, 1)));
+    fd = receive_ready(w, 0);
+    hear(fd, "MAIL");
+    say(fd, "503 5.5.1 nested MAIL command\r\n");
+    struct spooler_result *r = told_result(w);
+    assert_true(r->attempted);
+    assert_int_equal(r->verdicts[0].code, 503);
+    spooler_result_free(r);
+    order_close(w);
+    told_gone(w);
+    close(fd);
+    world_free(w);
+}
+
 /* What it says later than at MAIL is about the mail. */
 static void lost_after_mail(void **state)
 {
@@ -274,6 +301,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(closed_meanwhile),
         cmocka_unit_test(found_dead_at_mail),
+        cmocka_unit_test(out_of_order_at_mail),
         cmocka_unit_test(lost_after_mail),
         cmocka_unit_test(half_a_line_while_idle),
         cmocka_unit_test(a_line_while_idle),

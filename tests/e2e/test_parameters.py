@@ -6,6 +6,7 @@ import time
 import pytest
 
 from kit import mail
+from kit.relay import queue_id, smarthost
 from test_export import dead_end, pairs
 
 
@@ -131,6 +132,22 @@ def test_refused(relay, line, status):
     assert f"{code} {text.split()[0].decode()}" == status
     assert say(session, "MAIL FROM:<ann@sender.test>")[0] == 250
     session.quit()
+
+
+def test_postmaster(relay, sink):
+    """Mail to the postmaster, the one address that needs no domain, goes nowhere, or once to each spelling. (Checklist 19; RFC 5321 section 4.5.1.)"""
+    s = sink()
+    r = relay(destinations=smarthost(s))
+    session = r.smtp()
+    assert session.mail("ann@sender.test")[0] == 250
+    for line in ("RCPT TO:<Postmaster>", "RCPT TO:<postmaster>", "RCPT TO:<postmaster@RELAY.test>"):
+        assert session.docmd(line)[0] == 250
+    assert session.docmd("RCPT TO:<webmaster>")[0] == 501
+    code, text = session.data(mail.message())
+    assert code == 250
+    session.quit()
+    [event] = r.wait_final(queue_id(text.decode()))
+    assert (event["event"], event["recipient"]) == ("delivered", "postmaster@relay.test")
 
 
 def test_a_greeting_that_waits(relay):

@@ -1,7 +1,7 @@
 /* Group commit: the owner places what waits, a helper writes and syncs it (batch_write.c), the
  * owner draws the conclusions. */
 #include "queue/outbox.h"
-#include "queue/spool_private.h"
+#include "queue/task.h"
 #include "relay/base/must.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -96,7 +96,7 @@ static void place(struct spool *s, struct spool_batch *b)
 /* What could not be freed goes along with records: alone it would be tried without a pause. */
 static bool has_work(const struct spool *s)
 {
-    return s->pending.first || (s->retired && !s->free_failed) || s->unlinks.n || s->spare_again;
+    return s->pending.first || (s->retired && !s->free_failed) || s->spare_again;
 }
 
 /* A spare is made while there is still room in the open segment, so that nobody waits for it. When
@@ -124,12 +124,7 @@ struct spool_batch *spool_batch_take(struct spool *s)
     b->spare = s->spare;
     b->spare_bytes = s->spare_bytes;
     place(s, b);
-    for (struct segment *g = s->retired; g && b->n_frees < BATCH_FREES; g = g->next)
-        b->frees[b->n_frees++] = g;
-    b->n_unlinks = s->unlinks.n < BATCH_UNLINKS ? s->unlinks.n : BATCH_UNLINKS;
-    s->unlinks.n -= b->n_unlinks;
-    if (b->n_unlinks)
-        memcpy(b->unlinks, s->unlinks.at + s->unlinks.n, b->n_unlinks * sizeof *b->unlinks);
+    b->free = s->retired;
     b->want_spare = wants_spare(s, b);
     b->spare_number = b->want_spare ? ++s->last_segment : 0;
     b->bytes = s->batch_bytes;
@@ -315,23 +310,27 @@ static bool is_full(int error)
     return error == -ENOSPC || error == -EDQUOT;
 }
 
+static void segment_freed(struct spool *s, struct segment *g, bool recycled)
+{
+    DL_DELETE(s->retired, g);
+    s->disk_bytes -= g->size;
+    s->retired_bytes -= g->size;
+    fold_segment_done(&s->fold, g);
+    if (recycled)
+        free(g);
+    else
+        sweep_add(s, g);
+}
+
 static void housekeeping_done(struct spool *s, struct spool_batch *b)
 {
     s->spare = b->spare;
     s->spare_bytes = b->spare_bytes;
     if (b->spare || b->no_spare)
         s->no_spare = !b->spare && is_full(b->no_spare) ? b->no_spare : 0;
-    s->free_failed = b->n_freed < b->n_frees;
-    for (size_t i = 0; i < b->n_freed; i++) {
-        struct segment *g = b->frees[i];
-        DL_DELETE(s->retired, g);
-        s->disk_bytes -= g->size;
-        s->retired_bytes -= g->size;
-        fold_segment_done(&s->fold, g);
-        free(g);
-    }
-    for (size_t i = 0; i < b->n_unlinks; i++) /* later: not at once, again and again */
-        id_list_add(&s->doubtful, b->unlinks[i]);
+    s->free_failed = b->free && !b->freed;
+    if (b->freed)
+        segment_freed(s, b->free, b->recycled);
     s->batch_bytes = b->bytes;
     if (s->batch_bytes.cap > 2 * BATCH_BYTES)
         buf_done(&s->batch_bytes);

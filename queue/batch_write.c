@@ -143,7 +143,7 @@ static void make_spare(struct spool_batch *b)
 
 /* The file of a freed segment as a spare: of the usual size, whatever was written behind its log.
  */
-static void recycle_file(struct spool_batch *b, const struct segment *g, const char *name)
+static bool recycle_file(struct spool_batch *b, const struct segment *g, const char *name)
 {
     const struct file_ops *fs = b->fs;
     int rc = 0;
@@ -153,32 +153,28 @@ static void recycle_file(struct spool_batch *b, const struct segment *g, const c
         if (fd >= 0)
             fs->close(fs->ctx, fd);
     }
-    if (rc < 0) {
-        fs->unlink(fs->ctx, name);
-        return;
-    }
+    if (rc < 0)
+        return false;
     b->spare = g->number;
     b->spare_bytes = b->segment_bytes;
+    return true;
 }
 
 /* Strictly from the oldest end: the next name goes only when this one is gone for good. */
-static void free_segments(struct spool_batch *b)
+static void free_segment(struct spool_batch *b)
 {
     const struct file_ops *fs = b->fs;
-    for (; b->n_freed < b->n_frees; b->n_freed++) {
-        char from[SEGMENT_NAME_SIZE], to[SEGMENT_NAME_SIZE];
-        const struct segment *g = b->frees[b->n_freed];
-        bool recycle = !b->spare && g->size >= b->segment_bytes;
-        segment_name(from, "seg", g->number);
-        segment_name(to, "free", g->number);
-        int rc = recycle ? fs->rename(fs->ctx, from, to) : fs->unlink(fs->ctx, from);
-        if (rc < 0 && rc != -ENOENT) /* gone: an earlier try had done it and failed at the folder */
-            return;
-        if (fs->fsync_dir(fs->ctx, ".") < 0)
-            return;
-        if (recycle && rc >= 0)
-            recycle_file(b, g, to);
-    }
+    const struct segment *g = b->free;
+    char from[SEGMENT_NAME_SIZE], to[SEGMENT_NAME_SIZE];
+    segment_name(from, "seg", g->number);
+    segment_name(to, "free", g->number);
+    int rc = fs->rename(fs->ctx, from, to);
+    if (rc < 0 && rc != -ENOENT) /* gone: an earlier try had done it and failed at the folder */
+        return;
+    if (fs->fsync_dir(fs->ctx, ".") < 0)
+        return;
+    b->freed = true;
+    b->recycled = rc >= 0 && !b->spare && g->size >= b->segment_bytes && recycle_file(b, g, to);
 }
 
 int spool_batch_write(struct spool_batch *b)
@@ -193,20 +189,12 @@ int spool_batch_write(struct spool_batch *b)
     return b->error;
 }
 
-/* Also after a failure: nothing on disk needs these any more, and their room may be what is
- * missing. */
+/* Also after a failure: nothing on disk needs this any more, and its room may be what is missing.
+ */
 void spool_batch_tidy(struct spool_batch *b)
 {
-    size_t left = 0;
-    for (size_t i = 0; i < b->n_unlinks; i++) {
-        char name[SEGMENT_NAME_SIZE];
-        spool_body_name(name, b->unlinks[i]);
-        int rc = b->fs->unlink(b->fs->ctx, name);
-        if (rc < 0 && rc != -ENOENT)
-            b->unlinks[left++] = b->unlinks[i];
-    }
-    b->n_unlinks = left;
-    free_segments(b);
+    if (b->free)
+        free_segment(b);
     make_spare(b);
 }
 

@@ -3,7 +3,7 @@
 #include "queue/names.h"
 #include "queue/outbox.h"
 #include "queue/replay.h"
-#include "queue/spool_private.h"
+#include "queue/task.h"
 #include "relay/base/must.h"
 #include "relay/base/rand.h"
 #include <errno.h>
@@ -144,7 +144,7 @@ static int settle_names(struct spool *s, struct log_found *l, struct spool_repor
     return names_settle(s->fs, l, e);
 }
 
-/* Leftovers; what cannot be removed now is tried again at the next opening. */
+/* Leftovers; what cannot be removed is tried again at the next opening. */
 static void tidy_segments(struct spool *s, const struct log_found *l)
 {
     char name[SEGMENT_NAME_SIZE];
@@ -154,15 +154,15 @@ static void tidy_segments(struct spool *s, const struct log_found *l)
     }
     for (size_t i = 0; i < l->n_spares; i++) {
         segment_name(name, "free", l->spares[i]);
-        int fd = s->spare ? -1 : s->fs->open(s->fs->ctx, name, O_RDWR, 0);
-        int64_t size = fd < 0 ? -1 : s->fs->size(s->fs->ctx, fd);
+        int fd = s->fs->open(s->fs->ctx, name, O_RDWR, 0);
+        int64_t size = fd < 0 ? 0 : s->fs->size(s->fs->ctx, fd);
         if (fd >= 0)
             s->fs->close(s->fs->ctx, fd);
-        if (size == (int64_t)s->segment_bytes) {
+        if (!s->spare && size == (int64_t)s->segment_bytes) {
             s->spare = l->spares[i];
             s->spare_bytes = (uint64_t)size;
         } else {
-            s->fs->unlink(s->fs->ctx, name);
+            sweep_add(s, segment_new(l->spares[i], size < 0 ? 0 : (uint64_t)size));
         }
     }
 }
@@ -235,8 +235,8 @@ static void spool_free(struct spool *s)
     for (struct pending *p; (p = pending_shift(&s->pending));)
         pending_free(p);
     fold_done(&s->fold);
-    struct segment *lists[] = {s->segments, s->retired};
-    for (size_t i = 0; i < 2; i++) {
+    struct segment *lists[] = {s->segments, s->retired, s->litter};
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
         for (struct segment *g = lists[i], *next; g; g = next) {
             next = g->next;
             if (g->fd >= 0)
@@ -347,6 +347,16 @@ static void flush(struct spool *s)
     }
 }
 
+/* What is left is removed when the spool is opened again. */
+static void sweep(struct spool *s)
+{
+    struct spool_task *task;
+    for (int tries = 0; tries < CLOSE_TRIES && (task = spool_task_take(s, true)); tries++) {
+        spool_task_run(task);
+        spool_task_end(s, task);
+    }
+}
+
 void spool_close(struct spool *s)
 {
     if (!s)
@@ -361,5 +371,6 @@ void spool_close(struct spool *s)
         spool_append(s, RECORD_MARK, s->encode.n, 0);
         flush(s);
     }
+    sweep(s);
     spool_free(s);
 }

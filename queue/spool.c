@@ -303,7 +303,8 @@ void spool_count(const struct spool *s, struct spool_counts *ret)
     *ret = (struct spool_counts){.messages = s->fold.index.n,
                                  .recipients = s->fold.recipients,
                                  .live_bytes = s->fold.live_bytes + s->fold.file_bytes,
-                                 .disk_bytes = s->disk_bytes + s->spare_bytes + s->fold.file_bytes};
+                                 .disk_bytes = s->disk_bytes + s->litter_bytes + s->spare_bytes +
+                                               s->fold.file_bytes};
     for (const struct segment *g = s->segments; g; g = g->next)
         ret->segments++;
 }

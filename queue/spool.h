@@ -150,11 +150,12 @@ void spool_room_again(struct spool *s);
  * ---------------------------------------------------------------------------------------------------
  */
 
-/* What reads much, in small steps, so that nobody waits for it: copying the oldest segment's live
- * messages forward when disk use asks for it. */
+/* What takes long, in small steps, so that nobody waits for it: removing files that are not needed,
+ * copying the oldest segment's live messages forward when disk use asks for it, index footers. */
 struct spool_task;
-/* NULL: there is nothing to do now (ask again when a batch has ended), or one is still out. */
-struct spool_task *spool_task_take(struct spool *s);
+/* NULL: there is nothing to do now (ask again when a batch has ended), or one is still out.
+ * in_trouble: the disk cannot be written: only what gives room back. */
+struct spool_task *spool_task_take(struct spool *s, bool in_trouble);
 /* On a helper, beside batches and reads. */
 void spool_task_run(struct spool_task *t);
 /* Back on the owner: what it brought goes out with the next batch; frees t. False: there was

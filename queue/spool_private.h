@@ -39,7 +39,7 @@ struct chunk {
     uint64_t seq_before;
 };
 
-enum { BATCH_CHUNKS = 8, BATCH_UNLINKS = 64, BATCH_FREES = 1 };
+enum { BATCH_CHUNKS = 8 };
 #define BATCH_BYTES (16u * 1024 * 1024)
 
 /* Owner fills it, the helper runs it, owner ends it: nothing in it is touched by two threads at
@@ -57,11 +57,9 @@ struct spool_batch {
     int no_spare;          /* why none could be made */
     uint32_t spare_number; /* the number a new spare would get */
     uint64_t segment_bytes;
-    struct segment *frees[BATCH_FREES]; /* oldest first */
-    size_t n_frees, n_freed;
-    uint64_t unlinks[BATCH_UNLINKS]; /* ids of body files */
-    size_t n_unlinks;                /* when it has run: those that are still there */
-    struct buf bytes;                /* what is written, kept from batch to batch */
+    struct segment *free; /* the oldest of those that are to be freed, or NULL */
+    bool freed, recycled; /* it was; it is the spare now */
+    struct buf bytes;     /* what is written, kept from batch to batch */
 };
 
 struct id_list {
@@ -83,13 +81,15 @@ struct spool {
     struct segment *segments; /* oldest first; the last one may be `tail` */
     struct segment *tail;     /* being written; NULL: the next batch begins a new one */
     struct segment *retired;  /* taken from the list, still to be freed on disk */
-    uint64_t disk_bytes;      /* of segments, not of the spare */
-    uint64_t retired_bytes;   /* part of it */
+    struct segment *litter;   /* freed: files free-*, to be removed */
+    uint64_t litter_bytes;
+    uint64_t disk_bytes;    /* of segments, not of the spare */
+    uint64_t retired_bytes; /* part of it */
     uint32_t spare;
     uint64_t spare_bytes;
     int no_spare;            /* the disk was full when one was wanted: -ENOSPC, -EDQUOT */
     bool spare_again;        /* it is time for another */
-    struct id_list unlinks;  /* body files that go with the next batch */
+    struct id_list unlinks;  /* body files to be removed */
     struct id_list doubtful; /* those of refused messages whose record may lie behind the log's end,
                                 and those that could not be removed: they go when the next segment
                                 has been made, whose header says where the log ended */
@@ -107,6 +107,7 @@ struct spool {
     uint64_t fresh_bytes; /* written since opening that were not copies */
     bool evacuating;      /* some segment may be left to evacuate */
     bool free_failed;     /* the last batch could not free what is retired */
+    bool sweep_failed;    /* the litter could not be removed: not before there is more of it */
     bool task_out;
     uint64_t footer_bytes; /* of disk_bytes: by what footers made files larger */
     uint32_t footers_from; /* older segments have been seen to: they have their footer, or get none

@@ -1,4 +1,4 @@
-/* Housekeeping that reads much: the owner says what, a helper does it, the owner draws the
+/* Housekeeping that takes long: the owner says what, a helper does it, the owner draws the
  * conclusions. */
 #include "queue/task.h"
 #include "relay/base/must.h"
@@ -9,14 +9,16 @@ static const struct {
     void (*run)(struct spool_task *task);
     bool (*end)(struct spool *s, struct spool_task *task);
 } kinds[] = {
+    [TASK_SWEEP] = {sweep_take, sweep_run, sweep_end},
     [TASK_COPY] = {copy_take, copy_run, copy_end},
     [TASK_FOOTER] = {footer_take, footer_run, footer_end},
 };
 
-struct spool_task *spool_task_take(struct spool *s)
+struct spool_task *spool_task_take(struct spool *s, bool in_trouble)
 {
     struct spool_task *task = NULL;
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds && !s->task_out && !task; i++) {
+    size_t n = in_trouble ? TASK_SWEEP + 1 : sizeof kinds / sizeof *kinds;
+    for (size_t i = 0; i < n && !s->task_out && !task; i++) {
         task = kinds[i].take(s);
         if (task)
             task->kind = (enum task_kind)i;

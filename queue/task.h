@@ -9,11 +9,18 @@
 #pragma once
 #include "queue/spool_private.h"
 
-enum task_kind { TASK_COPY, TASK_FOOTER };
+enum task_kind { TASK_SWEEP, TASK_COPY, TASK_FOOTER };
 
 struct spool_task {
     enum task_kind kind;
 };
+
+/* sweep.c */
+struct spool_task *sweep_take(struct spool *s);
+void sweep_run(struct spool_task *task);
+bool sweep_end(struct spool *s, struct spool_task *task);
+/* The file of a segment that is no more part of the log: owned from now on. */
+void sweep_add(struct spool *s, struct segment *g);
 
 /* compact.c */
 struct spool_task *copy_take(struct spool *s);

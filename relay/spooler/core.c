@@ -190,9 +190,9 @@ static bool next_batch(struct core *c, struct core_action *ret)
 /* Behind everything else that could be done now. */
 static bool next_task(struct core *c, struct core_action *ret)
 {
-    if (c->task_out || !mono_reached(c->task_not_before, c->mono) || trouble_is(c))
+    if (c->task_out || !mono_reached(c->task_not_before, c->mono))
         return false;
-    struct spool_task *task = spool_task_take(c->spool);
+    struct spool_task *task = spool_task_take(c->spool, trouble_is(c));
     c->task_out = task != NULL;
     *ret = (struct core_action){.act = CORE_TASK, .task = task};
     return task;

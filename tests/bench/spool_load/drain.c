@@ -82,7 +82,7 @@ static bool housekeep(struct drain *d)
 {
     struct spool *s = d->fill.spool;
     double begun = seconds_now();
-    struct spool_task *task = spool_task_take(s);
+    struct spool_task *task = spool_task_take(s, false);
     timed(d, "spool_task_take", begun);
     if (!task)
         return false;

@@ -169,7 +169,7 @@ void part_keep(const struct options *o)
     struct io_count before = io_now();
     fill_open(&f, o->dir);
     double begun = seconds_now();
-    for (struct spool_task *t; (t = spool_task_take(f.spool)); tasks++) {
+    for (struct spool_task *t; (t = spool_task_take(f.spool, false)); tasks++) {
         spool_task_run(t);
         if (!spool_task_end(f.spool, t))
             die("housekeeping met trouble");

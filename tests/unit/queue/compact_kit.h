@@ -60,7 +60,7 @@ static inline void let_go(struct message *m)
 static inline struct spool_task *take_copy(struct spool *s)
 {
     struct spool_task *t;
-    while ((t = spool_task_take(s)) && t->kind != TASK_COPY) {
+    while ((t = spool_task_take(s, false)) && t->kind != TASK_COPY) {
         spool_task_run(t);
         spool_task_end(s, t);
     }
@@ -95,6 +95,7 @@ static inline void check_reopened(struct fake_disk *d, struct spool **s)
     spool_close(*s);
     fake_disk_power_on(d, FAKE_LOSE_ALL);
     *s = open_spool(d);
+    kit_sweep(*s);
     char *after = kit_dump_all(*s);
     assert_string_equal(before, after);
     free(before);

@@ -277,7 +277,7 @@ static void do_dsn(struct world *w)
 static void do_task(struct world *w)
 {
     if (!w->task) {
-        w->task = spool_task_take(w->s);
+        w->task = spool_task_take(w->s, false);
         w->task_ran = false;
     } else if (!w->task_ran) {
         spool_task_run(w->task);

@@ -208,7 +208,7 @@ static void test_no_room_for_a_footer(void **state)
     char *live = kit_dump_all(h.s);
     fake_disk_set_room(h.disk, 0);
     kit_tasks(h.s);
-    assert_null(spool_task_take(h.s));
+    assert_null(spool_task_take(h.s, false));
     fake_disk_set_room(h.disk, -1);
     spool_close(h.s);
     size_t before = history_footers(h.disk, NULL);
@@ -233,7 +233,7 @@ static void test_housekeeping_ends(void **state)
         unsigned n = 0;
         for (bool more = true; more;) {
             more = false;
-            for (struct spool_task *t; (t = spool_task_take(h.s)); n++) {
+            for (struct spool_task *t; (t = spool_task_take(h.s, false)); n++) {
                 assert_true(n < 100);
                 spool_task_run(t);
                 assert_true(spool_task_end(h.s, t));

@@ -59,17 +59,28 @@ static inline int kit_read(struct spool *s, const struct message *m, struct body
     return rc;
 }
 
-/* One group commit; 0 also when there was nothing to do. */
+/* What is not needed any more leaves the disk. */
+static inline void kit_sweep(struct spool *s)
+{
+    for (struct spool_task *t; (t = spool_task_take(s, true));) {
+        spool_task_run(t);
+        spool_task_end(s, t);
+    }
+}
+
+/* One group commit, and what it made superfluous goes; 0 also when there was nothing to do. */
 static inline int kit_commit(struct spool *s, void (*each_event)(void *, const struct event *),
                              void *ctx, void (*each_failed)(void *, uint64_t))
 {
     struct spool_batch *b = spool_batch_take(s);
-    if (!b)
-        return 0;
     struct err e = {0};
-    spool_batch_run(b);
-    int rc = spool_batch_end(s, b, each_event, ctx, each_failed, &e);
-    assert_false(spool_settle(s, SIZE_MAX, each_event, ctx));
+    int rc = 0;
+    if (b) {
+        spool_batch_run(b);
+        rc = spool_batch_end(s, b, each_event, ctx, each_failed, &e);
+        assert_false(spool_settle(s, SIZE_MAX, each_event, ctx));
+    }
+    kit_sweep(s);
     return rc;
 }
 
@@ -78,7 +89,7 @@ static inline int kit_commit(struct spool *s, void (*each_event)(void *, const s
 static inline bool kit_tasks(struct spool *s)
 {
     bool done = false, more = true;
-    for (struct spool_task *t; more && (t = spool_task_take(s)); done = true) {
+    for (struct spool_task *t; more && (t = spool_task_take(s, false)); done = true) {
         spool_task_run(t);
         more = spool_task_end(s, t);
     }

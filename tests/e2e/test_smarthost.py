@@ -1,12 +1,16 @@
 """Providers that want a login: every mechanism at a real one, wrong passwords, tokens that end, failover and back."""
 import base64
+import socket
+import ssl
 import threading
 
 import pytest
 
 from kit import mail
 from kit.certs import Authority
+from kit.listening import Listening
 from kit.peer import Peer, _Session
+from kit.relay import PASSWORD as PASSWORD_OF_APP, smarthost as to_sink
 from kit.submission import PASSWORD, TOKEN, USER, Submission
 from kit.wait import until
 
@@ -83,6 +87,56 @@ def test_login(relay, provider, tmp_path, mechanism, how):
     said = provider.log()[before:]
     assert f"sasl_method={mechanism or 'SCRAM-SHA-256'}, sasl_username={USER}" in said
     never_told(r, PASSWORD, TOKEN)
+
+
+class Between(Listening):
+    """A provider of the same name, whose certificate somebody has issued to it: speaks TLS with both sides, and hands on what they say."""
+
+    def __init__(self, certificate, port):
+        super().__init__()
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(certificate.pem, certificate.key)
+        self.behind, self.heard = port, bytearray()
+        self.listen()
+
+    def serve(self, s, number):
+        to = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        to.check_hostname, to.verify_mode = False, ssl.CERT_NONE
+        with self.context.wrap_socket(s, server_side=True) as front, to.wrap_socket(socket.create_connection(("127.0.0.1", self.behind))) as back:
+            threading.Thread(target=self.pump, args=(back, front), daemon=True).start()
+            self.pump(front, back, self.heard)
+
+    @staticmethod
+    def pump(source, sink, heard=None):
+        try:
+            while octets := source.recv(65536):
+                if heard is not None:
+                    heard += octets
+                sink.sendall(octets)
+        except OSError:
+            pass
+
+
+@pytest.mark.parametrize("whom", ("itself", "somebody between"))
+def test_channel_binding(relay, sink, authority, tmp_path, whom):
+    """75: SCRAM-SHA-256-PLUS does not work, or does with somebody in between, whose certificate is as good. The provider is our own front
+    door, whose side of it is held against GNU SASL's program and GnuTLS in test_auth.py."""
+    provider = relay(destinations=to_sink(sink()))
+    path = secret_file(tmp_path, PASSWORD_OF_APP)
+    certificate = authority.issue("peer", "peer.test")
+    with Between(certificate, provider.submissions) as between:
+        port = provider.submissions if whom == "itself" else between.port
+        r = relay(dns=NAMED, destinations=f'''destination "d" {{ domains = {{ "*" }}  relay = {{ "peer.test:{port}" }}  implicit-tls = always
+                  user = "app"  password-file = "{path}"  tls = encrypt }}''')
+        id = r.send(mail.message())
+        if whom == "itself":
+            assert r.wait_final(id)[0]["event"] == "delivered"
+            assert provider.wait_event("accepted")["auth_mech"] == "SCRAM-SHA-256-PLUS"
+        else:
+            event = r.wait_event("deferred", queue_id=id)
+            assert (event["command"], event["smtp_code"]) == ("auth", 535), event
+            assert b"AUTH SCRAM-SHA-256-PLUS" in between.heard and b"MAIL" not in between.heard
+            assert not provider.events("accepted") and len(warnings(r)) == 1
 
 
 def warnings(r):

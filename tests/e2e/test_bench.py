@@ -1,6 +1,7 @@
 """The benches run to their end and print every figure; how good the figures are is for a person to judge, on a quiet machine."""
 import json
 import os
+import re
 import subprocess
 
 import pytest
@@ -39,3 +40,14 @@ def test_the_bench_of_the_front_door_prints_every_figure(tmp_path):
         assert isinstance(row["value"], (int, float)) and row["figure"] in p.stdout, row
     assert len([r for r in rows if r["target"]]) == 5
     assert list(tmp_path.iterdir()) == [out], "it leaves folders behind"
+
+
+@pytest.mark.long
+def test_the_bench_of_neighbours_prints_how_long_mail_waits():
+    """Promise 25, with small numbers: B's mail to the slow site takes turns with A's; behind all of A's it would wait ten seconds."""
+    command = [f"{ROOT}/tests/bench/neighbours", "--bulk", "200", "--messages", "8", "--pause", "0.05", "--build", os.path.dirname(POSTWAIN)]
+    p = subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, **ENVIRONMENT})
+    assert p.returncode == 0, p.stdout[-2000:] + p.stderr[-4000:]
+    assert "A: 200 messages for the slow site" in p.stdout and re.search(r"A: \d+ delivered meanwhile", p.stdout), p.stdout
+    waited = dict(re.findall(r"B, (slow|other) +site: 4 of 4 delivered; waited .* ([0-9.]+) s the last", p.stdout))
+    assert set(waited) == {"slow", "other"} and all(float(s) < 5 for s in waited.values()), p.stdout

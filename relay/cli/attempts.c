@@ -1,8 +1,12 @@
 /* What the delivery log has of one message: every attempt with its time, host, TLS and reply, and
- * what operators did. A line is only parsed when the id stands in it. */
+ * what operators did. Read is what was written since it was queued, of that the newest gigabyte; a
+ * line is only parsed when the id stands in it. */
 #include "relay/base/must.h"
 #include "relay/cli/log_read.h"
 #include "relay/cli/private.h"
+
+enum { EARLIER_S = 60 }; /* clocks are stepped a little */
+#define READ_MAX (UINT64_C(1) << 30)
 
 static struct table *attempts_table(void)
 {
@@ -50,41 +54,72 @@ static void put_event(struct table *t, const json_t *event)
     buf_done(&host);
 }
 
-/* Of this message, and after it was taken. */
-static json_t *event_of(struct slice line, const char *id)
+/* Of this message, and after it was taken: that only says that everything behind it is here. */
+static json_t *event_of(struct slice line, const char *id, bool *whole)
 {
     if (slice_find_slice(line, slice_str(id)) == line.n)
         return NULL;
     json_t *event = json_loadb((const char *)line.p, line.n, 0, NULL);
-    if (strcmp(json_text(event, "queue_id"), id) == 0 &&
-        strcmp(json_text(event, "event"), "accepted") != 0)
-        return event;
+    if (strcmp(json_text(event, "queue_id"), id) == 0) {
+        if (strcmp(json_text(event, "event"), "accepted") != 0)
+            return event;
+        *whole = true;
+    }
     json_decref(event);
     return NULL;
 }
 
-void attempts_show(const char *log, const char *id, bool json)
+static void show_event(struct table *t, struct slice line, const json_t *event, bool json)
 {
-    struct log_read *from = log_read_since(log, 0);
+    if (json) {
+        fwrite(line.p, 1, line.n, stdout);
+        return;
+    }
+    if (table_rows(t) == 0)
+        putchar('\n');
+    put_event(t, event);
+}
+
+/* Removed with old files, behind a clock that was set back, or more than is read here. */
+static void tell_incomplete(const char *id)
+{
+    fflush(stdout);
+    fprintf(
+        stderr,
+        "postwain: earlier attempts may be missing here: what was read of the delivery log does "
+        "not\nbegin with this message. All that the log has: postwain log --since-seq 0 --id %s\n",
+        id);
+}
+
+static struct log_read *log_of(const char *log, const json_t *message)
+{
+    struct wall queued = {0};
+    wall_parse_rfc3339(slice_str(json_text(message, "queued_time")), &queued);
+    return log_read_from(log, wall_add_s(queued, -EARLIER_S), READ_MAX);
+}
+
+void attempts_show(const char *log, const json_t *message, bool json)
+{
+    const char *id = json_text(message, "queue_id");
+    struct log_read *from = log_of(log, message);
     struct slice line;
     struct err e = {0};
     uint64_t seq;
+    bool whole = false;
     int rc = 0;
     if (!from)
         return;
     struct table *t = attempts_table();
-    for (; (rc = log_read_next(from, &line, &seq, &e)) > 0;) {
-        json_t *event = event_of(line, id);
-        if (event && json)
-            fwrite(line.p, 1, line.n, stdout);
-        else if (event && table_rows(t) == 0)
-            putchar('\n');
-        if (event && !json)
-            put_event(t, event);
+    while ((rc = log_read_next(from, &line, &seq, &e)) > 0) {
+        json_t *event = event_of(line, id, &whole);
+        if (event)
+            show_event(t, line, event, json);
         json_decref(event);
     }
     table_free(t);
     if (rc < 0)
         cli_fail(CLI_PARTLY, "the attempts are in the delivery log: %s", e.text);
+    else if (!whole)
+        tell_incomplete(id);
     log_read_free(from);
 }

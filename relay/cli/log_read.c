@@ -2,6 +2,7 @@
 #include "relay/base/buf.h"
 #include "relay/base/defer.h"
 #include "relay/base/must.h"
+#include "relay/cli/log_seek.h"
 #include "relay/events/line.h"
 #include "relay/events/names.h"
 #include <errno.h>
@@ -11,14 +12,16 @@
 #include <unistd.h>
 #include <zstd.h>
 
-enum { PIECE = 256 * 1024, WINDOW = 1 << 20 };
+enum { PIECE = 256 * 1024, WINDOW = 1 << 20, PACKED_TIMES = 10 }; /* events become a tenth */
 
 struct log_read {
     char *path;
     struct names names;
-    uint64_t next;    /* the number that is wanted; 0: any */
-    bool by_seq;      /* files put aside, too */
-    bool from_oldest; /* whatever is the first line is not a gap */
+    uint64_t next;      /* the number that is wanted; 0: any */
+    bool by_seq;        /* files put aside, too */
+    bool from_oldest;   /* whatever is the first line is not a gap */
+    struct wall since;  /* the first file is begun here … */
+    uint64_t max_bytes; /* … or so far before its end; 0: as files are */
     uint64_t gap_from, gap_to;
     uint64_t done_seq; /* of the file put aside that was read last … */
     char *done_name;   /* … and its name; NULL: none */
@@ -61,6 +64,42 @@ struct log_read *log_read_since(const char *live, uint64_t after)
 struct log_read *log_read_live(const char *live)
 {
     return make(live);
+}
+
+static uint64_t live_bytes(const struct log_read *r)
+{
+    struct stat st;
+    return stat(r->path, &st) == 0 && S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
+}
+
+/* The number of the last event before the oldest file that is wanted, for its time and as long as
+ * there is room; a file that has no room whole is not begun, unless it is the live one. */
+static uint64_t last_before(const struct log_read *r, const struct names_list *l)
+{
+    uint64_t bytes = live_bytes(r);
+    size_t first = l->n;
+    while (first > 0 && (l->at[first - 1].written_s + 1) * WALL_SECOND >= r->since.us) {
+        bytes += l->at[first - 1].bytes * (l->at[first - 1].packed ? PACKED_TIMES : 1);
+        if (bytes > r->max_bytes)
+            break;
+        first--;
+    }
+    return first > 0 ? l->at[first - 1].seq : 0;
+}
+
+struct log_read *log_read_from(const char *live, struct wall since, uint64_t max_bytes)
+{
+    DEFER(names_list_done) struct names_list l = {0};
+    struct log_read *r = make(live);
+    if (!r)
+        return NULL;
+    r->by_seq = r->from_oldest = true;
+    r->since = since;
+    r->max_bytes = max_bytes;
+    r->next = 1;
+    if (names_list(&l, &r->names) == 0)
+        r->next = last_before(r, &l) + 1;
+    return r;
 }
 
 static void leave(struct log_read *r)
@@ -182,6 +221,29 @@ static int open_next(struct log_read *r)
     }
     close(fd);
     r->live = false;
+    return rc;
+}
+
+/* Of the first file the beginning is passed over, where there is one. */
+static void begin_within(struct log_read *r)
+{
+    struct stat st;
+    const uint64_t max_bytes = r->max_bytes;
+    r->max_bytes = 0;
+    if (max_bytes == 0 || r->z || fstat(r->fd, &st) < 0)
+        return;
+    const uint64_t size = (uint64_t)st.st_size;
+    uint64_t at = log_seek(r->fd, size, r->since);
+    if (size - at > max_bytes)
+        at = log_seek_line(r->fd, size, size - max_bytes);
+    lseek(r->fd, (off_t)at, SEEK_SET);
+}
+
+static int open_and_begin(struct log_read *r)
+{
+    int rc = open_next(r);
+    if (rc > 0)
+        begin_within(r);
     return rc;
 }
 
@@ -317,7 +379,7 @@ int log_read_next(struct log_read *r, struct slice *ret, uint64_t *ret_seq, stru
                 return 1;
         }
         if (r->fd < 0)
-            rc = open_next(r);
+            rc = open_and_begin(r);
         else if ((rc = fill(r)) == 0)
             rc = at_end(r);
         if (rc <= 0)

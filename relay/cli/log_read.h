@@ -9,6 +9,7 @@
  * the right one.
  */
 #pragma once
+#include "relay/base/clock.h"
 #include "relay/base/err.h"
 #include "relay/base/slice.h"
 
@@ -17,6 +18,11 @@ struct log_read;
 /* Lines of events with seq > after, from the oldest file on. live: the path in the configuration.
  * NULL: it names no file. */
 struct log_read *log_read_since(const char *live, uint64_t after);
+/* The same, but of what was written from `since` on, and of that the newest max_bytes or a little
+ * more: begins in the file, and the line, where that begins, without reading what is before (but a
+ * compressed file is read whole, and counts as many times its size). Times are those of files and
+ * lines: see log_seek.h. */
+struct log_read *log_read_from(const char *live, struct wall since, uint64_t max_bytes);
 /* Every line of the live file as it is now, then what follows. */
 struct log_read *log_read_live(const char *live);
 void log_read_free(struct log_read *r);

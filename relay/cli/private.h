@@ -43,7 +43,8 @@ const char *args_value(const struct cli_args *a, const char *name);
 /* Standard error, with the way to the verb's help; CLI_USAGE. */
 int args_wrong(const struct cli_args *a, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
-/* Runs argv[1] as a row of the list, for verbs that have verbs; `fallback` without one. */
+/* Runs argv[1] as a row of the list, for verbs that have verbs; `fallback` without one. A fallback
+ * that runs nothing has a help text only: then it is said which verbs there are. */
 int args_dispatch(const char *group, const struct cli_verb *list, size_t n,
                   const struct cli_verb *fallback, int argc, char **argv);
 /* As args_value, and it is as if it had not been given. */
@@ -205,7 +206,7 @@ int verb_queue_act(const struct cli_verb *v, int argc, char **argv);
 int queue_list(const struct cli_verb *v, int argc, char **argv);
 /* attempts.c: what the delivery log has of a message; nothing where it cannot be read but a word
  * on standard error. */
-void attempts_show(const char *log, const char *id, bool json);
+void attempts_show(const char *log, const json_t *message, bool json);
 int queue_show(const struct cli_verb *v, int argc, char **argv);
 int queue_cat(const struct cli_verb *v, int argc, char **argv);
 int verb_export(const struct cli_verb *v, int argc, char **argv);

@@ -126,7 +126,7 @@ int queue_show(const struct cli_verb *v, int argc, char **argv)
     if (rc == CLI_DONE && !a.json)
         show_message(rows, done);
     if (rc == CLI_DONE && wants_attempts(&a, rows))
-        attempts_show(client_conf(c)->log_deliveries, json_text(done, "queue_id"), a.json);
+        attempts_show(client_conf(c)->log_deliveries, done, a.json);
     if (rc == CLI_DONE && a.json)
         print_json_line(NULL, done);
     json_decref(rows);

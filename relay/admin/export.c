@@ -89,6 +89,7 @@ static json_t *recipient_row(const struct export_rcpt *r)
         rows_put(o, "last_attempt", rows_time(r->last_attempt));
     if (!r->held && !r->active)
         rows_put(o, "next_attempt", rows_time(r->due));
+    rows_put_text(o, "redirected", buf_slice(&r->redirected));
     rows_put_text(o, "mx_host", buf_slice(&r->last_host));
     if (r->code) {
         char enhanced[ENHANCED_SIZE];

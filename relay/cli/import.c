@@ -24,7 +24,7 @@ struct lane {
     struct client *client;
     char id[QUEUE_ID_SIZE];
     char problem[PAIR_PROBLEM_SIZE];
-    uint64_t size, recipients;
+    uint64_t size, recipients, redirected;
     char queue_id[QUEUE_ID_SIZE]; /* here; "" until it is durable */
 };
 
@@ -190,11 +190,22 @@ static int open_content(struct import *m, struct lane *l)
     return fd;
 }
 
+/* By an operator, to a destination of the other host's configuration. */
+static uint64_t count_redirected(const json_t *list)
+{
+    const json_t *one;
+    size_t i;
+    uint64_t n = 0;
+    json_array_foreach(list, i, one) n += json_text(one, "redirected")[0] != 0;
+    return n;
+}
+
 static void send_message(struct import *m, struct lane *l, const json_t *file)
 {
     const json_t *list = json_object_get(file, "recipients");
     l->size = (uint64_t)json_number(file, "size");
     l->recipients = json_array_size(list);
+    l->redirected = count_redirected(list);
     int fd = open_content(m, l);
     if (fd < 0)
         return;
@@ -264,6 +275,8 @@ static void say(const struct import *m, const struct lane *l)
             json_object_set_new(row, "queue_id", json_string(l->queue_id));
             json_object_set_new(row, "recipients", json_integer((json_int_t)l->recipients));
             json_object_set_new(row, "size", json_integer((json_int_t)l->size));
+            if (l->redirected)
+                json_object_set_new(row, "redirected", json_integer((json_int_t)l->redirected));
         } else {
             json_object_set_new(row, "reason", json_string(l->problem));
         }
@@ -272,6 +285,11 @@ static void say(const struct import *m, const struct lane *l)
     } else if (l->queue_id[0]) {
         printf("%s is now %s\n", l->id, l->queue_id);
     }
+    if (l->queue_id[0] && l->redirected)
+        fprintf(stderr,
+                "postwain: %s: %llu of its recipients had been redirected there, and go the usual "
+                "way here:\nsee %s.json in " IMPORTED ", and postwain queue redirect --help\n",
+                l->queue_id, (unsigned long long)l->redirected, l->id);
     if (l->problem[0])
         cli_fail(CLI_PARTLY, "%s: not imported: %s", l->id, l->problem);
 }

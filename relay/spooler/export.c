@@ -13,6 +13,7 @@ static struct export_rcpt copy_rcpt(const struct recipient *r)
         .orcpt = buf_of(recipient_orcpt(r)),
         .last_reply = buf_of(slice_str(last ? last->text : NULL)),
         .last_host = buf_of(recipient_host(r)),
+        .redirected = buf_of(recipient_redirected(r)),
         .due = r->due,
         .last_attempt = r->last_attempt,
         .rcpt = r->number,

@@ -105,6 +105,7 @@ static void export_rcpt_done(struct export_rcpt *r)
     buf_done(&r->orcpt);
     buf_done(&r->last_reply);
     buf_done(&r->last_host);
+    buf_done(&r->redirected);
 }
 
 void spooler_export_reset(struct spooler_export *x)

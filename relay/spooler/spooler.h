@@ -394,6 +394,7 @@ void spooler_admin_free(struct spooler_admin *a);
  * 256 messages. */
 struct export_rcpt {
     struct buf address, orcpt, last_reply, last_host;
+    struct buf redirected;         /* where an operator sent it; "": nowhere */
     struct wall due, last_attempt; /* last_attempt 0: none yet */
     uint32_t rcpt, attempts;
     unsigned notify; /* enum mail_notify */

@@ -1,10 +1,13 @@
 """What operators do to mail that waits: given up, sent another way, put before other mail; and that it lasts."""
 import email
 import email.policy
+import json
+import threading
 
 import pytest
 
 from kit import mail
+from kit.peer import Peer
 from kit.relay import smarthost
 from kit.wait import until
 
@@ -110,3 +113,91 @@ def test_show_has_every_attempt(waiting):
     rows = r.rows("queue", "show", ids[0], "--attempts")
     assert [e["attempt"] for e in rows if e.get("event") == "deferred"] == [1, 2] and "event" not in rows[-1]
     assert not [e for e in r.rows("queue", "show", ids[0]) if "event" in e]
+
+
+UNDER_WAY = {
+    # recipient: what is said while its attempt is under way, and the events that follow `accepted` then
+    "plain": ([], ["deferred"]),
+    "hold": ([("hold",)], ["deferred", "held"]),
+    "release": ([("hold",), ("release",)], ["deferred"]),
+    "remove": ([("remove",)], ["deferred", "cancelled"]),
+    "bounce": ([("bounce", "--reason", "closed")], ["deferred", "bounced"]),
+    "expire": ([("remove",), ("expire",)], ["deferred", "expired"]),
+    "redirect": ([("redirect", "--to", "backup")], ["deferred", "rerouted", "delivered"]),
+    "back": ([("redirect", "--to", "backup"), ("redirect", "--to", "")], ["deferred"]),
+    "both": ([("redirect", "--to", "backup"), ("hold",)], ["deferred", "rerouted", "held"]),
+    "taken": ([("remove",)], ["delivered"]),
+}
+
+
+def test_what_is_said_of_mail_under_way(relay, sink):
+    """
+    What an operator said while an attempt was under way is forgotten, done to mail that has been delivered, or done though he took it back
+    (checklist 98).
+    """
+    gate, backup = threading.Event(), sink()
+    with Peer(["8BITMIME"], refuse={f"RCPT TO:<{name}@": "450 4.2.0 not now" for name in UNDER_WAY if name != "taken"}, gate=gate) as peer:
+        r = relay(destinations=smarthost(peer) + smarthost(backup, "backup", "none.test"), delivery='retry = { "1h" }')
+        id = r.send(mail.message(), "", [f"{name}@x.test" for name in UNDER_WAY])
+        assert peer.asked.wait(30)
+        assert len(r.queue("--state", "active")) == len(UNDER_WAY)
+        for name, (words, _) in UNDER_WAY.items():
+            for verb, *options in words:
+                which = ["--id", id, "--recipient" if verb == "redirect" else "--to", f"{name}@*"]
+                answer = r.rows("queue", verb, *options, *which, "--yes", code=None)[-1]
+                assert (answer["matched"], answer["skipped"], answer["in_flight"]) == (1, 1, 1), (name, verb, answer)
+        r.rows("queue", "priority", "5", "--id", id, "--yes")
+        assert not r.events("held") and not r.events("cancelled") and not r.events("rerouted")
+        gate.set()
+        until(lambda: len(r.queue()) == 5, 30, lambda: (r.queue(), r.log()))
+        until(lambda: len(r.events("delivered")) == 2, 30, r.log)
+        peer.wait(1)
+    for name, (_, events) in UNDER_WAY.items():
+        seen = [e["event"] for e in r.log() if e.get("recipient") == f"{name}@x.test"]
+        assert seen == ["accepted", "rescheduled", *events], name
+    assert {q["recipient"].split("@")[0]: q["state"] for q in r.queue()} == {
+        "plain": "waiting", "hold": "held", "release": "waiting", "back": "waiting", "both": "held"}
+    r.cli("queue", "release", "--to", "both@*", "--yes")
+    until(lambda: len(r.events("delivered")) == 3, 30, r.log)
+    assert len(backup.wait(2)) == 2 and len(peer.wait(1)) == 1, "each once"
+
+
+def test_show_says_what_is_missing(waiting):
+    """A log whose beginning was moved away looks like all there is, and the first attempts seem never to have been made."""
+    r, _, ids = waiting
+    assert "may be missing" not in r.cli("queue", "show", ids[0]).err
+    r.cli("log", "rotate")
+    r.cli("queue", "retry", ids[0], "--yes")
+    until(lambda: len(r.events("deferred", queue_id=ids[0])) == 2, 20, r.log)
+    whole = r.cli("queue", "show", ids[0])
+    assert whole.out.count("deferred") == 2 and not whole.err
+    [aside] = r.log_in.glob("delivery-*")
+    aside.rename(r.dir / "moved")
+    part = r.cli("queue", "show", ids[0])
+    assert part.out.count("deferred") == 1 and "may be missing" in part.err and f"log --since-seq 0 --id {ids[0]}" in part.err
+    (r.dir / "moved").rename(aside)
+
+
+def test_a_queue_moves_with_what_was_redirected(waiting, relay, sink, tmp_path):
+    """Mail that an operator sent another way is lost when the queue moves, comes twice, or takes the usual way and nobody says so."""
+    r, s, ids = waiting
+    backup = sink()
+    r.write(destinations=smarthost(s) + smarthost(backup, "backup", "none.test"))
+    r.cli("reload")
+    backup.stop()
+    r.cli("queue", "redirect", "--recipient", "one@*", "--to", "backup", "--yes")
+    r.wait_event("rerouted", queue_id=ids[0])
+    until(lambda: len(r.queue("--state", "waiting")) == 2, 20, r.queue)
+    r.cli("queue", "export", tmp_path / "queue")
+    there = {id: json.loads((tmp_path / "queue" / f"{id}.json").read_text()) for id in ids}
+    assert there[ids[0]]["recipients"][0]["redirected"] == "backup" and "redirected" not in there[ids[1]]["recipients"][0]
+    end = sink()
+    new = relay(destinations=smarthost(end), delivery='retry = { "1h" }')
+    done = new.cli("queue", "import", tmp_path / "queue", "--json")
+    rows = {row["was"]: row for row in done.rows if "was" in row}
+    assert rows[ids[0]]["redirected"] == 1 and "redirected" not in rows[ids[1]]
+    assert rows[ids[0]]["queue_id"] in done.err and rows[ids[1]]["queue_id"] not in done.err
+    for id in ids:
+        [event] = new.wait_final(rows[id]["queue_id"])
+        assert event["event"] == "delivered"
+    assert len(end.wait(2)) == 2

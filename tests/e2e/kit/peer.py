@@ -1,6 +1,7 @@
 """A receiver that offers what a test says and writes down what it hears: transactions, and every line said in clear."""
 import dataclasses
 import ssl
+import threading
 
 from kit.listening import Listening
 from kit.wait import until
@@ -23,13 +24,14 @@ class Peer(Listening):
     """
     keywords: of EHLO; inside: the same within TLS (as `keywords` where absent). certificate: Files of kit/certs.py, then STARTTLS
     is offered. refuse: {how a line begins: reply}; octets are said as they are. RCPT beyond `rcpt_max` in a transaction, or a MAIL beyond `mail_max` in a connection, is
-    noted in `broken` and refused.
+    noted in `broken` and refused. gate: an event that RCPT is answered behind; `asked` is set when somebody waits at it.
     """
 
-    def __init__(self, keywords=(), inside=None, certificate=None, refuse=None, rcpt_max=None, mail_max=None, address="127.0.0.1"):
+    def __init__(self, keywords=(), inside=None, certificate=None, refuse=None, rcpt_max=None, mail_max=None, address="127.0.0.1", gate=None):
         super().__init__(address)
         self.keywords, self.inside = list(keywords), list(keywords if inside is None else inside)
         self.refuse, self.rcpt_max, self.mail_max = refuse or {}, rcpt_max, mail_max
+        self.gate, self.asked = gate, threading.Event()
         self.context = None
         if certificate:
             self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -66,6 +68,9 @@ class _Session:
             if not self.tls:
                 self.peer.in_clear.append(line)
             verb = line.split(" ")[0].split(":")[0].upper()
+            if verb == "RCPT" and self.peer.gate:
+                self.peer.asked.set()
+                assert self.peer.gate.wait(60)
             if refusal := next((r for begin, r in self.peer.refuse.items() if line.upper().startswith(begin.upper())), None):
                 self.say(refusal) if isinstance(refusal, str) else self.socket.sendall(refusal + b"\r\n")
             elif not getattr(self, "on_" + verb.lower(), self.unknown)(line):

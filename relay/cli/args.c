@@ -170,6 +170,33 @@ static int show_all(const struct cli_verb *list, size_t n, const struct cli_verb
     return CLI_DONE;
 }
 
+/* "list, ban or allow" */
+static void add_names(struct buf *out, const struct cli_verb *list, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        const char *space = strchr(list[i].name, ' ');
+        buf_addf(out, "%s%s",
+                 i == 0       ? ""
+                 : i + 1 == n ? " or "
+                              : ", ",
+                 space ? space + 1 : list[i].name);
+    }
+}
+
+static int group_alone(const struct cli_verb *list, size_t n, const struct cli_verb *group,
+                       int argc, char **argv)
+{
+    struct cli_args a;
+    int rc = args_parse(&a, group, argc, argv);
+    if (rc != ARGS_GO_ON)
+        return rc;
+    struct buf names = BUF_MAX(1024);
+    add_names(&names, list, n);
+    rc = args_wrong(&a, "say what to do: %s", buf_str(&names));
+    buf_done(&names);
+    return rc;
+}
+
 int args_dispatch(const char *group, const struct cli_verb *list, size_t n,
                   const struct cli_verb *fallback, int argc, char **argv)
 {
@@ -177,7 +204,8 @@ int args_dispatch(const char *group, const struct cli_verb *list, size_t n,
         return show_all(list, n, fallback);
     /* The first word names the verb; `queue --json` and `queue --help` are the group's own. */
     if (argc < 2 || argv[1][0] == '-')
-        return fallback->run(fallback, argc, argv);
+        return fallback->run ? fallback->run(fallback, argc, argv)
+                             : group_alone(list, n, fallback, argc, argv);
     for (size_t i = 0; i < n; i++)
         if (strchr(list[i].name, ' ') && strcmp(strchr(list[i].name, ' ') + 1, argv[1]) == 0)
             return list[i].run(&list[i], argc - 1, argv + 1);

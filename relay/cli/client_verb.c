@@ -4,13 +4,12 @@
 
 static const struct cli_option ban_options[] = {{"for", 0, true}, {"reason", 0, true}, {0}};
 
-static int group_alone(const struct cli_verb *v, int argc, char **argv);
 static int list(const struct cli_verb *v, int argc, char **argv);
 static int ban(const struct cli_verb *v, int argc, char **argv);
 static int allow(const struct cli_verb *v, int argc, char **argv);
 
 static const struct cli_verb group = {
-    "client", "", group_alone, NULL,
+    "client", "", NULL, NULL,
     "usage: postwain client list|ban|allow …\n"
     "\n"
     "  list            clients that are connected, fail to log in, or are banned\n"
@@ -60,13 +59,6 @@ int verb_client(const struct cli_verb *v, int argc, char **argv)
 {
     (void)v;
     return args_dispatch("client", verbs, sizeof verbs / sizeof *verbs, &group, argc, argv);
-}
-
-static int group_alone(const struct cli_verb *v, int argc, char **argv)
-{
-    struct cli_args a;
-    int rc = args_parse(&a, v, argc, argv);
-    return rc == ARGS_GO_ON ? args_wrong(&a, "say what to do: list, ban or allow") : rc;
 }
 
 /* ---- list ---- */

@@ -5,14 +5,13 @@
 
 static const struct cli_option suspend_options[] = {{"for", 0, true}, {"reason", 0, true}, {0}};
 
-static int group_alone(const struct cli_verb *v, int argc, char **argv);
 static int list(const struct cli_verb *v, int argc, char **argv);
 static int show(const struct cli_verb *v, int argc, char **argv);
 static int suspend(const struct cli_verb *v, int argc, char **argv);
 static int resume(const struct cli_verb *v, int argc, char **argv);
 
 static const struct cli_verb group = {
-    "destination", "", group_alone, NULL,
+    "destination", "", NULL, NULL,
     "usage: postwain destination list|show|suspend|resume …\n"
     "\n"
     "  list                destinations and their sites: what waits, connections, state\n"
@@ -71,13 +70,6 @@ int verb_destination(const struct cli_verb *v, int argc, char **argv)
 {
     (void)v;
     return args_dispatch("destination", verbs, sizeof verbs / sizeof *verbs, &group, argc, argv);
-}
-
-static int group_alone(const struct cli_verb *v, int argc, char **argv)
-{
-    struct cli_args a;
-    int rc = args_parse(&a, v, argc, argv);
-    return rc == ARGS_GO_ON ? args_wrong(&a, "say what to do: list, show, suspend or resume") : rc;
 }
 
 static void number(char text[SHOW_SIZE], const json_t *row, const char *key)

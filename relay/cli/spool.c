@@ -184,16 +184,9 @@ static const struct cli_verb verbs[] = {
     {"spool check", "", spool_check_verb, check_options, CHECK_HELP},
 };
 
-static int no_verb(const struct cli_verb *v, int argc, char **argv)
-{
-    struct cli_args a;
-    int rc = args_parse(&a, v, argc, argv);
-    return rc == ARGS_GO_ON ? args_wrong(&a, "say what: spool check") : rc;
-}
-
 int verb_spool(const struct cli_verb *v, int argc, char **argv)
 {
-    static const struct cli_verb group = {"spool", "", no_verb, NULL, CHECK_HELP};
+    static const struct cli_verb group = {"spool", "", NULL, NULL, CHECK_HELP};
     (void)v;
     return args_dispatch("spool", verbs, sizeof verbs / sizeof *verbs, &group, argc, argv);
 }

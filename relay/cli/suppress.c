@@ -12,14 +12,13 @@ static const struct cli_option list_options[] = {{"user", 0, true}, {"limit", 0,
 static const struct cli_option add_options[] = {{"user", 0, true}, {"reason", 0, true}, {0}};
 static const struct cli_option user_options[] = {{"user", 0, true}, {0}};
 
-static int group_alone(const struct cli_verb *v, int argc, char **argv);
 static int list(const struct cli_verb *v, int argc, char **argv);
 static int change(const struct cli_verb *v, int argc, char **argv);
 static int export(const struct cli_verb *v, int argc, char **argv);
 static int import(const struct cli_verb *v, int argc, char **argv);
 
 static const struct cli_verb group = {
-    "suppress", "", group_alone, NULL,
+    "suppress", "", NULL, NULL,
     "usage: postwain suppress list|add|remove|export|import …\n"
     "\n"
     "  list [PATTERN]      recipients that are not sent to, since when and why\n"
@@ -92,14 +91,6 @@ int verb_suppress(const struct cli_verb *v, int argc, char **argv)
 {
     (void)v;
     return args_dispatch("suppress", verbs, sizeof verbs / sizeof *verbs, &group, argc, argv);
-}
-
-static int group_alone(const struct cli_verb *v, int argc, char **argv)
-{
-    struct cli_args a;
-    int rc = args_parse(&a, v, argc, argv);
-    return rc == ARGS_GO_ON ? args_wrong(&a, "say what to do: list, add, remove, export or import")
-                            : rc;
 }
 
 /* Everything that goes into JSON is UTF-8 text. */

@@ -24,13 +24,12 @@ static const struct cli_option set_options[] = {
     USER_OPTIONS, {"enabled", 0, false}, {"unset", 0, true}, {0}};
 static const struct cli_option password_options[] = {{"password-stdin", 0, false}, {0}};
 
-static int user_help(const struct cli_verb *v, int argc, char **argv);
 static int user_add(const struct cli_verb *v, int argc, char **argv);
 static int user_set(const struct cli_verb *v, int argc, char **argv);
 static int user_remove(const struct cli_verb *v, int argc, char **argv);
 
 static const struct cli_verb group = {
-    "user", "", user_help, NULL,
+    "user", "", NULL, NULL,
     "usage: postwain user add|set|list|remove|password …\n"
     "\n"
     "  add NAME        add a login, print its password once and what to paste into an application\n"
@@ -102,14 +101,6 @@ int verb_user(const struct cli_verb *v, int argc, char **argv)
 {
     (void)v;
     return args_dispatch("user", verbs, sizeof verbs / sizeof *verbs, &group, argc, argv);
-}
-
-static int user_help(const struct cli_verb *v, int argc, char **argv)
-{
-    struct cli_args a;
-    int rc = args_parse(&a, v, argc, argv);
-    return rc == ARGS_GO_ON ? args_wrong(&a, "say what to do: add, set, list, remove or password")
-                            : rc;
 }
 
 struct conf *user_conf(const struct cli_args *a, int *ret_exit)

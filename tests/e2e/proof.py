@@ -208,13 +208,13 @@ def some_recipients(xid, chance):
 class Submitters:
     """
     Threads that submit until stopped. told: what got a 250; unknown: sent whole, no answer came; refused: replies other than 250.
-    paused: nothing new is begun while it is set.
+    lost: how sessions ended that were not ended by QUIT. paused: nothing new is begun while it is set.
     recipients(xid, chance): the addresses of one message, all of them its own.
     """
 
     def __init__(self, port, chance, threads=4, large=0.04, pause=0.0, recipients=some_recipients):
         self.port, self.pause, self.large, self.recipients = port, pause, large, recipients
-        self.told, self.unknown, self.refused, self.sent = [], {}, [], {}
+        self.told, self.unknown, self.refused, self.sent, self.lost = [], {}, [], {}, []
         self.stopping, self.paused = threading.Event(), threading.Event()
         self.threads = [threading.Thread(target=self._run, args=(n, random.Random(chance.random())), daemon=True)
                         for n in range(threads)]
@@ -244,7 +244,8 @@ class Submitters:
                     session = None
                 if self.pause:
                     time.sleep(self.pause)
-            except (OSError, smtplib.SMTPException):
+            except (OSError, smtplib.SMTPException) as e:
+                self.lost.append(repr(e))
                 if session is not None:
                     session.close()
                 session = None

@@ -1,6 +1,6 @@
 """
-contrib/collectors: each configuration against the rules of the log's files (contrib/collectors/README.md). rsyslog, which Debian has, reads a log that is
-being written and put aside; the others are held against what their manuals say, and run as well where they are installed.
+contrib/collectors: each configuration against the rules of the log's files (contrib/collectors/README.md). rsyslog and syslog-ng, which Debian has, read a log
+that is being written and put aside; the others are held against what their manuals say, and run as well where they are installed.
 """
 import json
 import os
@@ -12,6 +12,7 @@ import subprocess
 import pytest
 import yaml
 
+from kit.foreign import unpacked
 from kit.relay import ROOT
 from kit.wait import until
 from test_log import Written
@@ -100,17 +101,9 @@ def test_every_field_that_a_configuration_names_is_in_the_schema():
     assert set(re.findall(r"(?<![\w.])\.(\w+)", conf_of("vector.yaml")["transforms"]["postwain_events"]["source"])) - {"message", "timestamp"} <= known
 
 
-def test_rsyslog_reads_all_of_it(tmp_path):
-    """2,000 events a second, a new file every two seconds: each line comes out once, as it was written."""
-    rsyslogd = shutil.which("rsyslogd", path=os.environ["PATH"] + ":/usr/sbin")
-    if not rsyslogd:
-        pytest.skip("rsyslogd is not installed")
-    log, copy = Written(tmp_path, seconds=5, compress=0), tmp_path / "copy.jsonl"
-    conf = (FOLDER / "rsyslog.conf").read_text().replace("/var/log/postwain-copy.jsonl", str(copy)).replace("/var/log/postwain", str(tmp_path))
-    (tmp_path / "rsyslog.conf").write_text(f'global(workDirectory="{tmp_path}" maxMessageSize="64k")\n' + conf)
-    p = subprocess.run([rsyslogd, "-N1", "-f", str(tmp_path / "rsyslog.conf")], capture_output=True, text=True)
-    assert p.returncode == 0 and "error" not in p.stderr.lower(), p.stderr
-    daemon = subprocess.Popen([rsyslogd, "-n", "-i", str(tmp_path / "pid"), "-f", str(tmp_path / "rsyslog.conf")], stderr=subprocess.PIPE)
+def follow(log, copy, argv, env=None):
+    """A collector beside a log that is written: 2,000 events a second, a new file every two seconds. All of it comes out, each line as it was written."""
+    daemon = subprocess.Popen(list(map(str, argv)), stderr=subprocess.PIPE, env=env)
     try:
         log.start()
         last = log.end()
@@ -120,7 +113,51 @@ def test_rsyslog_reads_all_of_it(tmp_path):
         daemon.communicate(timeout=30)
     lines = copy.read_bytes().splitlines()
     written = [line for path in [*log.dir.glob("delivery-*.jsonl"), log.live] for line in path.read_bytes().splitlines() if b'"seq"' in line[:12]]
-    print(f"rsyslog: {len(lines)} of {last} events, {len(log.put_aside())} files put aside")
+    print(f"{len(lines)} of {last} events, {len(log.put_aside())} files put aside")
     assert len(log.put_aside()) >= 2
     assert sorted(json.loads(line)["seq"] for line in lines) == list(range(1, last + 1))
     assert sorted(line.strip() for line in lines) == sorted(written)
+
+
+def placed(name, folder):
+    """A configuration of ours, with its folders moved; (its file, where the copy goes)."""
+    copy, file = folder / "copy.jsonl", folder / name
+    file.write_text((FOLDER / name).read_text().replace("/var/log/postwain-copy.jsonl", str(copy)).replace("/var/log/postwain", str(folder)))
+    return file, copy
+
+
+def test_rsyslog_reads_all_of_it(tmp_path):
+    """2,000 events a second, a new file every two seconds: each line comes out once, as it was written."""
+    rsyslogd = shutil.which("rsyslogd", path=os.environ["PATH"] + ":/usr/sbin")
+    if not rsyslogd:
+        pytest.skip("rsyslogd is not installed")
+    log = Written(tmp_path, seconds=5, compress=0)
+    conf, copy = placed("rsyslog.conf", tmp_path)
+    conf.write_text(f'global(workDirectory="{tmp_path}" maxMessageSize="64k")\n' + conf.read_text())
+    p = subprocess.run([rsyslogd, "-N1", "-f", conf], capture_output=True, text=True)
+    assert p.returncode == 0 and "error" not in p.stderr.lower(), p.stderr
+    follow(log, copy, [rsyslogd, "-n", "-i", tmp_path / "pid", "-f", conf])
+
+
+SYSLOG_NG = ("syslog-ng-core", "libivykis0", "libnet1")
+
+
+def test_syslog_ng_reads_all_of_it(tmp_path):
+    """The same. Debian's package cannot be installed beside rsyslog: it is unpacked into a folder."""
+    folder = unpacked(*SYSLOG_NG)
+    if not folder:
+        pytest.skip(f"{SYSLOG_NG} cannot be downloaded")
+    try:
+        log = Written(tmp_path, seconds=5, compress=0)
+        conf, copy = placed("syslog-ng.conf", tmp_path)
+        modules, = folder.glob("usr/lib/syslog-ng/[0-9]*")
+        libraries, = folder.glob("usr/lib/*-linux-gnu")
+        env = {**os.environ, "LD_LIBRARY_PATH": f"{modules.parent}:{libraries}"}
+        argv = [folder / "usr/sbin/syslog-ng", "-F", "-f", conf, f"--module-path={modules}", "-R", tmp_path / "persist", "-c", tmp_path / "control",
+                "-p", tmp_path / "pid"]
+        p = subprocess.run([*map(str, argv), "-s"], capture_output=True, text=True, env=env)
+        assert p.returncode == 0, p.stderr
+        follow(log, copy, argv, env)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        unpacked.cache_clear()

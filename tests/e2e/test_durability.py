@@ -5,10 +5,14 @@ import signal
 import threading
 import time
 
+import pytest
+
 import proof
 from kit.mail import message, message_id
 from kit.relay import ENVIRONMENT, POSTWAIN, run_postwain
 from kit.wait import free_port, until
+
+RELOADS = int(os.environ.get("PW_RELOADS", 30))
 
 CALL = re.compile(r"^(\d+) +(\d+\.\d+) (\w+)\((.*)$")
 RESUMED = re.compile(r"^(\d+) +(\d+\.\d+) <\.\.\. (\w+) resumed>(.*)$")
@@ -228,3 +232,46 @@ def test_a_stop_under_load_loses_and_repeats_nothing(relay, sink):
     events = proof.check_log(r.dir)
     assert not proof.unfinished(events)
     assert not [e for e in events if e["event"] == "deferred"], "a stop made an attempt fail"
+
+
+@pytest.mark.long
+def test_reloads_drop_no_connection(relay, sink):
+    """
+    Promise 14: reloads under load, by signal and by the command, each with another configuration, some of them with an error: no session ends, no message
+    is refused, lost or sent twice, and of a broken file nothing is taken. PW_RELOADS says how many.
+    """
+    chance = proof.seed()
+    there = sink()
+    r = relay(listener=proof.TRUSTED, destinations=proof.to_port(there.port, "connections = 5"))
+    session = r.smtp(mode="clear", user=None)
+    load = proof.Submitters(r.submission, chance, threads=4, pause=0.01)
+    reloaded = refused = 0
+    for n in range(RELOADS):
+        broken = n % 10 == 7
+        r.write(delivery=f'retry = {{ "{1 + n % 3}s" }}  lifetime = "{1 + n % 4}d"', top='no-such-key = 1' if broken else "",
+                destinations=proof.to_port(there.port, f"connections = {3 + n % 4}"))
+        if broken:
+            done = r.cli("reload", code=1)
+            assert "no-such-key" in done.err
+            r.reload()  # by signal it is refused just so
+            refused += 1
+        elif n % 2:
+            r.cli("reload")
+            reloaded += 1
+        else:
+            r.reload()
+            until(lambda: len(r.events("config_reloaded")) > reloaded, 20, lambda: r.process.errors()[-2000:])
+            reloaded += 1
+    load.stop()
+    assert session.noop()[0] == 250
+    r.submit(session, message(b"a session as old as all of it\r\n"), "ann@sender.test", "bob@rcpt.test")
+    session.quit()
+    until(lambda: there.find("a session as old as all of it"), 20, "delivery")
+    proof.wait_finished(r, 60)
+    assert len(r.events("config_reloaded")) == reloaded
+    arrived = proof.arrivals(there)
+    print(f"{reloaded} reloads, {refused} refused, {len(load.told)} answered 250, {len(load.lost)} sessions lost, {len(load.refused)} refused")
+    assert load.told and not load.lost and not load.refused and not load.unknown, (load.lost[:3], load.refused[:3])
+    assert not [t.xid for t in load.told if t.xid not in arrived], "lost"
+    assert not [x for x, copies in arrived.items() if len(copies) > 1], "twice"
+    assert not [e for e in proof.check_log(r.dir) if e["event"] == "deferred"]

@@ -159,6 +159,21 @@ def test_unknown_command(relay):
     assert s.docmd("QUIT")[0] == 221
 
 
+@pytest.mark.parametrize("line,answers,code,words", (
+    (b"FROBNICATE", 10, 500, b"4.7.0 too many commands that do not exist; closing the connection"),
+    (b"NOOP", 100, 250, b"4.7.0 too many commands without a message; connect again to go on"),
+    (b"MAIL FROM:<ann@sender.test> SIZE=x", 20, 501, b"4.7.0 too many errors; closing the connection")), ids=("unknown", "idle", "errors"))
+def test_how_often(relay, line, answers, code, words):
+    """A scanner, a sleeper or a broken program goes on for ever on one connection; or one that errs now and then is thrown out. (Promise 16, checklist 50.)"""
+    r = relay(listener='trust = { "127.0.0.0/8" }')
+    s = r.smtp("clear", user=None)  # its EHLO is the first that brings no message forward
+    s.send((line + b"\r\n") * 120)
+    for _ in range(answers - (code == 250)):
+        assert s.getreply()[0] == code
+    assert s.getreply() == (421, words)
+    assert s.sock.recv(100) == b""
+
+
 def test_too_many_connections_of_one_client(relay):
     """One client takes all connections; or it is told nothing when it has too many."""
     r = relay(listener="max-connections-per-client = 2")

@@ -8,11 +8,12 @@
  * next └────────── retry (sched_add again) ◀───────┘ sched_conn_gone ends
  *
  * Laws: no connection is opened where as many are open as the window allows; no job begins before
- * its rate allows; never two jobs on one connection; a recipient is in exactly one place; due
- * recipients of a site with a free slot are never left waiting; users of a site take turns by
- * recipients, in each of the three ranks that their messages' priority gives them: the high one
- * (from 4) goes first and has 16 of 21 turns, the low one (to -4) never less than one. Cost of each
- * call: O(log n), and what an answer moves (the recipients of a domain that got its plan).
+ * its rate allows; one job on a connection, and at most one more ahead; a recipient is in exactly
+ * one place; due recipients of a site with a free slot are never left waiting; users of a site take
+ * turns by recipients, in each of the three ranks that their messages' priority gives them: the
+ * high one (from 4) goes first and has 16 of 21 turns, the low one (to -4) never less than one.
+ * Cost of each call: O(log n), and what an answer moves (the recipients of a domain that got its
+ * plan).
  */
 #pragma once
 #include "queue/message.h"
@@ -39,7 +40,7 @@ enum sched_act {
     SCHED_RESOLVE, /* domain: find its plan, then sched_plan or sched_plan_failed. Of messages with
                       a route it is DOMAIN>ROUTE */
     SCHED_OPEN,    /* a new connection `conn` to `site` by `plan`, with its first job */
-    SCHED_WORK,    /* job for the idle connection `conn` */
+    SCHED_WORK,    /* job for the connection `conn`, which is idle, or takes it ahead */
     SCHED_CLOSE,   /* connection `conn` is not needed (idle too long, worked long enough, or the
                       site's window shrank) */
     SCHED_LATE,  /* job: a recipient that was tried before and stands in line when its sender is to
@@ -103,6 +104,12 @@ bool sched_next(struct sched *s, struct wall now, struct mono mono, struct sched
 /* The connection has finished its job (recipients no longer active; the caller sched_adds those to
  * be retried) and can take another. */
 void sched_conn_ready(struct sched *s, uint64_t conn, struct mono now);
+/* The connection's job is all but over: its content is out, the answer is not here. Until it is,
+ * one more may be given to it, where no connection is idle and none may be opened. */
+void sched_conn_ahead(struct sched *s, uint64_t conn);
+/* The job that it got so has come back, not begun (recipients no longer active); the one before
+ * goes on. */
+void sched_conn_back(struct sched *s, uint64_t conn);
 /* The connection is closed. */
 void sched_conn_gone(struct sched *s, uint64_t conn, struct mono now);
 /*

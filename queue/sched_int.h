@@ -1,6 +1,6 @@
 /*
- * What sched.c (recipients, domains, whose turn), sched_site.c (sites, lanes, connections, windows)
- * and sched_view.c share. Private to these.
+ * What sched.c (recipients, domains, whose turn), sched_site.c (sites, lanes, windows),
+ * sched_conn.c (connections), sched_view.c and sched_suspend.c share. Private to these.
  *
  *   domain ──▶ site ──▶ ranks ──▶ lanes (one a user) ──▶ ready recipients, first in first out
  *                 └───▶ connections: busy, idle (last used first), closing
@@ -78,13 +78,16 @@ struct sched_conn {
     uint64_t id;
     struct sched_site *site;
     unsigned loop, jobs;
-    unsigned epoch; /* of its site when it got its job */
-    bool probe;     /* opened to see whether a dead site lives */
-    bool stale;     /* opened by a plan that was forgotten: its job is the last */
+    unsigned epoch;      /* of its site when it got its job */
+    unsigned next_epoch; /* … when it got the one ahead */
+    bool offers;         /* takes one ahead: on site->ahead */
+    bool has_two;        /* has one ahead */
+    bool probe;          /* opened to see whether a dead site lives */
+    bool stale;          /* opened by a plan that was forgotten: its job is the last */
     enum conn_state state;
     struct mono idle_since;
     struct sched_conn *prev, *next;           /* s->idle (oldest first) or s->closing */
-    struct sched_conn *site_prev, *site_next; /* site->idle, newest first */
+    struct sched_conn *site_prev, *site_next; /* site->idle, newest first; or site->ahead */
 };
 
 struct sched_site {
@@ -113,6 +116,7 @@ struct sched_site {
     struct wall error_at;
     uint32_t probe_index; /* when only time is missing */
     struct sched_conn *idle;
+    struct sched_conn *ahead; /* busy, and take one more job; those first that will be free first */
     struct sched_rank ranks[RANKS];
     int64_t clock; /* of the rank served last: where one begins that had nothing to do */
     uint64_t ready, waiting, n_domains;
@@ -147,6 +151,12 @@ static inline struct slice site_destination(const struct sched_site *t)
 
 /* sched_view.c: a job has begun */
 void site_count_job(struct sched_site *t, struct mono now);
+
+/* sched_conn.c */
+struct sched_conn *conn_find(const struct sched *s, uint64_t id);
+bool conn_has_enough(const struct sched_conn *c); /* it gets no further job */
+void conn_ahead_leave(struct sched_conn *c);      /* it takes none ahead any more */
+void conn_ahead_leave_all(struct sched_site *t);
 
 /* sched_suspend.c */
 bool site_is_suspended(const struct sched *s, const struct sched_site *t);

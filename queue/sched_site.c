@@ -232,28 +232,6 @@ static void job_next(struct sched *s, struct sched_site *t, struct sched_job *jo
 /* --- connections ---------------------------------------------------------------------------------
  */
 
-static struct sched_conn *conn_find(const struct sched *s, uint64_t id)
-{
-    struct sched_conn *c;
-    HASH_FIND(hh, s->conns, &id, sizeof id, c);
-    return c;
-}
-
-bool sched_conn_where(const struct sched *s, uint64_t conn, struct slice *ret_site,
-                      struct slice *ret_destination)
-{
-    const struct sched_conn *c = conn_find(s, conn);
-    *ret_site = c ? site_name(c->site) : SLICE_LIT("");
-    *ret_destination = c ? site_destination(c->site) : SLICE_LIT("");
-    return c;
-}
-
-const struct sched_limits *sched_conn_limits(const struct sched *s, uint64_t conn)
-{
-    const struct sched_conn *c = conn_find(s, conn);
-    return c ? &c->site->limits : NULL;
-}
-
 static void idle_leave(struct sched *s, struct sched_conn *c)
 {
     DL_DELETE(s->idle, c);
@@ -271,25 +249,11 @@ static void conn_close(struct sched *s, struct sched_conn *c)
 
 static void close_surplus(struct sched *s, struct sched_site *t)
 {
+    if (t->n_conns > t->window)
+        conn_ahead_leave_all(t);
     for (unsigned over = t->n_conns > t->window ? t->n_conns - t->window : 0; over && t->idle;
          over--)
         conn_close(s, t->idle);
-}
-
-/* A closing connection stays counted until it is gone: the receiver sees it until then. */
-bool site_next_close(struct sched *s, struct sched_action *ret)
-{
-    struct sched_conn *c = s->closing;
-    if (!c)
-        return false;
-    DL_DELETE(s->closing, c);
-    c->prev = NULL;
-    *ret = (struct sched_action){.act = SCHED_CLOSE,
-                                 .site = site_name(c->site),
-                                 .destination = site_destination(c->site),
-                                 .conn = c->id,
-                                 .loop = c->loop};
-    return true;
 }
 
 void sched_forget_plans(struct sched *s)
@@ -307,8 +271,10 @@ void sched_forget_plans(struct sched *s)
             t->next_probe = (struct mono){0};
         site_kick(s, t);
     }
-    HASH_ITER (hh, s->conns, c, next_conn)
+    HASH_ITER (hh, s->conns, c, next_conn) {
         c->stale = true;
+        conn_ahead_leave(c);
+    }
     while (s->idle)
         conn_close(s, s->idle);
 }
@@ -319,8 +285,13 @@ void sched_conn_ready(struct sched *s, uint64_t conn, struct mono now)
     if (!c || c->state != CONN_BUSY)
         return;
     struct sched_site *t = c->site;
-    if ((t->limits.messages_per_connection && c->jobs >= t->limits.messages_per_connection) ||
-        t->n_conns > t->window || c->stale) {
+    conn_ahead_leave(c);
+    if (c->has_two) { /* and is at work on it */
+        c->has_two = false;
+        c->epoch = c->next_epoch;
+        return;
+    }
+    if (conn_has_enough(c)) {
         conn_close(s, c);
         return;
     }
@@ -339,6 +310,7 @@ void sched_conn_gone(struct sched *s, uint64_t conn, struct mono now)
     if (!c)
         return;
     struct sched_site *t = c->site;
+    conn_ahead_leave(c);
     if (c->state == CONN_IDLE)
         idle_leave(s, c);
     else if (c->state == CONN_CLOSING && c->prev)
@@ -379,6 +351,7 @@ static void site_bury(struct sched *s, struct sched_site *t, bool throttled, int
     if (asked_ms > wait)
         wait = asked_ms < PROBE_LAST_MS ? asked_ms : PROBE_LAST_MS;
     t->next_probe = mono_add(now, wait);
+    conn_ahead_leave_all(t);
     close_surplus(s, t);
 }
 
@@ -497,7 +470,7 @@ static void fill_work(struct sched *s, struct sched_conn *c, enum sched_act act,
                                  .loop = c->loop,
                                  .plan = act == SCHED_OPEN ? t->plan : NULL};
     c->jobs++;
-    c->epoch = t->epoch;
+    *(c->has_two ? &c->next_epoch : &c->epoch) = t->epoch;
     job_next(s, t, &ret->job);
 }
 
@@ -549,18 +522,32 @@ static bool has_plan(struct sched *s, struct sched_site *t, struct mono mono)
     return false;
 }
 
-static bool may_work(struct sched *s, struct sched_site *t, struct mono mono)
+/* On which connection its next job goes: one that is idle, a new one, one that takes it ahead. */
+enum way { WAY_NONE, WAY_IDLE, WAY_OPEN, WAY_AHEAD };
+
+static enum way way_for_work(struct sched *s, struct sched_site *t, struct mono mono)
 {
-    bool has_room = t->idle || (t->n_conns < t->window && !t->refreshing);
-    return t->ready > 0 && !t->suspended && has_room && is_time(s, t, t->idle != NULL, mono) &&
-           (t->idle || has_plan(s, t, mono));
+    bool opens = t->n_conns < t->window && !t->refreshing;
+    bool has_room = t->idle || opens || t->ahead;
+    if (t->ready == 0 || t->suspended || !has_room || !is_time(s, t, t->idle != NULL, mono))
+        return WAY_NONE;
+    if (t->idle)
+        return WAY_IDLE;
+    if (opens && has_plan(s, t, mono))
+        return WAY_OPEN;
+    return t->ahead ? WAY_AHEAD : WAY_NONE;
 }
 
-static struct sched_conn *conn_for_work(struct sched *s, struct sched_site *t)
+static struct sched_conn *conn_for_work(struct sched *s, struct sched_site *t, enum way way)
 {
-    struct sched_conn *c = t->idle;
-    if (!c)
+    struct sched_conn *c = way == WAY_IDLE ? t->idle : t->ahead;
+    if (way == WAY_OPEN)
         return conn_new(s, t);
+    if (way == WAY_AHEAD) {
+        conn_ahead_leave(c);
+        c->has_two = true;
+        return c;
+    }
     idle_leave(s, c);
     c->state = CONN_BUSY;
     return c;
@@ -572,9 +559,10 @@ bool site_next_work(struct sched *s, struct mono mono, struct sched_action *ret)
     while ((t = s->runnable)) {
         DL_DELETE(s->runnable, t);
         t->runnable = false;
-        if (!may_work(s, t, mono))
+        enum way way = way_for_work(s, t, mono);
+        if (way == WAY_NONE)
             continue;
-        struct sched_conn *c = conn_for_work(s, t);
+        struct sched_conn *c = conn_for_work(s, t, way);
         job_begins(s, t, c, mono);
         fill_work(s, c, c->jobs ? SCHED_WORK : SCHED_OPEN, ret);
         site_kick(s, t);

@@ -69,3 +69,18 @@ void sched_each_site(const struct sched *s, struct mono now,
         each(ctx, &v);
     }
 }
+
+bool sched_conn_where(const struct sched *s, uint64_t conn, struct slice *ret_site,
+                      struct slice *ret_destination)
+{
+    const struct sched_conn *c = conn_find(s, conn);
+    *ret_site = c ? site_name(c->site) : SLICE_LIT("");
+    *ret_destination = c ? site_destination(c->site) : SLICE_LIT("");
+    return c;
+}
+
+const struct sched_limits *sched_conn_limits(const struct sched *s, uint64_t conn)
+{
+    const struct sched_conn *c = conn_find(s, conn);
+    return c ? &c->site->limits : NULL;
+}

@@ -1,7 +1,7 @@
 /*
  * One connection to a site: made for its first job (dial.c: at most OUT_TRIES_MAX addresses), then
- * fed with further jobs until it is told to close or the peer ends it. The dialogue is the client
- * machine's; this file gives it a socket and time.
+ * fed with further jobs, perhaps one ahead (ahead.c), until it is told to close or the peer ends
+ * it. The dialogue is the client machine's; this file gives it a socket and time.
  *
  * What makes us try the next address: a failed connect, greeting, EHLO or TLS handshake, and a
  * first transaction that ended for a reason of the host's own (job.c). Each address is tried with a
@@ -39,6 +39,7 @@ static void unlink_socket(struct out_conn *c, bool politely)
     c->client = NULL;
     out_rcpts_forget_session(c);
     out_login_done(&c->login);
+    out_ahead_forget_session(c);
     c->ready = c->begun = c->handshaking = c->unsent = c->wants_body = c->waiting = false;
 }
 
@@ -46,6 +47,7 @@ static void conn_free(struct out_conn *c)
 {
     unlink_socket(c, true);
     out_job_drop(c);
+    out_ahead_drop(c);
     HASH_DEL(c->o->conns, c);
     verdict_done(&c->failure);
     plan_unref(c->plan);
@@ -58,8 +60,9 @@ void out_conn_end(struct out_conn *c)
 {
     struct outbound *o = c->o;
     uint64_t id = c->id;
-    if (c->job)
+    if (c->load.job)
         out_job_untouched(c);
+    out_ahead_end(c);
     conn_free(c);
     out_report_gone(o, id);
 }
@@ -171,14 +174,14 @@ static bool asks_again_with_new_token(struct out_conn *c, const struct verdict *
  */
 static void on_failed(struct out_conn *c, const struct verdict *v, struct mono now)
 {
-    MUST(c->job); /* its first transaction has not begun */
+    MUST(c->load.job); /* its first transaction has not begun */
     if (asks_again_with_new_token(c, v, now))
         return;
     bool in_clear = v->fault == FAULT_TLS_HANDSHAKE && !c->in_clear && c->tries < OUT_TRIES_MAX &&
                     !is_implicit(c) &&
-                    out_may_go_in_clear(c->dest, &c->job->params, c->job->attempt);
+                    out_may_go_in_clear(c->dest, &c->load.job->params, c->load.job->attempt);
     /* For mail that must have TLS, no TLS is no state that passes. */
-    bool lacks = v->fault == FAULT_TLS_UNAVAILABLE && c->job->params.requiretls;
+    bool lacks = v->fault == FAULT_TLS_UNAVAILABLE && c->load.job->params.requiretls;
     struct verdict copy =
         lacks ? verdict_of_fault(FAULT_REQUIRETLS, v->phase, SLICE_NONE) : verdict_copy(v);
     metric_add(M_CONNECTS_OUT_FAILED, 1);
@@ -213,7 +216,9 @@ static bool on_ready(struct out_conn *c, struct mono now)
     if (c->dest->relay.n > 0 && c->jobs == 0)
         out_relay_works(c);
     c->ready = true;
-    if (c->job) {
+    if (!c->load.job && !c->ending)
+        out_ahead_ready(c);
+    if (c->load.job) {
         out_job_begin(c, now);
     } else if (c->ending) {
         c->ready = false;
@@ -295,7 +300,8 @@ static struct mono deadline_of(const struct out_conn *c, struct mono now)
 {
     struct mono machine = smtp_client_deadline(c->client);
     struct mono look = mono_add(now, OUT_LOGIN_LOOK_MS);
-    return c->login.held && look.ms < machine.ms ? look : machine;
+    struct mono ours = c->login.held ? look : out_ahead_deadline(c);
+    return mono_min(ours, machine);
 }
 
 void out_conn_pump(struct out_conn *c, struct mono now)
@@ -309,6 +315,7 @@ void out_conn_pump(struct out_conn *c, struct mono now)
                 return;
     } while (flush(c, now));
     c->pumping = false;
+    out_ahead_look(c, now);
     if (!c->handshaking)
         net_conn_deadline(c->link->net, deadline_of(c, now));
 }
@@ -365,7 +372,7 @@ static void on_deadline(void *ctx, struct mono now)
         tls_done(c, FAULT_TLS_HANDSHAKE, SLICE_LIT("timed out"), now);
     } else if (c->login.held && !mono_reached(smtp_client_deadline(c->client), now)) {
         out_login_go(c);
-    } else {
+    } else if (!out_ahead_late(c, now)) {
         smtp_client_tick(c->client, now);
     }
     if (l->conn && c->client)
@@ -464,7 +471,7 @@ static void on_connected(void *ctx, int err, struct mono now)
         .helo = slice_str(c->source.helo[0]  ? c->source.helo
                           : c->dest->helo[0] ? c->dest->helo
                                              : c->conf->hostname),
-        .tls = c->in_clear ? SMTP_TLS_NONE : out_tls_level(c->dest, &c->job->params),
+        .tls = c->in_clear ? SMTP_TLS_NONE : out_tls_level(c->dest, &c->load.job->params),
         .classes = c->conf->classes,
         .login = c->dest->user[0] != 0,
         /* A relay is whom the administrator means, whatever it calls itself. */
@@ -511,7 +518,7 @@ static void open_conn(struct outbound *o, struct out_work *w)
     c->dns_ms = c->plan->dns_ms;
     c->connect_ms = c->tls_ms = c->data_ms = -1;
     out_dial_init(c);
-    c->job = w;
+    c->load.job = w;
     HASH_ADD(hh, o->conns, id, sizeof c->id, c);
     next_address(c);
 }
@@ -528,10 +535,14 @@ void out_conn_work(struct outbound *o, struct out_work *w)
         out_report_unattempted(o, w->conn, w, 0);
         return;
     }
-    MUST(!c->job);
-    c->job = w;
+    struct mono now = loop_now(o->loop);
+    if (c->load.job) {
+        out_ahead_work(c, w, now);
+        out_conn_pump(c, now);
+        return;
+    }
+    c->load.job = w;
     if (c->ready) {
-        struct mono now = loop_now(o->loop);
         out_job_begin(c, now);
         out_conn_pump(c, now);
     }
@@ -550,9 +561,9 @@ void out_conn_close(struct outbound *o, struct out_work *w)
 {
     struct out_conn *c = NULL;
     HASH_FIND(hh, o->conns, &w->conn, sizeof w->conn, c);
-    if (c && c->ready && !c->job)
+    if (c && c->ready && !c->load.job)
         retire(c);
-    else if (c && !c->job)
+    else if (c && !c->load.job)
         out_conn_end(c);
     out_work_free(w);
 }
@@ -561,7 +572,7 @@ void out_conn_retire_idle(struct outbound *o)
 {
     struct out_conn *c, *next;
     HASH_ITER (hh, o->conns, c, next)
-        if (c->ready && !c->job)
+        if (c->ready && !c->load.job)
             retire(c);
 }
 

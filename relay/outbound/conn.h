@@ -31,6 +31,27 @@ struct out_login {
     bool refused; /* a token was */
 };
 
+/* A job as its connection has it. */
+struct out_load {
+    struct out_work *job;
+    struct slice *addresses;      /* of the job */
+    struct smtp_client_ask *asks; /* the same */
+    struct verdict *verdicts;     /* the same: of the transactions that are over */
+    size_t first, n_now; /* recipients of the transaction under way: a peer may take fewer at a time
+                            than there are (RFC 9422) */
+    bool header_known, peeking, utf8_header; /* whether its header section has 8-bit bytes */
+};
+
+/* One job ahead of the answer to another's dot (ahead.c). */
+struct out_ahead {
+    struct out_work *next; /* got ahead, not begun: the machine does not take it now */
+    struct out_load front; /* has its dot out, and `load` was begun behind it; job NULL: none */
+    bool asked;            /* of the spooler, for the transaction under way */
+    bool pays;             /* how the last dot of this session was answered */
+    struct mono dot;       /* when the one that is out went; 0: none is */
+    struct mono until;     /* with one ahead: longer it does not wait */
+};
+
 struct out_conn {
     uint64_t id;
     struct outbound *o;
@@ -62,21 +83,16 @@ struct out_conn {
     bool wants_body; /* the machine has asked for the content at `sent`, and it is not here */
     bool waiting;    /* the machine is ready, and the start of the content is not here */
     bool unsent;     /* of what was handed to the socket, some has perhaps not left */
-    struct out_work *job;
-    struct slice *addresses;      /* of the job */
-    struct smtp_client_ask *asks; /* the same */
-    struct verdict *verdicts;     /* the same: of the transactions that are over */
-    size_t first, n_now; /* recipients of the transaction under way: a peer may take fewer at a time
-                            than there are (RFC 9422) */
+    struct out_load load;
+    struct out_ahead ahead;
     struct buf *domains; /* that this session has sent to, where the peer counts them */
     size_t n_domains;
-    bool header_known, peeking, utf8_header; /* whether its header section has 8-bit bytes */
-    uint64_t sent;                           /* octets of the job's content given to the machine */
-    uint64_t reads;                          /* questions for content; the last one's answer counts,
-                                                while `reading` */
-    uint64_t jobs;                           /* begun on this address */
-    struct verdict failure;                  /* the last address's */
-    struct mono step;                        /* since when the present step lasts */
+    uint64_t sent;          /* octets of the job's content given to the machine */
+    uint64_t reads;         /* questions for content; the last one's answer counts,
+                               while `reading` */
+    uint64_t jobs;          /* begun on this address */
+    struct verdict failure; /* the last address's */
+    struct mono step;       /* since when the present step lasts */
     int32_t dns_ms, connect_ms, tls_ms, data_ms;
     UT_hash_handle hh;
 };
@@ -185,3 +201,31 @@ void out_job_untouched(struct out_conn *c);
 /* Answers the job: verdicts are copied, one for all when n == 1. */
 void out_job_report(struct out_conn *c, const struct verdict *v, size_t n, bool ready);
 void out_job_drop(struct out_conn *c);
+void out_load_drop(struct out_load *l);
+/* The transaction for what is left of the job. */
+struct smtp_client_txn out_job_txn(const struct out_conn *c);
+/* Protected as the job needs it, and the peer has what it asks for (checklist 68). */
+bool out_job_suits(const struct out_conn *c, const struct smtp_client_txn *t);
+/* Answers it by the verdicts that there are; for whom there is none it was no attempt. */
+void out_job_report_all(struct out_conn *c, bool ready);
+/* Made under an older configuration, or long ago: it carries nothing more. */
+bool out_job_is_last(const struct out_conn *c, struct mono now);
+
+/* ahead.c */
+/* All that could be said is said: time to ask for a job ahead, if it pays. */
+void out_ahead_look(struct out_conn *c, struct mono now);
+/* A job has come while another is under way. */
+void out_ahead_work(struct out_conn *c, struct out_work *w, struct mono now);
+/* The machine is ready: what it did not take before is the job. */
+void out_ahead_ready(struct out_conn *c);
+/* A transaction's end, before anything follows from it. True: it was the one in front, and all is
+ * done. */
+bool out_ahead_done(struct out_conn *c, const struct smtp_client_action *a, struct mono now);
+/* It has waited for long enough, and goes back. False: not yet, or there is none. */
+bool out_ahead_late(struct out_conn *c, struct mono now);
+struct mono out_ahead_deadline(const struct out_conn *c);
+/* Of a session that is gone; nothing was begun behind another. */
+void out_ahead_forget_session(struct out_conn *c);
+/* The connection ends: what was not begun goes back. */
+void out_ahead_end(struct out_conn *c);
+void out_ahead_drop(struct out_conn *c);

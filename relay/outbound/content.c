@@ -24,7 +24,7 @@ static void ask_for_content(struct out_conn *c)
     q->nth = ++c->reads;
     q->read.msg.type = SPOOLER_READ;
     q->read.reply = &c->o->port;
-    q->read.id = c->job->message_id;
+    q->read.id = c->load.job->message_id;
     q->read.offset = c->sent;
     q->read.n = READ_PIECE;
     c->reading = true;
@@ -39,26 +39,26 @@ static void look_at_header(struct out_conn *c, struct slice start)
     header_scan_init(&scan, READ_PIECE);
     header_scan_bytes(&scan, start);
     header_scan_end(&scan);
-    c->utf8_header = scan.facts.eight_bit_header;
-    c->header_known = true;
+    c->load.utf8_header = scan.facts.eight_bit_header;
+    c->load.header_known = true;
     header_scan_done(&scan);
 }
 
 bool out_content_header(struct out_conn *c)
 {
-    const struct out_work *w = c->job;
-    if (c->header_known)
+    const struct out_work *w = c->load.job;
+    if (c->load.header_known)
         return true;
-    c->utf8_header = false;
-    c->header_known = !w->params.smtputf8 || !w->eight_bit;
-    if (!c->header_known && w->body)
+    c->load.utf8_header = false;
+    c->load.header_known = !w->params.smtputf8 || !w->eight_bit;
+    if (!c->load.header_known && w->body)
         look_at_header(c, slice_of(w->body->bytes, w->body->n));
-    if (!c->header_known && !c->peeking) {
-        c->peeking = true;
+    if (!c->load.header_known && !c->load.peeking) {
+        c->load.peeking = true;
         c->sent = 0;
         ask_for_content(c);
     }
-    return c->header_known;
+    return c->load.header_known;
 }
 
 static void content_failed(struct out_conn *c, enum fault f, struct mono now)
@@ -72,7 +72,7 @@ static void content_failed(struct out_conn *c, enum fault f, struct mono now)
 static void give_content(struct out_conn *c, struct slice piece, struct mono now)
 {
     c->sent += piece.n;
-    bool last = c->sent >= c->job->size;
+    bool last = c->sent >= c->load.job->size;
     if (piece.n == 0 && !last)
         content_failed(c, FAULT_BODY_LOST, now);
     else
@@ -81,7 +81,7 @@ static void give_content(struct out_conn *c, struct slice piece, struct mono now
 
 void out_content_body(struct out_conn *c, struct mono now)
 {
-    const struct body *b = c->job->body;
+    const struct body *b = c->load.job->body;
     if (b)
         give_content(c, slice_head(slice_skip(slice_of(b->bytes, b->n), (size_t)c->sent), PIECE),
                      now);
@@ -95,7 +95,7 @@ void out_content_body(struct out_conn *c, struct mono now)
  * not be ready yet. */
 static void peeked(struct out_conn *c, const struct spooler_read *r, struct mono now)
 {
-    c->peeking = false;
+    c->load.peeking = false;
     look_at_header(c, r->error == 0 ? slice_of(r->body->bytes, r->body->n) : SLICE_NONE);
     if (c->client && c->waiting)
         out_job_begin(c, now);
@@ -110,7 +110,7 @@ void out_conn_read_answer(struct outbound *o, struct spooler_read *r)
     struct mono now = loop_now(o->loop);
     if (c && c->reading && c->reads == q->nth) { /* else for a job that is over */
         c->reading = false;
-        if (c->peeking) {
+        if (c->load.peeking) {
             peeked(c, r, now);
         } else if (!c->wants_body) {
             /* the transaction ended while we read; perhaps another one has begun */

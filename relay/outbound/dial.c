@@ -113,7 +113,7 @@ static struct link *dial(struct out_conn *c, size_t way)
     c->jobs = 0;
     metric_add(M_CONNECTS_OUT, 1);
     *l = (struct link){.conn = c, .way = way, .since = loop_now(c->o->loop)};
-    out_source_find(c->dest, buf_slice(&c->job->site), to.ss_family, &l->source);
+    out_source_find(c->dest, buf_slice(&c->load.job->site), to.ss_family, &l->source);
     const struct sockaddr *from =
         l->source.from.ss_family ? (struct sockaddr *)&l->source.from : NULL;
     l->net =

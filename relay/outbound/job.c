@@ -9,21 +9,22 @@
 #include "relay/outbound/conn.h"
 #include <stdlib.h>
 
+void out_load_drop(struct out_load *l)
+{
+    if (l->job)
+        out_work_free(l->job);
+    free(l->addresses);
+    free(l->asks);
+    for (size_t i = 0; i < l->first; i++)
+        verdict_done(&l->verdicts[i]);
+    free(l->verdicts);
+    *l = (struct out_load){0};
+}
+
 void out_job_drop(struct out_conn *c)
 {
-    if (c->job)
-        out_work_free(c->job);
-    free(c->addresses);
-    free(c->asks);
-    for (size_t i = 0; i < c->first; i++)
-        verdict_done(&c->verdicts[i]);
-    free(c->verdicts);
-    c->job = NULL;
-    c->addresses = NULL;
-    c->asks = NULL;
-    c->verdicts = NULL;
-    c->first = c->n_now = 0;
-    c->begun = c->header_known = c->peeking = c->reading = false;
+    out_load_drop(&c->load);
+    c->begun = c->reading = false;
 }
 
 /* --- results
@@ -88,7 +89,7 @@ static void describe(struct out_conn *c, struct attempt *a)
 void out_job_report(struct out_conn *c, const struct verdict *v, size_t n, bool ready)
 {
     struct spooler_result *r = must_alloc(sizeof *r);
-    struct out_work *w = c->job;
+    struct out_work *w = c->load.job;
     r->msg.type = SPOOLER_RESULT;
     r->conn = c->id;
     r->ready = ready;
@@ -119,7 +120,7 @@ static bool has_lost_its_place(const struct verdict *v)
  * 421 or "out of order" in answer to MAIL says nothing about the mail. */
 static bool was_stale(const struct out_conn *c, const struct smtp_client_action *a)
 {
-    if (c->jobs < 2 && c->first == 0)
+    if (c->jobs < 2 && c->load.first == 0)
         return false;
     for (size_t i = 0; i < a->n; i++) {
         const struct verdict *v = &a->verdicts[i];
@@ -144,7 +145,7 @@ static bool is_hosts_own(const struct verdict *v)
  * has a verdict of his own. */
 static bool is_for_next_host(const struct out_conn *c, const struct smtp_client_action *a)
 {
-    if (c->jobs > 1 || c->first > 0 || !out_dial_more(c))
+    if (c->jobs > 1 || c->load.first > 0 || !out_dial_more(c))
         return false;
     for (size_t i = 0; i < a->n; i++)
         if (!is_hosts_own(&a->verdicts[i]) && !out_is_inability(&a->verdicts[i]))
@@ -180,26 +181,27 @@ static void leave_politely(struct out_conn *c, struct mono now)
 
 /* Recipients for whom the connection had no transaction left have no verdict: for them it was no
  * attempt, and they go on at once, on another connection. */
-static void report_all(struct out_conn *c, bool ready)
+void out_job_report_all(struct out_conn *c, bool ready)
 {
-    for (; c->first < c->job->n; c->first++)
-        c->verdicts[c->first] = (struct verdict){0};
-    out_job_report(c, c->verdicts, c->job->n, ready);
+    for (; c->load.first < c->load.job->n; c->load.first++)
+        c->load.verdicts[c->load.first] = (struct verdict){0};
+    out_job_report(c, c->load.verdicts, c->load.job->n, ready);
 }
 
 void out_job_untouched(struct out_conn *c)
 {
-    if (c->first > 0)
-        report_all(c, false); /* not for some */
+    if (c->load.first > 0)
+        out_job_report_all(c, false); /* not for some */
     else
-        out_report_unattempted(c->o, c->id, TAKE_PTR(c->job), c->barred_ms);
+        out_report_unattempted(c->o, c->id, TAKE_PTR(c->load.job), c->barred_ms);
 }
 
 static void report_too_early(struct out_conn *c, size_t n)
 {
     for (; n > 0; n--)
-        c->verdicts[c->first++] = verdict_of_fault(FAULT_SMTP_PROTOCOL, PHASE_EOD, SLICE_NONE);
-    report_all(c, false);
+        c->load.verdicts[c->load.first++] =
+            verdict_of_fault(FAULT_SMTP_PROTOCOL, PHASE_EOD, SLICE_NONE);
+    out_job_report_all(c, false);
 }
 
 /* --- chunks
@@ -240,19 +242,20 @@ static bool needs_data(const struct smtp_client_action *a)
     return false;
 }
 
-/* Made under an older configuration, or long ago: it carries nothing more. */
-static bool is_worn(const struct out_conn *c, struct mono now)
+bool out_job_is_last(const struct out_conn *c, struct mono now)
 {
     return c->conf != c->o->conf || now.ms - c->link->since.ms >= c->dest->connection_time_ms;
 }
 
 bool out_job_done(struct out_conn *c, const struct smtp_client_action *a, struct mono now)
 {
+    if (out_ahead_done(c, a, now))
+        return true;
     c->data_ms = out_conn_since(c, now);
     c->begun = c->wants_body = false;
-    MUST(a->n == c->n_now && a->n > 0);
+    MUST(a->n == c->load.n_now && a->n > 0);
     learn_of_chunks(c, a, now);
-    if (needs_data(a) && c->jobs < 2 && c->first == 0) {
+    if (needs_data(a) && c->jobs < 2 && c->load.first == 0) {
         out_conn_again(c);
         return false;
     }
@@ -276,10 +279,10 @@ bool out_job_done(struct out_conn *c, const struct smtp_client_action *a, struct
         return false;
     }
     out_rcpts_settle(c, a->verdicts, a->n);
-    if (a->reusable && c->first < c->job->n)
+    if (a->reusable && c->load.first < c->load.job->n)
         return true; /* READY follows, and the others' transaction */
-    c->ending = is_worn(c, now);
-    report_all(c, a->reusable && !c->ending);
+    c->ending = out_job_is_last(c, now);
+    out_job_report_all(c, a->reusable && !c->ending);
     return true;
 }
 
@@ -294,30 +297,31 @@ static int64_t seconds_left(struct wall deadline)
     return us / WALL_SECOND + (us % WALL_SECOND > 0);
 }
 
-static struct smtp_client_txn transaction(const struct out_conn *c)
+struct smtp_client_txn out_job_txn(const struct out_conn *c)
 {
-    const struct out_work *w = c->job;
+    const struct out_work *w = c->load.job;
     return (struct smtp_client_txn){
         .sender = buf_slice(&w->sender),
-        .rcpts = c->addresses + c->first,
-        .n_rcpts = w->n - c->first,
+        .rcpts = c->load.addresses + c->load.first,
+        .n_rcpts = w->n - c->load.first,
         .size = w->size,
         .eight_bit = w->eight_bit,
-        .utf8_header = c->utf8_header,
+        .utf8_header = c->load.utf8_header,
         .params = w->params,
         .envid = buf_slice(&w->envid),
         .by_s = w->params.by == MAIL_BY_NONE ? 0 : seconds_left(w->by_deadline),
-        .asks = c->asks + c->first,
+        .asks = c->load.asks + c->load.first,
     };
 }
 
-/* Protected as the job needs it, and the peer has what it asks for (checklist 68). In clear because
- * a handshake failed is what one job was content with, and says nothing of the next. */
-static bool suits(const struct out_conn *c, const struct smtp_client_txn *t)
+/* In clear because a handshake failed is what one job was content with, and says nothing of the
+ * next. */
+bool out_job_suits(const struct out_conn *c, const struct smtp_client_txn *t)
 {
-    enum smtp_tls_level level = out_tls_level(c->dest, &c->job->params);
+    enum smtp_tls_level level = out_tls_level(c->dest, &c->load.job->params);
     bool secure = level < SMTP_TLS_ENCRYPT || level <= c->client_conf.tls;
-    bool clear = !c->in_clear || out_may_go_in_clear(c->dest, &c->job->params, c->job->attempt);
+    bool clear =
+        !c->in_clear || out_may_go_in_clear(c->dest, &c->load.job->params, c->load.job->attempt);
     return secure && clear && smtp_client_suits(c->client, t);
 }
 
@@ -328,17 +332,17 @@ void out_job_begin(struct out_conn *c, struct mono now)
     if (c->waiting)
         return;
     out_rcpts_prepare(c);
-    struct smtp_client_txn t = transaction(c);
-    bool kept = c->first == 0 && c->jobs > 0;
-    if ((kept && !suits(c, &t)) || !out_rcpts_choose(c)) {
+    struct smtp_client_txn t = out_job_txn(c);
+    bool kept = c->load.first == 0 && c->jobs > 0;
+    if ((kept && !out_job_suits(c, &t)) || !out_rcpts_choose(c)) {
         smtp_client_quit(c->client, now); /* CLOSE follows, and the job goes back */
         return;
     }
-    t.n_rcpts = c->n_now;
+    t.n_rcpts = c->load.n_now;
     c->begun = true;
     c->wants_body = false;
     c->sent = 0;
-    c->jobs += c->first == 0;
+    c->jobs += c->load.first == 0;
     c->step = now;
     smtp_client_begin(c->client, &t, now);
 }

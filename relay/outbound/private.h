@@ -39,6 +39,7 @@ struct outbound {
 enum out_lesson {
     OUT_NO_CHUNKING, /* what it offers by that name is no good */
     OUT_NO_ANSWER,   /* it let a call ring */
+    OUT_SLOW_END,    /* it let a message wait that was sent ahead */
     OUT_LESSONS
 };
 void out_learn(struct outbound *o, const struct sockaddr_storage *a, enum out_lesson l,
@@ -104,6 +105,7 @@ void out_secrets_drop(struct msg *m);
 /* report.c: messages to the spooler; once the room is being freed they are dropped */
 void out_send(struct outbound *o, struct msg *m);
 void out_report_gone(struct outbound *o, uint64_t conn);
+void out_report_ahead(struct outbound *o, uint64_t conn); /* it can take one */
 /* barred_ms: see struct spooler_result. */
 void out_report_unattempted(struct outbound *o, uint64_t conn, struct out_work *w,
                             int64_t barred_ms);

@@ -15,19 +15,20 @@
 
 void out_rcpts_prepare(struct out_conn *c)
 {
-    struct out_work *w = c->job;
+    struct out_work *w = c->load.job;
     struct slice host = slice_str(out_conn_host(c)->name);
-    free(c->addresses);
-    free(c->asks);
-    c->addresses = must_alloc(w->n * sizeof *c->addresses);
-    c->asks = must_alloc(w->n * sizeof *c->asks);
-    if (!c->verdicts)
-        c->verdicts = must_alloc(w->n * sizeof *c->verdicts);
+    free(c->load.addresses);
+    free(c->load.asks);
+    c->load.addresses = must_alloc(w->n * sizeof *c->load.addresses);
+    c->load.asks = must_alloc(w->n * sizeof *c->load.asks);
+    if (!c->load.verdicts)
+        c->load.verdicts = must_alloc(w->n * sizeof *c->load.verdicts);
     for (size_t i = 0; i < w->n; i++) {
-        c->addresses[i] =
+        c->load.addresses[i] =
             c->dest->redirect[0] ? slice_str(c->dest->redirect) : buf_slice(&w->addresses[i]);
-        bool trusted = !w->params.requiretls || out_trusts_host(c->dest, host, c->addresses[i]);
-        c->asks[i] = (struct smtp_client_ask){
+        bool trusted =
+            !w->params.requiretls || out_trusts_host(c->dest, host, c->load.addresses[i]);
+        c->load.asks[i] = (struct smtp_client_ask){
             .notify = w->notify ? w->notify[i] : 0,
             .orcpt = w->orcpts ? buf_slice(&w->orcpts[i]) : SLICE_NONE,
             .fault = trusted ? FAULT_NONE : FAULT_REQUIRETLS,
@@ -48,7 +49,7 @@ static void move_to_front(struct out_conn *c, size_t from, size_t to)
         (array)[i] = (array)[i - 1];                                                               \
         (array)[i - 1] = was;                                                                      \
     } while (0)
-    struct out_work *w = c->job;
+    struct out_work *w = c->load.job;
     for (size_t i = from; i > to; i--) {
         SWAP(w->rcpts);
         SWAP(w->addresses);
@@ -56,8 +57,8 @@ static void move_to_front(struct out_conn *c, size_t from, size_t to)
             SWAP(w->orcpts);
         if (w->notify)
             SWAP(w->notify);
-        SWAP(c->addresses);
-        SWAP(c->asks);
+        SWAP(c->load.addresses);
+        SWAP(c->load.asks);
     }
 #undef SWAP
 }
@@ -90,13 +91,13 @@ void out_rcpts_forget_session(struct out_conn *c)
 bool out_rcpts_choose(struct out_conn *c)
 {
     uint64_t most = smtp_client_peer(c->client)->rcpt_max;
-    size_t left = c->job->n - c->first;
+    size_t left = c->load.job->n - c->load.first;
     size_t room = most > 0 && most < left ? (size_t)most : left;
-    c->n_now = 0;
-    for (size_t i = c->first; i < c->job->n && c->n_now < room; i++)
-        if (has_room_for(c, slice_behind_last(c->addresses[i], '@')))
-            move_to_front(c, i, c->first + c->n_now++);
-    return c->n_now > 0;
+    c->load.n_now = 0;
+    for (size_t i = c->load.first; i < c->load.job->n && c->load.n_now < room; i++)
+        if (has_room_for(c, slice_behind_last(c->load.addresses[i], '@')))
+            move_to_front(c, i, c->load.first + c->load.n_now++);
+    return c->load.n_now > 0;
 }
 
 /* --- what a transaction decided
@@ -130,11 +131,11 @@ static bool brought_forward(const struct verdict *v, size_t n)
 void out_rcpts_settle(struct out_conn *c, const struct verdict *v, size_t n)
 {
     bool again = brought_forward(v, n);
-    size_t start = c->first;
+    size_t start = c->load.first;
     for (size_t i = 0; i < n; i++) {
         if (again && smtp_trouble_is_no_room(&v[i]))
             continue;
-        move_to_front(c, start + i, c->first);
-        c->verdicts[c->first++] = softened(c, &v[i]);
+        move_to_front(c, start + i, c->load.first);
+        c->load.verdicts[c->load.first++] = softened(c, &v[i]);
     }
 }

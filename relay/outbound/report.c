@@ -20,6 +20,14 @@ void out_report_gone(struct outbound *o, uint64_t conn)
     out_send(o, &g->msg);
 }
 
+void out_report_ahead(struct outbound *o, uint64_t conn)
+{
+    struct spooler_ahead *a = must_alloc(sizeof *a);
+    a->msg.type = SPOOLER_AHEAD;
+    a->conn = conn;
+    out_send(o, &a->msg);
+}
+
 void out_report_unattempted(struct outbound *o, uint64_t conn, struct out_work *w,
                             int64_t barred_ms)
 {

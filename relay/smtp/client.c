@@ -20,13 +20,18 @@ struct smtp_client *smtp_client_new(const struct smtp_client_conf *conf, struct 
     return c;
 }
 
+static void free_verdicts(struct verdict *v, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        verdict_done(&v[i]);
+    free(v);
+}
+
 static void forget_verdicts(struct smtp_client *c)
 {
-    for (size_t i = 0; i < c->n_verdicts; i++)
-        verdict_done(&c->verdicts[i]);
-    free(c->verdicts);
-    c->verdicts = NULL;
-    c->n_verdicts = 0;
+    free_verdicts(TAKE_PTR(c->verdicts), c->n_verdicts);
+    free_verdicts(TAKE_PTR(c->front.verdicts), c->front.n);
+    c->n_verdicts = c->front.n = 0;
 }
 
 void smtp_client_free(struct smtp_client *c)
@@ -175,7 +180,12 @@ bool smtp_client_next(struct smtp_client *c, struct smtp_client_action *ret)
     struct smtp_client_action a = {.act = c->acts[0]};
     c->n_acts--;
     memmove(c->acts, c->acts + 1, c->n_acts * sizeof *c->acts);
-    if (a.act == CLI_TXN_DONE) {
+    if (a.act == CLI_TXN_DONE && c->front.told) {
+        c->front.told = false;
+        a.verdicts = c->front.verdicts;
+        a.n = c->front.n;
+        a.reusable = c->front.reusable;
+    } else if (a.act == CLI_TXN_DONE) {
         a.verdicts = c->verdicts;
         a.n = c->n_verdicts;
         a.reusable = c->reusable;
@@ -189,18 +199,29 @@ bool smtp_client_next(struct smtp_client *c, struct smtp_client_action *ret)
     return true;
 }
 
+static void settle(struct verdict *verdicts, size_t n, const struct verdict *v)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (verdicts[i].kind == VERDICT_NONE)
+            verdicts[i] = verdict_copy(v);
+    }
+}
+
 void client_settle(struct smtp_client *c, const struct verdict *v)
 {
-    for (size_t i = 0; i < c->n_verdicts; i++) {
-        if (c->verdicts[i].kind == VERDICT_NONE)
-            c->verdicts[i] = verdict_copy(v);
-    }
+    settle(c->verdicts, c->n_verdicts, v);
+}
+
+static bool has_no_mail_left(const struct smtp_client *c)
+{
+    return c->peer.mail_max > 0 && c->n_mails >= c->peer.mail_max; /* RFC 9422 section 4.1 */
 }
 
 void client_txn_done(struct smtp_client *c)
 {
-    if (c->peer.mail_max > 0 && c->n_mails >= c->peer.mail_max) {
-        client_over(c, (struct verdict){0}, true); /* RFC 9422 section 4.1; all have verdicts */
+    if (c->spent || has_no_mail_left(c)) {
+        /* All have verdicts. Behind what was taken back nothing can be said: it may be content. */
+        client_over(c, (struct verdict){0}, !c->spent);
         return;
     }
     c->stage = STAGE_READY;
@@ -209,12 +230,48 @@ void client_txn_done(struct smtp_client *c)
     client_act(c, CLI_TXN_DONE);
 }
 
-/* Of what the driver has not heard yet, only the end of a transaction stays true. */
+void client_front_done(struct smtp_client *c, const struct verdict *v)
+{
+    settle(c->front.verdicts, c->front.n, v);
+    c->front.open = false;
+    c->front.told = c->front.reusable = true;
+    client_act(c, CLI_TXN_DONE);
+}
+
+/* Of what the driver has not heard yet, only the ends of transactions stay true. */
 static void withdraw_acts(struct smtp_client *c)
 {
-    bool done = c->n_acts > 0 && c->acts[0] == CLI_TXN_DONE;
-    c->n_acts = done ? 1 : 0;
-    c->reusable = false;
+    size_t n = 0;
+    while (n < c->n_acts && c->acts[n] == CLI_TXN_DONE)
+        n++;
+    c->n_acts = n;
+    c->reusable = c->front.reusable = false;
+}
+
+static void unsettle(struct smtp_client *c)
+{
+    for (size_t i = 0; i < c->n_verdicts; i++) {
+        verdict_done(&c->verdicts[i]);
+        c->verdicts[i] = (struct verdict){0};
+    }
+}
+
+/* The transaction under way ends with the session. While the dot in front of it is unanswered v is
+ * that one's, and of this one nothing was decided. Where its replies cannot be told from others,
+ * those that it had may have been another's, too. */
+static void end_txns(struct smtp_client *c, const struct verdict *v)
+{
+    DEFER(verdict_done)
+    struct verdict lost = verdict_of_fault(FAULT_CONN_LOST, PHASE_MAIL, SLICE_NONE);
+    bool undecided = c->front.open;
+    if (undecided || (c->behind && v->fault == FAULT_SMTP_PROTOCOL && v->phase <= PHASE_DATA))
+        unsettle(c);
+    if (undecided) {
+        client_front_done(c, v);
+        c->front.reusable = false;
+    }
+    client_settle(c, undecided ? &lost : v);
+    client_act(c, CLI_TXN_DONE);
 }
 
 void client_over(struct smtp_client *c, struct verdict v, bool quit)
@@ -227,8 +284,7 @@ void client_over(struct smtp_client *c, struct verdict v, bool quit)
     forget_output(c);
     withdraw_acts(c);
     if (was == STAGE_ENVELOPE || was == STAGE_CONTENT || was == STAGE_DOT) {
-        client_settle(c, &v);
-        client_act(c, CLI_TXN_DONE);
+        end_txns(c, &v);
     } else if (was == STAGE_HELLO || was == STAGE_HANDSHAKE || was == STAGE_LOGIN ||
                (was == STAGE_READY && !c->used)) {
         c->failed = verdict_copy(&v);
@@ -250,7 +306,7 @@ void client_over_fault(struct smtp_client *c, enum fault f, struct slice detail)
  * awaited. (With a lone dot there is nothing left to decide.) */
 static bool in_doubt(const struct smtp_client *c)
 {
-    return c->stage == STAGE_DOT;
+    return c->stage == STAGE_DOT || c->front.open;
 }
 
 void smtp_client_lost(struct smtp_client *c, struct slice why, struct mono now)
@@ -294,10 +350,6 @@ static void surplus_reply(struct smtp_client *c, const struct smtp_reply *reply)
 
 static void take_reply(struct smtp_client *c, const struct smtp_reply *reply, struct mono now)
 {
-    if (c->stage == STAGE_QUIT) {
-        client_over(c, (struct verdict){0}, false);
-        return;
-    }
     if (reply->code == 421) {
         client_over(c, smtp_trouble_by(c->conf->classes, smtp_client_phase(c), reply), false);
         return;
@@ -401,15 +453,13 @@ void smtp_client_quit(struct smtp_client *c, struct mono now)
 {
     if (c->stage != STAGE_READY)
         return;
+    (void)now;
     c->stage = STAGE_QUIT;
-    client_say(c, STEP_QUIT, 0, (struct slice[]){SLICE_LIT("QUIT")}, 1, now);
+    client_over(c, (struct verdict){0}, true); /* checklist 70: its reply is not waited for */
 }
 
-void smtp_client_begin(struct smtp_client *c, const struct smtp_client_txn *t, struct mono now)
+static void start(struct smtp_client *c, const struct smtp_client_txn *t)
 {
-    MUST(c->stage == STAGE_READY || c->stage == STAGE_OVER);
-    bool over = c->stage == STAGE_OVER || smtp_reply_parser_busy(&c->parser);
-    forget_verdicts(c);
     c->verdicts = must_alloc((t->n_rcpts ? t->n_rcpts : 1) * sizeof *c->verdicts);
     c->n_verdicts = t->n_rcpts;
     c->txn = *t;
@@ -417,10 +467,54 @@ void smtp_client_begin(struct smtp_client *c, const struct smtp_client_txn *t, s
     c->stage = STAGE_ENVELOPE;
     c->cursor = c->mail_open ? CURSOR_RSET : CURSOR_MAIL;
     c->n_accepted = 0;
-    c->lone_dot = c->asked = false;
+    c->lone_dot = c->asked = c->behind = false;
     reencode_free(TAKE_PTR(c->reencode));
+}
+
+void smtp_client_begin(struct smtp_client *c, const struct smtp_client_txn *t, struct mono now)
+{
+    MUST(c->stage == STAGE_READY || c->stage == STAGE_OVER);
+    bool over = c->stage == STAGE_OVER || smtp_reply_parser_busy(&c->parser);
+    forget_verdicts(c);
+    start(c, t);
     if (over) /* it ended between READY and now, or a line that nobody waits for has begun */
         client_over_fault(c, FAULT_CONN_LOST, SLICE_NONE);
     else
         client_begin_envelope(c, now);
+}
+
+bool smtp_client_takes_another(const struct smtp_client *c)
+{
+    bool chunks = c->peer.chunking && !c->conf->no_chunking;
+    return c->stage == STAGE_DOT && c->peer.pipelining && !chunks && !c->lone_dot && !c->spent &&
+           c->ahead_n == 1 && c->n_acts == 0 && smtp_client_output(c).n == 0 &&
+           !smtp_reply_parser_busy(&c->parser) && !has_no_mail_left(c);
+}
+
+void smtp_client_begin_behind(struct smtp_client *c, const struct smtp_client_txn *t,
+                              struct mono now)
+{
+    MUST(smtp_client_takes_another(c) && !c->front.open && !c->front.told);
+    free_verdicts(c->front.verdicts, c->front.n);
+    c->front.verdicts = TAKE_PTR(c->verdicts);
+    c->front.n = c->n_verdicts;
+    c->front.open = true;
+    c->mail_open = false; /* the dot ends that one, whatever its reply */
+    start(c, t);
+    c->behind = true;
+    client_begin_envelope(c, now);
+}
+
+void smtp_client_take_back(struct smtp_client *c)
+{
+    if (!c->front.open)
+        return;
+    free_verdicts(c->verdicts, c->n_verdicts);
+    c->verdicts = TAKE_PTR(c->front.verdicts);
+    c->n_verdicts = c->front.n;
+    c->front.n = 0;
+    c->front.open = c->behind = false;
+    c->stage = STAGE_DOT;
+    c->spent = true;
+    forget_output(c);
 }

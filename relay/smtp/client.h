@@ -9,7 +9,8 @@
  * split of what the peer says in its turn gives the same actions and output; each begin has one
  * TXN_DONE.
  *
- * One transaction at a time; the connection can carry many. Bounds: a reply <= 100 lines of 2048
+ * One transaction at a time, the next one's envelope at most ahead of the reply to the dot (RFC
+ * 2920 section 3.1); the connection can carry many. Bounds: a reply <= 100 lines of 2048
  * bytes, of which 1 KiB is kept; 4 KiB or 128 commands ahead of their replies. Timeouts: RFC 5321
  * section 4.5.3.2, per phase.
  */
@@ -96,6 +97,18 @@ bool smtp_client_next(struct smtp_client *c, struct smtp_client_action *ret);
 bool smtp_client_suits(const struct smtp_client *c, const struct smtp_client_txn *t);
 /* After CLI_READY. Sends RSET first where the last transaction left something behind. */
 void smtp_client_begin(struct smtp_client *c, const struct smtp_client_txn *t, struct mono now);
+/* The dot has left the output, its reply is all that is awaited, and a further envelope may go in
+ * front of that. With PIPELINING, and by DATA: by BDAT a message mostly needs one round trip as it
+ * is. */
+bool smtp_client_takes_another(const struct smtp_client *c);
+/* When smtp_client_takes_another. Two TXN_DONE follow in this order; the first is `reusable` where
+ * the second goes on. Of one that was not decided, because the session ended with the dot in front
+ * of it, all recipients are FAULT_CONN_LOST in PHASE_MAIL; no content was asked for. */
+void smtp_client_begin_behind(struct smtp_client *c, const struct smtp_client_txn *t,
+                              struct mono now);
+/* While the dot in front is unanswered (else nothing): what it was begun for is the driver's again,
+ * no TXN_DONE follows for it, and the session ends with the one in front. */
+void smtp_client_take_back(struct smtp_client *c);
 /* After CLI_BODY: the next piece of content (exact stored bytes, CRLF lines; dot-stuffing happens
  * here), `last` with the final one, which may be empty. A missing final CRLF is added before the
  * dot. The bytes are copied (into the output, <= 64 KiB + one piece, dots doubled). A bare CR or LF
@@ -116,7 +129,7 @@ void smtp_client_login(struct smtp_client *c, const char *mechanism, struct slic
 void smtp_client_respond(struct smtp_client *c, struct slice response, struct mono now);
 /* After CLI_LOGIN: no response can be given. The session ends with this fault. */
 void smtp_client_login_failed(struct smtp_client *c, enum fault f, struct slice why);
-/* After CLI_READY: QUIT, a short wait for its reply, CLOSE. */
+/* After CLI_READY: QUIT, and CLOSE at once. */
 void smtp_client_quit(struct smtp_client *c, struct mono now);
 /* The peer closed, or the connection broke (why = text for the verdict). What has no verdict yet
  * gets one. */

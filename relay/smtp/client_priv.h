@@ -26,7 +26,7 @@ enum stage {
     STAGE_ENVELOPE, /* RSET, MAIL, RCPT, DATA: `cursor` says how far */
     STAGE_CONTENT,  /* 354 is here, the dot is not written */
     STAGE_DOT,      /* the dot is written, its reply is not here */
-    STAGE_QUIT,
+    STAGE_QUIT,     /* for a moment: nothing but the word is left */
     STAGE_OVER
 };
 
@@ -82,7 +82,15 @@ struct smtp_client {
     size_t n_accepted;
     bool mail_open; /* the peer holds a transaction: RSET before the next */
     bool lone_dot;  /* 354 came although no recipient was taken */
-    bool asked;     /* CLI_BODY is out */
+    bool behind;    /* the transaction was begun before the reply to the dot in front of it */
+    bool spent;     /* one was taken back from there: the peer holds half of it */
+    struct {        /* that one in front … */
+        struct verdict *verdicts;
+        size_t n;
+        bool open;           /* … while its dot is unanswered */
+        bool told, reusable; /* … its end is the next TXN_DONE of acts */
+    } front;
+    bool asked; /* CLI_BODY is out */
     enum content content;
     bool at_once; /* the first chunk goes before the replies to the envelope are here */
     bool utf8;    /* the transaction is SMTPUTF8 */
@@ -113,6 +121,8 @@ void client_over_fault(struct smtp_client *c, enum fault f, struct slice detail)
 void client_settle(struct smtp_client *c, const struct verdict *v);
 /* The transaction is over and the session goes on. */
 void client_txn_done(struct smtp_client *c);
+/* The same of the one in front, by this verdict (lent). */
+void client_front_done(struct smtp_client *c, const struct verdict *v);
 
 /* ---- client_content.c ---- */
 

@@ -181,7 +181,9 @@ void client_begin_envelope(struct smtp_client *c, struct mono now)
     c->at_once = client_may_go_at_once(c, now);
     c->dots = (struct dot_writer){.chunked = client_in_chunks(c)};
     c->next_rcpt = undecided(c, 0);
-    if (c->next_rcpt == c->n_verdicts)
+    if (c->next_rcpt == c->n_verdicts && c->front.open)
+        c->cursor = CURSOR_END; /* it ends behind the one in front */
+    else if (c->next_rcpt == c->n_verdicts)
         client_txn_done(c);
     client_go_on(c, now);
 }
@@ -357,9 +359,21 @@ static void on_chunk_refused(struct smtp_client *c, const struct awaited *a,
         c->stage = STAGE_ENVELOPE; /* at CURSOR_END */
 }
 
+/* The reply to the dot in front of the transaction under way. */
+static void end_front(struct smtp_client *c, const struct smtp_reply *reply)
+{
+    DEFER(verdict_done)
+    struct verdict v = smtp_trouble_by(c->conf->classes, PHASE_EOD, reply);
+    client_front_done(c, &v);
+}
+
 static void on_delivered(struct smtp_client *c, const struct awaited *a,
                          const struct smtp_reply *reply)
 {
+    if (c->front.open) {
+        end_front(c, reply);
+        return;
+    }
     if (smtp_client_output(c).n > 0) {
         /* Nobody can have read the dot: a stray yes, which must not count as delivery. */
         client_over(c, verdict_of_fault(FAULT_SMTP_PROTOCOL, PHASE_EOD, reply->text), false);
@@ -373,6 +387,10 @@ static void on_delivered(struct smtp_client *c, const struct awaited *a,
 static void on_eod_refused(struct smtp_client *c, const struct awaited *a,
                            const struct smtp_reply *reply)
 {
+    if (c->front.open) {
+        end_front(c, reply);
+        return;
+    }
     if (knows_no_chunks(c, reply))
         return;
     if (smtp_client_output(c).n > 0) {

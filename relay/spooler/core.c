@@ -458,6 +458,9 @@ void core_message(struct core *c, struct msg *m)
     case SPOOLER_CONN_GONE:
         work_conn_gone(c, ((struct spooler_conn_gone *)v)->conn);
         break;
+    case SPOOLER_AHEAD:
+        sched_conn_ahead(c->sched, ((struct spooler_ahead *)v)->conn);
+        break;
     case SPOOLER_KEPT:
         spool_events_kept(c->spool, ((struct spooler_kept *)v)->seq);
         break;

@@ -45,6 +45,7 @@ struct queued_action {
 struct job {
     UT_hash_handle hh;
     uint64_t conn, id;
+    struct job *ahead; /* given to it before this one was over */
     uint32_t n;
     uint32_t rcpts[];
 };

@@ -179,6 +179,7 @@ void spooler_request_free(struct msg *m)
         free(((struct spooler_suspend *)v)->names);
         break;
     case SPOOLER_CONN_GONE:
+    case SPOOLER_AHEAD:
     case SPOOLER_KEPT:
     case SPOOLER_AGAIN:
     case SPOOLER_CONTROL:

@@ -28,6 +28,7 @@ enum spooler_type {
     SPOOLER_PLAN,      /* struct spooler_plan; not answered, freed (answer to OUT_RESOLVE) */
     SPOOLER_RESULT,    /* struct spooler_result; not answered, freed */
     SPOOLER_CONN_GONE, /* struct spooler_conn_gone; not answered, freed */
+    SPOOLER_AHEAD,     /* struct spooler_ahead; not answered, freed (from outbound) */
     SPOOLER_KEPT,      /* struct spooler_kept; not answered, freed (from events) */
     SPOOLER_ADMIN,     /* struct spooler_admin */
     SPOOLER_CONTROL,   /* struct spooler_control */
@@ -169,6 +170,13 @@ struct spooler_result {
 void spooler_result_free(struct spooler_result *r);
 
 struct spooler_conn_gone {
+    struct msg msg;
+    uint64_t conn;
+};
+
+/* The content of its job is out, the answer is not here: another OUT_WORK may come ahead of that.
+ * One that it has no use for goes back not attempted, and the connection goes on. */
+struct spooler_ahead {
     struct msg msg;
     uint64_t conn;
 };

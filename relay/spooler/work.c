@@ -14,10 +14,28 @@ enum { EVENT_MAX = 15 * 1024, CHANGES_MAX = 100 };
 /* --- jobs on connections
  * ---------------------------------------------------------------------------------- */
 
-static struct job *job_find(const struct core *c, uint64_t conn)
+static bool job_has(const struct job *j, uint32_t rcpt)
+{
+    for (uint32_t i = 0; i < j->n; i++)
+        if (j->rcpts[i] == rcpt)
+            return true;
+    return false;
+}
+
+/* The connection's first job; behind it is the one that it got ahead. */
+static struct job *job_first(const struct core *c, uint64_t conn)
 {
     struct job *j;
     HASH_FIND(hh, c->jobs, &conn, sizeof conn, j);
+    return j;
+}
+
+/* The one with this recipient: two may be of the same message. */
+static struct job *job_find(const struct core *c, uint64_t conn, uint64_t id, uint32_t rcpt)
+{
+    struct job *j = job_first(c, conn);
+    while (j && (j->id != id || !job_has(j, rcpt)))
+        j = j->ahead;
     return j;
 }
 
@@ -28,8 +46,32 @@ static void job_note(struct core *c, uint64_t conn, const struct sched_job *job)
     j->id = job->message->id;
     for (size_t i = 0; i < job->n; i++)
         j->rcpts[j->n++] = job->rcpts[i]->number;
-    HASH_ADD(hh, c->jobs, conn, sizeof j->conn, j);
     c->n_active += job->n;
+    struct job *first = job_first(c, conn);
+    if (first) {
+        MUST(!first->ahead);
+        first->ahead = j;
+    } else {
+        HASH_ADD(hh, c->jobs, conn, sizeof j->conn, j);
+    }
+}
+
+static bool job_is_ahead(const struct core *c, const struct job *j)
+{
+    return job_first(c, j->conn) != j;
+}
+
+/* One that it had ahead is its first then. */
+static void job_unlink(struct core *c, struct job *j)
+{
+    struct job *first = job_first(c, j->conn), *ahead = first->ahead;
+    if (first != j) {
+        first->ahead = NULL;
+        return;
+    }
+    HASH_DEL(c->jobs, j);
+    if (ahead)
+        HASH_ADD(hh, c->jobs, conn, sizeof ahead->conn, ahead);
 }
 
 /* The connection has it no more: recipients are ours again. The caller frees the job. */
@@ -37,7 +79,7 @@ static struct message *job_end(struct core *c, struct job *j)
 {
     struct message *m = spool_find(c->spool, j->id);
     MUST(m); /* active recipients are not final, so the message is there */
-    HASH_DEL(c->jobs, j);
+    job_unlink(c, j);
     c->n_active -= j->n;
     for (uint32_t i = 0; i < j->n; i++) {
         MUST(m->rcpts[j->rcpts[i]].active);
@@ -62,6 +104,7 @@ void work_free(struct core *c)
     struct job *j, *next;
     HASH_ITER (hh, c->jobs, j, next) {
         HASH_DEL(c->jobs, j);
+        free(j->ahead);
         free(j);
     }
 }
@@ -221,14 +264,6 @@ static void apply_to_job(struct core *c, struct message *m, const struct job *j,
  * ---------------------------------------------------------------------------------------------------
  */
 
-static bool job_has(const struct job *j, uint32_t rcpt)
-{
-    for (uint32_t i = 0; i < j->n; i++)
-        if (j->rcpts[i] == rcpt)
-            return true;
-    return false;
-}
-
 static void apply_result(struct core *c, struct message *m, const struct job *j,
                          const struct spooler_result *r)
 {
@@ -272,10 +307,11 @@ static void note_error(struct core *c, const struct spooler_result *r)
 
 void work_result(struct core *c, struct spooler_result *r)
 {
-    struct job *j = job_find(c, r->conn);
+    struct job *j = job_find(c, r->conn, r->message_id, r->rcpts[0]);
     struct feedback f = {0};
-    if (!j || j->id != r->message_id)
+    if (!j)
         return;
+    bool ahead = job_is_ahead(c, j);
     struct message *m = job_end(c, j);
     bool says = feedback_of(m, r, &f); /* before it is counted */
     if (r->attempted) {
@@ -288,15 +324,17 @@ void work_result(struct core *c, struct spooler_result *r)
     add_again(c, m, j);
     bounce_poke(c, j->id);
     free(j);
-    if (r->ready)
+    if (ahead) /* come back: its turn was too far off */
+        sched_conn_back(c->sched, r->conn);
+    else if (r->ready)
         sched_conn_ready(c->sched, r->conn, c->mono);
 }
 
 /* With a job still on it the loop has not kept its word; the recipients are not to suffer. */
 void work_conn_gone(struct core *c, uint64_t conn)
 {
-    struct job *j = job_find(c, conn);
-    if (j) {
+    struct job *j;
+    while ((j = job_first(c, conn))) {
         add_again(c, job_end(c, j), j);
         free(j);
     }
@@ -306,11 +344,13 @@ void work_conn_gone(struct core *c, uint64_t conn)
 /* --- content read for a job
  * -------------------------------------------------------------------------------------- */
 
-/* The job has not left us: its connection was not opened, or stays idle. */
-static void leave_conn(struct core *c, const struct out_work *w)
+/* The job has not left us: its connection was not opened, stays idle, or has another one. */
+static void leave_conn(struct core *c, const struct out_work *w, bool ahead)
 {
     if (w->open)
         sched_conn_gone(c->sched, w->conn, c->mono);
+    else if (ahead)
+        sched_conn_back(c->sched, w->conn);
     else
         sched_conn_ready(c->sched, w->conn, c->mono);
 }
@@ -324,28 +364,30 @@ static void job_unreadable(struct core *c, struct job *j, const struct out_work 
     struct outcome_facts facts = {.site = buf_slice(&w->site),
                                   .destination = buf_slice(&w->destination),
                                   .no_attempt = !lost};
+    bool ahead = job_is_ahead(c, j);
     struct message *m = job_end(c, j);
     apply_to_job(c, m, j, &v, &facts);
     verdict_done(&v);
     add_again(c, m, j);
     free(j);
-    leave_conn(c, w);
+    leave_conn(c, w, ahead);
 }
 
 /* The disk failed while the content was read: the attempt does not begin. */
 static void job_put_back(struct core *c, struct job *j, const struct out_work *w)
 {
+    bool ahead = job_is_ahead(c, j);
     add_again(c, job_end(c, j), j);
     free(j);
-    leave_conn(c, w);
+    leave_conn(c, w, ahead);
 }
 
 void work_read_done(struct core *c, struct core_read *r)
 {
-    struct job *j = job_find(c, r->work->conn);
+    struct job *j = job_find(c, r->work->conn, r->work->message_id, r->work->rcpts[0]);
     /* An idle connection may have been closed by the peer meanwhile; then the job went back with
      * it. */
-    if (!j || j->id != r->work->message_id)
+    if (!j)
         return;
     if (r->error < 0) {
         job_unreadable(c, j, r->work, r->error);

@@ -10,15 +10,16 @@
 
 static const struct smtp_client_conf client_conf = {.helo = {(const uint8_t *)"client.test", 11},
                                                     .tls = SMTP_TLS_NONE};
-static const struct smtp_server_conf server_conf = {
-    .hostname = {(const uint8_t *)"server.test", 11},
-    .max_message_size = 10u << 20,
-    .max_recipients = 100,
-    .max_errors = 10,
-    .max_auth_failures = 3,
-    .command_timeout_ms = 300000,
-    .data_timeout_ms = 180000,
-};
+/* What servers offer: a word at a time, a message ahead of the other's answer, a message at once.
+ */
+#define OFFERING(set)                                                                              \
+    {                                                                                              \
+        .hostname = {(const uint8_t *)"server.test", 11}, .extensions = (set),                     \
+        .max_message_size = 10u << 20, .max_recipients = 100, .max_errors = 10,                    \
+        .max_auth_failures = 3, .command_timeout_ms = 300000, .data_timeout_ms = 180000            \
+    }
+static const struct smtp_server_conf server_confs[] = {OFFERING(0), OFFERING(SMTP_PIPELINING),
+                                                       OFFERING(SMTP_PIPELINING | SMTP_CHUNKING)};
 
 static void wake_in(struct sim *s, struct link *l, int64_t us)
 {
@@ -35,7 +36,7 @@ static struct link *link_new(struct sim *s, bool front)
     struct link *l = must_alloc(sizeof *l);
     l->front = front;
     l->client = smtp_client_new(&client_conf, sim_mono(s));
-    l->server = smtp_server_new(&server_conf, false, sim_mono(s));
+    l->server = smtp_server_new(&server_confs[sim_below(s, 3)], false, sim_mono(s));
     l->up = l->down = l->content = BUF_MAX(2u << 20);
     l->bytes_left = sim_chance(s, 8) ? (int64_t)sim_below(s, 3000) : INT64_MAX;
     l->timer = sim_after(s, (int64_t)sim_below(s, 50000), T_LINK, l);
@@ -47,8 +48,10 @@ static void link_free(struct sim *s, struct link *l)
 {
     DL_DELETE(s->links, l);
     link_leave(l);
-    if (l->job)
-        out_work_free(l->job);
+    struct out_work *const held[] = {l->job, l->front_job, l->later};
+    for (unsigned i = 0; i < 3; i++)
+        if (held[i])
+            out_work_free(held[i]);
     smtp_client_free(l->client);
     smtp_server_free(l->server);
     buf_done(&l->up);
@@ -195,7 +198,7 @@ static void send_result(struct sim *s, const struct link *l, struct out_work *w,
     r->attempted = verdicts != NULL;
     r->dsn_passed_on = r->deliver_by_passed_on = asked_passes_on(buf_slice(&w->site));
     r->message_id = w->message_id;
-    r->n = verdicts ? w->n : 0;
+    r->n = w->n;
     r->rcpts = must_alloc(w->n * sizeof *r->rcpts);
     r->verdicts = must_alloc(w->n * sizeof *r->verdicts);
     r->attempt.mx_host = buf_of(SLICE_LIT("mx.test"));
@@ -203,6 +206,8 @@ static void send_result(struct sim *s, const struct link *l, struct out_work *w,
     struct sim_message *m = sim_find(s, w->message_id);
     for (size_t i = 0; i < r->n; i++) {
         r->rcpts[i] = w->rcpts[i];
+        if (!verdicts)
+            continue;
         r->verdicts[i] = verdict_copy(&verdicts[one_for_all ? 0 : i]);
         bool doubt = r->verdicts[i].fault == FAULT_CONN_LOST_EOD ||
                      r->verdicts[i].fault == FAULT_SMTP_TIMEOUT_EOD;
@@ -223,6 +228,7 @@ static void send_gone(struct sim *s, uint64_t conn)
 
 static void begin(struct sim *s, struct link *l)
 {
+    bool behind = l->front_job != NULL;
     l->ready = false;
     l->begun = true;
     if (l->front) {
@@ -248,13 +254,54 @@ static void begin(struct sim *s, struct link *l)
                                           .eight_bit = w->eight_bit};
         l->to_send = slice_of(w->body->bytes, w->body->n);
     }
-    smtp_client_begin(l->client, &l->txn, sim_mono(s));
+    if (behind)
+        smtp_client_begin_behind(l->client, &l->txn, sim_mono(s));
+    else
+        smtp_client_begin(l->client, &l->txn, sim_mono(s));
+    l->behind = behind;
+}
+
+/* The dot is out: the core is asked for one more, and what came is begun behind it, or goes back.
+ */
+static void look_ahead(struct sim *s, struct link *l)
+{
+    bool can = l->begun && l->job && !l->front_job && smtp_client_takes_another(l->client);
+    if (can && !l->asked && sim_chance(s, 70)) {
+        struct spooler_ahead *a = must_alloc(sizeof *a);
+        a->conn = l->conn;
+        l->asked = true;
+        l->thinks = (unsigned)sim_below(s, 20); /* the receiver: there is time for one */
+        sim_say(s, "connection %llu asks for a job ahead", (unsigned long long)l->conn);
+        sim_request(s, &a->msg, SPOOLER_AHEAD);
+    } else if (can && l->later && sim_chance(s, 80)) {
+        l->front_job = l->job;
+        l->job = TAKE_PTR(l->later);
+        sim_say(s, "connection %llu: a job goes ahead", (unsigned long long)l->conn);
+        begin(s, l);
+    } else if (l->front_job && sim_chance(s, 3)) {
+        smtp_client_take_back(l->client);
+        send_result(s, l, TAKE_PTR(l->job), NULL, false, false);
+        l->job = TAKE_PTR(l->front_job);
+        l->behind = false;
+    } else if (l->later && !l->ready && sim_chance(s, 3)) {
+        send_result(s, l, TAKE_PTR(l->later), NULL, false, false);
+    }
+}
+
+/* The session ended with the dot in front of it. */
+static bool is_undecided(const struct link *l, const struct smtp_client_action *a)
+{
+    return l->behind && !a->reusable && a->verdicts[0].fault == FAULT_CONN_LOST &&
+           a->verdicts[0].phase == PHASE_MAIL;
 }
 
 static void txn_done(struct sim *s, struct link *l, const struct smtp_client_action *a)
 {
     if (!l->front) {
-        send_result(s, l, TAKE_PTR(l->job), a->verdicts, false, a->reusable);
+        struct out_work **job = l->front_job ? &l->front_job : &l->job;
+        bool undecided = !l->front_job && is_undecided(l, a);
+        send_result(s, l, TAKE_PTR(*job), undecided ? NULL : a->verdicts, false, a->reusable);
+        l->asked = false;
         if (sim_chance(s, 20)) /* it may cross the next job */
             l->shutdown_us = s->now_us + (int64_t)sim_below(s, 150000);
         return;
@@ -267,6 +314,8 @@ static void txn_done(struct sim *s, struct link *l, const struct smtp_client_act
 static void client_ready(struct sim *s, struct link *l)
 {
     l->ready = true;
+    if (!l->job)
+        l->job = TAKE_PTR(l->later);
     if (l->front ? !l->begun : l->job != NULL)
         begin(s, l);
     else if (l->front)
@@ -334,8 +383,14 @@ static bool carry_up(struct sim *s, struct link *l)
     buf_add(&l->up, slice_head(out, n));
     smtp_client_sent(l->client, n, sim_mono(s));
     bool moved = n > 0;
+    if (!l->front && !l->over)
+        look_ahead(s, l);
     if (l->silent)
         return moved;
+    if (l->thinks > 0) {
+        l->thinks--;
+        return true;
+    }
     do {
         taken = smtp_server_bytes(l->server, buf_slice(&l->up), sim_mono(s));
         server_actions(s, l); /* content still points into what was taken */
@@ -374,8 +429,11 @@ static void lose(struct sim *s, struct link *l, const char *why)
 static void end(struct sim *s, struct link *l)
 {
     if (!l->front) {
+        MUST(!l->front_job);
         if (l->job)
             send_result(s, l, TAKE_PTR(l->job), NULL, false, false);
+        if (l->later)
+            send_result(s, l, TAKE_PTR(l->later), NULL, false, false);
         send_gone(s, l->conn);
     }
     smtp_server_eof(l->server);
@@ -512,8 +570,8 @@ void link_order(struct sim *s, struct out_work *w)
         send_result(s, NULL, w, NULL, false,
                     false); /* it was closed meanwhile; that has been said */
     } else {
-        MUST(!l->job);
-        l->job = w;
+        MUST(!l->later && !l->front_job && (!l->job || l->asked));
+        *(l->job ? &l->later : &l->job) = w;
         if (l->ready)
             begin(s, l);
         link_wake(s, l);

@@ -13,6 +13,9 @@ struct link {
     struct buf up, down; /* on the wire */
     struct buf content;  /* as the server side has it */
     bool ready, over, silent, closed_by_server, begun;
+    bool asked; /* for a job ahead */
+    unsigned thinks;
+    bool behind;         /* job was begun behind the dot of `front_job` */
     int64_t bytes_left;  /* until the wire breaks */
     int64_t shutdown_us; /* when the receiver stops; 0: never */
     struct smtp_client_txn txn;
@@ -23,7 +26,8 @@ struct link {
     struct submission *submission;
     /* back */
     uint64_t conn;
-    struct out_work *job;
+    struct out_work *job, *front_job;
+    struct out_work *later; /* got ahead, not begun */
     unsigned n_rcpts;
     char rcpts[SIM_RCPTS_MAX][64];
 };

@@ -539,7 +539,7 @@ bool sim_run(uint64_t seed, bool verbose)
     s->start_us = s->now_us = INT64_C(1800000000) * WALL_SECOND;
     s->core_timer.kind = T_CORE;
     s->disk = fake_disk_new(seed);
-    s->to_submit = 5 + (unsigned)sim_below(s, 25);
+    s->to_submit = 5 + (unsigned)sim_below(s, 25) + (sim_chance(s, 20) ? 150 : 0);
     s->faults = sim_chance(s, 30) ? 3 : 0;
     for (int i = 0; i < SIM_SITES; i++)
         if (sim_chance(s, 30))

@@ -1,4 +1,5 @@
 /* What becomes of the core's orders: a resolver that knows all sites, and their receivers. */
+#include "relay/base/defer.h"
 #include "relay/base/must.h"
 #include "relay/smtp/client.h"
 #include "tests/sim/days/days.h"
@@ -17,7 +18,7 @@ struct conn {
     struct site *site;
     unsigned jobs;
     bool stands; /* the receiver has taken it */
-    struct out_work *work;
+    struct out_work *work, *ahead;
 };
 
 /* --- plans
@@ -79,6 +80,19 @@ static int64_t job_time(const struct days *d, const struct conn *c, bool opens)
     return (opens ? CONNECT_US : 0) + s->latency_us * (int64_t)c->work->n;
 }
 
+/* Of every other receiver: for the second half of a job's time its content is out, and the answer
+ * is not here. */
+static void begin(struct days *d, struct conn *c, bool opens)
+{
+    int64_t us = job_time(d, c, opens);
+    days_after(d, us, W_DONE, c);
+    if (!c->stands || opens || (c->site - d->sites) % 2)
+        return;
+    struct spooler_ahead *a = must_alloc(sizeof *a);
+    a->conn = c->id;
+    days_request(d, us / 2, &a->msg, SPOOLER_AHEAD);
+}
+
 static void work(struct days *d, struct out_work *w)
 {
     struct conn *c;
@@ -93,14 +107,16 @@ static void work(struct days *d, struct out_work *w)
         c->stands = !is_down(d, c->site) && (!c->site->takes || c->site->standing < c->site->takes);
         c->site->standing += c->stands;
     }
-    MUST(!c->work);
-    c->work = w;
+    MUST(!c->work || !c->ahead);
+    bool ahead = c->work;
+    *(ahead ? &c->ahead : &c->work) = w;
     c->jobs++;
     if (c->site->limits.messages_per_connection &&
         c->jobs > c->site->limits.messages_per_connection)
         law_fail(d, "a connection carries %u messages", c->jobs);
     law_work(d, w, c->site);
-    days_after(d, job_time(d, c, w->open), W_DONE, c);
+    if (!ahead)
+        begin(d, c, w->open);
 }
 
 static void conn_gone(struct days *d, struct conn *c, int64_t after_us)
@@ -112,6 +128,8 @@ static void conn_gone(struct days *d, struct conn *c, int64_t after_us)
     HASH_DEL(d->conns, c);
     if (c->work)
         out_work_free(c->work);
+    if (c->ahead) /* not begun: for its recipients nothing has happened */
+        out_work_free(c->ahead);
     free(c);
     days_request(d, after_us, &g->msg, SPOOLER_CONN_GONE);
 }
@@ -219,11 +237,13 @@ void receiver_done(struct days *d, void *p)
         d->attempts++;
     }
     out_work_free(w);
-    c->work = NULL;
+    c->work = TAKE_PTR(c->ahead);
     bool ready = r->ready;
     days_request(d, 0, &r->msg, SPOOLER_RESULT);
     if (!ready)
         conn_gone(d, c, 1);
+    else if (c->work)
+        begin(d, c, false);
 }
 
 void receiver_free_all(struct days *d)
@@ -233,6 +253,8 @@ void receiver_free_all(struct days *d)
         HASH_DEL(d->conns, c);
         if (c->work)
             out_work_free(c->work);
+        if (c->ahead)
+            out_work_free(c->ahead);
         free(c);
     }
 }

@@ -3,8 +3,9 @@
 #include "tests/unit/queue/sched_world.h"
 
 struct conn_model {
-    struct sched_action job;
+    struct sched_action job, ahead;
     bool open, busy;
+    bool offers, has_ahead; /* one more, before the first is over */
     char site;
 };
 
@@ -12,7 +13,7 @@ struct model {
     struct world w;
     struct rng rng;
     struct conn_model conns[2000];
-    unsigned open_at[3], delivered, total;
+    unsigned open_at[3], delivered, total, given_ahead, given_back;
     uint64_t last_conn;
     bool broken; /* site 'c' answers nobody */
 };
@@ -27,9 +28,17 @@ static bool chance(struct model *m, unsigned percent)
 static void take_job(struct model *m, const struct sched_action *a)
 {
     struct conn_model *c = &m->conns[a->conn];
-    assert_false(c->busy); /* never two jobs on one connection */
+    /* One job on a connection, and one more where it was asked for. */
+    assert_true(!c->busy || (c->offers && !c->has_ahead));
+    if (c->busy) {
+        c->has_ahead = true;
+        c->ahead = *a;
+        m->given_ahead++;
+    } else {
+        c->job = *a;
+    }
+    c->offers = false;
     c->busy = true;
-    c->job = *a;
     for (size_t i = 0; i < a->job.n; i++) {
         assert_ptr_equal(recipient_message(a->job.rcpts[i]), a->job.message);
         assert_true(a->job.rcpts[i]->active && a->job.rcpts[i]->due.us <= m->w.now.us);
@@ -88,11 +97,22 @@ static void model_act(struct model *m, const struct sched_action *a)
     }
 }
 
+static void give_back(struct model *m, struct conn_model *c)
+{
+    if (!c->has_ahead)
+        return;
+    finish(&c->ahead);
+    for (size_t i = 0; i < c->ahead.job.n; i++)
+        sched_add(m->w.s, c->ahead.job.rcpts[i]);
+    c->has_ahead = false;
+    m->given_back++;
+}
+
 static void model_finish(struct model *m, struct conn_model *c)
 {
     bool fails = c->site == 'c' ? m->broken : chance(m, 10);
     finish(&c->job);
-    c->busy = false;
+    c->busy = c->offers = false;
     for (size_t i = 0; i < c->job.job.n; i++) {
         struct recipient *r = c->job.job.rcpts[i];
         if (fails || chance(m, 10)) {
@@ -106,8 +126,12 @@ static void model_finish(struct model *m, struct conn_model *c)
     sched_feedback(m->w.s, conn, fails ? SCHED_UNREACHABLE : SCHED_OK, 0, m->w.mono);
     if (!fails && chance(m, 70)) {
         sched_conn_ready(m->w.s, conn, m->w.mono);
+        c->busy = c->has_ahead;
+        c->job = c->ahead;
+        c->has_ahead = false;
         return;
     }
+    give_back(m, c);
     c->open = false;
     m->open_at[c->site - 'a']--;
     sched_conn_gone(m->w.s, conn, m->w.mono);
@@ -131,9 +155,18 @@ static void model_round(struct model *m, bool adding)
     }
     while (next(&m->w, &a))
         model_act(m, &a);
-    for (uint64_t i = 1; i <= m->last_conn; i++)
-        if (m->conns[i].busy && chance(m, 50))
-            model_finish(m, &m->conns[i]);
+    for (uint64_t i = 1; i <= m->last_conn; i++) {
+        struct conn_model *c = &m->conns[i];
+        if (c->busy && !c->has_ahead && chance(m, 50)) {
+            c->offers = true;
+            sched_conn_ahead(m->w.s, i);
+        } else if (c->has_ahead && chance(m, 10)) {
+            give_back(m, c);
+            sched_conn_back(m->w.s, i);
+        } else if (c->busy && chance(m, 60)) {
+            model_finish(m, c);
+        }
+    }
     pass(&m->w, (int64_t)rng_below(&m->rng, 1500));
 }
 
@@ -159,6 +192,7 @@ static void laws_hold_under_chance(void **state)
         uint64_t ready, waiting;
         sched_count(m->w.s, &ready, &waiting);
         assert_int_equal(ready + waiting, 0);
+        assert_true(m->given_ahead > 0 && m->given_back > 0);
         world_done(&m->w);
         free(m);
     }

@@ -124,8 +124,9 @@ static inline void talk_end(struct talk *t)
     buf_done(&t->feed);
 }
 
-/* "begin N": that many recipients; "begin N 8bit", "begin N size=M". */
-static inline void begin(struct talk *t, struct slice args)
+/* "begin N": that many recipients; "begin N 8bit", "begin N size=M". "behind …": the same, behind a
+ * dot that is not answered. */
+static inline void begin(struct talk *t, struct slice args, bool behind)
 {
     static char names[400][64];
     uint64_t n = 0, size = 100;
@@ -143,7 +144,10 @@ static inline void begin(struct talk *t, struct slice args)
                                   .n_rcpts = (size_t)n,
                                   .size = size,
                                   .eight_bit = eight_bit};
-    smtp_client_begin(t->client, &txn, t->now);
+    if (behind)
+        smtp_client_begin_behind(t->client, &txn, t->now);
+    else
+        smtp_client_begin(t->client, &txn, t->now);
 }
 
 static inline struct slice unescape(struct slice s, char *to)
@@ -178,7 +182,13 @@ static inline void drive(struct talk *t, struct slice args)
     struct slice verb = slice_cut(&args, ' ');
     uint64_t ms;
     if (slice_eq(verb, SLICE_LIT("begin")))
-        begin(t, args);
+        begin(t, args, false);
+    else if (slice_eq(verb, SLICE_LIT("behind")))
+        begin(t, args, true);
+    else if (slice_eq(verb, SLICE_LIT("back")))
+        smtp_client_take_back(t->client);
+    else if (slice_eq(verb, SLICE_LIT("alone")))
+        assert_false(smtp_client_takes_another(t->client));
     else if (slice_eq(verb, SLICE_LIT("body")))
         smtp_client_body(t->client, unescape(args, bytes), false, t->now);
     else if (slice_eq(verb, SLICE_LIT("last")))

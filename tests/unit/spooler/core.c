@@ -198,6 +198,129 @@ static void a_job_that_comes_back_untouched_goes_again(void **state)
 
 /* Promise 8: attempts and due times are the same after a restart, and what was with a connection
  * goes again. */
+/* The order for a connection, out of what was seen; to be freed by the caller. */
+static struct out_work *next_job(struct world *w)
+{
+    struct core_action *a = seen(w, CORE_SEND, OUT_WORK);
+    if (!a)
+        return NULL;
+    struct out_work *job = (struct out_work *)(void *)a->msg;
+    *a = w->seen[--w->n];
+    return job;
+}
+
+static void ask_ahead(struct world *w, uint64_t conn)
+{
+    struct spooler_ahead *ahead = must_alloc(sizeof *ahead);
+    ahead->conn = conn;
+    give(w, ahead, SPOOLER_AHEAD);
+    pump(w);
+}
+
+/* One connection, and each recipient a job of its own: two with it may be of one message. */
+static void plan_narrow(struct world *w)
+{
+    struct spooler_plan *p = must_alloc(sizeof *p);
+    p->plan = must_alloc(sizeof *p->plan);
+    frozen_init(p->plan, plan_free);
+    p->domain = buf_of(SLICE_LIT("a.test"));
+    p->site = buf_of(SLICE_LIT("mx"));
+    p->destination = buf_of(SLICE_LIT("default"));
+    p->limits = (struct sched_limits){.connections = 1, .recipients_per_message = 1};
+    p->ttl_ms = 3600000;
+    give(w, p, SPOOLER_PLAN);
+}
+
+static struct out_work *narrow(struct world *w)
+{
+    pump(w);
+    forget(w);
+    plan_narrow(w);
+    pump(w);
+    struct out_work *job = next_job(w);
+    assert_non_null(job);
+    assert_null(next_job(w));
+    return job;
+}
+
+static const struct recipient *rcpt_of(struct world *w, uint64_t id, unsigned n)
+{
+    const struct message *m = spool_find(w->spool, id);
+    assert_non_null(m);
+    return &m->rcpts[n];
+}
+
+static void two_jobs_of_one_message(void **state)
+{
+    struct world *w = *state;
+    uint64_t id = store(w, "a@x.test", 2, 0, 0);
+    struct out_work *first = narrow(w);
+    uint64_t conn = first->conn;
+    ask_ahead(w, conn);
+    struct out_work *second = next_job(w);
+    assert_non_null(second);
+    assert_int_equal(second->conn, conn);
+    assert_false(second->open);
+    assert_int_not_equal(second->rcpts[0], first->rcpts[0]);
+    result(w, first, &delivered, true);
+    pump(w);
+    assert_int_equal(rcpt_of(w, id, 0)->state, RCPT_DELIVERED);
+    assert_true(rcpt_of(w, id, 1)->active);
+    result(w, second, &deferred, true);
+    pump(w);
+    assert_false(rcpt_of(w, id, 1)->active);
+    assert_int_equal(rcpt_of(w, id, 1)->attempts, 1);
+    forget(w);
+}
+
+/* It comes back while the first goes on: nothing is counted, and it is given again. */
+static void a_job_ahead_comes_back(void **state)
+{
+    struct world *w = *state;
+    uint64_t id = store(w, "a@x.test", 2, 0, 0);
+    struct out_work *first = narrow(w);
+    uint64_t conn = first->conn;
+    ask_ahead(w, conn);
+    struct out_work *second = next_job(w);
+    uint32_t of = second->rcpts[0];
+    result(w, second, NULL, false);
+    pump(w);
+    assert_null(next_job(w));
+    assert_true(rcpt_of(w, id, first->rcpts[0])->active);
+    assert_false(rcpt_of(w, id, of)->active);
+    assert_int_equal(rcpt_of(w, id, of)->attempts, 0);
+    result(w, first, &delivered, true);
+    pump(w);
+    second = next_job(w);
+    assert_non_null(second);
+    assert_int_equal(second->rcpts[0], of);
+    assert_int_equal(second->attempt, 1);
+    out_work_free(second);
+    forget(w);
+}
+
+/* A connection that ends with both of them there owes nobody an attempt. */
+static void a_connection_is_gone_with_two(void **state)
+{
+    struct world *w = *state;
+    uint64_t id = store(w, "a@x.test", 2, 0, 0);
+    struct out_work *first = narrow(w);
+    ask_ahead(w, first->conn);
+    struct out_work *second = next_job(w);
+    struct spooler_conn_gone *gone = must_alloc(sizeof *gone);
+    gone->conn = first->conn;
+    give(w, gone, SPOOLER_CONN_GONE);
+    result(w, second, NULL, false); /* the order crossed the end: for nobody */
+    pump(w);
+    struct out_work *again = next_job(w);
+    assert_non_null(again);
+    assert_true(again->open);
+    assert_int_equal(rcpt_of(w, id, 0)->attempts + rcpt_of(w, id, 1)->attempts, 0);
+    out_work_free(first);
+    out_work_free(again);
+    forget(w);
+}
+
 static void a_restart_keeps_what_was_decided(void **state)
 {
     struct world *w = *state;
@@ -368,6 +491,9 @@ int main(void)
         TEST(stores_wait_for_nobody_who_does_not_come),
         TEST(a_message_goes_out_and_is_forgotten),
         TEST(a_job_that_comes_back_untouched_goes_again),
+        TEST(two_jobs_of_one_message),
+        TEST(a_job_ahead_comes_back),
+        TEST(a_connection_is_gone_with_two),
         TEST(a_restart_keeps_what_was_decided),
         TEST(failures_are_told_once),
         TEST(nobody_is_told_of_a_failed_report),

@@ -96,6 +96,7 @@ static struct world *world_of_one_user(void)
     inbound_reconfigure(w->in, fresh, w->tls);
     conf_unref(w->conf);
     w->conf = fresh;
+    loop_has_read(w);
     write_user(w, "u", "one", "");
     return w;
 }

@@ -248,6 +248,30 @@ static inline void all_sessions_end(const struct world *w)
     }
 }
 
+struct beat {
+    struct msg msg;
+    struct port port;
+    atomic_bool heard;
+};
+
+static void hear_beat(void *ctx, struct msg *m)
+{
+    struct beat *b = ctx;
+    (void)m;
+    b->heard = true;
+}
+
+/* The loop has carried out what was sent to it before. */
+static inline void loop_has_read(const struct world *w)
+{
+    struct beat b = {.port = {w->inbox, hear_beat, &b}};
+    port_send(&b.port, &b.msg);
+    for (int i = 0; !b.heard; i++) {
+        MUST(i < PATIENCE_S * 1000);
+        usleep(1000);
+    }
+}
+
 /* --- clients */
 
 static inline int call(const struct world *w, size_t listener)

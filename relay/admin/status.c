@@ -51,10 +51,14 @@ static void warn(json_t *list, const char *text)
 
 static void warn_site(json_t *list, const struct queue_site_row *s)
 {
-    char text[400];
-    snprintf(text, sizeof text, "%.*s does not answer; %llu recipients wait, next try in %lld s",
+    char text[700];
+    const unsigned long long n = s->ready + s->waiting;
+    snprintf(text, sizeof text,
+             "nothing can be delivered to %.*s: %.*s; %llu recipient%s, next try in %lld s",
              SLICE_ARG(slice_head(buf_slice(&s->site), 255)),
-             (unsigned long long)(s->ready + s->waiting),
+             SLICE_ARG(s->error.n ? slice_head(buf_slice(&s->error), 300)
+                                  : SLICE_LIT("it does not answer")),
+             n, n == 1 ? " waits" : "s wait",
              (long long)(s->next_probe_ms > 0 ? s->next_probe_ms / 1000 : 0));
     warn(list, text);
 }
@@ -120,7 +124,7 @@ json_t *status_warnings(const struct admin *a, const struct spooler_admin *page)
         warn(list, "the users file has an error, what it said before is in force: run `postwain "
                    "check`");
     for (size_t i = 0; i < page->n_sites && sites < WARNINGS_SITES; i++)
-        if (page->sites[i].dead) {
+        if (page->sites[i].dead && !page->sites[i].suspended) {
             warn_site(list, &page->sites[i]);
             sites++;
         }

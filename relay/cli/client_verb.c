@@ -94,7 +94,8 @@ static int list(const struct cli_verb *v, int argc, char **argv)
     rc = client_ask(c, "client.list", json_object(), a.json ? print_json_line : list_row, t, &done);
     table_free(t);
     if (rc == CLI_DONE && json_number(done, "matched") == 0)
-        rc = CLI_NOTHING;
+        rc = a.json ? CLI_NOTHING
+                    : cli_fail(CLI_NOTHING, "nobody is connected, fails to log in, or is banned");
     json_decref(done);
     client_free(c);
     return rc;

@@ -2,6 +2,8 @@
 #include "relay/base/utf8.h"
 #include "relay/cli/private.h"
 
+enum { WIDEST = 11 }; /* rescheduled, suppressed */
+
 static void add_text(struct buf *out, const char *text)
 {
     utf8_clean(out, slice_str(text), out->n + 2000);
@@ -61,6 +63,16 @@ static void add_next(struct buf *out, const json_t *e)
     buf_add_str(out, ")");
 }
 
+/* The sender of a message, and to whom; of a report to whom it goes. */
+static void add_parties(struct buf *out, const json_t *e)
+{
+    if (!json_object_get(e, "sender") && !json_object_get(e, "recipient"))
+        return;
+    buf_add_str(out, "  ");
+    add_text(out, json_text(e, "sender")[0] ? json_text(e, "sender") : "<>");
+    add_named(out, e, "-> ", "recipient");
+}
+
 bool log_line(struct buf *out, const json_t *e, bool color)
 {
     const char *event = json_text(e, "event"), *dye = color ? color_of(event) : "";
@@ -70,16 +82,11 @@ bool log_line(struct buf *out, const json_t *e, bool color)
     add_time(out, json_text(e, "time"));
     buf_addf(out, "  %s", dye);
     add_text(out, event);
-    for (size_t n = strlen(event); n < 9; n++)
+    for (size_t n = strlen(event); n < WIDEST; n++)
         buf_add_u8(out, ' ');
     buf_add_str(out, dye[0] ? "\033[0m" : "");
     add_named(out, e, " ", "queue_id");
-    if (json_object_get(e, "sender") || json_object_get(e, "recipient")) {
-        buf_add_str(out, "  ");
-        add_text(out, json_text(e, "sender")[0] ? json_text(e, "sender") : "<>");
-        buf_add_str(out, " -> ");
-        add_text(out, json_text(e, "recipient"));
-    }
+    add_parties(out, e);
     if (user[0])
         add_named(out, e, "user ", "user");
     add_named(out, e, "from ", "client_ip");
@@ -88,7 +95,7 @@ bool log_line(struct buf *out, const json_t *e, bool color)
     add_next(out, e);
     add_named(out, e, "actor ", "actor");
     add_named(out, e, "reason: ", "reason");
-    add_named(out, e, "telling of what was ", "dsn_kind");
+    add_named(out, e, "is told: ", "dsn_kind");
     add_named(out, e, "not before ", "release");
     return !out->overflow;
 }

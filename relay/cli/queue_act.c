@@ -97,6 +97,8 @@ static int report(const struct act *act, const json_t *done)
                     in_flight = (long long)json_number(done, "in_flight"),
                     failed = (long long)json_number(done, "failed");
     char words[80] = "";
+    if (skipped && !in_flight)
+        snprintf(words, sizeof words, " (nothing to change)");
     if (in_flight)
         snprintf(words, sizeof words, " (%lld in flight: applied when the attempt ends)",
                  in_flight);

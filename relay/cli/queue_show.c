@@ -10,8 +10,8 @@ static void show_row(void *first, const json_t *row)
     (void)first;
     fputs("\n  ", stdout);
     print_clean(stdout, json_text(row, "recipient"));
-    printf("\n    state       %s after %lld attempts", json_text(row, "state"),
-           (long long)json_number(row, "attempt"));
+    printf("\n    state       %s after %lld attempt%s", json_text(row, "state"),
+           (long long)json_number(row, "attempt"), json_number(row, "attempt") == 1 ? "" : "s");
     if (json_text(row, "next_attempt")[0])
         printf(", next in %s", show_ahead(next, row, "next_attempt"));
     putchar('\n');

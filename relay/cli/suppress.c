@@ -161,7 +161,7 @@ static int list(const struct cli_verb *v, int argc, char **argv)
     if (rc == CLI_DONE && a.json)
         print_json_line(NULL, done);
     if (rc == CLI_DONE && json_number(done, "matched") == 0)
-        rc = CLI_NOTHING;
+        rc = a.json ? CLI_NOTHING : cli_fail(CLI_NOTHING, "nobody is listed");
     json_decref(done);
     client_free(c);
     return rc;

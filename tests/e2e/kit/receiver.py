@@ -7,7 +7,8 @@ from kit.wait import Process, answers, free_port, until
 
 PASSWORD = "mailbox"
 
-MAIN_CF = """\
+# An instance in folders of its own, on loopback, that asks nobody and holds nobody up.
+PRIVATE_CF = """\
 compatibility_level = 3.6
 queue_directory = {dir}/queue
 data_directory = {dir}/data
@@ -17,11 +18,21 @@ mail_owner = postfix
 setgid_group = postdrop
 maillog_file = {dir}/postfix.log
 maillog_file_prefixes = {dir}
-myhostname = mx.receiver.test
 mydestination =
 mynetworks = 127.255.255.255/32
 inet_interfaces = all
 alias_maps =
+smtpd_tls_cert_file = {certificate}
+smtpd_tls_key_file = {key}
+smtpd_error_sleep_time = 0
+smtpd_client_connection_rate_limit = 0
+smtpd_client_connection_count_limit = 0
+smtpd_peername_lookup = no
+disable_dns_lookups = yes
+"""
+
+MAIN_CF = PRIVATE_CF + """\
+myhostname = mx.receiver.test
 local_recipient_maps =
 virtual_mailbox_domains = regexp:{dir}/domains
 virtual_mailbox_maps = regexp:{dir}/mailboxes
@@ -32,13 +43,6 @@ message_size_limit = 60000000
 lmtp_destination_concurrency_limit = 10
 smtpd_relay_restrictions = reject_unauth_destination
 smtpd_tls_security_level = may
-smtpd_tls_cert_file = {certificate}
-smtpd_tls_key_file = {key}
-smtpd_error_sleep_time = 0
-smtpd_client_connection_rate_limit = 0
-smtpd_client_connection_count_limit = 0
-smtpd_peername_lookup = no
-disable_dns_lookups = yes
 minimal_backoff_time = 5s
 queue_run_delay = 5s
 """

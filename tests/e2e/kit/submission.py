@@ -5,27 +5,14 @@ import subprocess
 import threading
 import urllib.parse
 
-from kit.receiver import MASTER_CF
+from kit.receiver import MASTER_CF, PRIVATE_CF
 from kit.wait import Process, answers, free_port, until
 
 USER, PASSWORD = "apikey", "s3cret=of-the,provider!"
 TOKEN = "ya29.a-token-that-is-" + "long-" * 120 + "end"  # longer than a command may be
 
-MAIN_CF = """\
-compatibility_level = 3.6
-queue_directory = {dir}/queue
-data_directory = {dir}/data
-command_directory = /usr/sbin
-daemon_directory = /usr/lib/postfix/sbin
-mail_owner = postfix
-setgid_group = postdrop
-maillog_file = {dir}/postfix.log
-maillog_file_prefixes = {dir}
+MAIN_CF = PRIVATE_CF + """\
 myhostname = smtp.provider.test
-mydestination =
-mynetworks = 127.255.255.255/32
-inet_interfaces = all
-alias_maps =
 relay_domains = static:all
 relay_transport = discard:
 smtpd_relay_restrictions = permit_sasl_authenticated reject
@@ -35,13 +22,6 @@ smtpd_sasl_path = {dir}/auth
 smtpd_sasl_security_options = noanonymous
 smtpd_tls_auth_only = yes
 smtpd_tls_security_level = encrypt
-smtpd_tls_cert_file = {certificate}
-smtpd_tls_key_file = {key}
-smtpd_error_sleep_time = 0
-smtpd_client_connection_rate_limit = 0
-smtpd_client_connection_count_limit = 0
-smtpd_peername_lookup = no
-disable_dns_lookups = yes
 """
 
 DOVECOT = """\

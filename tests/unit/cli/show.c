@@ -69,20 +69,23 @@ static void test_log_lines(void **state)
         "{\"time\":\"2026-01-02T03:04:05.123456Z\",\"event\":\"delivered\",\"queue_id\":\"Q1\","
         "\"sender\":\"a@b\",\"recipient\":\"c@d\",\"mx_host\":\"mx.d\",\"smtp_code\":250,"
         "\"enhanced_status\":\"2.0.0\",\"response\":\"Ok\"}",
-        false, "2026-01-02 03:04:05  delivered  Q1  a@b -> c@d by mx.d: 250 2.0.0 Ok");
+        false, "2026-01-02 03:04:05  delivered    Q1  a@b -> c@d by mx.d: 250 2.0.0 Ok");
     expect_line(
         "{\"time\":\"2026-01-02T03:04:05.1Z\",\"event\":\"deferred\",\"queue_id\":\"Q1\","
         "\"recipient\":\"c@d\",\"error\":\"connect_timeout\","
         "\"next_attempt\":\"2026-01-02T03:09:05.1Z\"}",
         true,
-        "2026-01-02 03:04:05  \033[33mdeferred \033[0m  Q1  <> -> c@d: connect_timeout (next try "
+        "2026-01-02 03:04:05  \033[33mdeferred   \033[0m  Q1  <> -> c@d: connect_timeout (next try "
         "2026-01-02 03:09:05)");
     expect_line("{\"time\":\"2026-01-02T03:04:05Z\",\"event\":\"log_opened\"}", false,
-                "2026-01-02 03:04:05  log_opened");
+                "2026-01-02 03:04:05  log_opened ");
+    expect_line("{\"time\":\"2026-01-02T03:04:05Z\",\"event\":\"dsn_queued\",\"queue_id\":\"Q1\","
+                "\"sender\":\"a@b\",\"dsn_kind\":\"failed\"}",
+                false, "2026-01-02 03:04:05  dsn_queued   Q1  a@b is told: failed");
     /* checklist, promise 36: escape sequences in a reply */
     expect_line("{\"time\":\"\\u001b[2J\",\"event\":\"x\\n\",\"queue_id\":\"\\u001b]0;\","
                 "\"response\":\"a\\u001b[31m\\r\\nb\\u0085\"}",
-                false, "?[2J  x           ]0;: a [31m  b ");
+                false, "?[2J  x             ]0;: a [31m  b ");
     json_t *e = json_object();
     struct buf out = BUF_MAX(100);
     assert_false(log_line(&out, e, false));

@@ -487,7 +487,7 @@ static void test_log(void **state)
     assert_int_equal(run("log --since-seq 1 --json --to b@*"), 0);
     assert_string_equal(out, EVENT(2, "accepted", "b@x") EVENT(4, "bounced", "b@y"));
     assert_int_equal(run("log --event bounced"), 0);
-    assert_string_equal(out, "2026-01-02 03:04:05  bounced    Q4  <> -> b@y\n");
+    assert_string_equal(out, "2026-01-02 03:04:05  bounced      Q4  <> -> b@y\n");
     assert_int_equal(run("log --id Q9"), CLI_NOTHING);
     write_file(FOLDER "/delivery.jsonl", EVENT(3, "delivered", "a@x") TAGGED(4) TAGGED(5));
     assert_int_equal(run("log --tag run=4 --json"), 0);

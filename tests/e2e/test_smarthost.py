@@ -3,6 +3,7 @@ import base64
 import socket
 import ssl
 import threading
+import time
 
 import pytest
 
@@ -178,7 +179,7 @@ class Provider(Peer):
 
     def __init__(self, certificate, answer=lambda mechanism, response: "235 2.7.0 ok", mechanisms="PLAIN", **more):
         super().__init__(["AUTH PLAIN"], inside=[f"AUTH {mechanisms}"], certificate=certificate, **more)
-        self.answer, self.logins, self.helo, self.login, self.caller = answer, [], {}, {}, {}
+        self.answer, self.logins, self.helo, self.login, self.caller, self.protected = answer, [], {}, {}, {}, set()
 
     def serve(self, s, number):
         _ProviderSession(self, s, number).run()
@@ -188,6 +189,8 @@ class _ProviderSession(_Session):
     def on_ehlo(self, line):
         self.peer.helo[self.number] = line.split(" ")[1]
         self.peer.caller[self.number] = self.socket.getpeername()[0]
+        if self.tls:
+            self.peer.protected.add(self.number)
         return super().on_ehlo(line)
 
     def on_auth(self, line):
@@ -301,7 +304,8 @@ def test_reload_while_a_token_is_made(relay, authority, tmp_path):
         r.write(destinations=conf(new, quick))
         r.cli("reload")
         later = r.send(mail.message(), recipients="later@rcpt.test")
-        until(lambda: new.connections == 1)
+        until(lambda: new.protected)
+        time.sleep(0.3)  # it has asked for its token, too: else there is nothing to mix up
         (tmp_path / "go").touch()
         assert r.wait_final(under_way)[0]["mx_port"] == old.port
         assert r.wait_final(later)[0]["mx_port"] == new.port

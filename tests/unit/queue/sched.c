@@ -170,6 +170,36 @@ static void old_plans_are_asked_again(void **state)
     world_done(&w);
 }
 
+/* 48: a retry looks again where the plan is old, though a connection made by that plan is at work
+ * and could take it: the mail may have moved. */
+static void a_retry_looks_again(void **state)
+{
+    (void)state;
+    struct world w;
+    struct sched_action busy, a;
+    world_init(&w, 1);
+    add(&w, "u", "a.test", 1);
+    expect(&w, SCHED_RESOLVE, &a);
+    plan(&w, "a.test", "one");
+    expect(&w, SCHED_OPEN, &busy);
+    struct message *late = mail(&w, "u", "a.test", 1, 3599);
+    sched_add(w.s, &late->rcpts[0]);
+    pass(&w, 3599 * 1000);
+    expect_nothing(&w); /* the plan is still good */
+    sched_remove(w.s, &late->rcpts[0]);
+    late->rcpts[0].due = w.now;
+    pass(&w, 1000);
+    sched_add(w.s, &late->rcpts[0]);
+    expect(&w, SCHED_RESOLVE, &a);
+    plan(&w, "a.test", "two");
+    finish(&busy);
+    sched_conn_ready(w.s, busy.conn, w.mono);
+    expect(&w, SCHED_OPEN, &a);
+    assert_true(slice_eq(a.site, SLICE_LIT("two")));
+    finish(&a);
+    world_done(&w);
+}
+
 static void hands_out_nothing(void *ctx, struct recipient *r)
 {
     (void)ctx;
@@ -494,6 +524,7 @@ int main(void)
         cmocka_unit_test(old_plans_are_asked_again),
         cmocka_unit_test(forgotten_plans_are_asked_again),
         cmocka_unit_test(an_answer_of_before_is_asked_again),
+        cmocka_unit_test(a_retry_looks_again),
         cmocka_unit_test(window_opens_and_closes),
         cmocka_unit_test(connections_are_changed_after_enough_messages),
         cmocka_unit_test(dead_sites_are_probed),

@@ -22,7 +22,7 @@ def free_ports(n):
     return ports
 
 
-def wait_for_port(port, who, process, log, seconds=30):
+def wait_for_port(port, who, process, log, seconds=30, step=0.05):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if process.poll() is not None:
@@ -30,7 +30,7 @@ def wait_for_port(port, who, process, log, seconds=30):
         with socket.socket() as s:
             if s.connect_ex(("127.0.0.1", port)) == 0:
                 return
-        time.sleep(0.05)
+        time.sleep(step)
     tail = log.read_text(errors="replace")[-2000:] if log.exists() else ""
     die(f"{who} does not listen on {port}\n{tail}")
 

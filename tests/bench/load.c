@@ -5,8 +5,11 @@
  *
  *   bench_load --port P [--host 127.0.0.1] [--sessions 20] [--messages 1000] [--size 4096]
  * [--domains 100] [--per-connection 0]
- *              [--starttls] [--user NAME --password WORD] [--seconds 120]
+ *              [--starttls] [--user NAME --password WORD] [--seconds 120] [--rate R] [--times FILE]
  *
+ * With a rate message i begins at i/R seconds, or as soon as a session is free after that.
+ * --times writes when each message got its 250, in ns of CLOCK_MONOTONIC, as 64-bit numbers in the
+ * order of messages (0: it did not); recipient number i is u<i>@….
  * Ends early, with what was done so far, on SIGTERM.
  * accept_rate: messages a second until the last 250.  data_*_ms: from the last octet of a message
  * to its 250.
@@ -30,8 +33,8 @@
 #include <unistd.h>
 
 static struct {
-    const char *host, *user, *password;
-    long port, sessions, messages, size, domains, per_connection, seconds;
+    const char *host, *user, *password, *times;
+    long port, sessions, messages, size, domains, per_connection, seconds, rate;
     bool starttls;
 } opt = {.host = "127.0.0.1",
          .sessions = 20,
@@ -45,7 +48,8 @@ static char *body;
 static size_t body_n;
 static atomic_long next_message, accepted, refused, lost;
 static atomic_int last_refusal;
-static float *latency; /* by message, ms; < 0: not accepted */
+static float *latency;    /* by message, ms; < 0: not accepted */
+static int64_t *taken_at; /* by message, ns; 0: not accepted */
 static double begun;
 static volatile sig_atomic_t stopping;
 
@@ -178,7 +182,9 @@ static bool one_message(struct client *c, long i)
         double sent = seconds_now();
         code = reply(c);
         if (code == 250) {
-            latency[i] = (float)((seconds_now() - sent) * 1e3);
+            double heard = seconds_now();
+            latency[i] = (float)((heard - sent) * 1e3);
+            taken_at[i] = (int64_t)(heard * 1e9);
             accepted++;
             return true;
         }
@@ -192,6 +198,14 @@ static void on_stop(int signal_number)
 {
     (void)signal_number;
     stopping = 1;
+}
+
+/* When message i is to begin. */
+static void wait_for_turn(long i)
+{
+    double left = opt.rate ? begun + (double)i / (double)opt.rate - seconds_now() : 0;
+    if (left > 0)
+        usleep((useconds_t)(left * 1e6));
 }
 
 static void *session(void *unused)
@@ -212,6 +226,7 @@ static void *session(void *unused)
         long i = next_message++;
         if (i >= opt.messages)
             break;
+        wait_for_turn(i);
         bool usable = one_message(&c, i);
         if (!usable)
             hang_up(&c);
@@ -247,11 +262,13 @@ static void make_body(void)
 
 static void options(int argc, char **argv)
 {
-    static const struct option names[] = {
-        {"host", 1, 0, 'h'},           {"port", 1, 0, 'p'},     {"sessions", 1, 0, 's'},
-        {"messages", 1, 0, 'n'},       {"size", 1, 0, 'l'},     {"domains", 1, 0, 'd'},
-        {"per-connection", 1, 0, 'k'}, {"starttls", 0, 0, 't'}, {"user", 1, 0, 'u'},
-        {"password", 1, 0, 'w'},       {"seconds", 1, 0, 'T'},  {0, 0, 0, 0}};
+    static const struct option names[] = {{"host", 1, 0, 'h'},           {"port", 1, 0, 'p'},
+                                          {"sessions", 1, 0, 's'},       {"messages", 1, 0, 'n'},
+                                          {"size", 1, 0, 'l'},           {"domains", 1, 0, 'd'},
+                                          {"per-connection", 1, 0, 'k'}, {"starttls", 0, 0, 't'},
+                                          {"user", 1, 0, 'u'},           {"password", 1, 0, 'w'},
+                                          {"seconds", 1, 0, 'T'},        {"rate", 1, 0, 'r'},
+                                          {"times", 1, 0, 'm'},          {0, 0, 0, 0}};
     int o;
     while ((o = getopt_long(argc, argv, "", names, NULL)) != -1) {
         long number = optarg ? strtol(optarg, NULL, 10) : 0;
@@ -289,6 +306,12 @@ static void options(int argc, char **argv)
         case 'T':
             opt.seconds = number;
             break;
+        case 'r':
+            opt.rate = number;
+            break;
+        case 'm':
+            opt.times = optarg;
+            break;
         default:
             exit(2);
         }
@@ -300,6 +323,18 @@ static void options(int argc, char **argv)
     }
 }
 
+static void write_times(void)
+{
+    FILE *f = opt.times ? fopen(opt.times, "wb") : NULL;
+    if (opt.times && (!f || fwrite(taken_at, sizeof *taken_at, (size_t)opt.messages, f) !=
+                                (size_t)opt.messages)) {
+        perror(opt.times);
+        exit(1);
+    }
+    if (f)
+        fclose(f);
+}
+
 int main(int argc, char **argv)
 {
     options(argc, argv);
@@ -309,6 +344,7 @@ int main(int argc, char **argv)
     SSL_CTX_set_verify(tls, SSL_VERIFY_NONE, NULL);
     make_body();
     latency = malloc((size_t)opt.messages * sizeof *latency);
+    taken_at = calloc((size_t)opt.messages, sizeof *taken_at);
     for (long i = 0; i < opt.messages; i++)
         latency[i] = -1;
     pthread_t *threads = calloc((size_t)opt.sessions, sizeof *threads);
@@ -318,6 +354,7 @@ int main(int argc, char **argv)
     for (long i = 0; i < opt.sessions; i++)
         pthread_join(threads[i], NULL);
     double took = seconds_now() - begun;
+    write_times();
     qsort(latency, (size_t)opt.messages, sizeof *latency, by_value);
     long n = accepted, first = opt.messages - n;
     printf("{\"accepted\":%ld,\"refused\":%ld,\"last_refusal\":%d,\"lost\":%ld,\"seconds\":%.3f,"
@@ -328,6 +365,7 @@ int main(int argc, char **argv)
     SSL_CTX_free(tls);
     free(threads);
     free(latency);
+    free(taken_at);
     free(body);
     return n == opt.messages ? 0 : 1;
 }

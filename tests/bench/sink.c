@@ -3,7 +3,11 @@
  * Counts messages; on the Nth it prints one JSON line with the time since the first connection and
  * ends.
  *
- *   bench_sink --port P --messages N [--seconds 300]
+ *   bench_sink --port P --messages N [--seconds 300] [--busy] [--times FILE]
+ *
+ * --busy: every recipient hears 450, until SIGUSR1; the time is then since the first message taken.
+ * --times writes when the content of each message had come, in ns of CLOCK_MONOTONIC, as 64-bit
+ * numbers in the order of recipients u<i>@… (0: it has not).
  *
  * Speaks plain ESMTP with PIPELINING, 8BITMIME and SIZE; end of data is CRLF.CRLF, at any split of
  * the input.
@@ -12,6 +16,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,14 +29,17 @@
 
 struct peer {
     int fd;
-    bool data;
+    bool data, has_rcpt;
     unsigned matched; /* bytes of CRLF.CRLF seen; the content begins after a CRLF */
     char line[1024];
     size_t n;
+    long rcpt; /* the number of the last recipient; -1: it has none */
 };
 
 static long messages, taken;
-static double first_connection, last_message;
+static double first_connection, first_message, last_message;
+static volatile sig_atomic_t busy;
+static int64_t *came_at;
 
 static double seconds_now(void)
 {
@@ -40,11 +48,25 @@ static double seconds_now(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+static const char *rcpt(struct peer *p)
+{
+    if (busy)
+        return "450 4.3.2 busy\r\n";
+    p->has_rcpt = true;
+    p->rcpt = strncasecmp(p->line, "RCPT TO:<u", 10) == 0 ? strtol(p->line + 10, NULL, 10) : -1;
+    return "250 ok\r\n";
+}
+
 static const char *answer(struct peer *p)
 {
     if (strncasecmp(p->line, "EHLO", 4) == 0)
         return "250-sink.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE 100000000\r\n";
+    if (strncasecmp(p->line, "RCPT", 4) == 0)
+        return rcpt(p);
     if (strncasecmp(p->line, "DATA", 4) == 0) {
+        if (!p->has_rcpt)
+            return "554 5.5.1 no recipient\r\n";
+        p->has_rcpt = false;
         p->data = true;
         p->matched = 2;
         return "354 go on\r\n";
@@ -65,6 +87,15 @@ static bool content(struct peer *p, char b)
     return p->matched == 5;
 }
 
+static void note(const struct peer *p)
+{
+    last_message = seconds_now();
+    if (taken++ == 0)
+        first_message = last_message;
+    if (came_at && p->rcpt >= 0 && p->rcpt < messages)
+        came_at[p->rcpt] = (int64_t)(last_message * 1e9);
+}
+
 static bool feed(struct peer *p, const char *in, size_t n, char *out, size_t *out_n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -77,8 +108,7 @@ static bool feed(struct peer *p, const char *in, size_t n, char *out, size_t *ou
             }
             if (content(p, in[i])) {
                 p->data = false;
-                taken++;
-                last_message = seconds_now();
+                note(p);
                 memcpy(out + *out_n, "250 2.0.0 taken\r\n", 17);
                 *out_n += 17;
             }
@@ -149,11 +179,29 @@ static int listen_on(long port)
     return fd;
 }
 
+static void on_recovered(int signal_number)
+{
+    (void)signal_number;
+    busy = 0;
+}
+
+static void write_times(const char *name)
+{
+    FILE *f = fopen(name, "wb");
+    if (!f || fwrite(came_at, sizeof *came_at, (size_t)messages, f) != (size_t)messages) {
+        perror(name);
+        exit(1);
+    }
+    fclose(f);
+}
+
 int main(int argc, char **argv)
 {
-    static const struct option names[] = {
-        {"port", 1, 0, 'p'}, {"messages", 1, 0, 'n'}, {"seconds", 1, 0, 'T'}, {0, 0, 0, 0}};
+    static const struct option names[] = {{"port", 1, 0, 'p'},    {"messages", 1, 0, 'n'},
+                                          {"seconds", 1, 0, 'T'}, {"busy", 0, 0, 'b'},
+                                          {"times", 1, 0, 'm'},   {0, 0, 0, 0}};
     long port = 0, seconds = 300;
+    const char *times = NULL;
     for (int o; (o = getopt_long(argc, argv, "", names, NULL)) != -1;) {
         if (o == 'p')
             port = strtol(optarg, NULL, 10);
@@ -161,6 +209,10 @@ int main(int argc, char **argv)
             messages = strtol(optarg, NULL, 10);
         else if (o == 'T')
             seconds = strtol(optarg, NULL, 10);
+        else if (o == 'b')
+            busy = 1;
+        else if (o == 'm')
+            times = optarg;
         else
             return 2;
     }
@@ -168,6 +220,10 @@ int main(int argc, char **argv)
         fputs("usage: bench_sink --port P --messages N [--seconds S]\n", stderr);
         return 2;
     }
+    const bool was_busy = busy;
+    signal(SIGUSR1, on_recovered);
+    if (times)
+        came_at = calloc((size_t)messages, sizeof *came_at);
     int listener = listen_on(port), ep = epoll_create1(EPOLL_CLOEXEC);
     struct epoll_event e = {.events = EPOLLIN, .data.ptr = NULL};
     epoll_ctl(ep, EPOLL_CTL_ADD, listener, &e);
@@ -184,6 +240,10 @@ int main(int argc, char **argv)
                 welcome(ep, listener);
         }
     }
-    printf("{\"taken\":%ld,\"seconds\":%.3f}\n", taken, last_message - first_connection);
+    printf("{\"taken\":%ld,\"seconds\":%.3f}\n", taken,
+           last_message - (was_busy ? first_message : first_connection));
+    if (times)
+        write_times(times);
+    free(came_at);
     return taken == messages ? 0 : 1;
 }

@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { LOOK_MS = 1000, MIN_FREE_FILES = 100 };
+/* Nobody waits for a line as a client waits for its 250: the spool has the event. */
+enum { LOOK_MS = 1000, NAP_MS = 5, MIN_FREE_FILES = 100 };
 enum { MSG_PUSH = 1, MSG_AGAIN, MSG_AGAIN_END, MSG_CONF, MSG_REOPEN, MSG_ROTATE, MSG_STOP };
 
 struct again_end {
@@ -249,6 +250,7 @@ static void make(struct events *ev, const struct events_conf *c)
 {
     ev->loop = loop_new("events", 0);
     ev->inbox = inbox_new(ev->loop, after_batch, ev);
+    inbox_nap(ev->inbox, NAP_MS);
     ev->port = (struct port){.inbox = ev->inbox, .fn = on_msg, .ctx = ev};
     deadline_init(ev->loop, &ev->sync_at, on_sync, ev);
     deadline_init(ev->loop, &ev->retry_at, on_retry, ev);

@@ -19,6 +19,11 @@ struct inbox {
     void *wake_ctx;
     void (*after_batch)(void *ctx);
     void *ctx;
+    struct loop *loop; /* NULL: not a loop's */
+    unsigned nap_ms;
+    /* Lies in the inbox during a nap, so that nobody finds it empty. Goes to nobody. */
+    struct msg pillow;
+    bool napping;
 };
 
 static struct msg *take_oldest_first(struct inbox *i)
@@ -42,21 +47,56 @@ bool inbox_has(const struct inbox *i)
 bool inbox_hand_out(struct inbox *i)
 {
     struct msg *m = take_oldest_first(i);
-    const bool any = m != NULL;
+    bool any = false;
     while (m) {
         struct msg *next = m->next;
         m->next = NULL;
-        m->to->fn(m->to->ctx, m);
+        if (m != &i->pillow) {
+            any = true;
+            m->to->fn(m->to->ctx, m);
+        } else {
+            i->napping = false;
+        }
         m = next;
     }
     return any;
 }
 
+static void on_nap_over(uv_timer_t *timer);
+
+/* Who has sent meanwhile has found it empty, and wakes: no nap this time. */
+static void begin_nap(struct inbox *i)
+{
+    struct msg *nothing = NULL;
+    if (i->nap_ms == 0 || i->napping)
+        return;
+    i->pillow.next = NULL;
+    if (!atomic_compare_exchange_strong(&i->newest, &nothing, &i->pillow))
+        return;
+    i->napping = true;
+    i->loop->nap.data = i;
+    uv_timer_start(&i->loop->nap, on_nap_over, i->nap_ms, 0);
+}
+
 static void deliver(void *ctx)
 {
     struct inbox *i = ctx;
-    if (inbox_hand_out(i) && i->after_batch)
+    if (!inbox_hand_out(i))
+        return;
+    if (i->after_batch)
         i->after_batch(i->ctx);
+    begin_nap(i);
+}
+
+static void on_nap_over(uv_timer_t *timer)
+{
+    deliver(timer->data);
+}
+
+void inbox_nap(struct inbox *i, unsigned ms)
+{
+    MUST(i->loop);
+    i->nap_ms = ms;
 }
 
 struct inbox *inbox_of(void (*wake)(void *ctx), void *ctx)
@@ -79,6 +119,7 @@ struct inbox *inbox_new(struct loop *l, void (*after_batch)(void *ctx), void *ct
     struct inbox *i = inbox_of(wake_loop, l);
     i->after_batch = after_batch;
     i->ctx = ctx;
+    i->loop = l;
     l->on_wake = deliver;
     l->on_wake_ctx = i;
     return i;
@@ -91,9 +132,9 @@ void inbox_free(struct inbox *i, void (*drop)(struct msg *m))
     struct msg *m = take_oldest_first(i);
     while (m) {
         struct msg *next = m->next;
-        if (drop)
+        if (m != &i->pillow && drop)
             drop(m);
-        else
+        else if (m != &i->pillow)
             free(m);
         m = next;
     }

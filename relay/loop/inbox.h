@@ -25,6 +25,9 @@ struct port {
 /* Before loop_start. `after_batch` (may be NULL) is called once after a batch has been handed out:
  * the place to do work once for many. */
 struct inbox *inbox_new(struct loop *l, void (*after_batch)(void *ctx), void *ctx);
+/* Before loop_start. For an owner whose messages can wait a little: the first one wakes it, and
+ * what comes within so many ms behind a batch is the next batch, without a wake-up for each. */
+void inbox_nap(struct inbox *i, unsigned ms);
 /* After loop_join: messages never handled are given to drop (may be NULL: free()). */
 void inbox_free(struct inbox *i, void (*drop)(struct msg *m));
 /* From any thread. The port must live as long as anyone may send (rooms live as long as the

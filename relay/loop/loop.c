@@ -49,6 +49,8 @@ struct loop *loop_new(const char *name, unsigned index)
     MUST(uv_prepare_init(&l->uv, &l->turn_end) == 0 &&
          uv_prepare_start(&l->turn_end, on_turn_end) == 0);
     uv_unref((uv_handle_t *)&l->turn_end);
+    MUST(uv_timer_init(&l->uv, &l->nap) == 0);
+    uv_unref((uv_handle_t *)&l->nap);
     return l;
 }
 

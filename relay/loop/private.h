@@ -16,6 +16,7 @@ struct loop {
     char name[16];
     unsigned index;
     pthread_t thread;
+    uv_timer_t nap;  /* the inbox's */
     bool has_thread; /* to be joined */
     bool running;    /* uv_now is fresh once a turn */
     bool ended;      /* everything but `wake` is closed; nothing is handed out any more */

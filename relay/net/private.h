@@ -43,7 +43,6 @@ struct net_local {
 struct net_conn {
     uv_tcp_t tcp;
     uv_connect_t connect;
-    uv_shutdown_t shutdown;
     struct deadline deadline; /* the nearer of the two moments */
     struct mono handler_at, own_at;
     struct loop *loop;

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -259,9 +260,61 @@ static void wakes_are_held_and_owed(void **state)
     assert_int_equal(handled, MANY + 5);
 }
 
+/* An owner that naps is woken once for all that comes meanwhile, hears all of it by itself, and the
+ * first one behind a pause at once. */
+static void a_nap_loses_nothing(void **state)
+{
+    enum { NAP_MS = 20, NOTES = 400 };
+    (void)state;
+    struct side s;
+    side_init(&s, "napper", 0);
+    inbox_nap(s.inbox, NAP_MS);
+    s.stop_at = NOTES;
+    assert_int_equal(loop_start(s.loop), 0);
+    const struct mono begun = mono_now();
+    for (unsigned i = 0; i < NOTES; i++) {
+        struct note *n = calloc(1, sizeof *n);
+        n->number = i;
+        port_send(&s.port, &n->msg);
+        usleep(200);
+    }
+    const int64_t took = mono_now().ms - begun.ms;
+    side_done(&s); /* ends when it has all */
+    assert_int_equal(s.got, NOTES);
+    assert_int_equal(s.disorder, 0);
+    assert_in_range(s.batches, 2, 2 * took / NAP_MS + 3); /* no nap when it is woken just then */
+}
+
+/* What lies in the inbox at the end goes to `drop`, and nothing else does. */
+static void ends_in_the_middle_of_a_nap(void **state)
+{
+    (void)state;
+    struct side s;
+    side_init(&s, "napper", 0);
+    inbox_nap(s.inbox, 10000);
+    assert_int_equal(loop_start(s.loop), 0);
+    for (unsigned i = 0; i < 2; i++) {
+        struct note *n = calloc(1, sizeof *n);
+        n->number = i;
+        port_send(&s.port, &n->msg);
+        usleep(20000);
+    }
+    loop_stop(s.loop);
+    loop_join(s.loop);
+    struct note *late = calloc(1, sizeof *late);
+    port_send(&s.port, &late->msg);
+    dropped = 0;
+    inbox_free(s.inbox, count_drop);
+    loop_free(s.loop);
+    assert_int_equal(s.got + dropped, 3);
+    assert_in_range(dropped, 1, 2); /* the second one was heard when the loop was told to stop */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_nap_loses_nothing),
+        cmocka_unit_test(ends_in_the_middle_of_a_nap),
         cmocka_unit_test(wakes_are_held_and_owed),
         cmocka_unit_test(many_senders_two_loops),
         cmocka_unit_test(sent_before_start_and_after_stop),

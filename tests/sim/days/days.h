@@ -5,7 +5,8 @@
  * seed, one story.
  *
  * world.c: time, core, submissions. receiver.c: what becomes of an order. law.c: what must hold,
- * all seen from outside. contests.c: one site under the eye: limiters, neighbours.
+ * all seen from outside. contests.c: one site under the eye: limiters, neighbours. growth.c: what
+ * a message costs when many are queued.
  */
 #pragma once
 #include "queue/heap.h"
@@ -116,3 +117,5 @@ void law_end(struct days *d);
 /* contests.c: each prints its figures; false: a law is broken */
 bool contest_limiter(uint64_t seed);
 bool contest_neighbours(uint64_t seed);
+/* growth.c */
+bool contest_growth(uint64_t seed, size_t queued);

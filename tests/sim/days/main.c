@@ -1,5 +1,5 @@
-/* sim_days [--recipients N] [--seed K]: the days, twice in small to see that they are the same, and
- * the contests. */
+/* sim_days [--recipients N] [--queued N] [--seed K]: the days, twice in small to see that they are
+ * the same, and the contests. With --queued only what a message costs when so many are. */
 #include "relay/base/must.h"
 #include "tests/sim/days/days.h"
 #include <stdlib.h>
@@ -87,14 +87,19 @@ static struct figures run_days(uint64_t seed, size_t recipients, bool say)
 
 int main(int argc, char **argv)
 {
-    uint64_t recipients = 20000, seed = 1;
+    uint64_t recipients = 20000, queued = 20000, seed = 1;
+    bool growth_only = false;
     for (int i = 1; i + 1 < argc; i += 2) {
         bool is_seed = slice_eq(slice_str(argv[i]), SLICE_LIT("--seed"));
         bool is_n = slice_eq(slice_str(argv[i]), SLICE_LIT("--recipients"));
-        if (!(is_seed || is_n) ||
-            !slice_u64(slice_str(argv[i + 1]), 100000000, is_seed ? &seed : &recipients))
+        bool is_queued = slice_eq(slice_str(argv[i]), SLICE_LIT("--queued"));
+        uint64_t *ret = is_seed ? &seed : is_n ? &recipients : &queued;
+        if (!(is_seed || is_n || is_queued) || !slice_u64(slice_str(argv[i + 1]), 100000000, ret))
             return 2;
+        growth_only = growth_only || is_queued;
     }
+    if (growth_only)
+        return contest_growth(seed, queued) ? 0 : 1;
     struct figures once = run_days(seed, 2000, false), twice = run_days(seed, 2000, false);
     if (once.digest != twice.digest)
         printf("seed %llu: two runs are not the same\n", (unsigned long long)seed);
@@ -102,5 +107,6 @@ int main(int argc, char **argv)
     good = run_days(seed, recipients, true).good && good;
     good = contest_limiter(seed) && good;
     good = contest_neighbours(seed) && good;
+    good = contest_growth(seed, queued) && good;
     return good ? 0 : 1;
 }

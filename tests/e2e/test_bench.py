@@ -51,3 +51,20 @@ def test_the_bench_of_neighbours_prints_how_long_mail_waits():
     assert "A: 200 messages for the slow site" in p.stdout and re.search(r"A: \d+ delivered meanwhile", p.stdout), p.stdout
     waited = dict(re.findall(r"B, (slow|other) +site: 4 of 4 delivered; waited .* ([0-9.]+) s the last", p.stdout))
     assert set(waited) == {"slow", "other"} and all(float(s) < 5 for s in waited.values()), p.stdout
+
+
+@pytest.mark.long
+def test_the_bench_beside_postfix_prints_every_target(tmp_path):
+    out = tmp_path / "figures.jsonl"
+    command = [f"{ROOT}/tests/bench/run", "--alone", "--rounds", "1", "--scale", "0.01", "--build", os.path.dirname(POSTWAIN), "--dir", tmp_path,
+               "--out", out]
+    p = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300, env={**os.environ, **ENVIRONMENT})
+    assert p.returncode == 0, p.stdout[-2000:] + p.stderr[-4000:]
+    rows = [r for r in map(json.loads, out.read_text().splitlines()) if "figure" in r]
+    assert {r["scenario"] for r in rows} == {"4k-s20", "4k-auth", "4k-one", "100k-s20", "4k-s1", "light", "queued", "growth"}
+    assert len(rows) in (17, 18), "syncs are counted where perf is"
+    table = p.stdout[p.stdout.index("\ntargets"):]
+    for row in rows:
+        assert isinstance(row["postwain"], (int, float)) and row["figure"] in table, row
+        assert row["ratio"] is not None or row["met"] is not None or row["target"].startswith(">="), row
+    assert list(tmp_path.iterdir()) == [out], "it leaves folders behind"

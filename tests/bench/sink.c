@@ -242,6 +242,7 @@ int main(int argc, char **argv)
     }
     printf("{\"taken\":%ld,\"seconds\":%.3f}\n", taken,
            last_message - (was_busy ? first_message : first_connection));
+    fflush(stdout);
     if (times)
         write_times(times);
     free(came_at);

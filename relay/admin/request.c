@@ -259,7 +259,7 @@ static bool read_ids(const json_t *v, void *at)
 
 #define IN_FILTER(field) offsetof(struct queue_filter, field)
 static const struct arg filter_args[] = {
-    {"id", read_ids, "a list of queue ids", 0, 0},
+    {"id", read_ids, "a list of queue ids such as 001MF7BDBW000", 0, 0},
     {"from", read_text, "a pattern", IN_FILTER(from), 0},
     {"to", read_text, "a pattern", IN_FILTER(to), 0},
     {"user", read_text, "a name", IN_FILTER(user), 0},
@@ -285,7 +285,7 @@ static const struct arg request_args[] = {
     {"sort", read_sort, "due, age or size", IN_REQUEST(sort), ARG_SORT},
     {"count", read_bool, "true or false", IN_REQUEST(count), ARG_COUNT},
     {"brief", read_bool, "true or false", IN_REQUEST(brief), ARG_BRIEF},
-    {"id", read_id, "a queue id", IN_REQUEST(message), ARG_ID},
+    {"id", read_id, "a queue id such as 001MF7BDBW000", IN_REQUEST(message), ARG_ID},
     {"headers", read_bool, "true or false", IN_REQUEST(headers), ARG_HEADERS},
     {"all", read_bool, "true or false", IN_REQUEST(all), ARG_ALL},
     {"dry_run", read_bool, "true or false", IN_REQUEST(dry_run), ARG_DRY_RUN},

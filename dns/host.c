@@ -35,21 +35,46 @@ static bool is_here(const struct dns_ip *ip, const struct host_rules *r)
     return is_listed(ip, 0, r->o->here, r->o->n_here) || is_listed(ip, 0, r->o->own, r->o->n_own);
 }
 
+enum fitness { FIT, FIT_SELF, FIT_NEVER, FIT_PRIVATE, FIT_HERE, FIT_NO_FAMILY };
+
+static enum fitness fitness_of(const struct dns_ip *ip, const struct host_rules *r)
+{
+    enum ip_reach reach = dns_ip_reach(ip);
+    if (is_own(ip, r))
+        return FIT_SELF;
+    if (reach == IP_NEVER)
+        return FIT_NEVER;
+    if (reach == IP_PRIVATE && !r->allow_private) /* 47 */
+        return FIT_PRIVATE;
+    if (!r->allow_private && is_here(ip, r))
+        return FIT_HERE;
+    return (ip->family == AF_INET6 ? r->o->ipv6 : r->o->ipv4) ? FIT : FIT_NO_FAMILY;
+}
+
 static void look_at(const struct dns_ip *given, const struct host_rules *r, struct sight *s)
 {
     struct dns_ip ip = dns_ip_plain(given);
-    enum ip_reach reach = dns_ip_reach(&ip);
+    enum fitness fit = fitness_of(&ip, r);
     size_t family = ip.family == AF_INET6 ? 0 : 1;
-    if (is_own(&ip, r))
-        s->self = true;
-    else if (reach == IP_NEVER || (reach == IP_PRIVATE && !r->allow_private)) /* 47 */
-        s->unfit = true;
-    else if (!r->allow_private && is_here(&ip, r))
-        s->here = true;
-    else if (family == 0 ? !r->o->ipv6 : !r->o->ipv4)
-        s->no_family = true;
-    else if (s->n[family] < HOST_ADDRS_MAX)
+    s->self = s->self || fit == FIT_SELF;
+    s->unfit = s->unfit || fit == FIT_NEVER || fit == FIT_PRIVATE;
+    s->here = s->here || fit == FIT_HERE;
+    s->no_family = s->no_family || fit == FIT_NO_FAMILY;
+    if (fit == FIT && s->n[family] < HOST_ADDRS_MAX)
         s->usable[family][s->n[family]++] = ip;
+}
+
+const char *host_address_why(const struct dns_ip *ip, const struct host_rules *r)
+{
+    static const char *const words[] = {
+        [FIT] = "",
+        [FIT_SELF] = "this relay itself listens there",
+        [FIT_NEVER] = "never the address of a receiver",
+        [FIT_PRIVATE] = "a private address, which delivery.allow-private-addresses does not allow",
+        [FIT_HERE] = "an address of this machine, where another program listens",
+        [FIT_NO_FAMILY] = "the destination has no source address of this family"};
+    struct dns_ip plain = dns_ip_plain(ip);
+    return words[fitness_of(&plain, r)];
 }
 
 static void look_through(const struct dns_answer *a, const struct host_rules *r, struct sight *s)

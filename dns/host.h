@@ -33,6 +33,9 @@ struct host_rules {
 void host_judge(const struct dns_answer *a4, const struct dns_answer *a6,
                 const struct host_rules *r, struct host_finding *ret);
 
+/* Why this address of a host is not one to be tried, for a person; "": it is. */
+const char *host_address_why(const struct dns_ip *ip, const struct host_rules *r);
+
 /* "[2001:db8::1]:25", "192.0.2.1", "smtp.provider.example:587": *ret_ip.family is 0 for a name. */
 bool host_parse(struct slice text, uint16_t default_port, char ret_name[DNS_NAME_SIZE],
                 struct dns_ip *ret_ip, uint16_t *ret_port);

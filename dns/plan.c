@@ -266,10 +266,15 @@ static void read_mx(struct plan_maker *m, const struct dns_answer *a)
 
 /* --- the hosts' answers -------------------------------------------------------------------- */
 
+static struct host_rules rules_for(const struct plan_maker *m, const struct target *t)
+{
+    return (struct host_rules){&m->o, t->port, m->o.allow_private || m->is_relay,
+                               m->is_relay ? "" : m->own_name};
+}
+
 static void judge(struct plan_maker *m, struct target *t)
 {
-    struct host_rules rules = {&m->o, t->port, m->o.allow_private || m->is_relay,
-                               m->is_relay ? "" : m->own_name};
+    struct host_rules rules = rules_for(m, t);
     const struct dns_answer *a4 = t->literal ? t->literal : t->a4 ? t->a4->answer : NULL;
     host_judge(a4, t->a6 ? t->a6->answer : NULL, &rules, &t->finding);
 }
@@ -424,4 +429,38 @@ struct plan *plan_maker_done(struct plan_maker *m)
             fill_host(&p->hosts[p->n++], t);
     }
     return p;
+}
+
+/* --- what it was made of ------------------------------------------------------------------- */
+
+static void look_at_addresses(const struct plan_maker *m, const struct plan_look *l,
+                              const struct target *t, const struct dns_answer *a)
+{
+    const struct host_rules rules = rules_for(m, t);
+    const bool is_behind_us = t->preference >= m->self_preference; /* 41 */
+    for (size_t i = 0; a && a->status == DNS_OK && i < a->n; i++) {
+        const char *why = host_address_why(&a->ip[i], &rules);
+        if (!why[0] && is_behind_us)
+            why = "not preferred to this relay, which is an MX of the domain itself";
+        else if (!why[0] && t->finding.state != HOST_USABLE)
+            why = t->finding.why;
+        l->address(l->ctx, t->name, t->preference, &a->ip[i], t->port, why);
+    }
+}
+
+void plan_maker_look(const struct plan_maker *m, const struct plan_look *l)
+{
+    for (size_t i = 0; i < m->n_asked; i++)
+        if (m->asked[i].answer)
+            l->answer(l->ctx, &m->asked[i].q, m->asked[i].answer);
+    for (size_t i = 0; i < m->n_targets; i++) {
+        const struct target *t = &m->targets[i];
+        const struct dns_answer *a4 = t->literal ? t->literal : t->a4 ? t->a4->answer : NULL;
+        const struct dns_answer *a6 = t->a6 ? t->a6->answer : NULL;
+        look_at_addresses(m, l, t, a6);
+        look_at_addresses(m, l, t, a4);
+        const bool has_any = (a4 && a4->n > 0) || (a6 && a6->n > 0);
+        if (!has_any && t->finding.why)
+            l->address(l->ctx, t->name, t->preference, NULL, t->port, t->finding.why);
+    }
 }

@@ -71,6 +71,17 @@ void plan_maker_answer(struct plan_maker *m, const struct plan_question *q,
 /* The plan when every question is answered (owned by the caller), else NULL. */
 struct plan *plan_maker_done(struct plan_maker *m);
 
+/* What a plan was made of, for those who ask why: the answers in the order of the questions, then
+ * each address of each host with why it is not tried ("": it may be). A host without any address is
+ * told once, with a NULL address. Lent for the call. */
+struct plan_look {
+    void (*answer)(void *ctx, const struct plan_question *q, const struct dns_answer *a);
+    void (*address)(void *ctx, const char *host, uint16_t preference, const struct dns_ip *ip,
+                    uint16_t port, const char *why);
+    void *ctx;
+};
+void plan_maker_look(const struct plan_maker *m, const struct plan_look *l);
+
 /* A plan that leads to no host: for mail that is not sent. */
 struct plan *plan_nowhere(void);
 struct plan *plan_literal(struct slice literal,

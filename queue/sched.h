@@ -171,6 +171,20 @@ struct sched_site_view {
     uint64_t per_minute; /* jobs begun in the last minute, more or less */
     struct slice error;  /* why a job was put off last; "" = none was. Borrowed */
     struct wall error_at;
+    struct mono hold; /* the window is not made wider before; {0}: nothing holds it */
+    unsigned fails;   /* attempts that failed, since the last that did not */
 };
 void sched_each_site(const struct sched *s, struct mono now,
                      void (*each)(void *ctx, const struct sched_site_view *v), void *ctx);
+/* One of them; false: there is none of this name. Borrowed until the next call. */
+bool sched_site_look(const struct sched *s, struct slice destination, struct slice site,
+                     struct mono now, struct sched_site_view *ret);
+/* Where a recipient that is due stands in line. */
+struct sched_standing {
+    unsigned rank;  /* 0 high, 1 normal, 2 low */
+    uint64_t ahead; /* recipients of its user (and rank) before it: at most SCHED_AHEAD_MAX */
+    unsigned users; /* users with mail in its rank, its own among them: they take turns */
+};
+#define SCHED_AHEAD_MAX 10000
+/* False: it does not stand at a site. O(ahead). */
+bool sched_standing(const struct recipient *r, struct sched_standing *ret);

@@ -151,6 +151,9 @@ static inline struct slice site_destination(const struct sched_site *t)
 
 /* sched_view.c: a job has begun */
 void site_count_job(struct sched_site *t, struct mono now);
+/* sched_site.c: where a recipient's message takes its turns */
+struct sched_rank *rank_of(struct sched_site *t, const struct message *m);
+struct sched_lane *lane_find(const struct sched_rank *k, struct slice user);
 
 /* sched_conn.c */
 struct sched_conn *conn_find(const struct sched *s, uint64_t id);

@@ -110,13 +110,13 @@ void site_kick(struct sched *s, struct sched_site *t)
 /* --- lanes: users take turns ---------------------------------------------------------------------
  */
 
-static struct sched_rank *rank_of(struct sched_site *t, const struct message *m)
+struct sched_rank *rank_of(struct sched_site *t, const struct message *m)
 {
     enum { HIGH = 4, LOW = -4 };
     return &t->ranks[m->priority >= HIGH ? RANK_HIGH : m->priority <= LOW ? RANK_LOW : RANK_NORMAL];
 }
 
-static struct sched_lane *lane_find(const struct sched_rank *k, struct slice user)
+struct sched_lane *lane_find(const struct sched_rank *k, struct slice user)
 {
     struct sched_lane *lane;
     const void *key = user.n ? (const void *)user.p : "";

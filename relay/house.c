@@ -291,6 +291,7 @@ static int make_admin(struct house *h, struct err *e)
                                       .suspended = house_suspended,
                                       .suspend = house_suspend,
                                       .resume = house_resume,
+                                      .explain = house_explain,
                                       .suppressed = house_suppressed,
                                       .suppress_asked = house_suppress_asked,
                                       .suppress_ok = house_suppress_ok,

@@ -97,6 +97,10 @@ int house_suspend(void *ctx, struct slice name, int64_t for_s, struct slice reas
                   struct slice actor, struct err *e);
 int house_resume(void *ctx, struct slice name, struct slice actor, struct err *e);
 
+/* house_explain.c: admin_hooks */
+int house_explain(void *ctx, const struct admin_explain *a, const struct port *reply, void *cookie,
+                  struct err *e);
+
 /* stop.c: signals and the orderly end; runs the main loop until it is over. */
 void house_run(struct house *h);
 void house_ask_stop(void);                   /* any thread */

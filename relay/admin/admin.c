@@ -218,6 +218,7 @@ int admin_new(struct admin **ret, struct conf *conf, struct spooler *spooler, st
     a->inbox = inbox_new(a->loop, NULL, NULL);
     a->port = (struct port){.inbox = a->inbox, .fn = on_order, .ctx = a};
     a->from_spool = (struct port){.inbox = a->inbox, .fn = on_answer, .ctx = a};
+    a->from_nets = (struct port){.inbox = a->inbox, .fn = task_lines, .ctx = a};
     a->from_log = (struct port){.inbox = a->inbox, .fn = log_rotated, .ctx = a};
     MUST(uv_pipe_init(loop_uv(a->loop), &a->listener, 0) == 0);
     a->listener.data = a;

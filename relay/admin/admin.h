@@ -4,9 +4,10 @@
  * a million messages holds nobody.
  */
 #pragma once
+#include "relay/base/params.h"
 #include "relay/conf/conf.h"
 #include "relay/events/events.h"
-#include "relay/loop/inbox.h"
+#include "relay/loop/lines.h"
 #include "relay/spooler/spooler.h"
 
 #define ADMIN_EXPIRES_SOON_S (INT64_C(21) * 86400) /* then `status` warns */
@@ -45,6 +46,14 @@ struct admin_suspension {
     struct wall since, until; /* until 0: until it is resumed */
 };
 
+/* Whose way is to be explained; lent for the call. As struct outbound_asked. */
+struct admin_explain {
+    struct slice recipient, route, sender;
+    uint64_t id;
+    uint32_t rcpt, attempt;
+    struct mail_params params;
+};
+
 struct admin_hooks { /* what only main can do; called on the admin thread */
     void *ctx;
     int (*reload)(void *ctx,
@@ -68,6 +77,10 @@ struct admin_hooks { /* what only main can do; called on the admin thread */
     int (*suspend)(void *ctx, struct slice name, int64_t for_s, struct slice reason,
                    struct slice actor, struct err *e);
     int (*resume)(void *ctx, struct slice name, struct slice actor, struct err *e);
+    /* Answered to `reply` by struct lines with this cookie, which the asker frees. -EINVAL: that is
+     * no address, and nothing comes. */
+    int (*explain)(void *ctx, const struct admin_explain *a, const struct port *reply, void *cookie,
+                   struct err *e);
     /* The suppression list: pages as above; is it an address, or "@domain"? Then 1: done, 0: it was
      * so before, -ENOSPC: it is full, -EINVAL. sync: what was done before is durable (blocks). */
     bool (*suppressed)(void *ctx, size_t *at, struct admin_suppressed *rows, size_t max,

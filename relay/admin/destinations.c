@@ -31,6 +31,14 @@ static void put_suspension(json_t *o, const struct admin_suspension *s)
         rows_put_text(o, "actor", slice_str(s->actor));
 }
 
+void destinations_put_suspension(const struct admin *a, json_t *o, struct slice destination,
+                                 struct slice site)
+{
+    struct admin_suspension s;
+    if (find(a, destination, site, &s))
+        put_suspension(o, &s);
+}
+
 static bool has_site(const struct spooler_admin *page, struct slice name)
 {
     for (size_t i = 0; i < page->n_sites; i++)

@@ -26,6 +26,7 @@ struct task {
     struct header_end header;
     struct spooler_export *exported; /* answered, not all given: first rows, then content */
     bool giving_content;
+    struct explaining *explaining;
     struct spooler_check *checked; /* a step of it answered, its lines not all given */
     uint64_t steps;
 };
@@ -54,6 +55,7 @@ struct admin {
     struct port port;       /* orders to this room */
     struct port from_spool; /* answers */
     struct port from_log;   /* log_rotated */
+    struct port from_nets;  /* struct lines */
     uv_pipe_t listener;
     struct access_rules access;
     char *path;         /* of the socket */
@@ -83,6 +85,10 @@ void peer_error(struct peer *p, const char *code, const char *message);
 /* task.c */
 void task_begin(struct peer *p, struct request *r); /* takes what r holds */
 void task_answered(struct peer *p, struct msg *m);  /* owns m */
+void task_lines(void *admin, struct msg *m);        /* struct lines; owns m */
+/* The spooler is asked the next page. */
+void task_next_page(struct peer *p);
+void task_drop_page(struct task *t);
 /* There is room again. */
 void task_go_on(struct peer *p);
 void task_end(struct task *t);
@@ -125,6 +131,15 @@ void log_rotated(void *ctx, struct msg *m);
 
 /* destinations.c: the spooler's page is here */
 void destinations_go_on(struct peer *p);
+/* What is suspended of a destination, or of a site ("": none), into the row. */
+void destinations_put_suspension(const struct admin *a, json_t *o, struct slice destination,
+                                 struct slice site);
+
+/* explain.c: of a message, when the spooler's page is here; of an address at once */
+void explain_go_on(struct peer *p);
+void explain_address(struct peer *p);
+void explain_lines(struct peer *p, struct lines *l); /* owns l */
+void explain_drop(struct explaining *e);
 
 /* clients.c */
 void clients_go_on(struct peer *p);

@@ -29,6 +29,7 @@ enum {
     ARG_DESTINATION = 131072,
     ARG_PRIORITY = 262144,
     ARG_USER = 524288,
+    ARG_WHOSE = 1048576,  /* id or address */
     ONLY_LOOKS = 1 << 30, /* no argument: who may look may ask it */
     ARGS_CHANGE = ARG_FILTER | ARG_ALL | ARG_DRY_RUN | ARG_REASON
 };
@@ -71,6 +72,7 @@ static const struct {
     [VERB_DESTINATION_LIST] = {"destination.list", ONLY_LOOKS},
     [VERB_DESTINATION_SUSPEND] = {"destination.suspend", ARG_DESTINATION | ARG_FOR | ARG_REASON},
     [VERB_DESTINATION_RESUME] = {"destination.resume", ARG_DESTINATION},
+    [VERB_EXPLAIN] = {"explain", ARG_WHOSE | ONLY_LOOKS},
 };
 
 /* How a value is read. `at` is where it goes, of the kind's type. */
@@ -285,13 +287,13 @@ static const struct arg request_args[] = {
     {"sort", read_sort, "due, age or size", IN_REQUEST(sort), ARG_SORT},
     {"count", read_bool, "true or false", IN_REQUEST(count), ARG_COUNT},
     {"brief", read_bool, "true or false", IN_REQUEST(brief), ARG_BRIEF},
-    {"id", read_id, "a queue id such as 001MF7BDBW000", IN_REQUEST(message), ARG_ID},
+    {"id", read_id, "a queue id such as 001MF7BDBW000", IN_REQUEST(message), ARG_ID | ARG_WHOSE},
     {"headers", read_bool, "true or false", IN_REQUEST(headers), ARG_HEADERS},
     {"all", read_bool, "true or false", IN_REQUEST(all), ARG_ALL},
     {"dry_run", read_bool, "true or false", IN_REQUEST(dry_run), ARG_DRY_RUN},
     {"reason", read_text, "a text of at most 1,024 bytes", IN_REQUEST(reason), ARG_REASON},
     {"sender", read_sender, "an address, or \"\"", IN_REQUEST(import), ARG_IMPORT},
-    {"user", read_text, "a name", IN_REQUEST(import.user), ARG_IMPORT | ARG_USER},
+    {"user", read_text, "a name", IN_REQUEST(import.user), ARG_IMPORT | ARG_USER | ARG_WHOSE},
     {"envid", read_text, "a text", IN_REQUEST(import.envid), ARG_IMPORT},
     {"was", read_text, "a queue id", IN_REQUEST(import.was), ARG_IMPORT},
     {"size", read_u64, "octets", IN_REQUEST(import.size), ARG_IMPORT},
@@ -318,7 +320,7 @@ static const struct arg request_args[] = {
     {"tags", asked_read_tags, "at most 16 texts by name, each shorter than 256 bytes",
      IN_REQUEST(import.asked.tags), ARG_IMPORT},
     {"route", read_text, "a name", IN_REQUEST(import.asked.route), ARG_IMPORT},
-    {"address", read_text, "an address", IN_REQUEST(address), ARG_ADDRESS},
+    {"address", read_text, "an address", IN_REQUEST(address), ARG_ADDRESS | ARG_WHOSE},
     {"for_s", read_seconds, "seconds", IN_REQUEST(for_s), ARG_FOR},
     {"repair", read_bool, "true or false", IN_REQUEST(repair), ARG_REPAIR},
     {"recipients", read_array, "a list", IN_REQUEST(recipients), ARG_RECIPIENTS},
@@ -391,6 +393,8 @@ static bool check(const struct request *r, struct problem *p)
     unsigned args = verbs[r->verb].args;
     if ((args & ARG_ID) && r->message == 0)
         return say(p, "usage", "%s needs an id", verbs[r->verb].name);
+    if ((args & ARG_WHOSE) && (r->message == 0) == (r->address.n == 0))
+        return say(p, "usage", "%s needs an id or an address", verbs[r->verb].name);
     if ((args & ARG_IMPORT) &&
         (!r->import.has_sender || !r->import.size || (!r->import.expires_s && !r->import.submit)))
         return say(p, "usage", "%s needs sender, size and (without submit) expires_s",

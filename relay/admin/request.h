@@ -42,7 +42,8 @@ enum verb {
     VERB_SUPPRESS_REMOVE,
     VERB_DESTINATION_LIST,
     VERB_DESTINATION_SUSPEND,
-    VERB_DESTINATION_RESUME
+    VERB_DESTINATION_RESUME,
+    VERB_EXPLAIN
 };
 
 /* A place in a listing: the recipient that was given last. Text "QUEUEID.RCPT". */
@@ -76,7 +77,7 @@ struct request {
     struct buf destination; /* redirect; "": back to the way that its domain has */
     bool has_destination, has_priority;
     int8_t priority;
-    struct buf address; /* client.… */
+    struct buf address; /* client.…, explain */
     int64_t for_s;      /* client.ban; 0: not given */
     struct import_args import;
     json_t *recipients, *data; /* import: an array, a string; NULL: not given */

@@ -63,7 +63,7 @@ static void ask(struct peer *p, enum admin_verb verb)
     send_step(p, a);
 }
 
-static void drop_page(struct task *t)
+void task_drop_page(struct task *t)
 {
     if (t->page)
         spooler_admin_free(t->page);
@@ -92,7 +92,7 @@ static void say_progress(struct peer *p)
     peer_progress(p, o);
 }
 
-static void next_page(struct peer *p)
+void task_next_page(struct peer *p)
 {
     say_progress(p);
     struct spooler_admin *a = TAKE_PTR(p->task.page);
@@ -103,9 +103,10 @@ static void next_page(struct peer *p)
 
 void task_end(struct task *t)
 {
-    drop_page(t);
+    task_drop_page(t);
     if (t->exported)
         spooler_export_free(t->exported);
+    explain_drop(t->explaining);
     request_done(&t->request);
     buf_done(&t->head);
     *t = (struct task){.asked = t->asked};
@@ -140,7 +141,7 @@ static void list(struct peer *p)
         return;
     bool more = t->page->next.id != 0;
     if (more && (t->request.count || t->given < t->page->rows_max)) {
-        next_page(p);
+        task_next_page(p);
         return;
     }
     json_t *done = json_object();
@@ -164,14 +165,14 @@ static void show(struct peer *p)
     }
     if (t->request.verb == VERB_CAT) {
         uint64_t size = t->page->rows[0].size;
-        drop_page(t);
+        task_drop_page(t);
         content_begin(p, size);
         return;
     }
     if (!give_rows(p))
         return;
     if (t->page->next.id) {
-        next_page(p);
+        task_next_page(p);
         return;
     }
     if (t->page->n_rows == 0) {
@@ -216,7 +217,7 @@ static void totals(struct peer *p)
     if (!give_sites(p))
         return;
     if (t->page->next.id) {
-        next_page(p);
+        task_next_page(p);
         return;
     }
     if (t->request.verb == VERB_STATUS) {
@@ -249,7 +250,7 @@ static void change(struct peer *p)
     if (!give_rows(p)) /* of a dry run */
         return;
     if (t->page->next.id) {
-        next_page(p);
+        task_next_page(p);
         return;
     }
     json_t *done = json_object();
@@ -309,6 +310,9 @@ static void go_on_with_page(struct peer *p)
     case VERB_DESTINATION_RESUME:
         destinations_go_on(p);
         break;
+    case VERB_EXPLAIN:
+        explain_go_on(p);
+        break;
     }
 }
 
@@ -356,12 +360,34 @@ void task_answered(struct peer *p, struct msg *m)
     default:
         p->task.page = v;
         if (uv_is_closing((uv_handle_t *)&p->pipe))
-            drop_page(&p->task);
+            task_drop_page(&p->task);
     }
     if (uv_is_closing((uv_handle_t *)&p->pipe))
         peer_free_if_over(p);
     else
         task_go_on(p);
+}
+
+/* Of a peer that has gone it is only waited for. */
+void task_lines(void *admin, struct msg *m)
+{
+    struct admin *a = admin;
+    struct lines *l = (struct lines *)(void *)m;
+    struct peer *p = l->cookie;
+    if (l->last) {
+        p->task.asked = false;
+        a->outstanding--;
+    }
+    if (!uv_is_closing((uv_handle_t *)&p->pipe)) {
+        explain_lines(p, l);
+        peer_flush(p);
+    } else {
+        const bool last = l->last;
+        lines_free(l);
+        if (last)
+            peer_free_if_over(p);
+    }
+    admin_stop_if_over(a);
 }
 
 /* ---- beginning ---- */
@@ -486,6 +512,12 @@ void task_begin(struct peer *p, struct request *r)
     case VERB_DESTINATION_SUSPEND:
     case VERB_DESTINATION_RESUME:
         ask(p, ADMIN_STATUS);
+        break;
+    case VERB_EXPLAIN:
+        if (t->request.message)
+            ask_one(p);
+        else
+            explain_address(p);
         break;
     case VERB_NONE:
         UNREACHABLE();

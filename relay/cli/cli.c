@@ -4,6 +4,7 @@
 #include "relay/cli/private.h"
 
 static const struct cli_option help_options[] = {{"mdoc", 0, false}, {0}};
+static const struct cli_option explain_options[] = {{"user", 0, true}, {0}};
 static const struct cli_option top_options[] = {{"every", 0, true}, {0}};
 static const struct cli_option init_options[] = {{"hostname", 0, true}, {0}};
 static const struct cli_option forward_options[] = {
@@ -100,6 +101,25 @@ static const struct cli_verb verbs[] = {
      verb_queue, NULL, ""},
     {"client", "who connects: list, ban, allow", verb_client, NULL, ""},
     {"destination", "where mail goes: list, show, suspend, resume", verb_destination, NULL, ""},
+    {"explain", "why mail is not there yet, or where it would go", verb_explain, explain_options,
+     "usage: postwain explain QUEUE-ID | ADDRESS [--user NAME] [--json]\n"
+     "\n"
+     "Of a message: what each recipient waits for, the last reply, the next attempt. Of both: the\n"
+     "destination that claims the mail and by which rule, what DNS says, the hosts in the order "
+     "in\n"
+     "which they are called and why others are not, TLS, and the state of the site: what stands "
+     "in\n"
+     "line, connections, suspension, when a dead one is tried again and its last trouble.\n"
+     "Nothing changes by it.\n"
+     "\n"
+     "  --user NAME   of an address: as if this user sent it (the suppression list is his)\n"
+     "\n"
+     "Exit code 1: there is no such message in the queue.\n"
+     "\n"
+     "examples:\n"
+     "  postwain explain 001MF7BDBW000\n"
+     "  postwain explain bob@example.com\n"
+     "  postwain explain bob@example.com --json | jq 'select(.about == \"host\")'\n"},
     {"suppress", "who is not sent to: list, add, remove, export, import", verb_suppress, NULL, ""},
     {"spool", "the mail on disk: check, and repair", verb_spool, NULL, ""},
     {"log", "the delivery log for a person", verb_log, log_options,
@@ -207,10 +227,10 @@ static const char overview[] =
     "                 export, import\n"
     "  client         who connects, fails to log in, is banned: list, ban, allow\n"
     "  destination    where mail goes: list, show, suspend, resume\n"
+    "  explain        why mail is not there yet, or where it would go\n"
     "  suppress       who is not sent to: list, add, remove, export, import\n"
     "  spool check    read the mail on disk through, and repair it\n"
-    "  log            the delivery log for a person\n"
-    "  forward        the delivery log to a webhook\n"
+    "  log, forward   the delivery log for a person; to a webhook\n"
     "  reload         read the configuration again\n"
     "  drain, stop    stop accepting; stop\n"
     "  sendmail       sendmail's command line, for cron and old programs; mailq: the queue\n"

@@ -78,6 +78,7 @@ struct out_conn {
     bool has_news;      /* an address has failed that was not known to */
     int64_t barred_ms;  /* for the result, see struct spooler_result */
     struct out_login login;
+    bool rehearsal; /* nothing is learnt from it, and nobody else's turn is taken */
     bool ready, begun, reading, pumping;
     bool ending;     /* it is told to have no job any more, and says QUIT */
     bool wants_body; /* the machine has asked for the content at `sent`, and it is not here */
@@ -121,6 +122,11 @@ bool out_dial_failed(struct link *l, bool costs, struct mono now);
 /* False: it is no call under way. */
 bool out_dial_forget(struct out_conn *c, const struct link *l);
 void out_dial_drop(struct out_conn *c);
+/* Each address in the order in which they would be called now; rang: it did not answer lately. */
+void out_dial_look(const struct out_conn *c, struct mono now,
+                   void (*each)(void *ctx, const struct out_way *w,
+                                const struct sockaddr_storage *a, bool rang),
+                   void *ctx);
 
 /* conn.c */
 extern const struct net_handler out_link_handler;
@@ -137,6 +143,9 @@ void out_conn_go_on(struct out_conn *c, struct verdict v);
 size_t out_relay_order(struct out_conn *c, size_t *order);
 void out_relay_failed(struct out_conn *c, const struct plan_host *h, const struct verdict *v);
 void out_relay_works(struct out_conn *c);
+/* What is known of a host; again_ms and why (the caller frees it) only of one that is not fine. */
+enum out_host_state out_relay_state(const struct out_conn *c, const struct plan_host *h,
+                                    int64_t *ret_again_ms, char **ret_why);
 /* Is it this connection's turn to log in? NO: the session has been told to give up. */
 enum out_login_turn out_relay_login(struct out_conn *c);
 /* Until one of its hosts may be asked again, where all are barred; 0: it may be now. */
@@ -172,6 +181,7 @@ void out_content_body(struct out_conn *c, struct mono now);
 
 /* policy.c */
 enum smtp_tls_level out_tls_level(const struct conf_destination *d, const struct mail_params *p);
+const char *out_tls_name(enum smtp_tls_level level); /* as in events */
 /* After a failed handshake. */
 bool out_may_go_in_clear(const struct conf_destination *d, const struct mail_params *p,
                          uint32_t attempt);

@@ -82,6 +82,19 @@ static struct out_way *next_way(const struct out_conn *c, struct mono now)
     return last;
 }
 
+void out_dial_look(const struct out_conn *c, struct mono now,
+                   void (*each)(void *ctx, const struct out_way *w,
+                                const struct sockaddr_storage *a, bool rang),
+                   void *ctx)
+{
+    for (unsigned rang = 0; rang < 2; rang++)
+        for (const struct out_way *w = c->ways; w < c->ways + c->n_ways; w++) {
+            struct sockaddr_storage a = address_of(c, w);
+            if (out_has_learnt(c->o, &a, OUT_NO_ANSWER, now) == (rang == 1))
+                each(ctx, w, &a, rang);
+        }
+}
+
 bool out_dial_more(const struct out_conn *c)
 {
     return next_way(c, loop_now(c->o->loop));

@@ -108,6 +108,21 @@ enum out_host_state out_hosts_look(struct out_hosts *h, const struct out_host *a
     return state;
 }
 
+enum out_host_state out_hosts_peek(struct out_hosts *h, const struct out_host *at, struct mono now,
+                                   int64_t *ret_again_ms, char **ret_why)
+{
+    enum out_host_state state = OUT_HOST_FINE;
+    uv_mutex_lock(&h->lock);
+    const struct entry *e = find(h, at);
+    if (e && e->state != OUT_HOST_FINE) {
+        state = e->state;
+        *ret_again_ms = e->until.ms > now.ms ? e->until.ms - now.ms : 0;
+        *ret_why = slice_dup(slice_str(e->why));
+    }
+    uv_mutex_unlock(&h->lock);
+    return state;
+}
+
 int64_t out_hosts_barred_ms(struct out_hosts *h, const struct out_host *at, struct mono now)
 {
     uv_mutex_lock(&h->lock);

@@ -39,6 +39,10 @@ struct out_host {
 enum out_host_state out_hosts_look(struct out_hosts *h, const struct out_host *at, struct mono now);
 /* How long it is barred yet; 0: it is not. Changes nothing. */
 int64_t out_hosts_barred_ms(struct out_hosts *h, const struct out_host *at, struct mono now);
+/* The same as look without having the turn for it: nothing changes. again_ms: from now; why: the
+ * caller frees it; both only of one that is not FINE. */
+enum out_host_state out_hosts_peek(struct out_hosts *h, const struct out_host *at, struct mono now,
+                                   int64_t *ret_again_ms, char **ret_why);
 /* Returns true when this is news: it was fine before, or is barred now. */
 bool out_hosts_failed(struct out_hosts *h, const struct out_host *at, const struct verdict *v,
                       struct mono now);

@@ -38,21 +38,6 @@ static void add_text(struct buf *b, const char *s)
         buf_add_str(b, s);
 }
 
-static const char *policy_name(const struct out_conn *c)
-{
-    switch (c->client_conf.tls) {
-    case SMTP_TLS_NONE:
-        return "none";
-    case SMTP_TLS_MAY:
-        return "may";
-    case SMTP_TLS_ENCRYPT:
-        return "encrypt";
-    case SMTP_TLS_VERIFY:
-        return "verify";
-    }
-    UNREACHABLE();
-}
-
 /* An address literal is a host that has no name: its address stands for one, so that every line
  * tells the host. */
 static void add_host(struct buf *out, const struct plan_host *h)
@@ -76,7 +61,7 @@ static void describe(struct out_conn *c, struct attempt *a)
     add_text(&a->source_ip, c->names.local_ip);
     add_text(&a->tls_version, tls.version);
     add_text(&a->tls_cipher, tls.cipher);
-    a->tls_policy = c->talked ? policy_name(c) : NULL;
+    a->tls_policy = c->talked ? out_tls_name(c->client_conf.tls) : NULL;
     a->mx_port = c->names.peer_port;
     a->reused = c->jobs > 1;
     a->tls_verified = tls.verified;

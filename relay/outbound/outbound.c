@@ -81,6 +81,12 @@ static void on_msg(void *ctx, struct msg *m)
     case SPOOLER_READ:
         out_conn_read_answer(o, (struct spooler_read *)m);
         break;
+    case SPOOLER_SITE:
+        out_explain_site(o, (struct spooler_site *)m);
+        break;
+    case OUT_EXPLAIN:
+        out_explain_run(o, (struct out_explain *)m);
+        break;
     case SPOOLER_STORE: /* a bounce is durable, or will be asked for again */
         free(m);
         break;
@@ -121,6 +127,8 @@ void outbound_drop(struct msg *m)
         free(m);
     } else if (m->type == OUT_SECRET) {
         out_secrets_drop(m);
+    } else if (m->type == OUT_EXPLAIN) {
+        out_explain_drop(m);
     } else if (m->type == OUT_CAPTURED) {
         out_capture_drop(m);
     } else if (m->type >= OUT_RESOLVE) {
@@ -154,6 +162,7 @@ void outbound_free(struct outbound *o)
     out_sasl_free(o->sasl);
     if (o->resolver)
         resolver_free(o->resolver);
+    out_explain_free_all(o);
     dns_override_unref(o->override);
     forget_authorities(o);
     tls_context_unref(o->tls);

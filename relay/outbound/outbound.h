@@ -17,6 +17,20 @@ int outbound_new(struct outbound **ret, struct loop *l, struct inbox *i, struct 
                  struct tls_context *client_tls, struct out_hosts *hosts,
                  const struct port *spooler, struct err *e);
 const struct port *outbound_port(struct outbound *o);
+/* Whose way is to be explained; lent for the call. */
+struct outbound_asked {
+    struct slice recipient; /* a mailbox with a domain */
+    struct slice route;     /* the destination by name that its message takes; "" = none */
+    struct slice sender;    /* "" = the null reverse-path */
+    uint64_t id;            /* of the message; 0: there is none, and the next two say nothing */
+    uint32_t rcpt, attempt; /* attempt: that would be the next */
+    struct mail_params params;
+};
+/* From any thread. The answer comes to `reply` as struct lines with this cookie, freed by who gets
+ * it: rows (relay/admin/README.md), the last one marked. -EINVAL: that is no address, and nothing
+ * comes. */
+int outbound_explain(struct outbound *o, const struct outbound_asked *a, const struct port *reply,
+                     void *cookie, struct err *e);
 /* From any thread. */
 void outbound_reconfigure(struct outbound *o, struct conf *conf);
 void outbound_free(struct outbound *o); /* after loop_join */

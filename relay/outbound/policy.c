@@ -22,6 +22,21 @@ static enum smtp_tls_level level_of(const struct conf_destination *d)
     UNREACHABLE();
 }
 
+const char *out_tls_name(enum smtp_tls_level level)
+{
+    switch (level) {
+    case SMTP_TLS_NONE:
+        return "none";
+    case SMTP_TLS_MAY:
+        return "may";
+    case SMTP_TLS_ENCRYPT:
+        return "encrypt";
+    case SMTP_TLS_VERIFY:
+        return "verify";
+    }
+    UNREACHABLE();
+}
+
 /* REQUIRETLS counts more than "TLS-Required: No", where somebody says both (RFC 8689 section 3). */
 enum smtp_tls_level out_tls_level(const struct conf_destination *d, const struct mail_params *p)
 {

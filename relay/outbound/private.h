@@ -8,9 +8,10 @@
 
 struct out_capture;
 struct out_conn;
+struct out_explain;
 struct out_secrets;
 
-enum { OUT_SECRET = 2001, OUT_CAPTURED }; /* beside outbound.c's own */
+enum { OUT_SECRET = 2001, OUT_CAPTURED, OUT_EXPLAIN }; /* beside outbound.c's own */
 
 struct outbound {
     struct loop *loop;
@@ -27,6 +28,7 @@ struct outbound {
     struct sockaddr_storage *here; /* this machine's addresses, whoever listens there */
     size_t n_here;
     struct out_conn *conns;    /* by id */
+    struct out_explain *explains;
     struct out_memory *memory; /* of addresses, this loop's own */
     struct out_hosts *hosts;   /* of relays, shared by all loops */
     struct worker *filer;      /* NULL until something is captured */
@@ -80,7 +82,27 @@ struct out_route {
 struct out_route *out_route_new(struct plan *p, struct conf *conf,
                                 const struct conf_destination *dest);
 
-/* resolve.c: OUT_RESOLVE -> SPOOLER_PLAN, whose plan is a struct out_route */
+/* resolve.c: which way a domain's mail goes, and why */
+enum out_rule {
+    OUT_BY_ROUTE,  /* the message, its user or an operator names the destination */
+    OUT_BY_DOMAIN, /* its `domains` claim the recipient's */
+    OUT_BY_MX,     /* its `mx` match the hosts that were found */
+    OUT_BY_DEFAULT
+};
+struct out_found { /* lent for the call, but for the plan */
+    struct conf *conf;
+    const struct conf_destination *dest; /* NULL: none claims the domain, and no hosts were found */
+    bool claimed;                        /* it was known without the hosts */
+    enum out_rule rule;                  /* with dest */
+    struct plan *plan;                   /* the taker's */
+    const struct plan_maker *maker;      /* that made it; NULL: there was nothing to ask */
+};
+typedef void out_found_fn(void *ctx, struct out_found *f);
+/* domain_and_route: as in struct out_resolve; copied. fn is called once, perhaps at once. */
+void out_find(struct outbound *o, struct slice domain_and_route, out_found_fn *fn, void *ctx);
+/* With a plan that is usable. The caller's. */
+void out_name_site(struct buf *out, const struct out_found *f);
+/* OUT_RESOLVE -> SPOOLER_PLAN, whose plan is a struct out_route */
 void out_resolve_run(struct outbound *o, struct out_resolve *r);
 int out_resolver_new(struct outbound *o, struct err *e);
 void out_own_addresses(struct outbound *o);
@@ -96,6 +118,12 @@ void out_conn_read_answer(struct outbound *o, struct spooler_read *r);
 /* Those made under an older configuration: idle ones end now, the others after their job. */
 void out_conn_retire_idle(struct outbound *o);
 void out_conn_free_all(struct outbound *o);
+
+/* explain.c: OUT_EXPLAIN -> struct lines */
+void out_explain_run(struct outbound *o, struct out_explain *x);
+void out_explain_site(struct outbound *o, struct spooler_site *q); /* owns q */
+void out_explain_drop(struct msg *m);
+void out_explain_free_all(struct outbound *o);
 
 /* secrets.c */
 void out_secrets_forget(struct outbound *o); /* a new configuration */

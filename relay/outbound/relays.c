@@ -35,6 +35,27 @@ static void note_barred(struct out_conn *c, const struct out_host *at)
     c->failure = verdict_of_fault(FAULT_LOGIN, PHASE_AUTH, slice_str(why));
 }
 
+enum out_host_state out_relay_state(const struct out_conn *c, const struct plan_host *h,
+                                    int64_t *ret_again_ms, char **ret_why)
+{
+    char text[HOST_TEXT_SIZE];
+    const struct out_host at = host_of(c, h, text);
+    return out_hosts_peek(c->o->hosts, &at, loop_now(c->o->loop), ret_again_ms, ret_why);
+}
+
+/* A rehearsal asks those that are barred, too, behind all others: whoever has mended a login wants
+ * to see that. */
+static enum out_host_state state_for(const struct out_conn *c, const struct out_host *at,
+                                     struct mono now)
+{
+    if (!c->rehearsal)
+        return out_hosts_look(c->o->hosts, at, now);
+    int64_t again_ms;
+    DEFER_FREE char *why = NULL;
+    bool fine = out_hosts_peek(c->o->hosts, at, now, &again_ms, &why) == OUT_HOST_FINE;
+    return fine ? OUT_HOST_FINE : OUT_HOST_AVOIDED;
+}
+
 size_t out_relay_order(struct out_conn *c, size_t *order)
 {
     struct mono now = loop_now(c->o->loop);
@@ -43,7 +64,7 @@ size_t out_relay_order(struct out_conn *c, size_t *order)
     for (size_t i = 0; i < n; i++) {
         char text[HOST_TEXT_SIZE];
         const struct out_host at = host_of(c, &c->plan->hosts[order[i]], text);
-        switch (out_hosts_look(c->o->hosts, &at, now)) {
+        switch (state_for(c, &at, now)) {
         case OUT_HOST_FINE:
             order[n_fine++] = order[i];
             break;

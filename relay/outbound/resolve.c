@@ -16,10 +16,14 @@
 
 struct question {
     struct outbound *o;
-    struct out_resolve *r;
+    struct buf domain; /* as struct out_resolve has it */
     struct conf *conf;
     const struct conf_destination *dest; /* NULL until the MX tells */
+    enum out_rule rule;
+    const struct plan_maker *maker; /* that the resolver has; NULL: nobody is asked */
     struct mono asked;
+    out_found_fn *fn;
+    void *ctx;
 };
 
 static void add_address(struct sockaddr_storage **list, size_t *n, const struct sockaddr *a,
@@ -197,17 +201,17 @@ struct out_route *out_route_new(struct plan *p, struct conf *conf,
     return r;
 }
 
-static void name_site(struct buf *out, const struct conf_destination *d, const struct plan *p,
-                      bool claimed)
+void out_name_site(struct buf *out, const struct out_found *f)
 {
-    buf_init(out, sizeof p->site + 200);
+    const struct conf_destination *d = f->dest;
+    buf_init(out, sizeof f->plan->site + 200);
     if (d->relay.n > 0 || d->capture[0]) {
         buf_add_str(out, d->name);
         return;
     }
-    if (claimed) /* its limits are its own, though others may share the hosts */
+    if (f->claimed) /* its limits are its own, though others may share the hosts */
         buf_addf(out, "%s:", d->name);
-    buf_add_str(out, p->site);
+    buf_add_str(out, f->plan->site);
 }
 
 static void ask(struct question *q);
@@ -219,6 +223,7 @@ static bool is_sent_elsewhere(struct question *q, const struct plan *p)
     if (!d || (!d->capture[0] && !d->redirect[0]))
         return false;
     q->dest = d;
+    q->rule = OUT_BY_MX;
     return true;
 }
 
@@ -231,29 +236,21 @@ static void answer(void *ctx, struct plan *p)
         ask(q);
         return;
     }
-    bool claimed = q->dest != NULL;
-    const struct conf_destination *d = claimed ? q->dest : NULL;
-    struct spooler_plan *a = must_alloc(sizeof *a);
-    a->msg.type = SPOOLER_PLAN;
-    a->domain = q->r->domain;
+    struct out_found f = {.conf = q->conf,
+                          .dest = q->dest,
+                          .claimed = q->dest != NULL,
+                          .rule = q->rule,
+                          .plan = p,
+                          .maker = q->maker};
     p->dns_ms = (int32_t)(mono_now().ms - q->asked.ms);
-    if (!d && p->fault == FAULT_NONE)
-        d = by_mx(q->conf, p);
-    if (d)
-        a->limits = limits_of(d);
-    if (p->fault != FAULT_NONE) {
-        a->failed = verdict_of_fault(p->fault, PHASE_NONE, slice_str(p->detail));
-        plan_unref(p);
-    } else {
-        name_site(&a->site, d, p, claimed);
-        buf_init(&a->destination, 200);
-        buf_add_str(&a->destination, d->name);
-        a->ttl_ms = (int64_t)p->ttl_s * 1000 < TTL_MIN_MS ? TTL_MIN_MS : (int64_t)p->ttl_s * 1000;
-        a->plan = &out_route_new(p, q->conf, d)->frozen;
+    if (!f.dest && p->fault == FAULT_NONE) {
+        f.dest = by_mx(q->conf, p);
+        f.rule = f.dest == &q->conf->destinations[q->conf->n_destinations - 1] ? OUT_BY_DEFAULT
+                                                                               : OUT_BY_MX;
     }
-    out_send(q->o, &a->msg);
+    q->fn(q->ctx, &f);
     conf_unref(q->conf);
-    free(q->r);
+    buf_done(&q->domain);
     free(q);
 }
 
@@ -270,9 +267,10 @@ static struct plan_maker *relay_maker(const struct conf_destination *d,
 
 /* NULL: the MX tells. */
 static const struct conf_destination *destination_of(const struct conf *conf, struct slice domain,
-                                                     struct slice route)
+                                                     struct slice route, enum out_rule *ret_rule)
 {
     const struct conf_destination *d = route.n ? conf_by_name(conf, route) : NULL;
+    *ret_rule = d ? OUT_BY_ROUTE : OUT_BY_DOMAIN;
     if (d)
         return d;
     if (route.n)
@@ -290,10 +288,16 @@ static struct slice domain_of(const char *address)
     return slice_skip(s, at);
 }
 
+static void ask_hosts(struct question *q, struct plan_maker *m)
+{
+    q->maker = m;
+    resolver_plan(q->o->resolver, m, answer, q);
+}
+
 static void ask(struct question *q)
 {
     struct outbound *o = q->o;
-    struct slice rest = buf_slice(&q->r->domain), domain = slice_cut(&rest, '>');
+    struct slice rest = buf_slice(&q->domain), domain = slice_cut(&rest, '>');
     if (q->dest && q->dest->redirect[0])
         domain = domain_of(q->dest->redirect);
     struct plan_options opt = {
@@ -307,21 +311,65 @@ static void ask(struct question *q)
         .n_here = o->n_here,
         .own_hostname = slice_str(q->conf->hostname),
     };
+    q->maker = NULL;
     if (q->dest && q->dest->capture[0])
         answer(q, plan_nowhere());
     else if (q->dest && q->dest->relay.n > 0)
-        resolver_plan(o->resolver, relay_maker(q->dest, &opt), answer, q);
+        ask_hosts(q, relay_maker(q->dest, &opt));
     else if (domain.n > 0 && domain.p[0] == '[')
         answer(q, plan_literal(domain, &opt));
     else
-        resolver_plan(o->resolver, plan_maker_new(domain, &opt), answer, q);
+        ask_hosts(q, plan_maker_new(domain, &opt));
+}
+
+void out_find(struct outbound *o, struct slice domain_and_route, out_found_fn *fn, void *ctx)
+{
+    struct question *q = must_alloc(sizeof *q);
+    *q = (struct question){
+        .o = o, .conf = conf_ref(o->conf), .asked = mono_now(), .fn = fn, .ctx = ctx};
+    q->domain = BUF_MAX(domain_and_route.n + 1);
+    buf_add(&q->domain, domain_and_route);
+    struct slice route = buf_slice(&q->domain), domain = slice_cut(&route, '>');
+    q->dest = destination_of(q->conf, domain, route, &q->rule);
+    ask(q);
+}
+
+/* --- for the spooler
+ * ------------------------------------------------------------------------------------------------------------
+ */
+
+struct resolving {
+    struct outbound *o;
+    struct out_resolve *r;
+};
+
+static void tell_spooler(void *ctx, struct out_found *f)
+{
+    struct resolving *w = ctx;
+    const struct plan *p = f->plan;
+    struct spooler_plan *a = must_alloc(sizeof *a);
+    a->msg.type = SPOOLER_PLAN;
+    a->domain = w->r->domain;
+    if (f->dest)
+        a->limits = limits_of(f->dest);
+    if (p->fault != FAULT_NONE) {
+        a->failed = verdict_of_fault(p->fault, PHASE_NONE, slice_str(p->detail));
+        plan_unref(f->plan);
+    } else {
+        out_name_site(&a->site, f);
+        buf_init(&a->destination, 200);
+        buf_add_str(&a->destination, f->dest->name);
+        a->ttl_ms = (int64_t)p->ttl_s * 1000 < TTL_MIN_MS ? TTL_MIN_MS : (int64_t)p->ttl_s * 1000;
+        a->plan = &out_route_new(f->plan, f->conf, f->dest)->frozen;
+    }
+    out_send(w->o, &a->msg);
+    free(w->r);
+    free(w);
 }
 
 void out_resolve_run(struct outbound *o, struct out_resolve *r)
 {
-    struct question *q = must_alloc(sizeof *q);
-    *q = (struct question){.o = o, .r = r, .conf = conf_ref(o->conf), .asked = mono_now()};
-    struct slice route = buf_slice(&r->domain), domain = slice_cut(&route, '>');
-    q->dest = destination_of(q->conf, domain, route);
-    ask(q);
+    struct resolving *w = must_alloc(sizeof *w);
+    *w = (struct resolving){o, r};
+    out_find(o, buf_slice(&r->domain), tell_spooler, w);
 }

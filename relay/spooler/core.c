@@ -476,6 +476,9 @@ void core_message(struct core *c, struct msg *m)
     case SPOOLER_EXPORT:
         export_run(c, v);
         return;
+    case SPOOLER_SITE:
+        site_run(c, v);
+        return;
     case SPOOLER_BODY:
     case SPOOLER_CHECK:
     case SPOOLER_AGAIN:

@@ -238,6 +238,9 @@ bool filter_match_message(const struct queue_filter *f, const struct message *m,
 /* export.c */
 void export_run(struct core *c, struct spooler_export *x);
 
+/* site.c */
+void site_run(struct core *c, struct spooler_site *q);
+
 /* admin.c */
 void admin_ask(struct core *c, struct spooler_admin *a);
 bool admin_step(struct core *c); /* one request; false: none, or not yet */

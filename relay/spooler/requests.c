@@ -178,6 +178,11 @@ void spooler_request_free(struct msg *m)
             free(((struct spooler_suspend *)v)->names[i]);
         free(((struct spooler_suspend *)v)->names);
         break;
+    case SPOOLER_SITE:
+        buf_done(&((struct spooler_site *)v)->destination);
+        buf_done(&((struct spooler_site *)v)->site);
+        buf_done(&((struct spooler_site *)v)->error);
+        break;
     case SPOOLER_CONN_GONE:
     case SPOOLER_AHEAD:
     case SPOOLER_KEPT:

@@ -35,7 +35,8 @@ enum spooler_type {
     SPOOLER_EXPORT,    /* struct spooler_export */
     SPOOLER_CHECK,     /* struct spooler_check */
     SPOOLER_SUSPEND,   /* struct spooler_suspend; not answered, freed */
-    SPOOLER_AGAIN      /* struct spooler_again; not answered, freed (from events) */
+    SPOOLER_AGAIN,     /* struct spooler_again; not answered, freed (from events) */
+    SPOOLER_SITE       /* struct spooler_site */
 };
 
 /* Events with after < seq <= upto once more, some megabytes of them at a time: `each` in order,
@@ -428,6 +429,28 @@ struct spooler_export {
     size_t n_rcpts;
 };
 void spooler_export_free(struct spooler_export *x);
+
+/* How things stand at a site, and (id not 0) where a recipient stands in its line. Looks only; well
+ * below a millisecond. */
+struct spooler_site {
+    struct msg msg;
+    const struct port *reply;
+    void *cookie;
+    struct buf destination, site;
+    uint64_t id;
+    uint32_t rcpt;
+    /* answer */
+    bool known; /* it has mail or connections, or had some lately; the next ones belong to it */
+    uint64_t ready, waiting;
+    unsigned connections, idle, window, limit, fails, rate;
+    bool dead, suspended, throttled;
+    int64_t rate_ms, next_probe_ms, next_job_ms, hold_ms; /* the last three from now; -1: none */
+    uint64_t per_minute; /* jobs begun in the last minute */
+    struct buf error;    /* why a job was put off last; "" = none was */
+    struct wall error_at;
+    bool stands; /* the recipient does, in that line */
+    struct sched_standing standing;
+};
 
 /* `spool check` of the running spool, a step (a segment, or some body files) a message: what the
  * step found comes back as lines, and the asker sends the same message again until `over`. Only one

@@ -3,6 +3,7 @@
 #include "relay/admin/private.h"
 #include "relay/base/defer.h"
 #include "relay/base/log.h"
+#include "relay/base/must.h"
 #include "relay/spooler/requests.h"
 #include <errno.h>
 #include <pthread.h>
@@ -342,7 +343,46 @@ static bool hook_suppress_asked(void *ctx, struct slice user, struct slice recip
     return false;
 }
 
-static const struct admin_hooks hooks = {.suppress_asked = hook_suppress_asked,
+/* Two rows at once; or, for "slow@…", when a test says so. */
+static struct lines *_Atomic slow_answer;
+static const struct port *_Atomic slow_reply;
+
+static inline struct lines *lines_of(const char *text, void *cookie, bool last)
+{
+    struct lines *l = must_alloc(sizeof *l);
+    *l = (struct lines){.cookie = cookie, .text = BUF_MAX(4096), .last = last};
+    buf_add_str(&l->text, text);
+    return l;
+}
+
+static inline int hook_explain(void *ctx, const struct admin_explain *a, const struct port *reply,
+                               void *cookie, struct err *e)
+{
+    (void)ctx;
+    if (slice_find(a->recipient, '@') == a->recipient.n)
+        return err_set(e, -EINVAL, "is not an address");
+    struct lines *l = lines_of("{\"about\":\"way\"}\n{\"about\":\"site\",\"destination\":\"d\","
+                               "\"site\":\"s\"}\n",
+                               cookie, true);
+    if (slice_starts(a->recipient, SLICE_LIT("slow"))) {
+        atomic_store(&slow_reply, reply);
+        atomic_store(&slow_answer, l);
+    } else {
+        port_send(reply, &l->msg);
+    }
+    return 0;
+}
+
+static bool hook_suspended(void *ctx, size_t *at, struct admin_suspension *ret)
+{
+    (void)ctx;
+    *ret = (struct admin_suspension){.name = "s", .reason = "they sleep"};
+    return (*at)++ == 0;
+}
+
+static const struct admin_hooks hooks = {.explain = hook_explain,
+                                         .suspended = hook_suspended,
+                                         .suppress_asked = hook_suppress_asked,
                                          .reload = hook_reload,
                                          .stop = hook_stop,
                                          .drain = hook_drain,

@@ -1,0 +1,382 @@
+/*
+ * `explain`: why a message is not there yet, or what would become of mail for an address. Each row
+ * of the daemon's answer is told by the printer of its kind; with --json the rows are passed on.
+ */
+#include "queue/id.h"
+#include "relay/base/must.h"
+#include "relay/cli/private.h"
+
+/* Two columns: what it is, and the words. */
+static void label(const char *name)
+{
+    printf("  %-12s ", name);
+}
+
+static void clean(const char *text)
+{
+    print_clean(stdout, text);
+}
+
+static void named(const char *name, const char *text)
+{
+    if (!text[0])
+        return;
+    label(name);
+    clean(text);
+    putchar('\n');
+}
+
+static bool is_true(const json_t *row, const char *key)
+{
+    return json_is_true(json_object_get(row, key));
+}
+
+static long long number(const json_t *row, const char *key)
+{
+    return (long long)json_number(row, key);
+}
+
+/* ---- the message ---- */
+
+static void print_message(const json_t *row)
+{
+    char size[SHOW_SIZE], age[SHOW_SIZE], ahead[SHOW_SIZE];
+    const char *sender = json_text(row, "sender");
+    printf("message %s\n", json_text(row, "queue_id"));
+    named("from", sender[0] ? sender : "<>");
+    named("user", json_text(row, "user"));
+    label("queued");
+    printf("%s ago, %s\n", show_age(age, row, "queued_time"),
+           show_bytes(size, json_number(row, "size")));
+    if (json_text(row, "release")[0]) {
+        label("release");
+        printf("%s (in %s)\n", json_text(row, "release"), show_ahead(ahead, row, "release"));
+    }
+    if (json_text(row, "deadline")[0]) {
+        label("deadline");
+        printf("%s (in %s)\n", json_text(row, "deadline"), show_ahead(ahead, row, "deadline"));
+    }
+    named("route", json_text(row, "route"));
+    if (is_true(row, "requiretls"))
+        named("tls", "REQUIRETLS: only to hosts that are proven to be the receiver's");
+}
+
+static void print_recipient(const json_t *row)
+{
+    char text[SHOW_SIZE];
+    putchar('\n');
+    clean(json_text(row, "recipient"));
+    putchar('\n');
+    label("state");
+    printf("%s after %lld attempts", json_text(row, "state"), number(row, "attempt"));
+    if (json_text(row, "next_attempt")[0])
+        printf(", next in %s", show_ahead(text, row, "next_attempt"));
+    putchar('\n');
+    named("because", json_text(row, "why"));
+    if (json_text(row, "last_attempt")[0]) {
+        label("last time");
+        printf("%s ago", show_age(text, row, "last_attempt"));
+        if (json_text(row, "mx_host")[0]) {
+            fputs(", ", stdout);
+            clean(json_text(row, "mx_host"));
+        }
+        putchar('\n');
+    }
+    named("reply", json_text(row, "response"));
+    named("redirected", json_text(row, "redirected"));
+    label("given up");
+    printf("%s (in %s)\n", json_text(row, "expires"), show_ahead(text, row, "expires"));
+}
+
+/* ---- the way ---- */
+
+static void print_way(const json_t *row)
+{
+    fputs("\nthe way to ", stdout);
+    clean(json_text(row, "recipient"));
+    putchar('\n');
+}
+
+static void print_suppressed(const json_t *row)
+{
+    label("suppressed");
+    clean(json_text(row, "why"));
+    printf(": new mail is %s\n",
+           strcmp(json_text(row, "outcome"), "refused") == 0 ? "refused" : "dropped");
+}
+
+static void print_list(const json_t *list)
+{
+    size_t i;
+    json_t *item;
+    json_array_foreach(list, i, item)
+    {
+        fputs(i ? ", " : "", stdout);
+        if (json_is_string(item))
+            clean(json_string_value(item));
+        else
+            printf("%lld", (long long)json_integer_value(item));
+    }
+}
+
+static void print_rule(const json_t *row)
+{
+    static const struct {
+        const char *rule, *words;
+    } rules[] = {{"route", "the message or an operator names it"},
+                 {"domains", "its domains claim this one by "},
+                 {"mx", "its mx matches the mail hosts by "},
+                 {"default", "no other destination claims this domain"}};
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
+        if (strcmp(json_text(row, "rule"), rules[i].rule) == 0)
+            fputs(rules[i].words, stdout);
+    clean(json_text(row, "pattern"));
+}
+
+static void print_limits(const json_t *row)
+{
+    char text[SHOW_SIZE];
+    label("limits");
+    printf("%lld connections", number(row, "connections"));
+    if (number(row, "rate"))
+        printf(", %lld messages in %lld s", number(row, "rate"), number(row, "rate_seconds"));
+    printf("; given up after %s\n", show_seconds(text, json_number(row, "lifetime_seconds")));
+}
+
+static void print_destination(const json_t *row)
+{
+    label("destination");
+    clean(json_text(row, "destination"));
+    fputs(": ", stdout);
+    print_rule(row);
+    putchar('\n');
+    named("redirect", json_text(row, "redirect"));
+    named("capture", json_text(row, "capture"));
+    if (json_object_get(row, "relay")) {
+        label("relay");
+        print_list(json_object_get(row, "relay"));
+        putchar('\n');
+    }
+    if (json_text(row, "tls")[0]) {
+        label("tls");
+        printf("%s, from the %s\n", json_text(row, "tls"), json_text(row, "tls_from"));
+    }
+    named("login", json_text(row, "user"));
+    print_limits(row);
+}
+
+static void print_mx(const json_t *list)
+{
+    size_t i;
+    json_t *item;
+    json_array_foreach(list, i, item)
+    {
+        printf("%s%lld ", i ? ", " : "", number(item, "preference"));
+        clean(json_text(item, "host")[0] ? json_text(item, "host") : ".");
+    }
+}
+
+static void print_dns(const json_t *row)
+{
+    label("dns");
+    clean(json_text(row, "name"));
+    printf(" %s: ", json_text(row, "type"));
+    if (is_true(row, "null_mx"))
+        fputs("takes no mail (null MX)", stdout);
+    else if (json_object_get(row, "mx"))
+        print_mx(json_object_get(row, "mx"));
+    else if (json_object_get(row, "addresses"))
+        print_list(json_object_get(row, "addresses"));
+    else
+        clean(json_text(row, "status"));
+    if (json_text(row, "canonical")[0]) {
+        fputs(", alias of ", stdout);
+        clean(json_text(row, "canonical"));
+    }
+    printf(" (for %lld s)\n", number(row, "ttl"));
+}
+
+static void print_plan(const json_t *row)
+{
+    if (json_object_get(row, "dns_ms") && number(row, "dns_ms") > 0) {
+        label("dns took");
+        printf("%lld ms\n", number(row, "dns_ms"));
+    }
+    if (!json_text(row, "error")[0])
+        return;
+    label("no way");
+    clean(json_text(row, "response"));
+    printf(": mail is %s\n", json_text(row, "outcome"));
+}
+
+static void print_address(const json_t *row)
+{
+    const char *address = json_text(row, "address"), *host = json_text(row, "host");
+    clean(host);
+    if (!address[0])
+        return;
+    printf("%s[%s]", host[0] ? " " : "", address);
+    if (number(row, "port"))
+        printf(":%lld", number(row, "port"));
+}
+
+static void print_host(const json_t *row)
+{
+    char text[SHOW_SIZE];
+    if (number(row, "turn"))
+        snprintf(text, sizeof text, "host %lld", number(row, "turn"));
+    else
+        snprintf(text, sizeof text, "not called");
+    label(text);
+    print_address(row);
+    if (json_text(row, "helo")[0] && number(row, "turn")) {
+        fputs(", as ", stdout);
+        clean(json_text(row, "helo"));
+        if (json_text(row, "source_ip")[0])
+            printf(" from %s", json_text(row, "source_ip"));
+    }
+    if (json_text(row, "left_out")[0]) {
+        fputs(": ", stdout);
+        clean(json_text(row, "left_out"));
+    }
+    if (is_true(row, "no_answer_lately"))
+        fputs("; did not answer lately, so it is called last", stdout);
+    if (json_text(row, "state")[0]) {
+        const bool login = strcmp(json_text(row, "state"), "login_refused") == 0;
+        printf("; %s, again in %s: ", login ? "refused the login" : "failed",
+               show_seconds(text, json_number(row, "again_seconds")));
+        clean(json_text(row, "why"));
+    }
+    putchar('\n');
+}
+
+static void print_standing(const json_t *row)
+{
+    label("in line");
+    printf("%lld recipients of the same user before it", number(row, "ahead"));
+    if (number(row, "users") > 1)
+        printf(", which takes turns with %lld other users", number(row, "users") - 1);
+    printf(" (%s priority)\n", json_text(row, "rank"));
+}
+
+static void print_error(const json_t *row)
+{
+    char age[SHOW_SIZE];
+    label("last error");
+    clean(json_text(row, "last_error"));
+    printf(" (%s ago)\n", show_age(age, row, "last_error_time"));
+}
+
+static void print_state(const json_t *row)
+{
+    char text[SHOW_SIZE];
+    if (is_true(row, "suspended")) {
+        named("suspended", json_text(row, "reason")[0] ? json_text(row, "reason") : "yes");
+        if (json_text(row, "until")[0])
+            named("until", json_text(row, "until"));
+    }
+    if (is_true(row, "dead")) {
+        label(is_true(row, "throttled") ? "slowed down" : "unreachable");
+        printf("one connection tries it in %s\n",
+               show_seconds(text, json_number(row, "next_probe_seconds")));
+    }
+    if (number(row, "next_job_seconds")) {
+        label("rate");
+        printf("%lld in %lld s: the next message in %lld s\n", number(row, "rate"),
+               number(row, "rate_seconds"), number(row, "next_job_seconds"));
+    }
+}
+
+static void print_site(const json_t *row)
+{
+    label("site");
+    clean(json_text(row, "site"));
+    if (!is_true(row, "known")) {
+        fputs(": nothing is on its way there\n", stdout);
+        print_state(row);
+        return;
+    }
+    printf(": %lld due, %lld waiting; %lld connections of %lld now, %lld at most\n",
+           number(row, "ready"), number(row, "waiting"), number(row, "connections"),
+           number(row, "window"), number(row, "limit"));
+    print_state(row);
+    if (json_text(row, "last_error")[0])
+        print_error(row);
+    if (json_text(row, "rank")[0])
+        print_standing(row);
+}
+
+static void print_row(const json_t *row)
+{
+    static const struct {
+        const char *about;
+        void (*print)(const json_t *row);
+    } kinds[] = {
+        {"message", print_message}, {"recipient", print_recipient},
+        {"way", print_way},         {"suppressed", print_suppressed},
+        {"dns", print_dns},         {"destination", print_destination},
+        {"plan", print_plan},       {"host", print_host},
+        {"site", print_site},
+    };
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (strcmp(json_text(row, "about"), kinds[i].about) == 0)
+            kinds[i].print(row);
+}
+
+static void on_row(void *json, const json_t *row)
+{
+    if (*(const bool *)json)
+        print_json_line(NULL, row);
+    else
+        print_row(row);
+}
+
+/* NULL: told. */
+static json_t *whose(const struct cli_args *a, int *ret_exit)
+{
+    const char *word = a->n_words == 1 ? a->words[0] : "";
+    uint64_t id;
+    if (!utf8_text(word) || !word[0]) {
+        *ret_exit = args_wrong(a, "say what: explain QUEUE-ID, or explain ADDRESS");
+        return NULL;
+    }
+    if (strchr(word, '@'))
+        return json_pack("{s:s}", "address", word);
+    if (queue_id_parse(slice_str(word), &id))
+        return json_pack("{s:s}", "id", word);
+    *ret_exit = args_wrong(a, "%s is neither a queue id nor an address", word);
+    return NULL;
+}
+
+static void print_more(const json_t *done)
+{
+    if (number(done, "more"))
+        printf("\nand %lld recipients more: see postwain queue show\n", number(done, "more"));
+}
+
+int verb_explain(const struct cli_verb *v, int argc, char **argv)
+{
+    struct cli_args a;
+    int rc = args_parse(&a, v, argc, argv);
+    if (rc != ARGS_GO_ON)
+        return rc;
+    json_t *args = whose(&a, &rc), *done = NULL;
+    if (!args)
+        return rc;
+    const char *user = args_value(&a, "user");
+    if (user)
+        json_object_set_new(args, "user", json_string(user));
+    struct client *c = client_open(&a, &rc);
+    if (!c) {
+        json_decref(args);
+        return rc;
+    }
+    rc = client_ask(c, "explain", args, on_row, &a.json, &done);
+    if (rc == CLI_DONE && a.json)
+        print_json_line(NULL, done);
+    else if (rc == CLI_DONE)
+        print_more(done);
+    json_decref(done);
+    client_free(c);
+    return rc;
+}

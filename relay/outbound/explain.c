@@ -1,0 +1,191 @@
+/* An explanation's life: asked from the control socket, found as delivery finds its way, the site's
+ * state fetched from the spooler, told. */
+#include "relay/outbound/explain.h"
+#include "relay/base/must.h"
+#include "relay/mail/address.h"
+#include "relay/spooler/requests.h"
+#include <stdlib.h>
+#include <utlist.h>
+
+static void explain_free(struct out_explain *x)
+{
+    buf_done(&x->recipient);
+    buf_done(&x->domain);
+    buf_done(&x->sender);
+    buf_done(&x->rows);
+    buf_done(&x->site);
+    plan_unref(x->plan);
+    conf_unref(x->conf);
+    free(x);
+}
+
+/* The rows so far; with the last ones the asker is done with, and so is x when nothing more of it
+ * is out. */
+static void tell(struct out_explain *x, bool last, bool good)
+{
+    struct lines *l = must_alloc(sizeof *l);
+    *l = (struct lines){.cookie = x->cookie, .text = x->rows, .last = last, .good = good};
+    x->rows = BUF_MAX(EXPLAIN_TEXT_MAX);
+    x->over = last;
+    port_send(x->reply, &l->msg);
+}
+
+static void drop(struct out_explain *x)
+{
+    DL_DELETE(x->o->explains, x);
+    explain_free(x);
+}
+
+static void end(struct out_explain *x, bool good)
+{
+    tell(x, true, good);
+    drop(x);
+}
+
+/* --- what would be called
+ * ------------------------------------------------------------------------------------------------------------
+ */
+
+struct hosts {
+    struct out_explain *x;
+    const struct out_conn *conn;
+    unsigned turn;
+};
+
+static void put_host(void *ctx, const struct out_way *w, const struct sockaddr_storage *a,
+                     bool rang)
+{
+    struct hosts *hosts = ctx;
+    struct out_explain *x = hosts->x;
+    const struct plan_host *host = &x->plan->hosts[w->host];
+    char *why = NULL;
+    struct explain_host h = {.turn = ++hosts->turn,
+                             .name = host->name,
+                             .preference = host->preference,
+                             .address = a,
+                             .helo = x->dest->helo[0] ? x->dest->helo : x->conf->hostname,
+                             .rang = rang};
+    out_source_find(x->dest, buf_slice(&x->site), a->ss_family, &h.source);
+    if (x->dest->relay.n > 0)
+        h.state = out_relay_state(hosts->conn, host, &h.again_ms, &why);
+    h.why = why ? why : "";
+    explain_host(&x->rows, &h);
+    free(why);
+}
+
+static void put_hosts(struct out_explain *x)
+{
+    struct out_conn c = {.o = x->o,
+                         .conf = x->conf,
+                         .dest = x->dest,
+                         .plan = x->plan,
+                         .rehearsal = true};
+    out_dial_init(&c);
+    out_dial_look(&c, loop_now(x->o->loop), put_host, &(struct hosts){.x = x, .conn = &c});
+    free(c.ways);
+}
+
+/* --- the way there
+ * ------------------------------------------------------------------------------------------------------------
+ */
+
+static void ask_site(struct out_explain *x)
+{
+    struct spooler_site *q = must_alloc(sizeof *q);
+    q->msg.type = SPOOLER_SITE;
+    q->reply = &x->o->port;
+    q->cookie = x;
+    q->destination = buf_of(slice_str(x->dest->name));
+    q->site = buf_of(buf_slice(&x->site));
+    q->id = x->id;
+    q->rcpt = x->rcpt;
+    out_send(x->o, &q->msg);
+}
+
+static void found(void *ctx, struct out_found *f)
+{
+    struct out_explain *x = ctx;
+    struct slice rest = buf_slice(&x->domain), domain = slice_cut(&rest, '>');
+    x->plan = f->plan;
+    if (x->over || !x->o->spooler) {
+        drop(x);
+        return;
+    }
+    x->conf = conf_ref(f->conf);
+    x->dest = f->dest;
+    if (f->plan->fault == FAULT_NONE)
+        out_name_site(&x->site, f);
+    explain_destination(&x->rows, f, domain, &x->params);
+    explain_dns(&x->rows, f, buf_slice(&x->site));
+    if (f->plan->fault == FAULT_NONE)
+        put_hosts(x);
+    explain_left_out(&x->rows, f);
+    if (f->plan->fault == FAULT_NONE)
+        ask_site(x);
+    else
+        end(x, false);
+}
+
+void out_explain_site(struct outbound *o, struct spooler_site *q)
+{
+    struct out_explain *x = q->cookie;
+    (void)o;
+    if (!x->over)
+        explain_site(&x->rows, q);
+    spooler_request_free(&q->msg);
+    if (x->over)
+        drop(x);
+    else
+        end(x, true);
+}
+
+void out_explain_run(struct outbound *o, struct out_explain *x)
+{
+    DL_APPEND(o->explains, x);
+    explain_way(&x->rows, x);
+    out_find(o, buf_slice(&x->domain), found, x);
+}
+
+/* --- from other threads
+ * ------------------------------------------------------------------------------------------------------------
+ */
+
+int outbound_explain(struct outbound *o, const struct outbound_asked *a, const struct port *reply,
+                     void *cookie, struct err *e)
+{
+    struct address parts;
+    if (!address_parse_form(a->recipient, ADDRESS_UTF8, &parts) || parts.domain.n == 0)
+        return err_set(e, -EINVAL, "%.*s is not an address",
+                       SLICE_ARG(slice_head(a->recipient, 200)));
+    struct out_explain *x = must_alloc(sizeof *x);
+    *x = (struct out_explain){.msg.type = OUT_EXPLAIN,
+                              .reply = reply,
+                              .cookie = cookie,
+                              .o = o,
+                              .recipient = buf_of(a->recipient),
+                              .domain = BUF_MAX(1024),
+                              .sender = buf_of(a->sender),
+                              .id = a->id,
+                              .rcpt = a->rcpt,
+                              .attempt = a->attempt,
+                              .params = a->params,
+                              .rows = BUF_MAX(EXPLAIN_TEXT_MAX)};
+    address_domain_lower(a->recipient, &x->domain);
+    if (a->route.n) {
+        buf_add_u8(&x->domain, '>');
+        buf_add(&x->domain, a->route);
+    }
+    port_send(&o->port, &x->msg);
+    return 0;
+}
+
+void out_explain_drop(struct msg *m)
+{
+    explain_free((struct out_explain *)(void *)m);
+}
+
+void out_explain_free_all(struct outbound *o)
+{
+    while (o->explains)
+        drop(o->explains);
+}

@@ -1,0 +1,249 @@
+/* Explanations as the way out gives them: the same plan, order and sources as a delivery, and
+ * nothing changes by it. If this breaks, a person is told what does not happen. */
+#include "relay/outbound/explain.h"
+#include "relay/loop/lines.h"
+#include "tests/unit/outbound/world.h"
+
+/* The asker: lines as they came, until the last. */
+struct asker {
+    struct world *w;
+    struct port port;
+    struct buf text;
+    bool last, good;
+};
+
+static void on_lines(void *ctx, struct msg *m)
+{
+    struct asker *a = ctx;
+    struct lines *l = (struct lines *)(void *)m;
+    pthread_mutex_lock(&a->w->lock);
+    buf_add(&a->text, buf_slice(&l->text));
+    a->last = a->last || l->last;
+    a->good = l->good;
+    pthread_cond_signal(&a->w->more);
+    pthread_mutex_unlock(&a->w->lock);
+    assert_null(l->back);
+    lines_free(l);
+}
+
+static struct asker *asker_new(struct world *w)
+{
+    struct asker *a = must_alloc(sizeof *a);
+    *a = (struct asker){.w = w, .text = BUF_MAX(1 << 20)};
+    a->port = (struct port){w->spooler_inbox, on_lines, a};
+    return a;
+}
+
+static int ask(struct asker *a, const char *address)
+{
+    struct err e = {0};
+    const struct outbound_asked asked = {.recipient = slice_str(address)};
+    return outbound_explain(a->w->out, &asked, &a->port, a, &e);
+}
+
+static void wait_for_last(struct asker *a)
+{
+    pthread_mutex_lock(&a->w->lock);
+    while (!a->last)
+        pthread_cond_wait(&a->w->more, &a->w->lock);
+    pthread_mutex_unlock(&a->w->lock);
+}
+
+static void expect(struct asker *a, const char *words)
+{
+    if (!strstr(buf_str(&a->text), words))
+        fail_msg("no %s in %s", words, buf_str(&a->text));
+}
+
+static void asker_free(struct asker *a)
+{
+    buf_done(&a->text);
+    free(a);
+}
+
+/* The spooler is asked for the site, and what it says is the last row. */
+static void an_address_literal(void **state)
+{
+    (void)state;
+    struct world *w = world_new(1, "tls = encrypt source = { \"127.0.0.9 nine.test\" }");
+    struct asker *a = asker_new(w);
+    assert_int_equal(ask(a, "x@[8.8.8.8]"), 0);
+    struct spooler_site *q = told(w, SPOOLER_SITE);
+    assert_string_equal(buf_str(&q->site), "[8.8.8.8]");
+    assert_string_equal(buf_str(&q->destination), "default");
+    q->known = true;
+    q->ready = 3;
+    q->next_probe_ms = q->next_job_ms = q->hold_ms = -1;
+    q->error = buf_of(SLICE_LIT("421 \"no\""));
+    port_send(q->reply, &q->msg);
+    wait_for_last(a);
+    assert_true(a->good);
+    expect(a, "{\"about\":\"way\",\"recipient\":\"x@[8.8.8.8]\",\"domain\":\"[8.8.8.8]\"}\n");
+    expect(a, "\"destination\":\"default\",\"rule\":\"default\",\"tls\":\"may\"");
+    expect(
+        a,
+        "\"turn\":1,\"preference\":0,\"address\":\"8.8.8.8\",\"port\":25,\"helo\":\"relay.test\"");
+    expect(a, "\"ready\":3,");
+    expect(a, "\"last_error\":\"421 \\\"no\\\"\",");
+    nobody_calls(w, 0);
+    world_free(w);
+    asker_free(a);
+}
+
+static void a_way_that_is_none(void **state)
+{
+    (void)state;
+    struct world *w = world_new(1, "");
+    struct asker *a = asker_new(w);
+    assert_int_equal(ask(a, "x@[127.0.0.1]"), 0);
+    wait_for_last(a);
+    assert_false(a->good);
+    expect(a, "\"error\":\"private_address\"");
+    expect(a, "\"outcome\":\"bounced\"");
+    told_nothing(w); /* there is no site to ask for */
+    world_free(w);
+    asker_free(a);
+}
+
+static void no_address(void **state)
+{
+    (void)state;
+    struct world *w = world_new(0, "");
+    struct asker *a = asker_new(w);
+    static const char *const wrong[] = {"",           "x",          "@d.test",         "x@",
+                                        "postmaster", "a b@d.test", "x@d.test\r\nDATA"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        assert_int_equal(ask(a, wrong[i]), -EINVAL);
+    world_free(w);
+    assert_int_equal(a->text.n, 0);
+    asker_free(a);
+}
+
+/* The end of the daemon between question and answer: nothing is lost, nothing is sent to the dead.
+ */
+static void the_end_meanwhile(void **state)
+{
+    (void)state;
+    struct world *w = world_new(0, "");
+    struct asker *a = asker_new(w);
+    struct pollfd p = {.fd = w->name_server, .events = POLLIN};
+    assert_int_equal(ask(a, "x@example.test"), 0);
+    assert_int_equal(poll(&p, 1, PATIENCE_MS), 1); /* the MX is asked for */
+    assert_int_equal(ask(a, "x@[8.8.8.8]"), 0);    /* and here the spooler does not answer */
+    struct msg *m = told(w, SPOOLER_SITE);
+    world_free(w);
+    spooler_request_free(m);
+    assert_false(a->last);
+    asker_free(a);
+}
+
+/* --- rows */
+
+static const char *host_row(const struct explain_host *h, struct buf *out)
+{
+    buf_reset(out);
+    explain_host(out, h);
+    return buf_str(out);
+}
+
+static void rows_of_hosts(void **state)
+{
+    (void)state;
+    struct buf out = BUF_MAX(4096);
+    struct sockaddr_storage six = {.ss_family = AF_INET6};
+    ((struct sockaddr_in6 *)&six)->sin6_port = htons(587);
+    ((struct sockaddr_in6 *)&six)->sin6_addr.s6_addr[15] = 1;
+    struct explain_host h = {.turn = 2,
+                             .name = "h.test",
+                             .preference = 5,
+                             .address = &six,
+                             .source = {.helo = ""},
+                             .helo = "relay.test",
+                             .rang = true,
+                             .why = ""};
+    assert_string_equal(host_row(&h, &out),
+                        "{\"about\":\"host\",\"turn\":2,\"host\":\"h.test\",\"preference\":5,"
+                        "\"address\":\"::1\",\"port\":587,\"helo\":\"relay.test\","
+                        "\"no_answer_lately\":true}\n");
+    h = (struct explain_host){.turn = OUT_TRIES_MAX + 1,
+                              .name = "",
+                              .address = &six,
+                              .source = {.helo = "own.test"},
+                              .helo = "relay.test",
+                              .state = OUT_HOST_BARRED,
+                              .again_ms = 1001,
+                              .why = "535 no"};
+    assert_string_equal(host_row(&h, &out),
+                        "{\"about\":\"host\",\"preference\":0,\"address\":\"::1\",\"port\":587,"
+                        "\"helo\":\"own.test\","
+                        "\"left_out\":\"an attempt calls five addresses at most\","
+                        "\"state\":\"login_refused\",\"again_seconds\":2,\"why\":\"535 no\"}\n");
+    buf_done(&out);
+}
+
+static void rows_of_sites(void **state)
+{
+    (void)state;
+    struct buf out = BUF_MAX(4096);
+    struct spooler_site s = {.destination = buf_of(SLICE_LIT("d")), .site = buf_of(SLICE_LIT("s"))};
+    explain_site(&out, &s);
+    assert_string_equal(buf_str(&out), "{\"about\":\"site\",\"destination\":\"d\",\"site\":\"s\","
+                                       "\"known\":false,\"suspended\":false}\n");
+    s.known = s.dead = s.stands = s.suspended = true;
+    s.rate = 5;
+    s.rate_ms = 60000;
+    s.next_job_ms = 1;
+    s.next_probe_ms = 15000;
+    s.hold_ms = -1;
+    s.standing = (struct sched_standing){.rank = 2, .ahead = 9, .users = 3};
+    buf_reset(&out);
+    explain_site(&out, &s);
+    assert_non_null(strstr(buf_str(&out), "\"rate\":5,\"rate_seconds\":60,\"next_job_seconds\":1,"
+                                          "\"dead\":true,\"throttled\":false,"
+                                          "\"next_probe_seconds\":15,\"failures\":0,"
+                                          "\"rank\":\"low\",\"ahead\":9,\"users\":3,"
+                                          "\"suspended\":true}"));
+    assert_null(strstr(buf_str(&out), "window_holds_seconds"));
+    buf_done(&out);
+    buf_done(&s.destination);
+    buf_done(&s.site);
+}
+
+/* What a rehearsal asks of a relay's state takes nobody's turn. */
+static void looking_takes_no_turn(void **state)
+{
+    (void)state;
+    struct out_hosts *h = out_hosts_new();
+    struct verdict v = verdict_of_fault(FAULT_CONNECT_REFUSED, PHASE_CONNECT, SLICE_NONE);
+    const struct mono now = {1000}, later = {1000000};
+    const struct out_host at = {1, "d", "h:25"};
+    int64_t again_ms = -1;
+    char *why = NULL;
+    assert_int_equal(out_hosts_peek(h, &at, now, &again_ms, &why), OUT_HOST_FINE);
+    assert_true(again_ms == -1 && !why);
+    out_hosts_failed(h, &at, &v, now);
+    assert_int_equal(out_hosts_peek(h, &at, now, &again_ms, &why), OUT_HOST_AVOIDED);
+    assert_true(again_ms == 5000 && strstr(why, "refused"));
+    free(why);
+    assert_int_equal(out_hosts_peek(h, &at, later, &again_ms, &why), OUT_HOST_AVOIDED);
+    assert_int_equal(again_ms, 0);
+    free(why);
+    assert_int_equal(out_hosts_look(h, &at, later), OUT_HOST_FINE); /* the turn is there */
+    assert_int_equal(out_hosts_look(h, &at, later), OUT_HOST_AVOIDED);
+    verdict_done(&v);
+    out_hosts_free(h);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_address_literal),
+        cmocka_unit_test(a_way_that_is_none),
+        cmocka_unit_test(no_address),
+        cmocka_unit_test(the_end_meanwhile),
+        cmocka_unit_test(rows_of_hosts),
+        cmocka_unit_test(rows_of_sites),
+        cmocka_unit_test(looking_takes_no_turn),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

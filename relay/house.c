@@ -292,6 +292,7 @@ static int make_admin(struct house *h, struct err *e)
                                       .suspend = house_suspend,
                                       .resume = house_resume,
                                       .explain = house_explain,
+                                      .explain_stop = house_explain_stop,
                                       .suppressed = house_suppressed,
                                       .suppress_asked = house_suppress_asked,
                                       .suppress_ok = house_suppress_ok,

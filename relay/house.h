@@ -100,6 +100,7 @@ int house_resume(void *ctx, struct slice name, struct slice actor, struct err *e
 /* house_explain.c: admin_hooks */
 int house_explain(void *ctx, const struct admin_explain *a, const struct port *reply, void *cookie,
                   struct err *e);
+void house_explain_stop(void *ctx, const void *cookie);
 
 /* stop.c: signals and the orderly end; runs the main loop until it is over. */
 void house_run(struct house *h);

@@ -13,6 +13,14 @@ int house_explain(void *ctx, const struct admin_explain *a, const struct port *r
                                          .id = a->id,
                                          .rcpt = a->rcpt,
                                          .attempt = a->attempt,
-                                         .params = a->params};
+                                         .params = a->params,
+                                         .probe = a->probe,
+                                         .no_rcpt = a->no_rcpt};
     return outbound_explain(h->nets[0].outbound, &asked, reply, cookie, e);
+}
+
+void house_explain_stop(void *ctx, const void *cookie)
+{
+    struct house *h = ctx;
+    outbound_explain_stop(h->nets[0].outbound, cookie);
 }

@@ -127,6 +127,7 @@ static void stop(struct admin *a)
     a->stopping = true;
     uv_close((uv_handle_t *)&a->listener, NULL);
     deadline_set(a->loop, &a->note_at, MONO_NEVER);
+    deadline_set(a->loop, &a->beat_at, MONO_NEVER);
     if (a->http)
         http_stop(a->http);
     DL_FOREACH_SAFE (a->peers, p, next)
@@ -215,6 +216,7 @@ int admin_new(struct admin **ret, struct conf *conf, struct spooler *spooler, st
     a->begun = mono_now();
     a->loop = loop_new("admin", 0);
     deadline_init(a->loop, &a->note_at, status_note, a);
+    deadline_init(a->loop, &a->beat_at, explain_beat, a);
     a->inbox = inbox_new(a->loop, NULL, NULL);
     a->port = (struct port){.inbox = a->inbox, .fn = on_order, .ctx = a};
     a->from_spool = (struct port){.inbox = a->inbox, .fn = on_answer, .ctx = a};

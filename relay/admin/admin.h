@@ -52,6 +52,7 @@ struct admin_explain {
     uint64_t id;
     uint32_t rcpt, attempt;
     struct mail_params params;
+    bool probe, no_rcpt;
 };
 
 struct admin_hooks { /* what only main can do; called on the admin thread */
@@ -81,6 +82,8 @@ struct admin_hooks { /* what only main can do; called on the admin thread */
      * no address, and nothing comes. */
     int (*explain)(void *ctx, const struct admin_explain *a, const struct port *reply, void *cookie,
                    struct err *e);
+    /* It is not waited for any more: the last lines come as soon as they can. */
+    void (*explain_stop)(void *ctx, const void *cookie);
     /* The suppression list: pages as above; is it an address, or "@domain"? Then 1: done, 0: it was
      * so before, -ENOSPC: it is full, -EINVAL. sync: what was done before is durable (blocks). */
     bool (*suppressed)(void *ctx, size_t *at, struct admin_suppressed *rows, size_t max,

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <utlist.h>
 
 /* What a person can read; the rest is counted. */
 enum { WAYS_MAX = 8, RECIPIENTS_MAX = 100 };
@@ -26,7 +27,9 @@ struct explaining {
     uint64_t id;
     struct buf sender, user;
     struct mail_params params;
-    bool begun; /* the message itself is told */
+    bool begun;  /* the message itself is told */
+    bool asking; /* a net loop has a question of ours */
+    bool failed; /* a rehearsal did not come to a good end */
 };
 
 void explain_drop(struct explaining *e)
@@ -73,6 +76,11 @@ static void put_suppressed(struct peer *p, const struct explaining *e, struct sl
     peer_row(p, o);
 }
 
+static bool probes(const struct peer *p)
+{
+    return p->task.request.verb == VERB_PROBE;
+}
+
 static void next_way(struct peer *p)
 {
     struct explaining *e = p->task.explaining;
@@ -82,6 +90,8 @@ static void next_way(struct peer *p)
         json_t *done = json_object();
         rows_put_number(done, "ways", e->n_ways);
         rows_put_number(done, "more", e->more);
+        if (probes(p))
+            rows_put(done, "accepted", json_boolean(!e->failed));
         peer_done(p, done);
         return;
     }
@@ -92,14 +102,40 @@ static void next_way(struct peer *p)
                                     .id = e->id,
                                     .rcpt = w->rcpt,
                                     .attempt = w->attempt,
-                                    .params = e->params};
+                                    .params = e->params,
+                                    .probe = probes(p),
+                                    .no_rcpt = p->task.request.no_rcpt};
     if (h->explain(h->ctx, &a, &p->admin->from_nets, p, &why) < 0) {
         peer_error(p, "usage", why.text);
         return;
     }
-    p->task.asked = true;
+    p->task.asked = e->asking = true;
     p->admin->outstanding++;
     put_suppressed(p, e, a.recipient);
+    deadline_set(p->admin->loop, &p->admin->beat_at,
+                 mono_add(loop_now(p->admin->loop), PROGRESS_MS));
+}
+
+void explain_stop(struct peer *p)
+{
+    const struct admin_hooks *h = &p->admin->hooks;
+    if (p->task.explaining && p->task.explaining->asking)
+        h->explain_stop(h->ctx, p);
+}
+
+void explain_beat(void *admin, struct mono now)
+{
+    struct admin *a = admin;
+    struct peer *p, *next;
+    bool any = false;
+    DL_FOREACH_SAFE (a->peers, p, next) {
+        if (!p->task.explaining || !p->task.explaining->asking)
+            continue;
+        any = true;
+        if (task_owes_progress(p))
+            peer_progress(p, json_object());
+    }
+    deadline_set(a->loop, &a->beat_at, any ? mono_add(now, PROGRESS_MS) : MONO_NEVER);
 }
 
 static struct slice text_of(const json_t *o, const char *key)
@@ -121,6 +157,10 @@ void explain_lines(struct peer *p, struct lines *l)
 {
     struct slice rest = buf_slice(&l->text);
     const bool last = l->last;
+    struct explaining *e = p->task.explaining;
+    p->task.said = loop_now(p->admin->loop);
+    e->failed = e->failed || (last && !l->good);
+    e->asking = !last;
     while (rest.n)
         give_line(p, slice_cut(&rest, '\n'));
     lines_free(l);
@@ -133,6 +173,7 @@ void explain_address(struct peer *p)
     struct explaining *e = p->task.explaining = must_alloc(sizeof *e);
     const struct request *r = &p->task.request;
     e->user = copy(buf_slice(&r->import.user));
+    e->sender = copy(buf_slice(&r->import.sender));
     e->ways[e->n_ways++] = (struct way){.recipient = copy(buf_slice(&r->address)), .attempt = 1};
     next_way(p);
 }
@@ -162,7 +203,8 @@ static void put_message(struct peer *p, struct explaining *e, const struct queue
     peer_row(p, o);
     e->begun = true;
     e->id = r->id;
-    e->sender = copy(r->sender);
+    e->sender = copy(p->task.request.import.has_sender ? buf_slice(&p->task.request.import.sender)
+                                                       : r->sender);
     e->user = copy(r->user);
     e->params = r->params;
 }
@@ -207,7 +249,7 @@ static void put_recipient(struct peer *p, const struct queue_row *r)
 }
 
 /* Recipients of one domain and route go one way; the first of them stands for all. */
-static void note_way(struct explaining *e, const struct queue_row *r)
+static void note_way(struct explaining *e, const struct queue_row *r, size_t ways_max)
 {
     const struct slice route = r->redirected.n ? r->redirected : r->route;
     const struct slice domain = slice_behind_last(r->recipient, '@');
@@ -215,7 +257,7 @@ static void note_way(struct explaining *e, const struct queue_row *r)
         if (slice_ieq(slice_behind_last(buf_slice(&e->ways[i].recipient), '@'), domain) &&
             slice_eq(buf_slice(&e->ways[i].route), route))
             return;
-    if (e->n_ways == WAYS_MAX)
+    if (e->n_ways == ways_max)
         return;
     e->ways[e->n_ways++] = (struct way){.recipient = copy(r->recipient),
                                         .route = copy(route),
@@ -235,7 +277,7 @@ static void take_row(struct peer *p, struct explaining *e, const struct queue_ro
     }
     e->recipients++;
     put_recipient(p, r);
-    note_way(e, r);
+    note_way(e, r, probes(p) ? 1 : WAYS_MAX); /* one connection is enough */
 }
 
 void explain_go_on(struct peer *p)

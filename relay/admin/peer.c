@@ -228,6 +228,7 @@ void peer_close(struct peer *p)
     if (uv_is_closing((uv_handle_t *)&p->pipe))
         return;
     p->closing = true;
+    explain_stop(p);
     DL_DELETE(p->admin->peers, p);
     p->admin->n_peers--;
     uv_close((uv_handle_t *)&p->pipe, on_closed);

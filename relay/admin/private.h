@@ -64,6 +64,7 @@ struct admin {
     struct mono begun;
     struct rates rates;
     struct deadline note_at; /* the next of rates */
+    struct deadline beat_at; /* of explain_beat, while somebody waits */
     bool started, stopping;
 };
 
@@ -140,6 +141,10 @@ void explain_go_on(struct peer *p);
 void explain_address(struct peer *p);
 void explain_lines(struct peer *p, struct lines *l); /* owns l */
 void explain_drop(struct explaining *e);
+void explain_stop(struct peer *p); /* it goes, and waits for nothing more */
+/* What waits for lines hears once in PROGRESS_MS that it is not forgotten; a client that has gone
+ * shows by it. */
+void explain_beat(void *admin, struct mono now);
 
 /* clients.c */
 void clients_go_on(struct peer *p);

@@ -29,7 +29,8 @@ enum {
     ARG_DESTINATION = 131072,
     ARG_PRIORITY = 262144,
     ARG_USER = 524288,
-    ARG_WHOSE = 1048576,  /* id or address */
+    ARG_WHOSE = 1048576, /* id or address */
+    ARG_PROBE = 2097152,
     ONLY_LOOKS = 1 << 30, /* no argument: who may look may ask it */
     ARGS_CHANGE = ARG_FILTER | ARG_ALL | ARG_DRY_RUN | ARG_REASON
 };
@@ -73,6 +74,7 @@ static const struct {
     [VERB_DESTINATION_SUSPEND] = {"destination.suspend", ARG_DESTINATION | ARG_FOR | ARG_REASON},
     [VERB_DESTINATION_RESUME] = {"destination.resume", ARG_DESTINATION},
     [VERB_EXPLAIN] = {"explain", ARG_WHOSE | ONLY_LOOKS},
+    [VERB_PROBE] = {"explain.probe", ARG_WHOSE | ARG_PROBE},
 };
 
 /* How a value is read. `at` is where it goes, of the kind's type. */
@@ -292,7 +294,8 @@ static const struct arg request_args[] = {
     {"all", read_bool, "true or false", IN_REQUEST(all), ARG_ALL},
     {"dry_run", read_bool, "true or false", IN_REQUEST(dry_run), ARG_DRY_RUN},
     {"reason", read_text, "a text of at most 1,024 bytes", IN_REQUEST(reason), ARG_REASON},
-    {"sender", read_sender, "an address, or \"\"", IN_REQUEST(import), ARG_IMPORT},
+    {"sender", read_sender, "an address, or \"\"", IN_REQUEST(import), ARG_IMPORT | ARG_PROBE},
+    {"no_rcpt", read_bool, "true or false", IN_REQUEST(no_rcpt), ARG_PROBE},
     {"user", read_text, "a name", IN_REQUEST(import.user), ARG_IMPORT | ARG_USER | ARG_WHOSE},
     {"envid", read_text, "a text", IN_REQUEST(import.envid), ARG_IMPORT},
     {"was", read_text, "a queue id", IN_REQUEST(import.was), ARG_IMPORT},

@@ -43,7 +43,8 @@ enum verb {
     VERB_DESTINATION_LIST,
     VERB_DESTINATION_SUSPEND,
     VERB_DESTINATION_RESUME,
-    VERB_EXPLAIN
+    VERB_EXPLAIN,
+    VERB_PROBE
 };
 
 /* A place in a listing: the recipient that was given last. Text "QUEUEID.RCPT". */
@@ -72,7 +73,7 @@ struct request {
     struct place after;
     enum queue_sort sort;
     uint64_t message; /* show, cat */
-    bool count, brief, all, dry_run, headers, repair;
+    bool count, brief, all, dry_run, headers, repair, no_rcpt;
     struct buf reason;
     struct buf destination; /* redirect; "": back to the way that its domain has */
     bool has_destination, has_priority;

@@ -311,6 +311,7 @@ static void go_on_with_page(struct peer *p)
         destinations_go_on(p);
         break;
     case VERB_EXPLAIN:
+    case VERB_PROBE:
         explain_go_on(p);
         break;
     }
@@ -514,6 +515,7 @@ void task_begin(struct peer *p, struct request *r)
         ask(p, ADMIN_STATUS);
         break;
     case VERB_EXPLAIN:
+    case VERB_PROBE:
         if (t->request.message)
             ask_one(p);
         else

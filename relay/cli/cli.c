@@ -4,7 +4,8 @@
 #include "relay/cli/private.h"
 
 static const struct cli_option help_options[] = {{"mdoc", 0, false}, {0}};
-static const struct cli_option explain_options[] = {{"user", 0, true}, {0}};
+static const struct cli_option explain_options[] = {
+    {"user", 0, true}, {"probe", 0, false}, {"no-rcpt", 0, false}, {"sender", 0, true}, {0}};
 static const struct cli_option top_options[] = {{"every", 0, true}, {0}};
 static const struct cli_option init_options[] = {{"hostname", 0, true}, {0}};
 static const struct cli_option forward_options[] = {
@@ -102,7 +103,8 @@ static const struct cli_verb verbs[] = {
     {"client", "who connects: list, ban, allow", verb_client, NULL, ""},
     {"destination", "where mail goes: list, show, suspend, resume", verb_destination, NULL, ""},
     {"explain", "why mail is not there yet, or where it would go", verb_explain, explain_options,
-     "usage: postwain explain QUEUE-ID | ADDRESS [--user NAME] [--json]\n"
+     "usage: postwain explain QUEUE-ID | ADDRESS [--user NAME] [--probe [--no-rcpt] [--sender "
+     "ADDR]]\n"
      "\n"
      "Of a message: what each recipient waits for, the last reply, the next attempt. Of both: the\n"
      "destination that claims the mail and by which rule, what DNS says, the hosts in the order "
@@ -112,13 +114,17 @@ static const struct cli_verb verbs[] = {
      "line, connections, suspension, when a dead one is tried again and its last trouble.\n"
      "Nothing changes by it.\n"
      "\n"
-     "  --user NAME   of an address: as if this user sent it (the suppression list is his)\n"
+     "  --user NAME     of an address: as if this user sent it (the suppression list is his)\n"
+     "  --probe         go that way, as a delivery does, and show the dialogue: connect, TLS with\n"
+     "                  its certificate, login, MAIL and RCPT; never the message\n"
+     "  --no-rcpt       end before MAIL\n"
+     "  --sender ADDR   for MAIL (default: the message's, else <>)\n"
      "\n"
-     "Exit code 1: there is no such message in the queue.\n"
+     "Exit code 1: there is no such message in the queue, or the probed mail would not be taken.\n"
      "\n"
      "examples:\n"
      "  postwain explain 001MF7BDBW000\n"
-     "  postwain explain bob@example.com\n"
+     "  postwain explain bob@example.com --probe\n"
      "  postwain explain bob@example.com --json | jq 'select(.about == \"host\")'\n"},
     {"suppress", "who is not sent to: list, add, remove, export, import", verb_suppress, NULL, ""},
     {"spool", "the mail on disk: check, and repair", verb_spool, NULL, ""},

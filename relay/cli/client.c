@@ -276,7 +276,7 @@ static void clear_progress(struct client *c)
 static void say_progress(struct client *c, const json_t *p)
 {
     fflush(stdout);
-    if (!isatty(STDERR_FILENO))
+    if (!isatty(STDERR_FILENO) || json_object_size(p) == 0)
         return;
     clear_progress(c);
     c->said = true;

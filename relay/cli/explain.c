@@ -306,6 +306,103 @@ static void print_site(const json_t *row)
         print_standing(row);
 }
 
+/* ---- the rehearsal ---- */
+
+static void print_said(const json_t *row)
+{
+    fputs(strcmp(json_text(row, "step"), "client") == 0 ? "C: " : "S: ", stdout);
+    clean(json_text(row, "text"));
+    if (number(row, "hidden"))
+        printf("%s(%lld octets not shown)", json_text(row, "text")[0] ? " " : "",
+               number(row, "hidden"));
+}
+
+static void print_called(const json_t *row)
+{
+    fputs("calling ", stdout);
+    print_address(row);
+    if (json_text(row, "source_ip")[0])
+        printf(" from %s", json_text(row, "source_ip"));
+}
+
+static void print_connected(const json_t *row)
+{
+    fputs("connected to ", stdout);
+    print_address(row);
+    printf(" in %lld ms", number(row, "connect_ms"));
+}
+
+static void print_tls(const json_t *row)
+{
+    printf("TLS: %s %s; policy %s, ", json_text(row, "tls_version"), json_text(row, "tls_cipher"),
+           json_text(row, "tls_policy"));
+    fputs(is_true(row, "tls_verified") ? "certificate verified" : "certificate not asked for",
+          stdout);
+    if (!json_object_get(row, "valid"))
+        return;
+    fputs("\n              certificate for ", stdout);
+    clean(json_text(row, "names")[0] ? json_text(row, "names") : "no name");
+    fputs(", by ", stdout);
+    clean(json_text(row, "issuer"));
+    printf(", until %.10s: ", json_text(row, "not_after"));
+    clean(is_true(row, "valid") ? "good for this host" : json_text(row, "problem"));
+}
+
+static void print_verdict(const json_t *row)
+{
+    printf("%s", json_text(row, "outcome"));
+    if (json_text(row, "command")[0])
+        printf(" at %s", json_text(row, "command"));
+    if (number(row, "smtp_code"))
+        printf(": %lld", number(row, "smtp_code"));
+    if (number(row, "smtp_code") && json_text(row, "enhanced_status")[0])
+        printf(" %s", json_text(row, "enhanced_status"));
+    if (json_text(row, "response")[0]) {
+        fputs(number(row, "smtp_code") ? " " : ": ", stdout);
+        clean(json_text(row, "response"));
+    }
+}
+
+static void print_failed(const json_t *row)
+{
+    fputs("this host: ", stdout);
+    print_verdict(row);
+}
+
+static void print_result(const json_t *row)
+{
+    fputs("the mail would be ", stdout);
+    print_verdict(row);
+}
+
+static void print_tls_failed(const json_t *row)
+{
+    fputs("TLS failed: ", stdout);
+    clean(json_text(row, "response"));
+}
+
+static void print_no_more(const json_t *row)
+{
+    (void)row;
+    fputs("it says more than is shown", stdout);
+}
+
+static void print_probe(const json_t *row)
+{
+    static const struct {
+        const char *step;
+        void (*print)(const json_t *row);
+    } steps[] = {
+        {"client", print_said},         {"server", print_said},   {"call", print_called},
+        {"connected", print_connected}, {"tls", print_tls},       {"tls_failed", print_tls_failed},
+        {"failed", print_failed},       {"result", print_result}, {"more", print_no_more}};
+    printf("  %8.3f s  ", (double)json_number(row, "at_ms") / 1000);
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++)
+        if (strcmp(json_text(row, "step"), steps[i].step) == 0)
+            steps[i].print(row);
+    putchar('\n');
+}
+
 static void print_row(const json_t *row)
 {
     static const struct {
@@ -316,7 +413,7 @@ static void print_row(const json_t *row)
         {"way", print_way},         {"suppressed", print_suppressed},
         {"dns", print_dns},         {"destination", print_destination},
         {"plan", print_plan},       {"host", print_host},
-        {"site", print_site},
+        {"site", print_site},       {"probe", print_probe},
     };
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         if (strcmp(json_text(row, "about"), kinds[i].about) == 0)
@@ -348,6 +445,24 @@ static json_t *whose(const struct cli_args *a, int *ret_exit)
     return NULL;
 }
 
+/* ARGS_GO_ON, or told. */
+static int put_options(const struct cli_args *a, json_t *args)
+{
+    const char *user = args_value(a, "user"), *sender = args_value(a, "sender");
+    const bool probe = args_value(a, "probe"), no_rcpt = args_value(a, "no-rcpt");
+    if (!probe && (sender || no_rcpt))
+        return args_wrong(a, "--sender and --no-rcpt go with --probe");
+    if ((user && !utf8_text(user)) || (sender && !utf8_text(sender)))
+        return args_wrong(a, "names and addresses are UTF-8");
+    if (user)
+        json_object_set_new(args, "user", json_string(user));
+    if (sender)
+        json_object_set_new(args, "sender", json_string(strcmp(sender, "<>") == 0 ? "" : sender));
+    if (no_rcpt)
+        json_object_set_new(args, "no_rcpt", json_true());
+    return ARGS_GO_ON;
+}
+
 static void print_more(const json_t *done)
 {
     if (number(done, "more"))
@@ -363,19 +478,24 @@ int verb_explain(const struct cli_verb *v, int argc, char **argv)
     json_t *args = whose(&a, &rc), *done = NULL;
     if (!args)
         return rc;
-    const char *user = args_value(&a, "user");
-    if (user)
-        json_object_set_new(args, "user", json_string(user));
+    rc = put_options(&a, args);
+    if (rc != ARGS_GO_ON) {
+        json_decref(args);
+        return rc;
+    }
+    const char *verb = args_value(&a, "probe") ? "explain.probe" : "explain";
     struct client *c = client_open(&a, &rc);
     if (!c) {
         json_decref(args);
         return rc;
     }
-    rc = client_ask(c, "explain", args, on_row, &a.json, &done);
+    rc = client_ask(c, verb, args, on_row, &a.json, &done);
     if (rc == CLI_DONE && a.json)
         print_json_line(NULL, done);
     else if (rc == CLI_DONE)
         print_more(done);
+    if (rc == CLI_DONE && json_is_false(json_object_get(done, "accepted")))
+        rc = CLI_NOTHING;
     json_decref(done);
     client_free(c);
     return rc;

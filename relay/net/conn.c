@@ -173,6 +173,7 @@ struct net_conn *net_connect(struct loop *l, const struct sockaddr *addr,
     c->h = h;
     c->ctx = ctx;
     c->phase = NET_CONNECTING;
+    c->caller = true;
     c->connect.data = c;
     name_peer(c, addr);
     if (c->local->ended) {
@@ -225,6 +226,7 @@ static void free_conn(struct net_conn *c)
 {
     DL_DELETE(c->local->conns, c);
     tls_engine_free(c->tls);
+    net_tap_free(c->tap);
     buf_done(&c->in);
     fifo_done(&c->out);
     if (c->h->on_closed)
@@ -307,6 +309,12 @@ bool net_conn_binding(const struct net_conn *c, enum tls_binding kind,
 bool net_conn_peer(const struct net_conn *c, struct tls_peer *ret)
 {
     return c->phase == NET_SECURE && tls_engine_peer(c->tls, ret);
+}
+
+bool net_conn_certificate(const struct net_conn *c, struct tls_context *verify, struct slice name,
+                          struct tls_certificate *ret)
+{
+    return c->phase == NET_SECURE && tls_engine_certificate(c->tls, verify, name, ret);
 }
 
 struct loop *net_conn_loop(const struct net_conn *c)

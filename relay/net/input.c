@@ -58,8 +58,11 @@ static struct slice offer(struct net_conn *c, struct slice s)
     c->offering = true;
     do {
         c->again = false;
+        if (c->tap)
+            net_tap_in(c, s);
         size_t n = c->h->on_bytes(c->ctx, s, loop_now(c->loop));
         MUST(n <= s.n);
+        c->tapped -= c->tapped < n ? c->tapped : n;
         s = slice_skip(s, n);
     } while (s.n && c->again && net_conn_is_open(c) && c->tls == tls);
     c->offering = false;
@@ -221,6 +224,8 @@ void net_conn_start_tls(struct net_conn *c, struct tls_context *tls, bool server
         return;
     MUST(c->phase == NET_CLEAR);
     buf_done(&c->in);
+    if (c->tap)
+        net_tap_tls(c);
     net_push_out(c);
     c->tls = tls_engine_new(tls, server, sni);
     c->phase = NET_HANDSHAKE;

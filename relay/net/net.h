@@ -11,7 +11,9 @@
 #pragma once
 #include "relay/base/buf.h"
 #include "relay/loop/loop.h"
+#include "relay/smtp/watch.h"
 #include "relay/tls/binding.h"
+#include "relay/tls/certificate.h"
 #include "relay/tls/tls.h"
 #include <sys/socket.h>
 
@@ -76,6 +78,12 @@ bool net_conn_tls_unverified(const struct net_conn *c);
 bool net_conn_binding(const struct net_conn *c, enum tls_binding kind,
                       struct tls_binding_bytes *ret);
 bool net_conn_peer(const struct net_conn *c, struct tls_peer *ret);
+/* As relay/tls/certificate.h says; false when not under TLS, too. */
+bool net_conn_certificate(const struct net_conn *c, struct tls_context *verify, struct slice name,
+                          struct tls_certificate *ret);
+/* From now on what passes is told, secrets and content left out (relay/smtp/watch.h): right after
+ * the connection was made or begun. fn must not touch the connection. */
+void net_conn_tap(struct net_conn *c, watch_fn *fn, void *ctx);
 struct loop *net_conn_loop(const struct net_conn *c);
 
 /* --- listening

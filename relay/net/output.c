@@ -177,6 +177,8 @@ void net_conn_send(struct net_conn *c, struct slice plaintext)
     if (!net_conn_is_open(c) || c->broken || c->phase == NET_DEAD || plaintext.n == 0)
         return;
     MUST(fifo_add(&c->out, plaintext)); /* the handler's bound, not ours */
+    if (c->tap)
+        net_tap_out(c, plaintext);
     c->owes_sent = true;
     net_mark_dirty(c);
 }

@@ -68,8 +68,11 @@ struct net_conn {
     unsigned writes;   /* requests that libuv has */
     unsigned handles;  /* still closing */
     struct tls_engine *tls;
-    struct buf in;   /* plaintext not taken; reading pauses while there is any */
-    struct fifo out; /* plaintext to send */
+    struct net_tap *tap; /* NULL: nobody looks on */
+    size_t tapped;       /* octets of the unconsumed input that were told already */
+    bool caller;         /* we have connected: what is sent is the client's */
+    struct buf in;       /* plaintext not taken; reading pauses while there is any */
+    struct fifo out;     /* plaintext to send */
     struct net_names names;
 };
 
@@ -91,6 +94,12 @@ static inline bool net_conn_is_open(const struct net_conn *c)
 {
     return c->closing == NET_OPEN;
 }
+
+/* tap.c */
+void net_tap_in(struct net_conn *c, struct slice offered); /* what was not told yet */
+void net_tap_out(struct net_conn *c, struct slice sent);
+void net_tap_tls(struct net_conn *c); /* begins */
+void net_tap_free(struct net_tap *t);
 
 /* input.c */
 void net_read_start(struct net_conn *c);

@@ -60,11 +60,21 @@ void out_conn_end(struct out_conn *c)
 {
     struct outbound *o = c->o;
     uint64_t id = c->id;
+    if (c->probe) {
+        out_probe_over(c);
+        conn_free(c);
+        return;
+    }
     if (c->load.job)
         out_job_untouched(c);
     out_ahead_end(c);
     conn_free(c);
     out_report_gone(o, id);
+}
+
+void out_conn_drop(struct out_conn *c)
+{
+    conn_free(c);
 }
 
 /* --- the way there
@@ -106,6 +116,7 @@ static void note_failure(struct out_conn *c, struct verdict v)
 
 void out_conn_go_on(struct out_conn *c, struct verdict v)
 {
+    out_probe_failed(c, &v);
     if (c->dest->relay.n > 0)
         out_relay_failed(c, out_conn_host(c), &v);
     /* 41: this is we, and the mail is not for those behind us. */
@@ -190,6 +201,7 @@ static void on_failed(struct out_conn *c, const struct verdict *v, struct mono n
         out_conn_go_on(c, copy);
         return;
     }
+    out_probe_failed(c, &copy);
     verdict_done(&c->failure);
     c->failure = copy;
     c->in_clear = true;
@@ -218,8 +230,12 @@ static bool on_ready(struct out_conn *c, struct mono now)
     c->ready = true;
     if (!c->load.job && !c->ending)
         out_ahead_ready(c);
-    if (c->load.job) {
+    if (c->load.job && c->load.job->n > 0) {
         out_job_begin(c, now);
+    } else if (c->load.job) { /* a rehearsal for nobody in particular */
+        out_probe_result(c, NULL);
+        c->ready = false;
+        smtp_client_quit(c->client, now);
     } else if (c->ending) {
         c->ready = false;
         smtp_client_quit(c->client, now);
@@ -342,6 +358,7 @@ static void on_tls(void *ctx, bool ok, const char *why, struct mono now)
         return;
     c->handshaking = false;
     c->tls_ms = out_conn_since(c, now);
+    out_probe_tls(c, ok, why);
     enum fault f = ok                                      ? FAULT_NONE
                    : net_conn_tls_unverified(c->link->net) ? FAULT_TLS_VERIFY
                                                            : FAULT_TLS_HANDSHAKE;
@@ -399,50 +416,14 @@ static void on_closed(void *ctx)
     free(l);
 }
 
-/* Not the receiver's: descriptors or memory have run out here. */
-static bool is_ours(int err)
-{
-    return err == -EMFILE || err == -ENFILE || err == -ENOBUFS || err == -ENOMEM;
-}
-
-/* An address that is not this machine's (yet) is our fault, too: nothing ends for it (promise 10).
- */
-static struct verdict bad_source(const struct link *l)
-{
-    char text[46];
-    net_addr_text((const struct sockaddr *)&l->source.from, text);
-    DEFER(buf_done) struct buf why = BUF_MAX(100);
-    buf_addf(&why, "%s is not an address of this machine", text);
-    return verdict_of_fault(FAULT_LOCAL, PHASE_CONNECT, buf_slice(&why));
-}
-
-static struct verdict connect_verdict(const struct link *l, int err)
-{
-    if (err == -EADDRNOTAVAIL && l->source.from.ss_family)
-        return bad_source(l);
-    if (is_ours(err))
-        return verdict_of_fault(FAULT_LOCAL, PHASE_CONNECT, slice_str(uv_strerror(err)));
-    enum fault f = err == -ECONNREFUSED ? FAULT_CONNECT_REFUSED
-                   : err == -ETIMEDOUT  ? FAULT_CONNECT_TIMEOUT
-                                        : FAULT_CONNECT_FAILED;
-    return verdict_of_fault(f, PHASE_CONNECT,
-                            f == FAULT_CONNECT_FAILED ? slice_str(uv_strerror(err)) : SLICE_NONE);
-}
-
-/* We have no way to such an address at all (no IPv6 here, say): it says little, and costs no try.
- */
-static bool is_no_route(int err)
-{
-    return err == -ENETUNREACH || err == -EADDRNOTAVAIL || err == -EAFNOSUPPORT;
-}
-
 /* Another address may have had more to say than that there is no way to this one. */
 static void connect_failed(struct link *l, int err, struct mono now)
 {
     struct out_conn *c = l->conn;
-    bool no_route = is_no_route(err);
-    struct verdict v = connect_verdict(l, err);
+    bool no_route = out_dial_is_no_route(err);
+    struct verdict v = out_dial_verdict(l, err);
     metric_add(M_CONNECTS_OUT_FAILED, 1);
+    out_probe_failed(c, &v);
     if (c->dest->relay.n > 0)
         out_relay_failed(c, &c->plan->hosts[c->ways[l->way].host], &v);
     c->has_news = true;
@@ -480,6 +461,7 @@ static void on_connected(void *ctx, int err, struct mono now)
         .timeout_percent = c->conf->debug_phase_percent,
     };
     c->talked = true;
+    out_probe_connected(c);
     if (is_implicit(c)) {
         start_tls(c, now);
         return;
@@ -502,6 +484,29 @@ const struct net_handler out_link_handler = {
  * ----------------------------------------------------------------------------------------------------------------
  */
 
+struct out_conn *out_conn_new(struct outbound *o, uint64_t id, struct conf *conf,
+                              const struct conf_destination *d, struct plan *plan,
+                              struct out_work *job)
+{
+    struct out_conn *c = must_alloc(sizeof *c);
+    c->id = id;
+    c->o = o;
+    c->conf = conf_ref(conf);
+    c->dest = d;
+    c->plan = plan;
+    c->dns_ms = plan->dns_ms;
+    c->connect_ms = c->tls_ms = c->data_ms = -1;
+    c->load.job = job;
+    HASH_ADD(hh, o->conns, id, sizeof c->id, c);
+    return c;
+}
+
+void out_conn_start(struct out_conn *c)
+{
+    out_dial_init(c);
+    next_address(c);
+}
+
 static void open_conn(struct outbound *o, struct out_work *w)
 {
     const struct out_route *route = (const struct out_route *)(const void *)w->plan;
@@ -509,18 +514,8 @@ static void open_conn(struct outbound *o, struct out_work *w)
         out_capture(o, route->conf, route->dest, w);
         return;
     }
-    struct out_conn *c = must_alloc(sizeof *c);
-    c->id = w->conn;
-    c->o = o;
-    c->conf = conf_ref(route->conf);
-    c->dest = route->dest;
-    c->plan = (struct plan *)(void *)frozen_ref(&route->plan->frozen);
-    c->dns_ms = c->plan->dns_ms;
-    c->connect_ms = c->tls_ms = c->data_ms = -1;
-    out_dial_init(c);
-    c->load.job = w;
-    HASH_ADD(hh, o->conns, id, sizeof c->id, c);
-    next_address(c);
+    struct plan *plan = (struct plan *)(void *)frozen_ref(&route->plan->frozen);
+    out_conn_start(out_conn_new(o, w->conn, route->conf, route->dest, plan, w));
 }
 
 void out_conn_work(struct outbound *o, struct out_work *w)

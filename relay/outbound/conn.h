@@ -78,7 +78,8 @@ struct out_conn {
     bool has_news;      /* an address has failed that was not known to */
     int64_t barred_ms;  /* for the result, see struct spooler_result */
     struct out_login login;
-    bool rehearsal; /* nothing is learnt from it, and nobody else's turn is taken */
+    bool rehearsal;            /* nothing is learnt from it, and nobody else's turn is taken … */
+    struct out_explain *probe; /* … and it is told step by step: see probe.c. NULL: it is none */
     bool ready, begun, reading, pumping;
     bool ending;     /* it is told to have no job any more, and says QUIT */
     bool wants_body; /* the machine has asked for the content at `sent`, and it is not here */
@@ -119,6 +120,10 @@ void out_dial_again(struct out_conn *c);
 void out_dial_answered(struct link *l, struct mono now);
 /* A call has failed, and counts as a try or not. False: none is under way any more, nor can be. */
 bool out_dial_failed(struct link *l, bool costs, struct mono now);
+/* What the failure of a call says of the mail, and whether it only says that we have no way there.
+ */
+struct verdict out_dial_verdict(const struct link *l, int err);
+bool out_dial_is_no_route(int err);
 /* False: it is no call under way. */
 bool out_dial_forget(struct out_conn *c, const struct link *l);
 void out_dial_drop(struct out_conn *c);
@@ -133,6 +138,14 @@ extern const struct net_handler out_link_handler;
 void out_conn_pump(struct out_conn *c, struct mono now);
 /* Ends the connection: a job that it still has goes back untouched. */
 void out_conn_end(struct out_conn *c);
+/* A connection that is nobody's: to this destination by this plan (taken), with its first job
+ * (taken); out_conn_start calls the first address. */
+struct out_conn *out_conn_new(struct outbound *o, uint64_t id, struct conf *conf,
+                              const struct conf_destination *d, struct plan *plan,
+                              struct out_work *job);
+void out_conn_start(struct out_conn *c);
+/* Without a word to anybody. */
+void out_conn_drop(struct out_conn *c);
 /* The same address once more. */
 void out_conn_again(struct out_conn *c);
 /* Gives this address up because of v (taken) and goes on with the next one, or ends. */
@@ -198,6 +211,17 @@ bool out_rcpts_choose(struct out_conn *c);
 /* The transaction is over: `first` goes on by those who have a verdict (copied) of their own. */
 void out_rcpts_settle(struct out_conn *c, const struct verdict *v, size_t n);
 void out_rcpts_forget_session(struct out_conn *c);
+
+/* probe.c: what a rehearsal's connection tells; each does nothing for another one */
+void out_probe_called(struct link *l, const struct sockaddr *to);
+void out_probe_connected(const struct out_conn *c);
+void out_probe_tls(struct out_conn *c, bool ok, const char *why);
+/* This address, or this call, comes to nothing. */
+void out_probe_failed(const struct out_conn *c, const struct verdict *v);
+/* What would have become of the mail; VERDICT_NONE: it would be taken. */
+void out_probe_result(const struct out_conn *c, const struct verdict *v);
+/* The connection is over. */
+void out_probe_over(struct out_conn *c);
 
 /* job.c */
 /* Begins, or goes on with the recipients that are left, when the content's start is known as far as

@@ -6,9 +6,12 @@
  * the job. Those that did not are tried last for a while, by all connections of this loop: a host
  * that swallows packets delays one message, not each.
  */
+#include "relay/base/defer.h"
 #include "relay/base/metrics.h"
 #include "relay/base/must.h"
+#include "relay/net/addr.h"
 #include "relay/outbound/conn.h"
+#include <errno.h>
 #include <stdlib.h>
 
 #define CONNECT_MS 30000
@@ -132,6 +135,7 @@ static struct link *dial(struct out_conn *c, size_t way)
     l->net =
         net_connect(c->o->loop, (struct sockaddr *)&to, from, CONNECT_MS, &out_link_handler, l);
     c->dials[c->n_dials++] = l;
+    out_probe_called(l, (struct sockaddr *)&to);
     return l;
 }
 
@@ -177,7 +181,7 @@ void out_dial_drop(struct out_conn *c)
 static void learn(struct out_conn *c, const struct link *l, struct mono now)
 {
     struct sockaddr_storage a = address_of(c, &c->ways[l->way]);
-    if (now.ms - l->since.ms >= BESIDE_MS)
+    if (now.ms - l->since.ms >= BESIDE_MS && !c->rehearsal)
         out_learn(c->o, &a, OUT_NO_ANSWER, mono_add(now, NO_ANSWER_MS));
 }
 
@@ -203,7 +207,8 @@ void out_dial_answered(struct link *l, struct mono now)
     c->peer = address_of(c, &c->ways[l->way]);
     c->connect_ms = (int32_t)(now.ms - l->since.ms);
     net_conn_deadline(l->net, MONO_NEVER);
-    out_unlearn(c->o, &c->peer, OUT_NO_ANSWER);
+    if (!c->rehearsal)
+        out_unlearn(c->o, &c->peer, OUT_NO_ANSWER);
 }
 
 bool out_dial_failed(struct link *l, bool costs, struct mono now)
@@ -217,4 +222,45 @@ bool out_dial_failed(struct link *l, bool costs, struct mono now)
     net_conn_names(l->net, &c->names);
     hang_up(l);
     return out_dial_next(c) || c->n_dials > 0;
+}
+
+/* --- what a failed call means
+ * ------------------------------------------------------------------------------------------------------------
+ */
+
+/* Not the receiver's: descriptors or memory have run out here. */
+static bool is_ours(int err)
+{
+    return err == -EMFILE || err == -ENFILE || err == -ENOBUFS || err == -ENOMEM;
+}
+
+/* An address that is not this machine's (yet) is our fault, too: nothing ends for it (promise 10).
+ */
+static struct verdict bad_source(const struct link *l)
+{
+    char text[46];
+    net_addr_text((const struct sockaddr *)&l->source.from, text);
+    DEFER(buf_done) struct buf why = BUF_MAX(100);
+    buf_addf(&why, "%s is not an address of this machine", text);
+    return verdict_of_fault(FAULT_LOCAL, PHASE_CONNECT, buf_slice(&why));
+}
+
+struct verdict out_dial_verdict(const struct link *l, int err)
+{
+    if (err == -EADDRNOTAVAIL && l->source.from.ss_family)
+        return bad_source(l);
+    if (is_ours(err))
+        return verdict_of_fault(FAULT_LOCAL, PHASE_CONNECT, slice_str(uv_strerror(err)));
+    enum fault f = err == -ECONNREFUSED ? FAULT_CONNECT_REFUSED
+                   : err == -ETIMEDOUT  ? FAULT_CONNECT_TIMEOUT
+                                        : FAULT_CONNECT_FAILED;
+    return verdict_of_fault(f, PHASE_CONNECT,
+                            f == FAULT_CONNECT_FAILED ? slice_str(uv_strerror(err)) : SLICE_NONE);
+}
+
+/* We have no way to such an address at all (no IPv6 here, say): it says little, and costs no try.
+ */
+bool out_dial_is_no_route(int err)
+{
+    return err == -ENETUNREACH || err == -EADDRNOTAVAIL || err == -EAFNOSUPPORT;
 }

@@ -36,7 +36,12 @@ static void drop(struct out_explain *x)
     explain_free(x);
 }
 
-static void end(struct out_explain *x, bool good)
+void out_explain_tell(struct out_explain *x)
+{
+    tell(x, false, false);
+}
+
+void out_explain_end(struct out_explain *x, bool good)
 {
     tell(x, true, good);
     drop(x);
@@ -75,11 +80,8 @@ static void put_host(void *ctx, const struct out_way *w, const struct sockaddr_s
 
 static void put_hosts(struct out_explain *x)
 {
-    struct out_conn c = {.o = x->o,
-                         .conf = x->conf,
-                         .dest = x->dest,
-                         .plan = x->plan,
-                         .rehearsal = true};
+    struct out_conn c = {
+        .o = x->o, .conf = x->conf, .dest = x->dest, .plan = x->plan, .rehearsal = true};
     out_dial_init(&c);
     out_dial_look(&c, loop_now(x->o->loop), put_host, &(struct hosts){.x = x, .conn = &c});
     free(c.ways);
@@ -123,7 +125,7 @@ static void found(void *ctx, struct out_found *f)
     if (f->plan->fault == FAULT_NONE)
         ask_site(x);
     else
-        end(x, false);
+        out_explain_end(x, false);
 }
 
 void out_explain_site(struct outbound *o, struct spooler_site *q)
@@ -135,8 +137,33 @@ void out_explain_site(struct outbound *o, struct spooler_site *q)
     spooler_request_free(&q->msg);
     if (x->over)
         drop(x);
+    else if (x->probe && !x->dest->capture[0])
+        out_probe_begin(x);
     else
-        end(x, true);
+        out_explain_end(x, true);
+}
+
+/* What waits for an answer of the resolver's or the spooler's goes when that is here. */
+static void stop(struct out_explain *x)
+{
+    if (x->conn) {
+        x->conn->probe = NULL;
+        out_conn_drop(x->conn);
+        out_explain_end(x, false);
+    } else {
+        tell(x, true, false);
+    }
+}
+
+void out_explain_stop(struct outbound *o, struct out_explain_order *order)
+{
+    struct out_explain *x;
+    DL_FOREACH (o->explains, x)
+        if (x->cookie == order->cookie && !x->over) {
+            stop(x);
+            break;
+        }
+    free(order);
 }
 
 void out_explain_run(struct outbound *o, struct out_explain *x)
@@ -169,6 +196,8 @@ int outbound_explain(struct outbound *o, const struct outbound_asked *a, const s
                               .rcpt = a->rcpt,
                               .attempt = a->attempt,
                               .params = a->params,
+                              .probe = a->probe,
+                              .with_rcpt = !a->no_rcpt,
                               .rows = BUF_MAX(EXPLAIN_TEXT_MAX)};
     address_domain_lower(a->recipient, &x->domain);
     if (a->route.n) {
@@ -177,6 +206,14 @@ int outbound_explain(struct outbound *o, const struct outbound_asked *a, const s
     }
     port_send(&o->port, &x->msg);
     return 0;
+}
+
+void outbound_explain_stop(struct outbound *o, const void *cookie)
+{
+    struct out_explain_order *order = must_alloc(sizeof *order);
+    order->msg.type = OUT_EXPLAIN_STOP;
+    order->cookie = cookie;
+    port_send(&o->port, &order->msg);
 }
 
 void out_explain_drop(struct msg *m)

@@ -19,7 +19,11 @@ struct out_explain {
     uint64_t id; /* of a message; 0: there is none */
     uint32_t rcpt, attempt;
     struct mail_params params;
-    bool probe, with_rcpt;
+    bool probe, with_rcpt; /* rehearse it, up to RCPT or only to the login */
+    struct out_conn *conn; /* of the rehearsal */
+    struct mono began, stepped;
+    unsigned n_rows;
+    bool good; /* it would be taken */
     bool over; /* the asker has its last answer: this one only waits to be found */
     struct buf rows;
     /* found */
@@ -28,6 +32,13 @@ struct out_explain {
     struct plan *plan;
     struct buf site;
 };
+
+/* explain.c: the rows so far; and the last ones, x is gone then. */
+void out_explain_tell(struct out_explain *x);
+void out_explain_end(struct out_explain *x, bool good);
+
+/* probe.c: ends by out_explain_end, perhaps at once */
+void out_probe_begin(struct out_explain *x);
 
 /* explain_rows.c: each appends rows. Pure. */
 void explain_way(struct buf *out, const struct out_explain *x);

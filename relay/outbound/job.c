@@ -73,6 +73,11 @@ static void describe(struct out_conn *c, struct attempt *a)
 
 void out_job_report(struct out_conn *c, const struct verdict *v, size_t n, bool ready)
 {
+    if (c->probe) {
+        out_probe_result(c, v);
+        out_job_drop(c);
+        return;
+    }
     struct spooler_result *r = must_alloc(sizeof *r);
     struct out_work *w = c->load.job;
     r->msg.type = SPOOLER_RESULT;
@@ -209,7 +214,7 @@ static bool has_no_end(const struct verdict *v)
 static void learn_of_chunks(const struct out_conn *c, const struct smtp_client_action *a,
                             struct mono now)
 {
-    for (size_t i = 0; i < a->n && smtp_client_used_chunks(c->client); i++) {
+    for (size_t i = 0; i < a->n && smtp_client_used_chunks(c->client) && !c->rehearsal; i++) {
         const struct verdict *v = &a->verdicts[i];
         if (v->fault == FAULT_CHUNKING)
             out_learn(c->o, &c->peer, OUT_NO_CHUNKING, mono_add(now, NO_CHUNKING_MS));
@@ -229,7 +234,7 @@ static bool needs_data(const struct smtp_client_action *a)
 
 bool out_job_is_last(const struct out_conn *c, struct mono now)
 {
-    return c->conf != c->o->conf || now.ms - c->link->since.ms >= c->dest->connection_time_ms;
+    return c->rehearsal || c->conf != c->o->conf || now.ms - c->link->since.ms >= c->dest->connection_time_ms;
 }
 
 bool out_job_done(struct out_conn *c, const struct smtp_client_action *a, struct mono now)
@@ -293,6 +298,7 @@ struct smtp_client_txn out_job_txn(const struct out_conn *c)
         .eight_bit = w->eight_bit,
         .utf8_header = c->load.utf8_header,
         .params = w->params,
+        .rehearsal = c->rehearsal,
         .envid = buf_slice(&w->envid),
         .by_s = w->params.by == MAIL_BY_NONE ? 0 : seconds_left(w->by_deadline),
         .asks = c->load.asks + c->load.first,

@@ -87,6 +87,9 @@ static void on_msg(void *ctx, struct msg *m)
     case OUT_EXPLAIN:
         out_explain_run(o, (struct out_explain *)m);
         break;
+    case OUT_EXPLAIN_STOP:
+        out_explain_stop(o, (struct out_explain_order *)m);
+        break;
     case SPOOLER_STORE: /* a bounce is durable, or will be asked for again */
         free(m);
         break;
@@ -129,6 +132,8 @@ void outbound_drop(struct msg *m)
         out_secrets_drop(m);
     } else if (m->type == OUT_EXPLAIN) {
         out_explain_drop(m);
+    } else if (m->type == OUT_EXPLAIN_STOP) {
+        free(m);
     } else if (m->type == OUT_CAPTURED) {
         out_capture_drop(m);
     } else if (m->type >= OUT_RESOLVE) {

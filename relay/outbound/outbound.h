@@ -25,12 +25,16 @@ struct outbound_asked {
     uint64_t id;            /* of the message; 0: there is none, and the next two say nothing */
     uint32_t rcpt, attempt; /* attempt: that would be the next */
     struct mail_params params;
+    bool probe;   /* and the way is gone, up to RCPT … */
+    bool no_rcpt; /* … or only up to the login */
 };
 /* From any thread. The answer comes to `reply` as struct lines with this cookie, freed by who gets
- * it: rows (relay/admin/README.md), the last one marked. -EINVAL: that is no address, and nothing
+ * them: rows (relay/admin/README.md), the last one marked. -EINVAL: that is no address, and nothing
  * comes. */
 int outbound_explain(struct outbound *o, const struct outbound_asked *a, const struct port *reply,
                      void *cookie, struct err *e);
+/* From any thread: the answer is not waited for, and ends as soon as it can. */
+void outbound_explain_stop(struct outbound *o, const void *cookie);
 /* From any thread. */
 void outbound_reconfigure(struct outbound *o, struct conf *conf);
 void outbound_free(struct outbound *o); /* after loop_join */

@@ -11,7 +11,12 @@ struct out_conn;
 struct out_explain;
 struct out_secrets;
 
-enum { OUT_SECRET = 2001, OUT_CAPTURED, OUT_EXPLAIN }; /* beside outbound.c's own */
+enum {
+    OUT_SECRET = 2001,
+    OUT_CAPTURED,
+    OUT_EXPLAIN,
+    OUT_EXPLAIN_STOP
+}; /* beside outbound.c's own */
 
 struct outbound {
     struct loop *loop;
@@ -27,8 +32,9 @@ struct outbound {
     size_t n_own;
     struct sockaddr_storage *here; /* this machine's addresses, whoever listens there */
     size_t n_here;
-    struct out_conn *conns;    /* by id */
+    struct out_conn *conns; /* by id */
     struct out_explain *explains;
+    uint64_t probes;           /* so far */
     struct out_memory *memory; /* of addresses, this loop's own */
     struct out_hosts *hosts;   /* of relays, shared by all loops */
     struct worker *filer;      /* NULL until something is captured */
@@ -120,8 +126,13 @@ void out_conn_retire_idle(struct outbound *o);
 void out_conn_free_all(struct outbound *o);
 
 /* explain.c: OUT_EXPLAIN -> struct lines */
+struct out_explain_order {
+    struct msg msg;
+    const void *cookie;
+};
 void out_explain_run(struct outbound *o, struct out_explain *x);
-void out_explain_site(struct outbound *o, struct spooler_site *q); /* owns q */
+void out_explain_stop(struct outbound *o, struct out_explain_order *order); /* owns it */
+void out_explain_site(struct outbound *o, struct spooler_site *q);          /* owns q */
 void out_explain_drop(struct msg *m);
 void out_explain_free_all(struct outbound *o);
 

@@ -109,7 +109,7 @@ void out_relay_failed(struct out_conn *c, const struct plan_host *h, const struc
 {
     char text[HOST_TEXT_SIZE];
     const struct out_host at = host_of(c, h, text);
-    if (!is_hosts(v) || !out_relay_is_news(c, v) ||
+    if (c->rehearsal || !is_hosts(v) || !out_relay_is_news(c, v) ||
         !out_hosts_failed(c->o->hosts, &at, v, loop_now(c->o->loop)))
         return;
     if (v->phase == PHASE_AUTH)
@@ -126,7 +126,7 @@ enum out_login_turn out_relay_login(struct out_conn *c)
 {
     char text[HOST_TEXT_SIZE];
     const struct out_host at = host_of(c, out_conn_host(c), text);
-    if (c->has_turn)
+    if (c->has_turn || c->rehearsal) /* for a rehearsal nobody's turn is taken */
         return OUT_LOGIN_GO;
     enum out_login_turn turn = out_hosts_login(c->o->hosts, &at, loop_now(c->o->loop));
     if (turn == OUT_LOGIN_NO) {
@@ -140,6 +140,8 @@ void out_relay_works(struct out_conn *c)
 {
     char text[HOST_TEXT_SIZE];
     const struct out_host at = host_of(c, out_conn_host(c), text);
+    if (c->rehearsal)
+        return;
     enum out_host_state was = out_hosts_works(c->o->hosts, &at);
     if (was == OUT_HOST_BARRED)
         LOG(LV_INFO, "relay_login_works", LOG_S("destination", at.destination),

@@ -60,6 +60,7 @@ struct smtp_client_txn { /* what it points to is borrowed until TXN_DONE */
                          */
     struct slice envid; /* decoded; "": none */
     int64_t by_s;       /* of params.by: seconds that are left */
+    bool rehearsal;     /* ends before DATA: whom the peer would take has VERDICT_NONE */
     const struct smtp_client_ask *asks; /* one a recipient; NULL: nothing */
 };
 

@@ -72,7 +72,7 @@ enum content client_content_of(const struct smtp_client *c)
 bool client_may_go_at_once(const struct smtp_client *c, struct mono now)
 {
     return client_in_chunks(c) && c->peer.pipelining && c->txn.size <= ONE_PIECE &&
-           !mono_reached(mono_add(c->heard, FRESH_MS), now);
+           !c->txn.rehearsal && !mono_reached(mono_add(c->heard, FRESH_MS), now);
 }
 
 /* ---- MAIL ---- */

@@ -234,6 +234,8 @@ static void say_envelope(struct smtp_client *c, struct mono now)
             say_mail(c, now);
         } else if (c->cursor == CURSOR_RCPT) {
             say_rcpt(c, now);
+        } else if (c->txn.rehearsal) {
+            c->cursor = CURSOR_END;
         } else if (client_in_chunks(c)) {
             if (c->ahead_n > 0 && !c->at_once) /* it may be for nothing */
                 return;

@@ -42,10 +42,11 @@ def test_groups(grouped):
     r, id = grouped
     code, out, err = as_nobody(r, "status")
     assert code == 4 and not out and "control.admins" in err
-    for verb in (["status"], ["queue"], ["queue", "list"], ["queue", "show", id], ["queue", "list", "--count"]):
+    for verb in (["status"], ["queue"], ["queue", "list"], ["queue", "show", id], ["queue", "list", "--count"], ["explain", id]):
         assert as_nobody(r, *verb, group=READER)[0] == 0, verb
     for verb in (["queue", "remove", "--all", "--yes"], ["queue", "hold", id, "--yes"], ["queue", "cat", id], ["reload"], ["stop"],
-                 ["queue", "export", f"/tmp/postwain-access-{os.getpid()}"], ["client", "ban", "192.0.2.1"], ["queue", "redirect", id, "--to", "", "--yes"]):
+                 ["queue", "export", f"/tmp/postwain-access-{os.getpid()}"], ["client", "ban", "192.0.2.1"], ["queue", "redirect", id, "--to", "", "--yes"],
+                 ["explain", id, "--probe"]):
         code, out, err = as_nobody(r, *verb, group=READER)
         assert code == 4 and "may look, and change nothing" in err, (verb, err)
     shutil.rmtree(f"/tmp/postwain-access-{os.getpid()}", ignore_errors=True)

@@ -1,8 +1,14 @@
 """Why a message is not there yet, and where mail for an address would go (`explain`): told as delivery finds it, within seconds."""
+import base64
+import socket
+import subprocess
+import time
+
 import pytest
 
-from kit import mail
-from kit.relay import by_mx, smarthost
+from kit import certs, mail
+from kit.peer import ALL, Peer
+from kit.relay import POSTWAIN, by_mx, smarthost
 from kit.wait import until
 
 
@@ -137,3 +143,91 @@ def test_what_cannot_be_explained(relay, words, code, why):
     r = relay()
     done = r.cli("explain", *words, code=code)
     assert why in done.err and not done.out, done
+
+
+def probe(r, *what, code=0):
+    """The steps of a rehearsal, and what each of the two said."""
+    rows = explain(r, *what, "--probe", code=code).get("probe", [])
+    return rows, [(row["step"][0].upper(), row.get("text", "")) for row in rows if row["step"] in ("client", "server")]
+
+
+def test_a_probe_of_one_who_takes_mail(relay, dns, tmp_path):
+    """Whether the receiver would take it is found out by sending it."""
+    files = certs.Authority(tmp_path).issue("probed", "mx.probed.test")
+    p = Peer(ALL, certificate=files)
+    dns.add("probed MX 10 mx.probed", "mx.probed A 127.0.0.1")
+    r = relay(**by_mx(dns, p.port))
+    rows, said = probe(r, "bob@probed.test", "--sender", "ann@sender.test")
+    client = [text for who, text in said if who == "C"]
+    assert client == ["EHLO relay.test", "STARTTLS", "EHLO relay.test", "MAIL FROM:<ann@sender.test>", "RCPT TO:<bob@probed.test>", "QUIT"]
+    assert ("S", "220 peer.test") in said and any("STARTTLS" in text for who, text in said if who == "S")
+    tls, = [row for row in rows if row["step"] == "tls"]
+    assert tls["tls_version"].startswith("TLSv1") and tls["tls_cipher"] and tls["names"] == "mx.probed.test"
+    assert tls["tls_policy"] == "may" and not tls["tls_verified"] and not tls["valid"] and tls["problem"]
+    result, = [row for row in rows if row["step"] == "result"]
+    assert (result["outcome"], result["recipient"]) == ("accepted", "bob@probed.test")
+    assert all(a["at_ms"] <= b["at_ms"] for a, b in zip(rows, rows[1:]))
+    assert not [t for t in p.transactions if t.done or t.content]
+    rows, said = probe(r, "bob@probed.test", "--no-rcpt")
+    assert not [text for who, text in said if "MAIL" in text or "RCPT" in text] and ("C", "QUIT") in said
+    text = r.cli("explain", "bob@probed.test", "--probe").out
+    for words in ("C: MAIL FROM:<>", "S: 220 peer.test", "certificate for mx.probed.test", "the mail would be accepted"):
+        assert words in text, (words, text)
+    assert not r.queue() and not r.events("accepted") and not [row for row in r.rows("destination", "list") if row.get("connections")]
+
+
+def test_a_probe_goes_from_host_to_host(relay, dns):
+    """The first host refuses, and nobody sees that the second one would have taken it."""
+    dns.add("hops MX 10 mx1.hops", "hops MX 20 mx2.hops", "hops MX 30 mx3.hops",
+            "mx1.hops A 127.0.0.21", "mx2.hops A 127.0.0.22", "mx3.hops A 127.0.0.23")
+    closed = Peer(refuse={"EHLO": "421 4.3.2 not now"}, address="127.0.0.22")
+    p = Peer(ALL, refuse={"RCPT": "550 5.1.1 no such user here"}, address="127.0.0.23", port=closed.port)
+    r = relay(**by_mx(dns, closed.port))
+    rows, said = probe(r, "bob@hops.test", code=1)
+    failed = [(row["command"], row.get("error", row.get("smtp_code"))) for row in rows if row["step"] == "failed"]
+    assert failed == [("connect", "connect_refused"), ("ehlo", 421)], rows
+    result, = [row for row in rows if row["step"] == "result"]
+    assert (result["outcome"], result["command"], result["smtp_code"], result["enhanced_status"]) == ("bounced", "rcpt", 550, "5.1.1")
+    assert "no such user here" in result["response"]
+    assert "the mail would be bounced at rcpt: 550 5.1.1" in r.cli("explain", "bob@hops.test", "--probe", code=1).out
+    # Nobody is called last because of it, nor is the site any worse.
+    assert not [row for row in explain(r, "bob@hops.test")["host"] if row.get("no_answer_lately")]
+    assert not explain(r, "bob@hops.test")["site"][0]["known"]
+    assert not p.transactions or not p.transactions[0].done
+
+
+def test_a_probe_logs_in_and_shows_no_password(relay, tmp_path):
+    """A wrong password at the provider shows only when mail waits; or the probe tells it to the terminal."""
+    (tmp_path / "secret").write_text("xyzzy plugh 42\n")
+    (tmp_path / "secret").chmod(0o600)
+    secret = base64.b64encode(b"\0me\0xyzzy plugh 42").decode()
+    files = certs.Authority(tmp_path).issue("smart", "smart.test")
+    p = Peer(inside=["AUTH PLAIN LOGIN"], certificate=files, refuse={"AUTH": f"535 5.7.8 wrong: {secret}"})
+    r = relay(destinations=smarthost(p, extra=f'user = "me"  password-file = "{tmp_path}/secret"  tls = "encrypt"'))
+    rows, said = probe(r, "bob@any.test", code=1)
+    assert ("C", "AUTH PLAIN") in said and said[-1] != ("C", "AUTH PLAIN")
+    result, = [row for row in rows if row["step"] == "result"]
+    assert (result["outcome"], result["command"], result["smtp_code"]) == ("deferred", "auth", 535)
+    shown = r.cli("explain", "bob@any.test", "--probe", code=1).out + str([row for row in rows if row["step"] in ("client", "server")])
+    assert "xyzzy" not in shown and secret not in shown.replace(result["response"], "") and "octets not shown" in shown
+    assert "login_refused" not in str(explain(r, "bob@any.test")["host"])  # a rehearsal bars nobody
+
+
+def test_a_probe_of_one_who_is_silent(relay, dns):
+    """A probe that nobody waits for any more goes on for ever, or holds up the end of the daemon."""
+    dns.add("silent MX 10 mx.silent", "mx.silent A 127.0.0.1")
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        r = relay(**by_mx(dns, s.getsockname()[1]))
+        p = subprocess.Popen([POSTWAIN, "explain", "bob@silent.test", "--probe", "-c", str(r.conf)], stdout=subprocess.PIPE, text=True)
+        caller, _ = s.accept()
+        p.kill()
+        p.communicate()
+        caller.settimeout(20)
+        assert caller.recv(10) == b""  # it hangs up: nobody wants to know any more
+        p = subprocess.Popen([POSTWAIN, "explain", "bob@silent.test", "--probe", "-c", str(r.conf)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        caller, _ = s.accept()
+        began = time.monotonic()
+        r.stop()
+        assert time.monotonic() - began < 20
+        p.communicate(timeout=20)
+

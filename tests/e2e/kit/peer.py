@@ -27,8 +27,9 @@ class Peer(Listening):
     noted in `broken` and refused. gate: an event that RCPT is answered behind; `asked` is set when somebody waits at it.
     """
 
-    def __init__(self, keywords=(), inside=None, certificate=None, refuse=None, rcpt_max=None, mail_max=None, address="127.0.0.1", gate=None):
+    def __init__(self, keywords=(), inside=None, certificate=None, refuse=None, rcpt_max=None, mail_max=None, address="127.0.0.1", port=None, gate=None):
         super().__init__(address)
+        self.port = port or self.port
         self.keywords, self.inside = list(keywords), list(keywords if inside is None else inside)
         self.refuse, self.rcpt_max, self.mail_max = refuse or {}, rcpt_max, mail_max
         self.gate, self.asked = gate, threading.Event()

@@ -80,19 +80,26 @@ static void of_a_message(void **state)
     fclose(f);
 }
 
+/* He hears that he is not forgotten; when he has gone the answer is not waited for. */
 static void who_asked_has_left(void **state)
 {
     (void)state;
     FILE *f = call(), *other = call();
-    say(f, "{\"id\":1,\"verb\":\"explain\",\"args\":{\"address\":\"slow@x\"}}");
+    say(f, "{\"id\":1,\"verb\":\"explain.probe\",\"args\":{\"address\":\"slow@x\"}}");
     while (!atomic_load(&slow_answer))
         usleep(1000);
-    fclose(f);
+    json_t *o = read_object(f);
+    assert_non_null(json_object_get(o, "progress"));
+    json_decref(o);
     say(other, "{\"id\":1,\"verb\":\"status\"}");
     struct answer a = hear(other); /* and the others are served */
     assert_true(a.ok);
     answer_done(&a);
-    port_send(atomic_load(&slow_reply), &atomic_load(&slow_answer)->msg);
+    assert_int_equal(atomic_load(&stopped), 0);
+    fclose(f);
+    for (int i = 0; i < 20000 && atomic_load(&stopped) == 0; i++)
+        usleep(1000);
+    assert_int_equal(atomic_load(&stopped), 1);
     say(other, "{\"id\":2,\"verb\":\"explain\",\"args\":{\"address\":\"b@x\"}}");
     a = hear(other);
     assert_true(a.ok);

@@ -68,6 +68,9 @@ static void test_every_verb(void **state)
         {"{\"id\":1,\"verb\":\"explain\",\"args\":{\"id\":\"0123456789ABC\"}}", VERB_EXPLAIN},
         {"{\"id\":1,\"verb\":\"explain\",\"args\":{\"address\":\"a@b\",\"user\":\"u\"}}",
          VERB_EXPLAIN},
+        {"{\"id\":1,\"verb\":\"explain.probe\",\"args\":{\"address\":\"a@b\",\"sender\":\"\","
+         "\"no_rcpt\":true}}",
+         VERB_PROBE},
         {"{\"id\":1,\"verb\":\"reload\",\"args\":{}}", VERB_RELOAD},
         {"{\"id\":1,\"verb\":\"drain\"}", VERB_DRAIN},
         {"{\"id\":1,\"verb\":\"stop\"}", VERB_STOP},
@@ -139,6 +142,8 @@ static void test_refused(void **state)
         {"{\"id\":1,\"verb\":\"sta\\u0000tus\"}", "not a request", true},
         {"{\"id\":1,\"verb\":\"queue\"}", "no verb is called queue", false},
         {"{\"id\":1,\"verb\":\"\"}", "no verb", false},
+        {"{\"id\":1,\"verb\":\"explain\",\"args\":{\"address\":\"a@b\",\"no_rcpt\":true}}",
+         "explain has no no_rcpt", false},
         {"{\"id\":1,\"verb\":\"explain\"}", "explain needs an id or an address", false},
         {"{\"id\":1,\"verb\":\"explain\",\"args\":{\"id\":\"0123456789ABC\",\"address\":"
          "\"a@b\"}}",

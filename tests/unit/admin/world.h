@@ -373,6 +373,18 @@ static inline int hook_explain(void *ctx, const struct admin_explain *a, const s
     return 0;
 }
 
+/* The last lines come at once. */
+static atomic_uint stopped;
+
+static inline void hook_explain_stop(void *ctx, const void *cookie)
+{
+    (void)ctx;
+    atomic_fetch_add(&stopped, 1);
+    struct lines *l = atomic_load(&slow_answer);
+    if (l && l->cookie == cookie)
+        port_send(atomic_load(&slow_reply), &l->msg);
+}
+
 static bool hook_suspended(void *ctx, size_t *at, struct admin_suspension *ret)
 {
     (void)ctx;
@@ -381,6 +393,7 @@ static bool hook_suspended(void *ctx, size_t *at, struct admin_suspension *ret)
 }
 
 static const struct admin_hooks hooks = {.explain = hook_explain,
+                                         .explain_stop = hook_explain_stop,
                                          .suspended = hook_suspended,
                                          .suppress_asked = hook_suppress_asked,
                                          .reload = hook_reload,

@@ -137,6 +137,155 @@ static void the_end_meanwhile(void **state)
     asker_free(a);
 }
 
+/* --- rehearsals */
+
+/* d.test has these two MX, at the test's port. */
+#define WITH_MX(first, second)                                                                     \
+    "} delivery { allow-private-addresses = true } dns { override = { \"d.test MX 10 one.test\", " \
+    "\"d.test MX 20 two.test\", \"one.test A " first "\", \"two.test A " second "\" } "
+
+static void relays_site(struct world *w)
+{
+    struct spooler_site *q = told(w, SPOOLER_SITE);
+    port_send(q->reply, &q->msg);
+}
+
+static int rehearse(struct asker *a, bool no_rcpt)
+{
+    struct err e = {0};
+    const struct outbound_asked asked = {.recipient = SLICE_LIT("r0@d.test"),
+                                         .sender = SLICE_LIT("s@relay.test"),
+                                         .attempt = 1,
+                                         .probe = true,
+                                         .no_rcpt = no_rcpt};
+    return outbound_explain(a->w->out, &asked, &a->port, a, &e);
+}
+
+/* Two hosts: the first is not there. Nothing is told to the spooler. */
+static void up_to_rcpt_and_never_further(void **state)
+{
+    (void)state;
+    struct world *w = world_new(2, WITH_MX("127.0.0.7", "127.0.0.2"));
+    struct asker *a = asker_new(w);
+    assert_int_equal(rehearse(a, false), 0);
+    relays_site(w);
+    int fd = receive_ready(w, 1);
+    answer(fd, "MAIL FROM:<s@relay.test>", "250 ok\r\n");
+    answer(fd, "RCPT TO:<r0@d.test>", "250 2.1.5 yes\r\n");
+    leave(fd);
+    wait_for_last(a);
+    assert_true(a->good);
+    expect(a, "\"step\":\"call\"");
+    expect(a, "\"error\":\"connect_refused\"");
+    expect(a, "\"step\":\"connected\"");
+    expect(a, "\"text\":\"220 hello\"");
+    expect(a, "\"text\":\"RCPT TO:<r0@d.test>\"");
+    expect(a, "\"text\":\"250 2.1.5 yes\"");
+    expect(a, "\"recipient\":\"r0@d.test\",\"outcome\":\"accepted\"");
+    expect(a, "\"text\":\"221 bye\"");
+    assert_null(strstr(buf_str(&a->text), "DATA"));
+    told_nothing(w);
+    world_free(w);
+    asker_free(a);
+}
+
+static void only_to_the_greeting(void **state)
+{
+    (void)state;
+    struct world *w = world_new(1, WITH_MX("127.0.0.1", "127.0.0.7"));
+    struct asker *a = asker_new(w);
+    assert_int_equal(rehearse(a, true), 0);
+    relays_site(w);
+    int fd = receive_ready(w, 0);
+    leave(fd);
+    wait_for_last(a);
+    assert_true(a->good);
+    expect(a, "\"step\":\"result\"");
+    assert_null(strstr(buf_str(&a->text), "MAIL"));
+    told_nothing(w);
+    world_free(w);
+    asker_free(a);
+}
+
+static void refused_and_lost(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *reply, *told; /* NULL: hangs up */
+    } rows[] = {
+        {"550 5.1.1 nobody\r\n", "\"outcome\":\"bounced\",\"command\":\"rcpt\",\"smtp_code\":550"},
+        {"451 4.7.1 later\r\n", "\"outcome\":\"deferred\",\"command\":\"rcpt\",\"smtp_code\":451"},
+        {NULL, "\"error\":\"conn_lost\""},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct world *w = world_new(1, WITH_MX("127.0.0.1", "127.0.0.7"));
+        struct asker *a = asker_new(w);
+        assert_int_equal(rehearse(a, false), 0);
+        relays_site(w);
+        int fd = receive_ready(w, 0);
+        answer(fd, "MAIL", "250 ok\r\n");
+        hear(fd, "RCPT");
+        if (rows[i].reply) {
+            say(fd, rows[i].reply);
+            leave(fd);
+        } else {
+            close(fd);
+        }
+        wait_for_last(a);
+        assert_false(a->good);
+        expect(a, rows[i].told);
+        told_nothing(w);
+        world_free(w);
+        asker_free(a);
+    }
+}
+
+/* In the middle of a dialogue the asker has enough: the receiver is hung up on, the answer ends. */
+static void stopped(void **state)
+{
+    (void)state;
+    struct world *w = world_new(1, WITH_MX("127.0.0.1", "127.0.0.7"));
+    struct asker *a = asker_new(w);
+    assert_int_equal(rehearse(a, false), 0);
+    relays_site(w);
+    int fd = receive(w, 0);
+    outbound_explain_stop(w->out, a + 1); /* somebody else's */
+    say(fd, "220 hello\r\n");
+    hear(fd, "EHLO relay.test\r\n");
+    outbound_explain_stop(w->out, a);
+    wait_for_last(a);
+    assert_false(a->good);
+    hear_end(fd);
+    close(fd);
+    outbound_explain_stop(w->out, a); /* it is over already */
+    world_free(w);
+    asker_free(a);
+}
+
+/* One who talks without an end is told of up to a bound. */
+static void a_flood_of_words(void **state)
+{
+    (void)state;
+    struct world *w = world_new(1, WITH_MX("127.0.0.1", "127.0.0.7"));
+    struct asker *a = asker_new(w);
+    assert_int_equal(rehearse(a, false), 0);
+    relays_site(w);
+    int fd = receive(w, 0);
+    char flood[60000];
+    for (size_t i = 0; i < sizeof flood; i++)
+        flood[i] = i % 2 ? '\n' : '2';
+    assert_true(send(fd, flood, sizeof flood, MSG_NOSIGNAL) > 0);
+    wait_for_last(a);
+    close(fd);
+    size_t rows = 0;
+    for (const char *s = buf_str(&a->text); (s = strchr(s, '\n')); s++)
+        rows++;
+    assert_true(rows > 1000 && rows < 1100);
+    expect(a, "\"step\":\"more\"");
+    world_free(w);
+    asker_free(a);
+}
+
 /* --- rows */
 
 static const char *host_row(const struct explain_host *h, struct buf *out)
@@ -244,6 +393,11 @@ int main(void)
         cmocka_unit_test(rows_of_hosts),
         cmocka_unit_test(rows_of_sites),
         cmocka_unit_test(looking_takes_no_turn),
+        cmocka_unit_test(up_to_rcpt_and_never_further),
+        cmocka_unit_test(only_to_the_greeting),
+        cmocka_unit_test(refused_and_lost),
+        cmocka_unit_test(stopped),
+        cmocka_unit_test(a_flood_of_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

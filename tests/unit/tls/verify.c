@@ -1,6 +1,7 @@
 /* Delivery that looks at the certificate: what passes and what does not. If this breaks, mail that
  * must go to a host and nobody else goes to whoever answers in its place (promise 22). */
-#include "relay/tls/tls.h"
+#include "relay/base/clock.h"
+#include "relay/tls/certificate.h"
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -136,12 +137,54 @@ static void test_empty_store(void **state)
     tls_context_unref(alone);
 }
 
+/* What a person is told of the certificate, also where nobody asks for it. */
+static void test_told(void **state)
+{
+    (void)state;
+    struct err e = {0};
+    struct buf cert = BUF_MAX(65536), key = BUF_MAX(65536);
+    struct tls_context *stranger = NULL;
+    assert_int_equal(tls_self_signed(SLICE_LIT("other.test"), &cert, &key, &e), 0);
+    assert_int_equal(tls_context_server_pem(&stranger, buf_slice(&cert), buf_slice(&key), &e), 0);
+    const struct {
+        struct tls_context *from, *to;
+        const char *name, *names, *problem;
+        bool ask;
+    } rows[] = {
+        {anyone, server, "mx.test", "mx.test", "", true},
+        {verifier, server, "mx.test", "mx.test", "", true},
+        {anyone, server, "other.test", "mx.test", "hostname mismatch", true},
+        {anyone, server, "127.0.0.1", "mx.test", "IP address mismatch", true},
+        {anyone, server, "", "mx.test", "hostname mismatch", true},
+        {anyone, stranger, "other.test", "other.test", "self-signed certificate", true},
+        {anyone, server, "mx.test", "mx.test", "the authorities cannot be read", false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct tls_engine *c = tls_engine_new(rows[i].from, false, slice_str(rows[i].name));
+        struct tls_engine *s = tls_engine_new(rows[i].to, true, SLICE_NONE);
+        struct tls_certificate told;
+        assert_false(tls_engine_certificate(c, verifier, slice_str(rows[i].name), &told));
+        while (carry(c, s) || carry(s, c))
+            ;
+        assert_true(tls_engine_certificate(c, rows[i].ask ? verifier : NULL,
+                                           slice_str(rows[i].name), &told));
+        assert_string_equal(told.names, rows[i].names);
+        assert_string_equal(told.problem, rows[i].problem);
+        assert_true(told.not_after_s > wall_now().us / WALL_SECOND && told.issuer[0]);
+        assert_false(tls_engine_certificate(s, verifier, SLICE_NONE, &told)); /* none was shown */
+        tls_engine_free(c);
+        tls_engine_free(s);
+    }
+    tls_context_unref(stranger);
+    buf_done(&cert);
+    buf_done(&key);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(not_the_certificates_fault),
-        cmocka_unit_test(test_names),
-        cmocka_unit_test(test_unknown_authority),
+        cmocka_unit_test(test_told),        cmocka_unit_test(not_the_certificates_fault),
+        cmocka_unit_test(test_names),       cmocka_unit_test(test_unknown_authority),
         cmocka_unit_test(test_empty_store),
     };
     return cmocka_run_group_tests(tests, make_contexts, free_contexts);

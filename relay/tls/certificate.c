@@ -1,0 +1,118 @@
+#include "relay/tls/certificate.h"
+#include "relay/base/defer.h"
+#include "relay/base/must.h"
+#include "relay/base/utf8.h"
+#include "relay/tls/engine.h"
+#include <arpa/inet.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+/* A name of a certificate may hold anything: made harmless for a screen. */
+static void add_name(struct buf *out, struct slice name)
+{
+    DEFER(buf_done) struct buf clean = BUF_MAX(256);
+    utf8_clean(&clean, name, 255);
+    if (out->n + clean.n + 1 > out->max)
+        return;
+    if (out->n)
+        buf_add_u8(out, ' ');
+    buf_add(out, buf_slice(&clean));
+}
+
+static void add_general_name(struct buf *out, const GENERAL_NAME *n)
+{
+    char text[INET6_ADDRSTRLEN];
+    if (n->type == GEN_DNS) {
+        add_name(out, slice_of(ASN1_STRING_get0_data(n->d.dNSName),
+                               (size_t)ASN1_STRING_length(n->d.dNSName)));
+        return;
+    }
+    if (n->type != GEN_IPADD)
+        return;
+    const int size = ASN1_STRING_length(n->d.iPAddress);
+    const int family = size == 4 ? AF_INET : size == 16 ? AF_INET6 : AF_UNSPEC;
+    if (family != AF_UNSPEC &&
+        inet_ntop(family, ASN1_STRING_get0_data(n->d.iPAddress), text, sizeof text))
+        add_name(out, slice_str(text));
+}
+
+static void put_text(char *to, size_t size, struct buf *from)
+{
+    snprintf(to, size, "%s", buf_str(from));
+}
+
+static void put_names(X509 *x, struct tls_certificate *ret)
+{
+    DEFER(buf_done) struct buf names = BUF_MAX(sizeof ret->names - 1);
+    GENERAL_NAMES *list = X509_get_ext_d2i(x, NID_subject_alt_name, NULL, NULL);
+    for (int i = 0; i < sk_GENERAL_NAME_num(list); i++)
+        add_general_name(&names, sk_GENERAL_NAME_value(list, i));
+    GENERAL_NAMES_free(list);
+    put_text(ret->names, sizeof ret->names, &names);
+}
+
+static void put_issuer(const X509 *x, struct tls_certificate *ret)
+{
+    DEFER(buf_done) struct buf issuer = BUF_MAX(sizeof ret->issuer - 1);
+    char text[1024] = "";
+    X509_NAME_oneline(X509_get_issuer_name(x), text, sizeof text);
+    add_name(&issuer, slice_head(slice_str(text), 250));
+    put_text(ret->issuer, sizeof ret->issuer, &issuer);
+}
+
+/* The same as a handshake that verifies: RFC 6125, no partial wildcards. */
+static void expect_name(X509_STORE_CTX *ctx, struct slice name)
+{
+    X509_VERIFY_PARAM *param = X509_STORE_CTX_get0_param(ctx);
+    DEFER_FREE char *text = slice_dup(name.n ? name : SLICE_LIT("nobody.invalid"));
+    X509_STORE_CTX_set_default(ctx, "ssl_server");
+    X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    if (!X509_VERIFY_PARAM_set1_ip_asc(param, text))
+        X509_VERIFY_PARAM_set1_host(param, text, 0);
+}
+
+static void put_problem(const SSL *ssl, X509 *x, const struct tls_context *verify,
+                        struct slice name, struct tls_certificate *ret)
+{
+    X509_STORE_CTX *ctx = X509_STORE_CTX_new();
+    MUST(ctx);
+    if (X509_STORE_CTX_init(ctx, SSL_CTX_get_cert_store(verify->ssl_ctx), x,
+                            SSL_get_peer_cert_chain(ssl))) {
+        expect_name(ctx, name);
+        if (X509_verify_cert(ctx) != 1)
+            snprintf(ret->problem, sizeof ret->problem, "%s",
+                     X509_verify_cert_error_string(X509_STORE_CTX_get_error(ctx)));
+    } else {
+        snprintf(ret->problem, sizeof ret->problem, "it cannot be verified");
+    }
+    X509_STORE_CTX_free(ctx);
+}
+
+static int64_t not_after(const X509 *x)
+{
+    struct tm t;
+    return ASN1_TIME_to_tm(X509_get0_notAfter(x), &t) ? (int64_t)timegm(&t) : 0;
+}
+
+bool tls_engine_certificate(const struct tls_engine *t, struct tls_context *verify,
+                            struct slice name, struct tls_certificate *ret)
+{
+    SSL *ssl = tls_engine_ssl(t);
+    X509 *x = SSL_get0_peer_certificate(ssl);
+    if (!x)
+        return false;
+    ERR_clear_error();
+    *ret = (struct tls_certificate){.not_after_s = not_after(x)};
+    put_names(x, ret);
+    put_issuer(x, ret);
+    if (verify)
+        put_problem(ssl, x, verify, name, ret);
+    else
+        snprintf(ret->problem, sizeof ret->problem, "the authorities cannot be read");
+    ERR_clear_error();
+    return true;
+}

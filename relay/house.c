@@ -142,6 +142,7 @@ static int make_nets(struct house *h, struct err *e)
         snprintf(name, sizeof name, "net%u", i % 1000);
         t->loop = loop_new(name, i);
         t->inbox = inbox_new(t->loop, NULL, NULL);
+        t->traces = net_traces_new(t->loop, t->inbox);
         t->inbound = inbound_new(t->loop, t->inbox, h->shared, h->conf, h->tls);
         rc = outbound_new(&t->outbound, t->loop, t->inbox, h->conf, h->client_tls, h->out_hosts,
                           spooler_port(h->spooler), e);
@@ -293,6 +294,8 @@ static int make_admin(struct house *h, struct err *e)
                                       .resume = house_resume,
                                       .explain = house_explain,
                                       .explain_stop = house_explain_stop,
+                                      .trace = house_trace,
+                                      .trace_end = house_trace_end,
                                       .suppressed = house_suppressed,
                                       .suppress_asked = house_suppress_asked,
                                       .suppress_ok = house_suppress_ok,
@@ -517,7 +520,7 @@ static void free_nets(struct house *h)
 
 static void drop(struct msg *m)
 {
-    if (!inbound_drop(m))
+    if (!inbound_drop(m) && !net_traces_drop(m))
         outbound_drop(m);
 }
 
@@ -529,6 +532,7 @@ static void free_rooms(struct house *h)
             outbound_free(t->outbound);
         if (t->inbound)
             inbound_free(t->inbound);
+        net_traces_free(t->traces);
         if (t->inbox)
             inbox_free(t->inbox, drop);
         if (t->loop)

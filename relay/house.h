@@ -9,6 +9,7 @@
 #include "relay/conf/conf.h"
 #include "relay/events/events.h"
 #include "relay/inbound/inbound.h"
+#include "relay/net/trace.h"
 #include "relay/outbound/outbound.h"
 #include "relay/spooler/spooler.h"
 #include "relay/suppress/suppress.h"
@@ -19,6 +20,7 @@ struct net_thread {
     struct inbox *inbox;
     struct inbound *inbound;
     struct outbound *outbound;
+    struct net_traces *traces;
 };
 
 struct house {
@@ -101,6 +103,9 @@ int house_resume(void *ctx, struct slice name, struct slice actor, struct err *e
 int house_explain(void *ctx, const struct admin_explain *a, const struct port *reply, void *cookie,
                   struct err *e);
 void house_explain_stop(void *ctx, const void *cookie);
+int house_trace(void *ctx, const struct admin_trace *t, const struct port *reply, void *cookie,
+                struct err *e);
+void house_trace_end(void *ctx, const void *cookie);
 
 /* stop.c: signals and the orderly end; runs the main loop until it is over. */
 void house_run(struct house *h);

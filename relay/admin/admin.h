@@ -55,6 +55,12 @@ struct admin_explain {
     bool probe, no_rcpt;
 };
 
+/* Which dialogues; lent for the call. As struct net_trace_filter. */
+struct admin_trace {
+    struct slice from, to, site, client, id;
+};
+#define ADMIN_TRACERS_MAX 4
+
 struct admin_hooks { /* what only main can do; called on the admin thread */
     void *ctx;
     int (*reload)(void *ctx,
@@ -84,6 +90,12 @@ struct admin_hooks { /* what only main can do; called on the admin thread */
                    struct err *e);
     /* It is not waited for any more: the last lines come as soon as they can. */
     void (*explain_stop)(void *ctx, const void *cookie);
+    /* Lines come to `reply` with this cookie from so many sources (returned; -EINVAL: client is no
+     * address), and go back to their `back`; after trace_end a last one from each. At most
+     * ADMIN_TRACERS_MAX at a time. */
+    int (*trace)(void *ctx, const struct admin_trace *t, const struct port *reply, void *cookie,
+                 struct err *e);
+    void (*trace_end)(void *ctx, const void *cookie);
     /* The suppression list: pages as above; is it an address, or "@domain"? Then 1: done, 0: it was
      * so before, -ENOSPC: it is full, -EINVAL. sync: what was done before is durable (blocks). */
     bool (*suppressed)(void *ctx, size_t *at, struct admin_suppressed *rows, size_t max,

@@ -129,7 +129,7 @@ void explain_beat(void *admin, struct mono now)
     struct peer *p, *next;
     bool any = false;
     DL_FOREACH_SAFE (a->peers, p, next) {
-        if (!p->task.explaining || !p->task.explaining->asking)
+        if (!p->task.tracing && (!p->task.explaining || !p->task.explaining->asking))
             continue;
         any = true;
         if (task_owes_progress(p))

@@ -229,6 +229,7 @@ void peer_close(struct peer *p)
         return;
     p->closing = true;
     explain_stop(p);
+    trace_end(p);
     DL_DELETE(p->admin->peers, p);
     p->admin->n_peers--;
     uv_close((uv_handle_t *)&p->pipe, on_closed);

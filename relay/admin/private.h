@@ -27,6 +27,7 @@ struct task {
     struct spooler_export *exported; /* answered, not all given: first rows, then content */
     bool giving_content;
     struct explaining *explaining;
+    struct tracing *tracing;
     struct spooler_check *checked; /* a step of it answered, its lines not all given */
     uint64_t steps;
 };
@@ -60,7 +61,7 @@ struct admin {
     struct access_rules access;
     char *path;         /* of the socket */
     struct peer *peers; /* utlist */
-    unsigned n_peers, outstanding;
+    unsigned n_peers, outstanding, n_tracing;
     struct mono begun;
     struct rates rates;
     struct deadline note_at; /* the next of rates */
@@ -142,8 +143,16 @@ void explain_address(struct peer *p);
 void explain_lines(struct peer *p, struct lines *l); /* owns l */
 void explain_drop(struct explaining *e);
 void explain_stop(struct peer *p); /* it goes, and waits for nothing more */
-/* What waits for lines hears once in PROGRESS_MS that it is not forgotten; a client that has gone
- * shows by it. */
+
+/* trace.c */
+void trace_begin(struct peer *p);
+void trace_lines(struct peer *p, struct lines *l); /* owns l */
+void trace_go_on(struct peer *p);                  /* there is room again */
+void trace_end(struct peer *p);                    /* no more is wanted */
+void trace_drop(struct tracing *t);
+
+/* explain.c, for both: what waits for lines hears once in PROGRESS_MS that it is not forgotten; a
+ * client that has gone shows by it. */
 void explain_beat(void *admin, struct mono now);
 
 /* clients.c */

@@ -31,6 +31,7 @@ enum {
     ARG_USER = 524288,
     ARG_WHOSE = 1048576, /* id or address */
     ARG_PROBE = 2097152,
+    ARG_TRACE = 4194304,
     ONLY_LOOKS = 1 << 30, /* no argument: who may look may ask it */
     ARGS_CHANGE = ARG_FILTER | ARG_ALL | ARG_DRY_RUN | ARG_REASON
 };
@@ -75,6 +76,7 @@ static const struct {
     [VERB_DESTINATION_RESUME] = {"destination.resume", ARG_DESTINATION},
     [VERB_EXPLAIN] = {"explain", ARG_WHOSE | ONLY_LOOKS},
     [VERB_PROBE] = {"explain.probe", ARG_WHOSE | ARG_PROBE},
+    [VERB_TRACE] = {"trace", ARG_TRACE | ONLY_LOOKS},
 };
 
 /* How a value is read. `at` is where it goes, of the kind's type. */
@@ -284,12 +286,13 @@ static bool read_filter(const json_t *v, void *at);
 #define IN_REQUEST(field) offsetof(struct request, field)
 static const struct arg request_args[] = {
     {"filter", read_filter, "an object", IN_REQUEST(filter), ARG_FILTER},
-    {"limit", read_u64, "a number", IN_REQUEST(limit), ARG_LIMIT},
+    {"limit", read_u64, "a number", IN_REQUEST(limit), ARG_LIMIT | ARG_TRACE},
     {"after", read_place, "what `next` said", IN_REQUEST(after), ARG_AFTER},
     {"sort", read_sort, "due, age or size", IN_REQUEST(sort), ARG_SORT},
     {"count", read_bool, "true or false", IN_REQUEST(count), ARG_COUNT},
     {"brief", read_bool, "true or false", IN_REQUEST(brief), ARG_BRIEF},
-    {"id", read_id, "a queue id such as 001MF7BDBW000", IN_REQUEST(message), ARG_ID | ARG_WHOSE},
+    {"id", read_id, "a queue id such as 001MF7BDBW000", IN_REQUEST(message),
+     ARG_ID | ARG_WHOSE | ARG_TRACE},
     {"headers", read_bool, "true or false", IN_REQUEST(headers), ARG_HEADERS},
     {"all", read_bool, "true or false", IN_REQUEST(all), ARG_ALL},
     {"dry_run", read_bool, "true or false", IN_REQUEST(dry_run), ARG_DRY_RUN},
@@ -324,7 +327,11 @@ static const struct arg request_args[] = {
      IN_REQUEST(import.asked.tags), ARG_IMPORT},
     {"route", read_text, "a name", IN_REQUEST(import.asked.route), ARG_IMPORT},
     {"address", read_text, "an address", IN_REQUEST(address), ARG_ADDRESS | ARG_WHOSE},
-    {"for_s", read_seconds, "seconds", IN_REQUEST(for_s), ARG_FOR},
+    {"for_s", read_seconds, "seconds", IN_REQUEST(for_s), ARG_FOR | ARG_TRACE},
+    {"from", read_text, "a pattern", IN_REQUEST(filter.from), ARG_TRACE},
+    {"to", read_text, "a pattern", IN_REQUEST(filter.to), ARG_TRACE},
+    {"site", read_text, "a name", IN_REQUEST(filter.site), ARG_TRACE},
+    {"client", read_text, "an address or a network", IN_REQUEST(address), ARG_TRACE},
     {"repair", read_bool, "true or false", IN_REQUEST(repair), ARG_REPAIR},
     {"recipients", read_array, "a list", IN_REQUEST(recipients), ARG_RECIPIENTS},
     {"data_base64", read_data, "base 64", IN_REQUEST(data), ARG_DATA},

@@ -44,7 +44,8 @@ enum verb {
     VERB_DESTINATION_SUSPEND,
     VERB_DESTINATION_RESUME,
     VERB_EXPLAIN,
-    VERB_PROBE
+    VERB_PROBE,
+    VERB_TRACE
 };
 
 /* A place in a listing: the recipient that was given last. Text "QUEUEID.RCPT". */

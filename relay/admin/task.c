@@ -107,6 +107,7 @@ void task_end(struct task *t)
     if (t->exported)
         spooler_export_free(t->exported);
     explain_drop(t->explaining);
+    trace_drop(t->tracing);
     request_done(&t->request);
     buf_done(&t->head);
     *t = (struct task){.asked = t->asked};
@@ -314,12 +315,16 @@ static void go_on_with_page(struct peer *p)
     case VERB_PROBE:
         explain_go_on(p);
         break;
+    case VERB_TRACE:
+        UNREACHABLE();
     }
 }
 
 void task_go_on(struct peer *p)
 {
     struct task *t = &p->task;
+    if (t->active && t->tracing)
+        trace_go_on(p);
     if (!t->active || t->asked)
         return;
     if (t->page)
@@ -375,6 +380,11 @@ void task_lines(void *admin, struct msg *m)
     struct admin *a = admin;
     struct lines *l = (struct lines *)(void *)m;
     struct peer *p = l->cookie;
+    if (p->task.tracing) {
+        trace_lines(p, l);
+        admin_stop_if_over(a);
+        return;
+    }
     if (l->last) {
         p->task.asked = false;
         a->outstanding--;
@@ -520,6 +530,9 @@ void task_begin(struct peer *p, struct request *r)
             ask_one(p);
         else
             explain_address(p);
+        break;
+    case VERB_TRACE:
+        trace_begin(p);
         break;
     case VERB_NONE:
         UNREACHABLE();

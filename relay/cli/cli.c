@@ -6,6 +6,9 @@
 static const struct cli_option help_options[] = {{"mdoc", 0, false}, {0}};
 static const struct cli_option explain_options[] = {
     {"user", 0, true}, {"probe", 0, false}, {"no-rcpt", 0, false}, {"sender", 0, true}, {0}};
+static const struct cli_option trace_options[] = {
+    {"to", 0, true}, {"from", 0, true}, {"site", 0, true},  {"client", 0, true},
+    {"id", 0, true}, {"for", 0, true},  {"count", 0, true}, {0}};
 static const struct cli_option top_options[] = {{"every", 0, true}, {0}};
 static const struct cli_option init_options[] = {{"hostname", 0, true}, {0}};
 static const struct cli_option forward_options[] = {
@@ -126,6 +129,25 @@ static const struct cli_verb verbs[] = {
      "  postwain explain 001MF7BDBW000\n"
      "  postwain explain bob@example.com --probe\n"
      "  postwain explain bob@example.com --json | jq 'select(.about == \"host\")'\n"},
+    {"trace", "SMTP dialogues as they are spoken", verb_trace, trace_options,
+     "usage: postwain trace [--to PATTERN] [--from PATTERN] [--site NAME] [--client ADDRESS]\n"
+     "                      [--id QUEUE-ID] [--for DURATION] [--count N] [--json]\n"
+     "\n"
+     "  --to, --from PATTERN   shell patterns on the addresses of RCPT and MAIL\n"
+     "  --site NAME            the way out to this site, or destination\n"
+     "  --client ADDRESS       the way in from this address, or network\n"
+     "  --id QUEUE-ID          the message with this id, coming in or going out\n"
+     "  --for DURATION         ends after it (default: until ^C)    --count N   after N lines\n"
+     "\n"
+     "All that are given must hold. Connections that begin from now on, in and out: what the "
+     "client\n"
+     "(C:) and the server (S:) say, TLS, the end. Passwords and tokens are never shown, and of\n"
+     "content only its octets. What comes faster than it is read is lost, counted and told; mail\n"
+     "never waits for it. At most four look on at a time.\n"
+     "\n"
+     "examples:\n"
+     "  postwain trace --to '*@example.com'\n"
+     "  postwain trace --client 192.0.2.7 --for 5m\n"},
     {"suppress", "who is not sent to: list, add, remove, export, import", verb_suppress, NULL, ""},
     {"spool", "the mail on disk: check, and repair", verb_spool, NULL, ""},
     {"log", "the delivery log for a person", verb_log, log_options,
@@ -233,7 +255,7 @@ static const char overview[] =
     "                 export, import\n"
     "  client         who connects, fails to log in, is banned: list, ban, allow\n"
     "  destination    where mail goes: list, show, suspend, resume\n"
-    "  explain        why mail is not there yet, or where it would go\n"
+    "  explain, trace why mail is not there yet, or where it would go; live SMTP dialogues\n"
     "  suppress       who is not sent to: list, add, remove, export, import\n"
     "  spool check    read the mail on disk through, and repair it\n"
     "  log, forward   the delivery log for a person; to a webhook\n"

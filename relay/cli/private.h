@@ -213,6 +213,7 @@ int verb_export(const struct cli_verb *v, int argc, char **argv);
 int verb_import(const struct cli_verb *v, int argc, char **argv);
 int verb_client(const struct cli_verb *v, int argc, char **argv);
 int verb_explain(const struct cli_verb *v, int argc, char **argv);
+int verb_trace(const struct cli_verb *v, int argc, char **argv);
 int verb_destination(const struct cli_verb *v, int argc, char **argv);
 int verb_suppress(const struct cli_verb *v, int argc, char **argv);
 int verb_spool(const struct cli_verb *v, int argc, char **argv);

@@ -259,6 +259,7 @@ struct session *session_new(struct inbound *in, const struct listening *l,
     transaction_init(&s->txn);
     snprintf(s->id, sizeof s->id, "%llx-%x-%llx", (unsigned long long)in->boot,
              loop_index(in->loop), (unsigned long long)++in->sessions_begun);
+    net_conn_label(c, &(struct net_label){.name = s->id});
     configure(s);
     DL_APPEND(in->sessions, s);
     metric_add(M_SESSIONS_IN, 1);

@@ -123,6 +123,7 @@ static void connected(struct net_conn *c, int err)
 {
     net_conn_own_deadline(c, MONO_NEVER);
     c->phase = err ? NET_DEAD : NET_CLEAR;
+    net_tap_note(c, err ? uv_strerror(err) : "connected");
     if (!err) {
         uv_tcp_nodelay(&c->tcp, 1);
         name_local(c);
@@ -176,6 +177,7 @@ struct net_conn *net_connect(struct loop *l, const struct sockaddr *addr,
     c->caller = true;
     c->connect.data = c;
     name_peer(c, addr);
+    net_tap_begin(c);
     if (c->local->ended) {
         net_conn_finish(c); /* too late: on_closed is all that follows */
         return c;
@@ -207,6 +209,7 @@ void net_conn_begin(struct net_conn *c, const struct net_acceptor *a)
         c->phase = NET_HANDSHAKE;
         net_conn_own_deadline(c, mono_add(loop_now(c->loop), HANDSHAKE_MS));
     }
+    net_tap_begin(c);
     if (a->accept(a->ctx, c, &h, &ctx)) {
         c->h = h;
         c->ctx = ctx;
@@ -226,7 +229,7 @@ static void free_conn(struct net_conn *c)
 {
     DL_DELETE(c->local->conns, c);
     tls_engine_free(c->tls);
-    net_tap_free(c->tap);
+    net_tap_free(c);
     buf_done(&c->in);
     fifo_done(&c->out);
     if (c->h->on_closed)

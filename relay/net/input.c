@@ -40,6 +40,7 @@ void net_tell_eof(struct net_conn *c, int err)
 
 void net_handshake_failed(struct net_conn *c, const char *why)
 {
+    net_tap_note(c, why);
     c->phase = NET_DEAD;
     c->owes_sent = false;
     fifo_done(&c->out);
@@ -119,6 +120,8 @@ static void feed_tls(struct net_conn *c, struct slice ciphertext)
         }
         c->phase = NET_SECURE;
         net_conn_own_deadline(c, MONO_NEVER);
+        if (c->tap)
+            net_tap_secure(c);
         if (c->h->on_tls)
             c->h->on_tls(c->ctx, true, NULL, loop_now(c->loop));
     }

@@ -84,6 +84,14 @@ bool net_conn_certificate(const struct net_conn *c, struct tls_context *verify, 
 /* From now on what passes is told, secrets and content left out (relay/smtp/watch.h): right after
  * the connection was made or begun. fn must not touch the connection. */
 void net_conn_tap(struct net_conn *c, watch_fn *fn, void *ctx);
+/* What a transcript calls it; what is "" or NULL stays as it was. Costs nothing where nobody looks.
+ */
+struct net_label {
+    const char *name;
+    struct slice site, destination, id;
+};
+void net_conn_label(struct net_conn *c, const struct net_label *l);
+bool net_conn_is_traced(const struct net_conn *c);
 struct loop *net_conn_loop(const struct net_conn *c);
 
 /* --- listening

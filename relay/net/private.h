@@ -33,7 +33,8 @@ struct net_local {
     unsigned dirty_count;
     bool ended;
     struct net_listener *listeners;
-    int callers_fd_end; /* callers get descriptors below, as of limit_look_at */
+    struct net_traces *traces; /* NULL: this loop has none */
+    int callers_fd_end;        /* callers get descriptors below, as of limit_look_at */
     struct mono limit_look_at;
     struct buf plain;                /* lent to the connection that is decrypting */
     uint8_t received[NET_INPUT_MAX]; /* every read lands here: an idle connection keeps no input
@@ -99,7 +100,20 @@ static inline bool net_conn_is_open(const struct net_conn *c)
 void net_tap_in(struct net_conn *c, struct slice offered); /* what was not told yet */
 void net_tap_out(struct net_conn *c, struct slice sent);
 void net_tap_tls(struct net_conn *c); /* begins */
-void net_tap_free(struct net_tap *t);
+void net_tap_free(struct net_conn *c);
+/* A connection's life has begun: a tracer may look. */
+void net_tap_begin(struct net_conn *c);
+void net_tap_note(struct net_conn *c, const char *text);
+void net_tap_secure(struct net_conn *c); /* the handshake is done */
+struct net_traced *net_tap_traced(const struct net_conn *c);
+
+/* trace.c */
+struct net_traced;
+struct net_traced *net_traced_new(struct net_conn *c); /* NULL: nobody traces */
+void net_traced_free(struct net_conn *c, struct net_traced *d);
+void net_traced_line(struct net_conn *c, struct net_traced *d, const struct watch_line *l);
+void net_traced_note(struct net_conn *c, struct net_traced *d, const char *text);
+void net_traced_label(struct net_traced *d, const struct net_label *l);
 
 /* input.c */
 void net_read_start(struct net_conn *c);

@@ -2,34 +2,88 @@
  * nobody looks at pays for one look at a pointer of its own. */
 #include "relay/base/must.h"
 #include "relay/net/private.h"
+#include <stdio.h>
 #include <stdlib.h>
 
 struct net_tap {
     struct smtp_watch *watch;
-    watch_fn *fn;
+    struct net_traced *traced; /* NULL: no tracer looks */
+    watch_fn *fn;              /* of who has asked for this very connection, or NULL */
     void *ctx;
 };
 
-void net_conn_tap(struct net_conn *c, watch_fn *fn, void *ctx)
+static struct net_tap *tap_new(void)
 {
-    MUST(!c->tap);
-    c->tap = must_alloc(sizeof *c->tap);
-    *c->tap = (struct net_tap){.watch = smtp_watch_new(), .fn = fn, .ctx = ctx};
+    struct net_tap *t = must_alloc(sizeof *t);
+    t->watch = smtp_watch_new();
+    return t;
 }
 
-void net_tap_free(struct net_tap *t)
+void net_conn_tap(struct net_conn *c, watch_fn *fn, void *ctx)
 {
-    if (!t)
+    if (!c->tap)
+        c->tap = tap_new();
+    MUST(!c->tap->fn);
+    c->tap->fn = fn;
+    c->tap->ctx = ctx;
+}
+
+void net_tap_begin(struct net_conn *c)
+{
+    struct net_traced *traced = c->local->traces ? net_traced_new(c) : NULL;
+    if (!traced)
         return;
-    smtp_watch_free(t->watch);
-    free(t);
+    c->tap = tap_new();
+    c->tap->traced = traced;
+    net_tap_note(c, c->caller ? "calling" : "connected");
+}
+
+struct net_traced *net_tap_traced(const struct net_conn *c)
+{
+    return c->tap ? c->tap->traced : NULL;
+}
+
+bool net_conn_is_traced(const struct net_conn *c)
+{
+    return c->tap && c->tap->traced;
+}
+
+void net_conn_label(struct net_conn *c, const struct net_label *l)
+{
+    if (c->tap && c->tap->traced)
+        net_traced_label(c->tap->traced, l);
+}
+
+void net_tap_note(struct net_conn *c, const char *text)
+{
+    if (c->tap && c->tap->traced)
+        net_traced_note(c, c->tap->traced, text);
+}
+
+void net_tap_free(struct net_conn *c)
+{
+    if (!c->tap)
+        return;
+    net_tap_note(c, "closed");
+    net_traced_free(c, c->tap->traced);
+    smtp_watch_free(c->tap->watch);
+    free(c->tap);
+}
+
+static void on_line(void *ctx, const struct watch_line *l)
+{
+    struct net_conn *c = ctx;
+    const struct net_tap *t = c->tap;
+    if (t->traced)
+        net_traced_line(c, t->traced, l);
+    if (t->fn)
+        t->fn(t->ctx, l);
 }
 
 static void pass(struct net_conn *c, bool ours, struct slice bytes)
 {
-    struct net_tap *t = c->tap;
-    smtp_watch_bytes(t->watch, ours == c->caller ? WATCH_CLIENT : WATCH_SERVER, bytes, t->fn,
-                     t->ctx);
+    smtp_watch_bytes(c->tap->watch, ours == c->caller ? WATCH_CLIENT : WATCH_SERVER, bytes, on_line,
+                     c);
 }
 
 /* Before the handler answers it. What it leaves is offered again. */
@@ -50,4 +104,12 @@ void net_tap_tls(struct net_conn *c)
 {
     c->tapped = 0;
     smtp_watch_tls(c->tap->watch);
+}
+
+void net_tap_secure(struct net_conn *c)
+{
+    char text[160];
+    const struct tls_info tls = net_conn_tls_info(c);
+    snprintf(text, sizeof text, "TLS: %s %s", tls.version, tls.cipher);
+    net_tap_note(c, text);
 }

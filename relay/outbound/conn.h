@@ -144,6 +144,8 @@ struct out_conn *out_conn_new(struct outbound *o, uint64_t id, struct conf *conf
                               const struct conf_destination *d, struct plan *plan,
                               struct out_work *job);
 void out_conn_start(struct out_conn *c);
+/* For transcripts: what it carries, and where to. */
+void out_conn_label(const struct out_conn *c, struct net_conn *net);
 /* Without a word to anybody. */
 void out_conn_drop(struct out_conn *c);
 /* The same address once more. */

@@ -234,7 +234,8 @@ static bool needs_data(const struct smtp_client_action *a)
 
 bool out_job_is_last(const struct out_conn *c, struct mono now)
 {
-    return c->rehearsal || c->conf != c->o->conf || now.ms - c->link->since.ms >= c->dest->connection_time_ms;
+    return c->rehearsal || c->conf != c->o->conf ||
+           now.ms - c->link->since.ms >= c->dest->connection_time_ms;
 }
 
 bool out_job_done(struct out_conn *c, const struct smtp_client_action *a, struct mono now)
@@ -330,6 +331,7 @@ void out_job_begin(struct out_conn *c, struct mono now)
         return;
     }
     t.n_rcpts = c->load.n_now;
+    out_conn_label(c, c->link->net);
     c->begun = true;
     c->wants_body = false;
     c->sent = 0;

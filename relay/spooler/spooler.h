@@ -445,8 +445,8 @@ struct spooler_site {
     unsigned connections, idle, window, limit, fails, rate;
     bool dead, suspended, throttled;
     int64_t rate_ms, next_probe_ms, next_job_ms, hold_ms; /* the last three from now; -1: none */
-    uint64_t per_minute; /* jobs begun in the last minute */
-    struct buf error;    /* why a job was put off last; "" = none was */
+    uint64_t per_minute;                                  /* jobs begun in the last minute */
+    struct buf error; /* why a job was put off last; "" = none was */
     struct wall error_at;
     bool stands; /* the recipient does, in that line */
     struct sched_standing standing;

@@ -70,7 +70,7 @@ def test_a_wrong_option_is_told(tmp_path):
 
 UNREACHABLE = ["status", "queue", "queue list", "queue show 0123456789ABC", "queue cat 0123456789ABC", "queue retry --all", "queue hold --all",
                "queue release --all", "queue remove --all", "queue bounce --all", "queue expire --all", "queue redirect --all --to x",
-               "queue priority 1 --all", "queue export {tmp}/x", "explain 0123456789ABC", "explain bob@example.com", "client list", "client ban 192.0.2.1", "client allow 192.0.2.1", "reload",
+               "queue priority 1 --all", "queue export {tmp}/x", "explain 0123456789ABC", "explain bob@example.com", "trace", "client list", "client ban 192.0.2.1", "client allow 192.0.2.1", "reload",
                "drain", "stop"]
 
 

@@ -71,6 +71,10 @@ static void test_every_verb(void **state)
         {"{\"id\":1,\"verb\":\"explain.probe\",\"args\":{\"address\":\"a@b\",\"sender\":\"\","
          "\"no_rcpt\":true}}",
          VERB_PROBE},
+        {"{\"id\":1,\"verb\":\"trace\"}", VERB_TRACE},
+        {"{\"id\":1,\"verb\":\"trace\",\"args\":{\"to\":\"*@b\",\"from\":\"a*\",\"site\":\"s\","
+         "\"client\":\"192.0.2.0/24\",\"id\":\"0123456789ABC\",\"for_s\":5,\"limit\":9}}",
+         VERB_TRACE},
         {"{\"id\":1,\"verb\":\"reload\",\"args\":{}}", VERB_RELOAD},
         {"{\"id\":1,\"verb\":\"drain\"}", VERB_DRAIN},
         {"{\"id\":1,\"verb\":\"stop\"}", VERB_STOP},

@@ -5,8 +5,9 @@
 #include "relay/base/defer.h"
 #include "relay/base/must.h"
 
-#define DUE_AT_ONCE 1000                /* taken in by one call of sched_next */
-#define LOOK_AGAIN_S (INT64_C(10) * 60) /* when an expired one may still have its only attempt */
+#define DUE_AT_ONCE 1000 /* taken in by one call of sched_next */
+#define LOOK_AGAIN_S                                                                               \
+    (INT64_C(10) * 60) /* when one that is late or expired may still have its only attempt */
 #define LAST_TURN_S INT64_C(60) /* for one whose last attempt is due when its lifetime ends */
 
 struct sched *sched_new(unsigned loops, uint64_t seed)
@@ -379,6 +380,12 @@ const struct sched_limits *sched_rcpt_limits(const struct recipient *r)
     return t ? &t->limits : NULL;
 }
 
+bool sched_stands_still(const struct recipient *r)
+{
+    const struct sched_site *t = site_of(r);
+    return t && (t->dead || t->suspended);
+}
+
 static struct wall line_end(const struct recipient *r, struct wall now)
 {
     struct wall turn = wall_add_s(now, LAST_TURN_S), end = sched_rcpt_expires(r);
@@ -393,7 +400,7 @@ static void becomes_ready(struct sched *s, struct recipient *r, struct wall now,
     late = late > turn ? late : turn; /* what has its turn now tells by its end */
     count_waiting(s, d, false);
     enlist(s, r);
-    heap_set(&s->moments, &r->heap_index, r->attempts > 0 && late < end ? late : end);
+    heap_set(&s->moments, &r->heap_index, late < end ? late : end);
     /* Checklist 48: each retry resolves again; meanwhile the site's plan, if it is good, may serve.
      */
     if (!d->site || mono_reached(d->valid_until, mono))
@@ -409,7 +416,7 @@ static bool expires_in_line(struct sched *s, struct recipient *r, struct wall no
                             struct sched_action *ret)
 {
     const struct sched_site *t = r->domain->site;
-    if (!t || (!t->dead && !t->suspended && r->attempts == 0)) {
+    if (!t || (r->attempts == 0 && !sched_stands_still(r))) {
         heap_set(&s->moments, &r->heap_index, wall_add_s(now, LOOK_AGAIN_S).us);
         return false;
     }
@@ -420,14 +427,17 @@ static bool expires_in_line(struct sched *s, struct recipient *r, struct wall no
     return true;
 }
 
-/* Behind a receiver that is dead nothing ends: mail is late all the same. */
+/* Behind a receiver that is dead nothing ends: mail is late all the same. One that had no attempt
+ * where attempts go on waits for its own, and is looked at again. */
 static bool late_in_line(struct sched *s, struct recipient *r, struct wall now,
                          struct sched_action *ret)
 {
     struct message *m = recipient_message(r);
-    if (sched_rcpt_expires(r).us <= now.us)
+    int64_t end = line_end(r, now).us, again = wall_add_s(now, LOOK_AGAIN_S).us;
+    bool waits = r->attempts == 0 && !sched_stands_still(r);
+    heap_set(&s->moments, &r->heap_index, waits && again < end ? again : end);
+    if (waits)
         return false;
-    heap_set(&s->moments, &r->heap_index, line_end(r, now).us);
     *ret = (struct sched_action){.act = SCHED_LATE, .job = {.message = m, .rcpts = {r}, .n = 1}};
     return true;
 }
@@ -439,7 +449,8 @@ static bool take_due(struct sched *s, struct wall now, struct mono mono, struct 
         struct recipient *r = HEAP_ITEM(top, struct recipient, heap_index);
         if (!is_listed(r))
             becomes_ready(s, r, now, mono);
-        else if (late_in_line(s, r, now, ret) || expires_in_line(s, r, now, ret))
+        else if (sched_rcpt_expires(r).us > now.us ? late_in_line(s, r, now, ret)
+                                                   : expires_in_line(s, r, now, ret))
             return true;
     }
     return false;

@@ -43,8 +43,8 @@ enum sched_act {
     SCHED_WORK,    /* job for the connection `conn`, which is idle, or takes it ahead */
     SCHED_CLOSE,   /* connection `conn` is not needed (idle too long, worked long enough, or the
                       site's window shrank) */
-    SCHED_LATE,  /* job: a recipient that was tried before and stands in line when its sender is to
-                    hear of  the delay (message_late_at); it stays in line */
+    SCHED_LATE, /* job: a recipient that was tried before, or whose site stands still, and stands in
+                   line when its sender is to hear of the delay (message_late_at); it stays there */
     SCHED_EXPIRE /* job: a recipient whose lifetime ended while its site was dead or before its next
                     turn: no attempt is possible; it has left the scheduler */
 };
@@ -148,6 +148,9 @@ const struct sched_limits *sched_conn_limits(const struct sched *s, uint64_t con
 /* The end of its lifetime under a destination's (0: its own only): counted from its first due
  * moment. */
 struct wall sched_expires(const struct message *m, int64_t lifetime_s);
+/* Nothing is begun where it stands: the site is dead (or asks for a login that is refused, or is
+ * throttled to nothing), or an operator suspended it. */
+bool sched_stands_still(const struct recipient *r);
 /* Of the site where a recipient stands, or whose connection carries it; NULL: of none yet. Borrowed
  * until the next call. */
 const struct sched_limits *sched_rcpt_limits(const struct recipient *r);

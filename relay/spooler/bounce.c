@@ -79,9 +79,14 @@ void bounce_poke(struct core *c, uint64_t id)
         look_at(c, b, (struct mono){soon});
 }
 
+static bool is_late(const struct core *c, const struct recipient *r)
+{
+    return outcome_is_late(r, sched_stands_still(r), c->delay_warning_s, c->now);
+}
+
 bool bounce_is_due(const struct core *c, const struct recipient *r)
 {
-    return r->dsn_due || outcome_is_late(r, c->delay_warning_s, c->now);
+    return r->dsn_due || is_late(c, r);
 }
 
 static struct bounce_due count_due(const struct core *c, const struct message *m)
@@ -89,7 +94,7 @@ static struct bounce_due count_due(const struct core *c, const struct message *m
     struct bounce_due n = {0};
     for (uint32_t i = 0; m && i < m->n_rcpts; i++) {
         n.over += m->rcpts[i].dsn_due;
-        n.late += outcome_is_late(&m->rcpts[i], c->delay_warning_s, c->now);
+        n.late += is_late(c, &m->rcpts[i]);
     }
     return n;
 }
@@ -121,8 +126,8 @@ static void dsn_rcpt(struct out_dsn_rcpt *to, const struct recipient *r)
     to->last_attempt = r->last_attempt;
     to->what = what_of(r);
     to->status = status_of(r);
-    to->verdict =
-        last ? verdict_copy(last) : verdict_of_fault(FAULT_EXPIRED, PHASE_NONE, SLICE_NONE);
+    const enum fault none = r->state == RCPT_QUEUED ? FAULT_WAITING : FAULT_EXPIRED;
+    to->verdict = last ? verdict_copy(last) : verdict_of_fault(none, PHASE_NONE, SLICE_NONE);
 }
 
 struct slice bounce_reader(const struct core *c, const struct message *m)

@@ -80,12 +80,13 @@ static void decide_delivered(struct outcome *o, const struct recipient *r, struc
         message_sender(m).n > 0 && r->notify != MAIL_NOTIFY_NEVER && (unsaid || traced);
 }
 
-bool outcome_is_late(const struct recipient *r, int64_t warning_s, struct wall now)
+bool outcome_is_late(const struct recipient *r, bool stands_still, int64_t warning_s,
+                     struct wall now)
 {
     const struct message *m = recipient_message(r);
     const bool wanted = r->notify == 0 || (r->notify & MAIL_NOTIFY_DELAY) ||
                         (m->by == MAIL_BY_NOTIFY && r->notify != MAIL_NOTIFY_NEVER);
-    return wanted && r->state == RCPT_QUEUED && r->last && r->attempts > 0 &&
+    return wanted && r->state == RCPT_QUEUED && ((r->last && r->attempts > 0) || stands_still) &&
            message_sender(m).n > 0 && now.us >= message_late_at(m, warning_s).us;
 }
 

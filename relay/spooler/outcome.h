@@ -42,9 +42,11 @@ struct outcome outcome_decide(const struct recipient *r, const struct verdict *v
  * mail again, and says nothing about the site (checklist 77). */
 bool outcome_is_greylisting(const struct recipient *r, const struct verdict *v);
 
-/* Late enough that its sender is to hear that it is delayed? By what is in the index alone: it was
- * tried, and now is message_late_at; not where NOTIFY does not want it, and once a message. */
-bool outcome_is_late(const struct recipient *r, int64_t warning_s, struct wall now);
+/* Late enough that its sender is to hear that it is delayed? It was
+ * tried, or stands where nothing is begun (stands_still: sched_stands_still), and now is
+ * message_late_at; not where NOTIFY does not want it, and once a message. */
+bool outcome_is_late(const struct recipient *r, bool stands_still, int64_t warning_s,
+                     struct wall now);
 
 /* NOTIFY=NEVER mutes all; else what is asked for, and for failures also silence. Nobody is told of
  * mail without a sender, but of a report, where double_bounces says so: the report on it is the

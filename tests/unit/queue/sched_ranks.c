@@ -164,6 +164,15 @@ static void late_in_line(void **state)
     assert_ptr_equal(late.job.message, other);
     assert_true(!other->rcpts[0].active && other->rcpts[0].domain);
     expect_nothing(&w);
+    /* The one that never was tried hears of it as soon as nothing is begun any more. */
+    sched_suspend(w.s, &SLICE_LIT("mx"), 1);
+    pass(&w, 600 * 1000);
+    bool told = false;
+    while (next(&w, &late)) {
+        assert_true(late.act == SCHED_LATE ? late.job.message == fresh : late.act == SCHED_RESOLVE);
+        told = told || late.act == SCHED_LATE;
+    }
+    assert_true(told);
     pass(&w, 3600 * 1000);
     while (next(&w, &late)) /* the plan is old, and asked for again */
         assert_int_equal(late.act, SCHED_RESOLVE);

@@ -298,16 +298,18 @@ static void late_by_what_was_asked_for(void **state)
             r->last = &reply;
         }
         const struct wall then = wall_add_s(now, rows[i].tried_s ? rows[i].tried_s : 99999);
-        if (outcome_is_late(r, rows[i].warning_s, then) != rows[i].late)
+        if (outcome_is_late(r, false, rows[i].warning_s, then) != rows[i].late)
             fail_msg("row %zu", i);
+        if (!rows[i].tried_s) /* but not where nothing is begun */
+            assert_true(outcome_is_late(r, true, rows[i].warning_s, then));
         m->delay_told = true; /* once */
-        assert_false(outcome_is_late(r, rows[i].warning_s, then));
+        assert_false(outcome_is_late(r, false, rows[i].warning_s, then));
         m->delay_told = false;
         r->state = RCPT_HELD; /* its operator knows */
-        assert_false(outcome_is_late(r, rows[i].warning_s, then));
+        assert_false(outcome_is_late(r, false, rows[i].warning_s, then));
         r->state = RCPT_QUEUED;
         m->sender = NULL;
-        assert_false(outcome_is_late(r, rows[i].warning_s, then));
+        assert_false(outcome_is_late(r, false, rows[i].warning_s, then));
         intern_done(&strings);
         free(m);
     }

@@ -37,7 +37,8 @@ enum {
     TAG_BY_DEADLINE,
     TAG_TAGS,
     TAG_ROUTE,
-    TAG_DSN_DELAY
+    TAG_DSN_DELAY,
+    TAG_DSN_RCPT
 };
 enum { RCPT_TAG_ORCPT = 1, RCPT_TAG_NOTIFY = 2 };
 
@@ -76,6 +77,7 @@ static const struct field fields[] = {
     [TAG_RELEASE] = {WALL, AT(release), INT64_MAX},
     [TAG_BY_DEADLINE] = {WALL, AT(by_deadline), INT64_MAX},
     [TAG_DSN_DELAY] = {BOOL, AT(dsn_delay), UINT64_MAX},
+    [TAG_DSN_RCPT] = {U64, AT(dsn_rcpt), RCPTS_MAX},
 };
 #undef AT
 enum { N_FIELDS = sizeof fields / sizeof *fields };

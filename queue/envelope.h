@@ -33,6 +33,7 @@ struct envelope {
                          marks what is due of that one as told */
     bool dsn_delay;   /* … and it tells of a delay, which is told once a message. Of what is not a
                          DSN: its sender was told of one before it came to this spool */
+    uint64_t dsn_rcpt;  /* … and only this recipient of it, counted from 1; 0: all that are due */
     uint64_t expires_s; /* own lifetime in seconds; 0 = the configuration's */
     const struct envelope_rcpt *rcpts;
     size_t n_rcpts; /* 1 … 65,535 */

@@ -117,14 +117,15 @@ static struct message *take(struct fold *f, const struct message_record *r, stru
     return m;
 }
 
-void fold_told(struct fold *f, uint64_t about, bool delay)
+void fold_told(struct fold *f, uint64_t about, bool delay, uint64_t rcpt)
 {
     struct message *m = about ? index_find(&f->index, about) : NULL;
     if (!m)
         return;
     m->delay_told = m->delay_told || delay;
     for (uint32_t i = 0; i < m->n_rcpts; i++)
-        fold_dsn_due(&m->rcpts[i], false);
+        if (rcpt == 0 || rcpt == i + 1u)
+            fold_dsn_due(&m->rcpts[i], false);
 }
 
 struct message *fold_message(struct fold *f, const struct message_record *r)
@@ -144,7 +145,7 @@ struct message *fold_message(struct fold *f, const struct message_record *r)
         return NULL;
     }
     if (!(r->flags & MESSAGE_IS_COPY))
-        fold_told(f, message_dsn_for(m), m->dsn_delay);
+        fold_told(f, message_dsn_for(m), m->dsn_delay, e.dsn_rcpt);
     return m;
 }
 

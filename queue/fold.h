@@ -55,7 +55,7 @@ void fold_home(struct fold *f, struct message *m, struct segment *s, uint64_t at
 struct message *fold_next_home(struct fold *f, struct segment *s, size_t *at);
 void fold_remove(struct fold *f, struct message *m);
 /* A DSN is stored that reports what is due of message `about`; `delay`: also a delay. */
-void fold_told(struct fold *f, uint64_t about, bool delay);
+void fold_told(struct fold *f, uint64_t about, bool delay, uint64_t rcpt);
 /* Sets or clears dsn_due of one recipient (a DSN was stored, or its storing failed). */
 void fold_dsn_due(struct recipient *r, bool due);
 /* The segment is forgotten: what it has in memory goes. */

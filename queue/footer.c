@@ -187,6 +187,11 @@ bool footer_next(struct footer_cursor *fc, struct footer_entry *ret)
     case FOOTER_STATE:
         e.head = cursor_prefixed(c);
         break;
+    case FOOTER_TOLD_ONE:
+        e.id = cursor_u64(c);
+        e.rcpt = cursor_varint(c);
+        c->bad = c->bad || e.rcpt == 0;
+        break;
     case FOOTER_TOLD:
     case FOOTER_TOLD_DELAY:
     case FOOTER_GONE:

@@ -14,7 +14,8 @@ enum footer_kind { /* on disk: never renumber */
                    FOOTER_STATE,
                    FOOTER_TOLD,
                    FOOTER_GONE,
-                   FOOTER_TOLD_DELAY
+                   FOOTER_TOLD_DELAY,
+                   FOOTER_TOLD_ONE
 };
 
 struct footer {
@@ -46,7 +47,8 @@ struct footer_entry {
     uint64_t offset;         /* of the record it comes from */
     uint32_t length, head_n; /* MESSAGE: of that record */
     struct slice head;       /* MESSAGE, STATE */
-    uint64_t id;             /* TOLD, TOLD_DELAY, GONE */
+    uint64_t id;             /* TOLD, TOLD_DELAY, TOLD_ONE, GONE */
+    uint64_t rcpt;           /* TOLD_ONE: counted from 1; else 0 */
 };
 struct footer_cursor {
     struct cursor c;

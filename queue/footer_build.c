@@ -7,7 +7,7 @@
 struct candidate {
     enum footer_kind kind; /* MESSAGE or STATE */
     uint8_t flags;
-    uint64_t id, dsn_for;
+    uint64_t id, dsn_for, dsn_rcpt;
     bool dsn_delay;
     uint64_t offset;
     uint32_t length, head_n;
@@ -87,6 +87,7 @@ static bool reduce_message(struct footer_builder *b, struct slice head, struct c
     c->flags = r.flags;
     c->dsn_for = e.dsn_for;
     c->dsn_delay = e.dsn_delay;
+    c->dsn_rcpt = e.dsn_rcpt;
     message_record_write(&b->heads, &r);
     add_envelope(&b->heads, e);
     buf_add_prefixed(&b->heads, r.changes);
@@ -181,8 +182,14 @@ static void add_over(const struct footer_builder *b, struct entries *e, const st
     if (c->kind != FOOTER_MESSAGE)
         return;
     if (!copy && c->dsn_for && !is_over(b, c->dsn_for)) {
-        entry_begin(e, c->dsn_delay ? FOOTER_TOLD_DELAY : FOOTER_TOLD, c);
+        entry_begin(e,
+                    c->dsn_rcpt    ? FOOTER_TOLD_ONE
+                    : c->dsn_delay ? FOOTER_TOLD_DELAY
+                                   : FOOTER_TOLD,
+                    c);
         buf_add_u64(e->out, c->dsn_for);
+        if (c->dsn_rcpt)
+            buf_add_varint(e->out, c->dsn_rcpt);
     }
     if (copy || c->id <= b->id_high) {
         entry_begin(e, FOOTER_GONE, c);

@@ -140,7 +140,8 @@ static bool take_entry(struct run *run, const struct footer_entry *e)
         return take_state(run, e->head);
     case FOOTER_TOLD:
     case FOOTER_TOLD_DELAY:
-        fold_told(f, e->id, e->kind == FOOTER_TOLD_DELAY);
+    case FOOTER_TOLD_ONE:
+        fold_told(f, e->id, e->kind == FOOTER_TOLD_DELAY, e->rcpt);
         remove_if_done(f, index_find(&f->index, e->id));
         return true;
     case FOOTER_GONE:

@@ -8,7 +8,7 @@
 
 static const char magic[8] = {'P', 'W', 'S', 'P', 'O', 'O', 'L', '\n'};
 
-enum { FORMAT_VERSION = 3, AT_BLOCK_CRC = SEGMENT_HEADER_BLOCK - 4 };
+enum { FORMAT_VERSION = 4, AT_BLOCK_CRC = SEGMENT_HEADER_BLOCK - 4 };
 
 void segment_name(char ret[SEGMENT_NAME_SIZE], const char *kind, uint32_t number)
 {

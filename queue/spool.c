@@ -115,16 +115,16 @@ static struct pending *append_with(struct spool *s, enum record_type type, size_
 }
 
 /* What a DSN reports, so that they can be due again if it is not stored after all. */
-static void remember_told(struct spool *s, struct pending *p, uint64_t about, bool delay)
+static void remember_told(struct spool *s, struct pending *p, const struct envelope *e)
 {
-    struct message *m = about ? index_find(&s->fold.index, about) : NULL;
+    struct message *m = e->dsn_for ? index_find(&s->fold.index, e->dsn_for) : NULL;
     if (!m)
         return;
     p->told_rcpts = must_alloc(m->n_rcpts * sizeof *p->told_rcpts);
     for (uint32_t i = 0; i < m->n_rcpts; i++)
-        if (m->rcpts[i].dsn_due)
+        if (m->rcpts[i].dsn_due && (e->dsn_rcpt == 0 || e->dsn_rcpt == i + 1u))
             p->told_rcpts[p->n_told++] = i;
-    p->told_delay = delay && !m->delay_told;
+    p->told_delay = e->dsn_delay && !m->delay_told;
     if (p->n_told == 0 && !p->told_delay)
         return;
     p->told = m;
@@ -154,7 +154,7 @@ uint64_t spool_put(struct spool *s, uint64_t id, const struct envelope *e, struc
 
     struct pending *p = append_with(s, RECORD_MESSAGE, e->n_rcpts, now, events, n_events);
     p->body = body_ref(body);
-    remember_told(s, p, e->dsn_for, e->dsn_delay);
+    remember_told(s, p, e);
     MUST(message_record_read(slice_of(p->head, p->head_n), &r));
     struct message *m = fold_message(&s->fold, &r);
     MUST(m);

@@ -333,6 +333,20 @@ struct conf *conf_load(const char *path, conf_say *say, void *ctx)
     return NULL;
 }
 
+static bool fits(const struct conf_list *patterns, struct slice s)
+{
+    for (size_t i = 0; i < patterns->n; i++)
+        if (slice_glob(slice_str(patterns->items[i]), s))
+            return true;
+    return patterns->n == 0;
+}
+
+bool conf_wants_verp(const struct conf *c, struct slice sender, struct slice user)
+{
+    const bool any = c->verp_senders.n > 0 || c->verp_users.n > 0;
+    return any && sender.n > 0 && fits(&c->verp_senders, sender) && fits(&c->verp_users, user);
+}
+
 struct conf *conf_ref(struct conf *c)
 {
     return (struct conf *)frozen_ref(c ? &c->frozen : NULL);

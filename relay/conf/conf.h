@@ -137,6 +137,8 @@ struct conf {
     struct conf_retry retry;
     struct conf_destination *destinations; /* the implicit last one included */
     size_t n_destinations;
+    struct conf_list verp_senders, verp_users; /* patterns; both empty: off */
+    const char *verp_delimiters;
     unsigned suppression_bounces;                     /* 0: none puts a recipient on the list */
     int64_t suppression_within_s, suppression_keep_s; /* keep 0: for ever */
     enum conf_scope suppression_scope;
@@ -196,6 +198,9 @@ void conf_unref(struct conf *c);
 /* The first destination that claims the recipient domain by `domains`; NULL: none does (ask the
  * MX). Lower-case domain. */
 const struct conf_destination *conf_by_domain(const struct conf *c, struct slice domain);
+/* Is mail of this sender, handed in by this user (""), to go out with reverse-paths that name its
+ * recipients? */
+bool conf_wants_verp(const struct conf *c, struct slice sender, struct slice user);
 /* The one of this name; NULL: there is none. */
 const struct conf_destination *conf_by_name(const struct conf *c, struct slice name);
 

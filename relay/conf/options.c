@@ -10,6 +10,7 @@
 #define STRUCT_DNS conf
 #define STRUCT_DELIVERY conf
 #define STRUCT_DESTINATION conf_destination
+#define STRUCT_VERP conf
 #define STRUCT_SUPPRESSION conf
 #define STRUCT_LOG conf
 #define STRUCT_CONTROL conf
@@ -31,8 +32,8 @@ const struct option_kind option_kinds[] = {
 };
 
 static const char *const section_names[] = {
-    "",         "spool",       "tls",         "listener", "users",   "clients", "dns",
-    "delivery", "destination", "suppression", "log",      "control", "http",
+    "",         "spool",       "tls",  "listener",    "users", "clients", "dns",
+    "delivery", "destination", "verp", "suppression", "log",   "control", "http",
 };
 _Static_assert(sizeof section_names / sizeof *section_names == S_COUNT, "one name a section");
 
@@ -54,6 +55,16 @@ static const char *const section_help[] = {
     "Looking up where mail goes.",
     "What every destination starts from.",
     "How mail goes out, else by MX. Each has a title of its own; the first that matches is taken.",
+    ("Reverse-paths that name their recipient, so that bounces tell whom they are about: "
+     "news@example.com to bob@example.net goes out from news+bob=example.net@example.com, and "
+     "reports of failures come back there, ours as well, one for each recipient. Notices of delay, "
+     "and that mail was handed on, go to the sender as he is: at the other address they would "
+     "count "
+     "as bounces. Each recipient gets the message in a transaction of his own. With neither "
+     "senders nor users nothing is changed; with both, both must fit. An address that does not "
+     "fit, because one of both has quotes, a literal or characters past ASCII, or more than 64 "
+     "octets "
+     "would stand before the @, stays as it is; so does that of captured mail."),
     ("Recipients that are not sent to: those whose mail bounced for good (classes bad_mailbox and "
      "bad_domain in the delivery log), and those that postwain suppress add names. The list is "
      "kept with the spool."),

@@ -24,6 +24,7 @@ enum conf_section { /* the order of section_names in options.c */
                     S_DNS,
                     S_DELIVERY,
                     S_DESTINATION,
+                    S_VERP,
                     S_SUPPRESSION,
                     S_LOG,
                     S_CONTROL,

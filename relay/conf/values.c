@@ -84,6 +84,18 @@ static bool text(const struct place *p, struct slice s, void *field, struct buf 
     return true;
 }
 
+/* As Postfix lets them be: what addresses have anywhere, and shells and filters leave alone. */
+static bool verp_delimiters(const struct place *p, struct slice s, void *field, struct buf *why)
+{
+    bool ok = s.n == 2;
+    for (size_t i = 0; ok && i < 2; i++)
+        ok = memchr("-+=", s.p[i], 3);
+    if (!ok)
+        return refuse(why, "is not two characters of -, + and =");
+    keep(p, s, field);
+    return true;
+}
+
 static bool number(const struct place *p, struct slice s, uint64_t *ret, struct buf *why)
 {
     if (slice_u64(s, (uint64_t)p->option->max, ret) && *ret >= (uint64_t)p->option->min)

@@ -84,6 +84,7 @@ static void try_behind(struct out_conn *c, struct mono now)
     }
     a->next = NULL;
     t.n_rcpts = c->load.n_now;
+    t.sender = out_rcpts_sender(c);
     c->sent = 0;
     c->wants_body = false;
     c->jobs++;

@@ -4,6 +4,7 @@
 #include "relay/base/metrics.h"
 #include "relay/base/must.h"
 #include "relay/mail/dsn.h"
+#include "relay/mail/verp.h"
 #include "relay/outbound/private.h"
 #include "relay/spooler/requests.h"
 #include <stdlib.h>
@@ -162,6 +163,37 @@ static struct buf address_of(const struct out_dsn *d)
     return address;
 }
 
+/* Reverse-paths that name their recipient: a failure is told at that address, alone. The first of
+ * those that are due; false: none failed, or it is no such mail. */
+static bool is_for_one(const struct outbound *o, const struct out_dsn *d, size_t *ret_i)
+{
+    if (d->double_bounce || !conf_wants_verp(o->conf, buf_slice(&d->to), buf_slice(&d->user)))
+        return false;
+    for (size_t i = 0; i < d->n; i++)
+        if (d->rcpts[i].what == OUT_DSN_FAILED) {
+            *ret_i = i;
+            return true;
+        }
+    return false;
+}
+
+/* The others are asked for again when this one is stored. */
+static void keep_one(struct outbound *o, struct out_dsn *d, size_t i)
+{
+    const struct out_dsn_rcpt first = d->rcpts[0];
+    struct buf path = BUF_MAX(SPOOLER_ADDRESS_SIZE);
+    d->rcpts[0] = d->rcpts[i];
+    d->rcpts[i] = first;
+    while (d->n > 1)
+        out_dsn_rcpt_done(&d->rcpts[--d->n]);
+    if (verp_write(&path, buf_slice(&d->to), buf_slice(&d->rcpts[0].address),
+                   o->conf->verp_delimiters)) {
+        buf_done(&d->to);
+        d->to = buf_of(buf_slice(&path));
+    }
+    buf_done(&path);
+}
+
 /* The report takes the way of its message, has its tags and its priority. What it tells of mail
  * that was to go protected only goes protected only (RFC 8689 section 5.2). */
 static struct mail_params report_params(const struct out_dsn *d, bool eight_bit, bool utf8)
@@ -182,8 +214,8 @@ static struct slice put_behind(char **at, const struct buf *s)
     return copy;
 }
 
-static void store(struct outbound *o, struct out_dsn *d, const struct buf *to, uint64_t id,
-                  struct buf *report, bool utf8)
+static void store(struct outbound *o, struct out_dsn *d, const struct buf *to, bool for_one,
+                  uint64_t id, struct buf *report, bool utf8)
 {
     /* The slices of the envelope must live until the answer: they stand behind the request. */
     struct store_dsn {
@@ -213,6 +245,7 @@ static void store(struct outbound *o, struct out_dsn *d, const struct buf *to, u
         .params = report_params(d, eight_bit, utf8),
         .eight_bit = eight_bit,
         .dsn_for = d->message_id,
+        .dsn_rcpt = for_one ? d->rcpts[0].number + 1u : 0,
         .rcpts = &s->rcpt,
         .n_rcpts = 1,
     };
@@ -222,6 +255,10 @@ static void store(struct outbound *o, struct out_dsn *d, const struct buf *to, u
 void out_bounce(struct outbound *o, struct out_dsn *d)
 {
     uint64_t id = spooler_new_id(wall_now());
+    size_t one = 0;
+    const bool for_one = is_for_one(o, d, &one);
+    if (for_one)
+        keep_one(o, d, one);
     struct buf report = BUF_MAX(REPORT_MAX), to = address_of(d);
     bool fits = false, utf8 = false;
     for (size_t i = 0; !fits && i < sizeof extents / sizeof *extents; i++) {
@@ -232,7 +269,7 @@ void out_bounce(struct outbound *o, struct out_dsn *d)
         fits = write_report(o, d, buf_slice(&to), id, &extents[i], &report, &utf8);
     }
     MUST(fits); /* the last extent is bounded */
-    store(o, d, &to, id, &report, utf8);
+    store(o, d, &to, for_one, id, &report, utf8);
     buf_done(&report);
     buf_done(&to);
     out_dsn_free(d);

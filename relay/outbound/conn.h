@@ -37,6 +37,7 @@ struct out_load {
     struct slice *addresses;      /* of the job */
     struct smtp_client_ask *asks; /* the same */
     struct verdict *verdicts;     /* the same: of the transactions that are over */
+    struct buf verp;              /* the reverse-path of the transaction; "": the job's */
     size_t first, n_now; /* recipients of the transaction under way: a peer may take fewer at a time
                             than there are (RFC 9422) */
     bool header_known, peeking, utf8_header; /* whether its header section has 8-bit bytes */
@@ -210,6 +211,9 @@ bool out_is_inability(const struct verdict *v);
 void out_rcpts_prepare(struct out_conn *c);
 /* n_now recipients from `first` on for the next transaction; false: this session takes no more. */
 bool out_rcpts_choose(struct out_conn *c);
+/* The reverse-path of the transaction that was chosen, borrowed until the next one is: the sender,
+ * or, where the configuration says so, one that names its recipient. */
+struct slice out_rcpts_sender(struct out_conn *c);
 /* The transaction is over: `first` goes on by those who have a verdict (copied) of their own. */
 void out_rcpts_settle(struct out_conn *c, const struct verdict *v, size_t n);
 void out_rcpts_forget_session(struct out_conn *c);

@@ -18,6 +18,7 @@ void out_load_drop(struct out_load *l)
     for (size_t i = 0; i < l->first; i++)
         verdict_done(&l->verdicts[i]);
     free(l->verdicts);
+    buf_done(&l->verp);
     *l = (struct out_load){0};
 }
 
@@ -332,6 +333,7 @@ void out_job_begin(struct out_conn *c, struct mono now)
     }
     t.n_rcpts = c->load.n_now;
     out_conn_label(c, c->link->net);
+    t.sender = out_rcpts_sender(c);
     c->begun = true;
     c->wants_body = false;
     c->sent = 0;

@@ -6,6 +6,7 @@
  * transaction under way.
  */
 #include "relay/base/must.h"
+#include "relay/mail/verp.h"
 #include "relay/outbound/conn.h"
 #include "relay/spooler/requests.h"
 #include <stdlib.h>
@@ -88,9 +89,26 @@ void out_rcpts_forget_session(struct out_conn *c)
     c->n_domains = 0;
 }
 
+static bool wants_verp(const struct out_conn *c)
+{
+    return conf_wants_verp(c->conf, buf_slice(&c->load.job->sender), buf_slice(&c->load.job->user));
+}
+
+struct slice out_rcpts_sender(struct out_conn *c)
+{
+    const struct slice sender = buf_slice(&c->load.job->sender);
+    buf_done(&c->load.verp);
+    c->load.verp = BUF_MAX(SPOOLER_ADDRESS_SIZE);
+    const bool named =
+        wants_verp(c) &&
+        verp_write(&c->load.verp, sender, buf_slice(&c->load.job->addresses[c->load.first]),
+                   c->conf->verp_delimiters);
+    return named ? buf_slice(&c->load.verp) : sender;
+}
+
 bool out_rcpts_choose(struct out_conn *c)
 {
-    uint64_t most = smtp_client_peer(c->client)->rcpt_max;
+    uint64_t most = wants_verp(c) ? 1 : smtp_client_peer(c->client)->rcpt_max;
     size_t left = c->load.job->n - c->load.first;
     size_t room = most > 0 && most < left ? (size_t)most : left;
     c->load.n_now = 0;

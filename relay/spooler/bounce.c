@@ -120,6 +120,7 @@ static struct enhanced status_of(const struct recipient *r)
 static void dsn_rcpt(struct out_dsn_rcpt *to, const struct recipient *r)
 {
     const struct verdict *last = recipient_last(r);
+    to->number = r->number;
     to->address = buf_of(recipient_address(r));
     to->orcpt = buf_of(recipient_orcpt(r));
     to->host = buf_of(recipient_host(r));
@@ -143,6 +144,7 @@ static struct out_dsn *dsn_new(const struct core *c, const struct message *m, si
     d->message_id = m->id;
     d->double_bounce = message_sender(m).n == 0;
     d->to = buf_of(bounce_reader(c, m));
+    d->user = buf_of(message_user(m));
     d->envid = buf_of(message_envid(m));
     d->params = message_params(m);
     d->tags = buf_of(message_tags(m));

@@ -23,9 +23,11 @@ static void refuse(struct core *c, struct spooler_store *s, int error)
 }
 
 /* Of what is due now, the gravest. */
-static const char *kind_of(const struct message *m, bool delay)
+static const char *kind_of(const struct message *m, const struct envelope *e)
 {
-    const char *kind = delay ? "delayed" : "relayed";
+    const char *kind = e->dsn_delay ? "delayed" : "relayed";
+    if (e->dsn_rcpt)
+        return "failed";
     for (uint32_t i = 0; i < m->n_rcpts; i++)
         if (m->rcpts[i].dsn_due && m->rcpts[i].state != RCPT_DELIVERED)
             kind = "failed";
@@ -50,7 +52,7 @@ static void add_dsn_queued(struct core *c, struct buf *out, const struct spooler
         event_add_tags(out, message_tags(m));
     event_add_str(out, EV_DSN_ID, slice_str(report));
     if (m)
-        event_add_str(out, EV_DSN_KIND, slice_str(kind_of(m, s->envelope.dsn_delay)));
+        event_add_str(out, EV_DSN_KIND, slice_str(kind_of(m, &s->envelope)));
 }
 
 static int64_t seconds_up(int64_t us)
@@ -99,7 +101,7 @@ void intake_store(struct core *c, struct spooler_store *s)
         return;
     }
     if (e->dsn_for)
-        e->dsn_delay = delay;
+        e->dsn_delay = delay && e->dsn_rcpt == 0; /* a report on one tells of his failure */
     e->expires_s = lifetime_of(c, e);
     DEFER(buf_done) struct buf more = BUF_MAX(EVENT_MAX), told = BUF_MAX(EVENT_MAX);
     event_add_str(&more, EV_ACTOR, s->actor);

@@ -38,20 +38,26 @@ void out_work_free(struct out_work *w)
     buf_done(&w->site);
     buf_done(&w->destination);
     buf_done(&w->sender);
+    buf_done(&w->user);
     body_unref(w->body);
     free(w);
 }
 
+void out_dsn_rcpt_done(struct out_dsn_rcpt *r)
+{
+    buf_done(&r->address);
+    buf_done(&r->orcpt);
+    buf_done(&r->host);
+    verdict_done(&r->verdict);
+}
+
 void out_dsn_free(struct out_dsn *d)
 {
-    for (size_t i = 0; d->rcpts && i < d->n; i++) {
-        buf_done(&d->rcpts[i].address);
-        buf_done(&d->rcpts[i].orcpt);
-        buf_done(&d->rcpts[i].host);
-        verdict_done(&d->rcpts[i].verdict);
-    }
+    for (size_t i = 0; d->rcpts && i < d->n; i++)
+        out_dsn_rcpt_done(&d->rcpts[i]);
     free(d->rcpts);
     buf_done(&d->to);
+    buf_done(&d->user);
     buf_done(&d->envid);
     buf_done(&d->tags);
     buf_done(&d->route);

@@ -220,7 +220,7 @@ struct out_work {
     struct buf site, destination;
     uint64_t message_id;
     uint32_t attempt; /* 1 = first, for the oldest recipient */
-    struct buf sender;
+    struct buf sender, user;
     size_t n;
     uint32_t *rcpts;       /* recipient numbers */
     struct buf *addresses; /* n */
@@ -237,6 +237,7 @@ void out_work_free(struct out_work *w);
 
 enum out_dsn_what { OUT_DSN_FAILED, OUT_DSN_DELAYED, OUT_DSN_RELAYED };
 struct out_dsn_rcpt {
+    uint32_t number; /* of the message */
     struct buf address, orcpt, host;
     enum out_dsn_what what;
     struct enhanced status; /* to be told in place of the verdict's own; zero: that one */
@@ -248,6 +249,7 @@ struct out_dsn {
     uint64_t message_id;
     uint64_t serial; /* copied into spooler_store.dsn_serial */
     struct buf to;   /* reverse-path of the message that it tells of */
+    struct buf user; /* who handed it in */
     struct buf envid;
     /* … which the report takes over as it is sensible: priority, tags and route are its own, too;
      * RET and REQUIRETLS say what comes back (RFC 3461 section 6.2, RFC 8689 section 5.2) */
@@ -261,6 +263,7 @@ struct out_dsn {
     bool original_whole;
     bool double_bounce; /* the message is a report that could not be delivered; the last word */
 };
+void out_dsn_rcpt_done(struct out_dsn_rcpt *r);
 void out_dsn_free(struct out_dsn *d);
 
 /* --- operators

@@ -143,6 +143,7 @@ static void order_fill(struct out_work *w, const struct sched_job *job)
     const struct message *m = job->message;
     w->message_id = m->id;
     w->sender = buf_of(message_sender(m));
+    w->user = buf_of(message_user(m));
     w->size = m->size;
     w->eight_bit = m->eight_bit;
     w->n = job->n;

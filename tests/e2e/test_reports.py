@@ -1,9 +1,11 @@
 """
-37: reports as others read them: the grammar of RFC 3464, three parsers that nobody here wrote (Python's, Mailman's flufl.bounce, Perl's
+37: reports as others read and show them (mutt, notmuch): the grammar of RFC 3464, three parsers that nobody here wrote (Python's, Mailman's flufl.bounce, Perl's
 Mail::DeliveryStatus::BounceParser), and what a mail program shows; whatever the receiver had said.
 """
 import email
 import email.policy
+import json
+import os
 import pathlib
 import subprocess
 
@@ -14,6 +16,7 @@ from kit import mail, rfc3464
 from kit.peer import ALL, Peer
 from kit.relay import Relay, smarthost
 from kit.sink import Sink
+from kit.terminal import Terminal
 from kit.wait import until
 
 PERL = pathlib.Path(__file__).parent / "parse_bounce.pl"
@@ -133,6 +136,8 @@ def test_in_the_administrators_words(relay, sink, tmp_path):
         top = email.message_from_bytes(raw, policy=email.policy.default)
         assert top["Subject"] == "Nicht zugestellt: bob@away.test – schade"
         assert top.get_body().get_content_charset() == "utf-8"
+        headers, parts = notmuch(tmp_path, raw)
+        assert headers["Subject"] == "Nicht zugestellt: bob@away.test – schade" and "Empfänger unbekannt" in parts[0][1]
         assert top.get_body().get_content().replace("\r", "") == (
             "Hier ist relay.test. Ihre Nachricht kam nicht an bei:\n\n  <bob@away.test>\n    Dieses Postfach gibt es nicht.\n"
             "    Antwort von 127.0.0.1: 550 5.1.1 Empfänger unbekannt\n    Bitte prüfen Sie die Schreibweise.\n\n"
@@ -154,6 +159,57 @@ def test_in_the_administrators_words(relay, sink, tmp_path):
         assert "This is the mail system of relay.test" in text and "No such box here." in text
         words.unlink()
         assert "report-template: " in r.cli("reload", code=1).err
+
+
+# --- as mail programs show it
+
+def filed(folder, raw):
+    """A Maildir with this report in it."""
+    for name in ("cur", "new", "tmp"):
+        (folder / "mail" / name).mkdir(parents=True)
+    (folder / "mail" / "cur" / "1:2,S").write_bytes(raw.replace(b"\r\n", b"\n"))
+    return folder / "mail"
+
+
+def notmuch(folder, raw):
+    """The parts as notmuch (GMime) shows them: [(content type, text or what is inside)]."""
+    config = folder / "notmuch"
+    config.write_text(f"[database]\npath={filed(folder, raw)}\n[user]\nname=x\nprimary_email=x@y.test\n")
+    env = {**os.environ, "NOTMUCH_CONFIG": str(config)}
+    subprocess.run(["notmuch", "new"], env=env, check=True, capture_output=True, timeout=60)
+    done = subprocess.run(["notmuch", "show", "--format=json", "*"], env=env, check=True, capture_output=True, timeout=60)
+    [[[message, _]]] = json.loads(done.stdout)
+    [report] = message["body"]
+    assert report["content-type"] == "multipart/report"
+    return message["headers"], [(p["content-type"], p.get("content")) for p in report["content"]]
+
+
+def test_as_notmuch_shows_it(world_of_reports, tmp_path):
+    """A person who opens the report sees fields for programs first, or an empty page."""
+    headers, parts = notmuch(tmp_path, world_of_reports["plain@away.test"])
+    assert headers["Subject"] == "Undelivered mail to plain@away.test"
+    (first, text), (second, _), (third, original) = parts
+    assert (first, second, third) == ("text/plain", "message/delivery-status", "message/rfc822")
+    assert text.startswith("This is the mail system of relay.test\n") and "knows no such mailbox" in text
+    [inside] = original
+    assert inside["headers"]["From"] == "<ann@sender.test>" and inside["body"][0]["content-type"] == "text/plain"
+
+
+def test_as_mutt_shows_it(world_of_reports, tmp_path):
+    """The same in a terminal: the words first, then what is attached."""
+    terminal = Terminal(tmp_path, columns=100, lines=90)
+    try:
+        rc = tmp_path / "muttrc"
+        rc.write_text(f"set folder={tmp_path}\nset record=\"\"\nset pager_stop=yes\nset header_cache=\"\"\nset wait_key=no\nignore *\nunignore subject from\n")
+        terminal.run("env", "LC_ALL=C.UTF-8", f"HOME={tmp_path}", "TERM=screen", "mutt", "-n", "-F", rc, "-R",
+                     "-f", filed(tmp_path, world_of_reports["plain@away.test"]), "-e", "push <display-message>")
+        screen = terminal.wait("This is the mail system of relay.test", "message/delivery-status", "message/rfc822")
+        places = [screen.index(words) for words in ("Subject: Undelivered mail to plain@away.test", "This is the mail system",
+                                                    "<plain@away.test>", "User unknown", "message/delivery-status", "Action: failed",
+                                                    "message/rfc822")]
+        assert places == sorted(places)
+    finally:
+        terminal.close()
 
 
 def submit_utf8(r, sender, recipient):

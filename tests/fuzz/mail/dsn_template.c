@@ -46,8 +46,10 @@ static void check_report(const struct dsn_input *in)
     if (dsn_write(&out, in)) {
         const struct slice all = buf_slice(&out);
         MUST(count(all, "\r\n--B=") >= 4);
-        MUST(count(all, "\r\nContent-Type: message/delivery-status\r\n") == 1);
-        MUST(count(all, "\r\nSubject:") == 1); /* the original has another name for it */
+        MUST(count(all, "\r\nContent-Type: message/delivery-status\r\n") >=
+             1); /* perhaps as text, too */
+        MUST(count(slice_head(all, slice_find_slice(all, SLICE_LIT("\r\n\r\n"))), "\r\nSubject:") ==
+             1);
         check_lines(all);
     }
     buf_done(&out);

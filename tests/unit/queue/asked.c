@@ -215,6 +215,69 @@ static void test_footer_tells(void **state)
     fake_disk_free(d);
 }
 
+static bool due_are(const struct message *m, bool a, bool b, bool c)
+{
+    return m->rcpts[0].dsn_due == a && m->rcpts[1].dsn_due == b && m->rcpts[2].dsn_due == c;
+}
+
+static void put_others(struct spool *s)
+{
+    struct message *other;
+    for (int i = 0; i < 2 * SEGMENT / 3000; i++) {
+        kit_put(s, NOW, 1, 3000, &other);
+        commit(s);
+    }
+}
+
+/* A report on one of several: the others are still to be told, also when it was finished and only a
+ * footer knows of it, and when its batch fails. */
+static void test_told_of_one(void **state)
+{
+    (void)state;
+    struct fake_disk *d = fake_disk_new(1);
+    struct spool *s = open_spool(d);
+    struct message *m, *report;
+    const struct envelope_rcpt rcpt = {.address = SLICE_LIT("sender@example.net")};
+    uint64_t id = kit_put(s, NOW, 3, 3000, &m);
+    struct envelope e = {.rcpts = &rcpt, .n_rcpts = 1, .dsn_for = id, .dsn_rcpt = 2};
+    struct rcpt_change c[3];
+    for (uint32_t i = 0; i < 3; i++)
+        c[i] =
+            (struct rcpt_change){.rcpt = i, .state = RCPT_BOUNCED, .attempts = 1, .dsn_due = true};
+    spool_change(s, m, c, 3, NOW, NULL, 0);
+    commit(s);
+    put_others(s);
+    spool_put(s, spool_new_id(s, NOW), &e, NULL, false, NOW, NULL, 0, NULL);
+    assert_true(due_are(m, true, false, true));
+    fake_disk_fail_at(d, fake_disk_steps(d) + 1, -ENOSPC);
+    assert_int_equal(kit_commit(s, NULL, NULL, NULL), -ENOSPC);
+    assert_true(due_are(m, true, true, true));
+    spool_put(s, spool_new_id(s, NOW), &e, NULL, false, NOW, NULL, 0, &report);
+    commit(s);
+    assert_true(due_are(m, true, false, true) && m->n_left == 2);
+    deliver(s, report);
+    commit(s);
+    check_reopened(d, &s);
+    assert_true(due_are(spool_find(s, id), true, false, true));
+    put_others(s);
+    kit_settle(s);
+    assert_true(history_footers(d, NULL) >= 3);
+    check_reopened(d, &s);
+    assert_true(due_are(spool_find(s, id), true, false, true));
+    history_drop_footers(d);
+    check_reopened(d, &s);
+    assert_true(due_are(spool_find(s, id), true, false, true));
+    /* When the last one is told the message is gone. */
+    for (e.dsn_rcpt = 1; e.dsn_rcpt <= 3; e.dsn_rcpt += 2)
+        spool_put(s, spool_new_id(s, NOW), &e, NULL, false, NOW, NULL, 0, NULL);
+    commit(s);
+    assert_null(spool_find(s, id));
+    check_reopened(d, &s);
+    assert_null(spool_find(s, id));
+    spool_close(s);
+    fake_disk_free(d);
+}
+
 /* A message whose sender another spool has told: it is not told again, whatever is copied. */
 static void test_told_elsewhere(void **state)
 {
@@ -249,9 +312,9 @@ static void test_told_elsewhere(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_alone),          cmocka_unit_test(test_copies),
-        cmocka_unit_test(test_told_once),      cmocka_unit_test(test_footer_tells),
-        cmocka_unit_test(test_told_elsewhere),
+        cmocka_unit_test(test_alone),       cmocka_unit_test(test_copies),
+        cmocka_unit_test(test_told_once),   cmocka_unit_test(test_footer_tells),
+        cmocka_unit_test(test_told_of_one), cmocka_unit_test(test_told_elsewhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -56,7 +56,7 @@ static ssize_t pread_bad(void *ctx, int fd, void *p, size_t n, uint64_t offset)
 static void test_unreadable_blocks(void **state)
 {
     (void)state;
-    struct world w = world_new(5, 330);
+    struct world w = world_new(6, 330);
     for (size_t i = 0; i < w.log.n; i++) {
         const struct segment_found *f = &w.log.segments[i];
         char name[SEGMENT_NAME_SIZE];

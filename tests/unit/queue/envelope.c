@@ -24,7 +24,7 @@ static void assert_same(const struct envelope *a, const struct envelope *b)
     assert_true(slice_eq(a->envid, b->envid));
     assert_true(a->size == b->size && a->eight_bit == b->eight_bit);
     assert_true(a->dsn_for == b->dsn_for && a->dsn_delay == b->dsn_delay);
-    assert_true(a->expires_s == b->expires_s);
+    assert_true(a->expires_s == b->expires_s && a->dsn_rcpt == b->dsn_rcpt);
     assert_true(slice_eq(a->tags, b->tags) && slice_eq(a->route, b->route));
     assert_true(a->release.us == b->release.us && a->by_deadline.us == b->by_deadline.us);
     const struct mail_params *p = &a->params, *q = &b->params;
@@ -74,6 +74,7 @@ static struct envelope full(void)
                              .eight_bit = true,
                              .dsn_for = 1,
                              .dsn_delay = true,
+                             .dsn_rcpt = 65535,
                              .expires_s = 432000,
                              .rcpts = two,
                              .n_rcpts = 2};

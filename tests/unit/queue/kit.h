@@ -228,6 +228,7 @@ static inline void kit_ask(struct envelope *e, struct envelope_rcpt *rcpts, uint
         e->route = SLICE_LIT("smarthost");
     for (size_t i = 0; i < e->n_rcpts; i++)
         rcpts[i].notify = notify[rng_below(r, sizeof notify / sizeof *notify)];
+    e->dsn_rcpt = e->dsn_for && !e->dsn_delay ? rng_below(r, 3) : 0;
 }
 
 /* A plain message: one recipient for each comma-less name, body by id, one accepted event. */

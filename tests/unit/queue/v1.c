@@ -88,7 +88,7 @@ static void test_opens(void **state)
     fake_disk_free(d);
 }
 
-/* New mail goes into segments of version 3, footers behind old ones, too; in the end the old ones
+/* New mail goes into segments of version 4, footers behind old ones, too; in the end the old ones
  * are freed. */
 static void test_goes_on(void **state)
 {
@@ -99,7 +99,7 @@ static void test_goes_on(void **state)
     assert_true(id > LAST_ID);
     assert_int_equal(kit_commit(s, NULL, NULL, NULL), 0);
     assert_int_equal(version_of(d, 3), 1);
-    assert_int_equal(version_of(d, 6), 3);
+    assert_int_equal(version_of(d, 6), 4);
     kit_tasks(s);
     char *before = kit_dump_all(s);
     spool_close(s);
@@ -135,7 +135,7 @@ static void test_newer_is_refused(void **state)
     segment_header_write(block, &(struct segment_header){.number = 6, .salt = 1, .prev = 5});
     for (size_t copy = 0; copy < 2; copy++) {
         uint8_t *p = block + copy * SEGMENT_HEADER_BLOCK;
-        put_u32(p + 8, 4);
+        put_u32(p + 8, 5);
         put_u32(p + 4092, crc32c(0, p, 4092));
     }
     int fd = d->ops.open(d, "seg-00000006", O_RDWR | O_CREAT, 0600);
@@ -147,8 +147,8 @@ static void test_newer_is_refused(void **state)
     struct spool *s = NULL;
     struct err e = {0};
     assert_int_equal(spool_open(&s, fake_disk_ops(d), &o, NULL, &e), -EPROTO);
-    assert_string_equal(e.text, "spool segment seg-00000006 has format version 4, this program "
-                                "knows version 3: use the newer program that wrote it (nothing "
+    assert_string_equal(e.text, "spool segment seg-00000006 has format version 5, this program "
+                                "knows version 4: use the newer program that wrote it (nothing "
                                 "was changed)");
     assert_int_equal(spool_verify(fake_disk_ops(d), true, NULL, NULL, NULL, &e), -EPROTO);
     /* Not a byte of any file. */

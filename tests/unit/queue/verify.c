@@ -218,7 +218,7 @@ static void test_other_version(void **state)
     const struct file_ops *ops = fake_disk_ops(d);
     uint8_t block[SEGMENT_DATA];
     segment_header_write(block, &(struct segment_header){.number = 1});
-    put_u32(block + 8, 4);
+    put_u32(block + 8, 5);
     int fd = ops->open(ops->ctx, "seg-00000001", 0102, 0600);
     assert_true(fd >= 0);
     put_u32(block + 4092, crc32c(0, block, 4092));
@@ -229,7 +229,7 @@ static void test_other_version(void **state)
     struct err e = {0};
     assert_int_equal(spool_open(&s, ops, &o, NULL, &e), -EPROTO);
     assert_null(s);
-    assert_non_null(strstr(e.text, "version 4"));
+    assert_non_null(strstr(e.text, "version 5"));
     assert_int_equal(fake_disk_file_size(d, "seg-00000001"), SEGMENT_DATA);
     assert_int_equal(fake_disk_open_fds(d), 0);
     fake_disk_free(d);

@@ -243,6 +243,33 @@ static void late_mail_is_told_of_once(void **state)
     forget(w);
 }
 
+/* Reports on one recipient at a time (VERP): each failure once, and the others follow. */
+static void one_report_for_each(void **state)
+{
+    struct world *w = *state;
+    uint64_t id = store(w, "a@x.test", 2, 0, 0);
+    const struct verdict both[] = {refused, refused};
+    result(w, job_of(w), both, true);
+    pump(w);
+    for (uint32_t i = 0; i < 2; i++) {
+        struct out_dsn *d = dsn(w);
+        assert_true(d && d->n == 2 - i && d->rcpts[0].number == i);
+        const struct envelope e = {.message_id = SLICE_LIT("<r@x>"),
+                                   .dsn_for = id,
+                                   .dsn_rcpt = i + 1,
+                                   .rcpts = rcpts,
+                                   .n_rcpts = 1};
+        store_envelope(w, &e, d->serial);
+        forget(w);
+        pump(w);
+        struct core_action *answer = seen(w, CORE_ANSWER, SPOOLER_STORE);
+        assert_true(answer && ((struct spooler_store *)(void *)answer->msg)->error == 0);
+    }
+    assert_null(dsn(w));
+    assert_null(spool_find(w->spool, id));
+    forget(w);
+}
+
 /* All connections are busy, or the receiver is dead: it stands in line, no attempt ends, and it is
  * late all the same. */
 static void late_in_line(void **state)
@@ -441,6 +468,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(returned_at_its_deadline, setup, teardown),
         cmocka_unit_test_setup_teardown(late_mail_is_told_of_once, setup, teardown),
         cmocka_unit_test_setup_teardown(late_in_line, setup, teardown),
+        cmocka_unit_test_setup_teardown(one_report_for_each, setup, teardown),
         cmocka_unit_test_setup_teardown(arrived_meanwhile, setup, teardown),
         cmocka_unit_test_setup_teardown(failed_meanwhile, setup, teardown),
         cmocka_unit_test_setup_teardown(notified_at_its_deadline, setup, teardown),

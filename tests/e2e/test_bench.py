@@ -54,7 +54,8 @@ def test_the_bench_of_neighbours_prints_how_long_mail_waits():
 
 
 @pytest.mark.long
-def test_the_bench_beside_postfix_prints_every_target(tmp_path):
+def test_the_bench_beside_postfix_prints_every_target(tmp_path_factory):
+    tmp_path = tmp_path_factory.mktemp("b")  # short: sockets are below it
     out = tmp_path / "figures.jsonl"
     command = [f"{ROOT}/tests/bench/run", "--alone", "--rounds", "1", "--scale", "0.01", "--build", os.path.dirname(POSTWAIN), "--dir", tmp_path,
                "--out", out]

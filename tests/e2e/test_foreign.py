@@ -4,14 +4,8 @@ import re
 import pytest
 
 from kit import mail
-from kit.foreign import Exim, OpenSmtpd, SmtpSink, forget_unpacked
+from kit.foreign import Exim, OpenSmtpd, SmtpSink
 from kit.wait import until
-
-
-@pytest.fixture(scope="module", autouse=True)
-def packages():
-    yield
-    forget_unpacked()
 
 
 @pytest.fixture(scope="module", params=(Exim, OpenSmtpd))

@@ -8,16 +8,10 @@ import pytest
 
 from kit import mail
 from kit.far import Far
-from kit.foreign import Exim, OpenSmtpd, SmtpSink, forget_unpacked
+from kit.foreign import Exim, OpenSmtpd, SmtpSink
 from kit.peer import Peer, _Session
 
 N = 24
-
-
-@pytest.fixture(scope="module", autouse=True)
-def packages():
-    yield
-    forget_unpacked()
 
 
 def to(port, extra=""):

@@ -3,6 +3,7 @@ Other people's mail servers as receivers: Exim, OpenSMTPD and Postfix's smtp-sin
 cannot be installed beside Postfix: they are unpacked into a folder and run in a mount namespace of their own, where the
 programs and the accounts they want are laid over the system's.
 """
+import atexit
 import functools
 import pathlib
 import shutil
@@ -18,22 +19,16 @@ ACCOUNTS = ("Debian-exim", "opensmtpd", "opensmtpq")
 def unpacked(*packages):
     """A folder with the files of Debian packages, or None where they cannot be had."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix="pw-foreign-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     folder.chmod(0o755)
     p = subprocess.run(["apt-get", "download", "-q", *packages], cwd=folder, capture_output=True, timeout=120)
     debs = list(folder.glob("*.deb"))
     if p.returncode or len(debs) != len(packages):
-        shutil.rmtree(folder)
         return None
     for deb in debs:
         subprocess.run(["dpkg-deb", "-x", deb, folder], check=True, capture_output=True)
         deb.unlink()
     return folder
-
-
-def forget_unpacked():
-    for packages in (Exim.PACKAGES, OpenSmtpd.PACKAGES):
-        if (folder := unpacked(*packages)):
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 @functools.cache

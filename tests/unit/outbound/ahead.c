@@ -166,6 +166,7 @@ static void nobody_is_taken(void **state)
     (void)state;
     struct world *w = world_new(1, "");
     int fd = three(w);
+    think();
     say(fd, "250 ok\r\n250 ok\r\n550 5.1.1 no\r\n354 go\r\n");
     told_done(w, 2, VERDICT_DELIVERED, true);
     hear(fd, ".\r\n");
@@ -205,11 +206,13 @@ static void it_comes_late(void **state)
     struct world *w = world_new(1, "");
     int fd = two(w, PIPELINING);
     told_ahead(w);
+    think();
     say(fd, "250 ok\r\n");
     told_done(w, 2, VERDICT_DELIVERED, true);
     order(w, work(3, BODY, 1));
     hear_envelope(fd);
     take_envelope(fd);
+    told_ahead(w);
     close(fd);
     told_done(w, 3, VERDICT_DEFERRED, false);
     told_gone(w);

@@ -298,6 +298,11 @@ struct tls_info net_conn_tls_info(const struct net_conn *c)
     return c->phase == NET_SECURE ? tls_engine_info(c->tls) : (struct tls_info){0};
 }
 
+struct tls_session *net_conn_take_session(struct net_conn *c)
+{
+    return c->phase == NET_SECURE ? tls_engine_take_session(c->tls) : NULL;
+}
+
 bool net_conn_tls_unverified(const struct net_conn *c)
 {
     return c->tls && tls_engine_unverified(c->tls);

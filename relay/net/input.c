@@ -221,19 +221,38 @@ void net_conn_resume(struct net_conn *c)
         net_read_start(c);
 }
 
-void net_conn_start_tls(struct net_conn *c, struct tls_context *tls, bool server, struct slice sni)
+/* False: it is no time for TLS any more. */
+static bool leave_clear(struct net_conn *c)
 {
     if (!net_conn_is_open(c) || c->phase == NET_DEAD)
-        return;
+        return false;
     MUST(c->phase == NET_CLEAR);
     buf_done(&c->in);
     if (c->tap)
         net_tap_tls(c);
     net_push_out(c);
-    c->tls = tls_engine_new(tls, server, sni);
+    return true;
+}
+
+static void shake_hands(struct net_conn *c, struct tls_engine *tls)
+{
+    c->tls = tls;
     c->phase = NET_HANDSHAKE;
     net_mark_dirty(c);
     net_read_start(c);
     if (c->eof || c->broken) /* told from the loop, not from within this call */
         net_conn_own_deadline(c, loop_now(c->loop));
+}
+
+void net_conn_start_tls(struct net_conn *c, struct tls_context *tls, bool server, struct slice sni)
+{
+    if (leave_clear(c))
+        shake_hands(c, tls_engine_new(tls, server, sni));
+}
+
+void net_conn_resume_tls(struct net_conn *c, struct tls_context *tls, struct slice sni,
+                         const struct tls_session *offer)
+{
+    if (leave_clear(c))
+        shake_hands(c, tls_engine_resume(tls, sni, offer));
 }

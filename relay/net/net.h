@@ -58,6 +58,11 @@ void net_conn_resume(struct net_conn *c);
 /* Starts TLS: what is queued is sent in clear first; unconsumed plaintext input is DROPPED (RFC
  * 3207). tls is ref'd. */
 void net_conn_start_tls(struct net_conn *c, struct tls_context *tls, bool server, struct slice sni);
+/* The same as a client that keeps sessions and offers this one (tls_engine_resume). */
+void net_conn_resume_tls(struct net_conn *c, struct tls_context *tls, struct slice sni,
+                         const struct tls_session *offer);
+/* tls_engine_take_session; NULL when not under TLS, too. */
+struct tls_session *net_conn_take_session(struct net_conn *c);
 void net_conn_deadline(struct net_conn *c, struct mono at); /* MONO_NEVER: none */
 /* Sends what is queued (for at most 5 s), close_notify, then closes; on_closed follows. Further
  * sends are ignored. */

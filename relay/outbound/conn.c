@@ -29,6 +29,7 @@ static void unlink_socket(struct out_conn *c, bool politely)
 {
     if (c->link) {
         net_conn_names(c->link->net, &c->names);
+        out_resume_keep(c, loop_now(c->o->loop));
         c->link->conn = NULL;
         if (politely)
             net_conn_close(c->link->net);
@@ -99,7 +100,7 @@ static void give_up(struct out_conn *c)
 
 static void next_address(struct out_conn *c)
 {
-    c->pumping = c->in_clear = false;
+    c->pumping = c->in_clear = c->no_session = false;
     if (!out_dial_next(c))
         give_up(c);
 }
@@ -230,6 +231,7 @@ static bool on_ready(struct out_conn *c, struct mono now)
     if (c->dest->relay.n > 0 && c->jobs == 0)
         out_relay_works(c);
     c->ready = true;
+    out_resume_keep(c, now);
     if (!c->load.job && !c->ending)
         out_ahead_ready(c);
     if (c->load.job && c->load.job->n > 0) {
@@ -243,15 +245,6 @@ static bool on_ready(struct out_conn *c, struct mono now)
         smtp_client_quit(c->client, now);
     }
     return true;
-}
-
-/* The name that the certificate must be for, where that counts: an address literal has only itself.
- */
-static struct slice name_of_peer(struct out_conn *c)
-{
-    const struct plan_host *h = out_conn_host(c);
-    net_conn_names(c->link->net, &c->names);
-    return slice_str(h->name[0] ? h->name : c->names.peer_ip);
 }
 
 /* The handshake is over. With implicit TLS there is no session before it. */
@@ -281,7 +274,7 @@ static void start_tls(struct out_conn *c, struct mono now)
     }
     c->step = now;
     c->handshaking = true;
-    net_conn_start_tls(c->link->net, tls, false, name_of_peer(c));
+    out_resume_start(c, tls, now);
     net_conn_deadline(c->link->net,
                       mono_add(now, HANDSHAKE_MS / 100 * c->conf->debug_phase_percent));
 }
@@ -360,6 +353,10 @@ static void on_tls(void *ctx, bool ok, const char *why, struct mono now)
         return;
     c->handshaking = false;
     c->tls_ms = out_conn_since(c, now);
+    if (!ok && out_resume_again(c))
+        return;
+    if (ok)
+        out_resume_done(c, now);
     out_probe_tls(c, ok, why);
     enum fault f = ok                                      ? FAULT_NONE
                    : net_conn_tls_unverified(c->link->net) ? FAULT_TLS_VERIFY
@@ -388,6 +385,8 @@ static void on_deadline(void *ctx, struct mono now)
         return;
     if (c->handshaking) {
         c->handshaking = false;
+        if (out_resume_again(c))
+            return;
         tls_done(c, FAULT_TLS_HANDSHAKE, SLICE_LIT("timed out"), now);
     } else if (c->login.held && !mono_reached(smtp_client_deadline(c->client), now)) {
         out_login_go(c);
@@ -433,7 +432,7 @@ static void connect_failed(struct link *l, int err, struct mono now)
         note_failure(c, v);
     else
         verdict_done(&v);
-    c->in_clear = false;
+    c->in_clear = c->no_session = false;
     if (!out_dial_failed(l, !no_route, now))
         give_up(c);
 }

@@ -72,6 +72,8 @@ struct out_conn {
     struct smtp_client *client;
     bool talked;        /* this address was connected to */
     bool in_clear;      /* this address gets no STARTTLS: its handshake has failed */
+    bool no_session;    /* nor is a TLS session offered to it: that has failed */
+    bool offered;       /* one was, in the handshake under way */
     bool handshaking;   /* its time is ours, not the machine's */
     bool token_renewed; /* an address was asked again because a token was refused */
     bool logging_in;    /* this address was asked for a login */
@@ -95,7 +97,9 @@ struct out_conn {
                                while `reading` */
     uint64_t jobs;          /* begun on this address */
     struct verdict failure; /* the last address's */
-    struct mono step;       /* since when the present step lasts */
+    struct mono
+        full_handshake; /* that the TLS of now stems from: its own, or before it was resumed */
+    struct mono step;   /* since when the present step lasts */
     int32_t dns_ms, connect_ms, tls_ms, data_ms;
     UT_hash_handle hh;
 };
@@ -153,6 +157,18 @@ void out_conn_drop(struct out_conn *c);
 void out_conn_again(struct out_conn *c);
 /* Gives this address up because of v (taken) and goes on with the next one, or ends. */
 void out_conn_go_on(struct out_conn *c, struct verdict v);
+
+/* resume.c: TLS, and the sessions that it is resumed by */
+/* Begins the handshake, perhaps with the offer of a session. */
+void out_resume_start(struct out_conn *c, struct tls_context *tls, struct mono now);
+/* The handshake has come to its end. */
+void out_resume_done(struct out_conn *c, struct mono now);
+/* What the peer has given so far is kept for others. */
+void out_resume_keep(struct out_conn *c, struct mono now);
+/* The handshake has failed. True: a session was offered, and perhaps it was that: all that there
+ * are for this peer are dropped, and the same address is called again without one, which is no try
+ * of its own. A certificate that does not verify was shown in a full handshake: that is told. */
+bool out_resume_again(struct out_conn *c);
 
 /* relays.c, for a destination that has `relay` */
 /* The order of its hosts for this connection, in place; returns how many may be asked. */

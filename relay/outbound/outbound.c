@@ -1,6 +1,7 @@
 #include "relay/outbound/outbound.h"
 #include "relay/base/must.h"
 #include "relay/outbound/conn.h"
+#include "relay/outbound/sessions.h"
 #include "relay/spooler/requests.h"
 #include <stdlib.h>
 
@@ -43,6 +44,7 @@ static void forget_authorities(struct outbound *o)
 {
     tls_context_unref(o->tls_verify);
     o->tls_verify = NULL;
+    out_sessions_forget_all(o->sessions); /* who was vouched for is asked anew */
 }
 
 /* A resolver whose settings stay keeps its cache, and its open questions are not cut short: nothing
@@ -107,6 +109,7 @@ int outbound_new(struct outbound **ret, struct loop *l, struct inbox *i, struct 
 {
     struct outbound *o = must_alloc(sizeof *o);
     o->loop = l;
+    o->sessions = out_sessions_new();
     o->tls = client_tls;
     frozen_ref(&client_tls->frozen);
     o->hosts = hosts;
@@ -170,6 +173,7 @@ void outbound_free(struct outbound *o)
     out_explain_free_all(o);
     dns_override_unref(o->override);
     forget_authorities(o);
+    out_sessions_free(o->sessions);
     tls_context_unref(o->tls);
     conf_unref(o->conf);
     out_own_addresses_done(o);

@@ -10,6 +10,7 @@ struct out_capture;
 struct out_conn;
 struct out_explain;
 struct out_secrets;
+struct out_sessions;
 
 enum {
     OUT_SECRET = 2001,
@@ -34,10 +35,11 @@ struct outbound {
     size_t n_here;
     struct out_conn *conns; /* by id */
     struct out_explain *explains;
-    uint64_t probes;           /* so far */
-    struct out_memory *memory; /* of addresses, this loop's own */
-    struct out_hosts *hosts;   /* of relays, shared by all loops */
-    struct worker *filer;      /* NULL until something is captured */
+    uint64_t probes;               /* so far */
+    struct out_memory *memory;     /* of addresses, this loop's own */
+    struct out_sessions *sessions; /* of TLS, this loop's own; a reload drops them */
+    struct out_hosts *hosts;       /* of relays, shared by all loops */
+    struct worker *filer;          /* NULL until something is captured */
     struct out_capture *captures;
     struct out_secrets *secrets; /* these two: NULL until a login needs them */
     void *sasl;

@@ -3,6 +3,7 @@
 #include "relay/base/defer.h"
 #include "relay/base/must.h"
 #include "relay/tls/certs.h"
+#include "relay/tls/engine.h"
 #include "relay/tls/reason.h"
 #include "relay/tls/tickets.h"
 #include <dirent.h>
@@ -93,7 +94,8 @@ static SSL_CTX *new_ssl_ctx(const SSL_METHOD *method, const char *suites, struct
                                      SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
     /* An idle connection keeps no record buffers. */
     SSL_CTX_set_mode(ssl_ctx, SSL_MODE_RELEASE_BUFFERS);
-    /* Sessions live in tickets that the client keeps: nothing here is shared or locked by loops. */
+    /* Sessions live in tickets that the client keeps: nothing here is shared or locked by loops.
+     * How a client keeps them: new_client_ctx. */
     SSL_CTX_set_session_cache_mode(ssl_ctx, SSL_SESS_CACHE_OFF);
     return ssl_ctx;
 }
@@ -281,9 +283,21 @@ int tls_context_server(struct tls_context **ret, const char *cert_path, const ch
 
 /* --- delivery -------------------------------------------------------------------------------- */
 
+/* Each engine hands on what its peer gives; OpenSSL itself keeps nothing. */
+static SSL_CTX *new_client_ctx(const char *suites, struct err *e)
+{
+    SSL_CTX *ssl_ctx = new_ssl_ctx(TLS_client_method(), suites, e);
+    if (ssl_ctx) {
+        SSL_CTX_set_session_cache_mode(ssl_ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL |
+                                                    SSL_SESS_CACHE_NO_AUTO_CLEAR);
+        SSL_CTX_sess_set_new_cb(ssl_ctx, tls_engine_on_session);
+    }
+    return ssl_ctx;
+}
+
 int tls_context_client(struct tls_context **ret, struct err *e)
 {
-    SSL_CTX *ssl_ctx = new_ssl_ctx(TLS_client_method(), client_suites_12, e);
+    SSL_CTX *ssl_ctx = new_client_ctx(client_suites_12, e);
     if (!ssl_ctx)
         return -EINVAL;
     SSL_CTX_set_verify(ssl_ctx, SSL_VERIFY_NONE, NULL);
@@ -293,7 +307,7 @@ int tls_context_client(struct tls_context **ret, struct err *e)
 
 int tls_context_verify(struct tls_context **ret, struct err *e)
 {
-    SSL_CTX *ssl_ctx = new_ssl_ctx(TLS_client_method(), SUITES_12, e);
+    SSL_CTX *ssl_ctx = new_client_ctx(SUITES_12, e);
     if (!ssl_ctx)
         return -EINVAL;
     if (!SSL_CTX_set_default_verify_paths(ssl_ctx)) {

@@ -4,6 +4,7 @@
 #include "relay/base/must.h"
 #include "relay/tls/fifo.h"
 #include "relay/tls/reason.h"
+#include "relay/tls/session.h"
 #include "relay/tls/tls.h"
 #include <openssl/err.h>
 #include <openssl/ssl.h>
@@ -12,6 +13,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* A peer may give as many as it likes; of one connection so many are looked at. */
+#define SESSIONS_MAX 8
+
 struct tls_engine {
     struct tls_context *context;
     SSL *ssl;
@@ -19,6 +23,8 @@ struct tls_engine {
     enum tls_state state;
     size_t answers; /* octets of output that OpenSSL made by itself and the peer has not taken */
     bool unverified;
+    unsigned sessions_left; /* of those that the peer gives */
+    struct tls_session *session;
     char error[160];
 };
 
@@ -111,7 +117,7 @@ static void expect_name(SSL *ssl, struct slice name)
     free(text);
 }
 
-struct tls_engine *tls_engine_new(struct tls_context *c, bool server, struct slice sni)
+static struct tls_engine *engine_new(struct tls_context *c)
 {
     pthread_once(&bio_method_once, make_bio_method);
     struct tls_engine *t = must_alloc(sizeof *t);
@@ -127,17 +133,64 @@ struct tls_engine *tls_engine_new(struct tls_context *c, bool server, struct sli
     BIO_set_data(bio, t);
     BIO_set_init(bio, 1);
     SSL_set_bio(t->ssl, bio, bio);
+    SSL_set_app_data(t->ssl, t);
+    return t;
+}
+
+static void prepare_client(struct tls_engine *t, struct slice sni)
+{
+    SSL_set_connect_state(t->ssl);
+    if (sni.n)
+        set_sni(t->ssl, sni);
+    if (SSL_get_verify_mode(t->ssl) != SSL_VERIFY_NONE)
+        expect_name(t->ssl, sni);
+}
+
+struct tls_engine *tls_engine_new(struct tls_context *c, bool server, struct slice sni)
+{
+    struct tls_engine *t = engine_new(c);
     if (server) {
         SSL_set_accept_state(t->ssl);
     } else {
-        SSL_set_connect_state(t->ssl);
-        if (sni.n)
-            set_sni(t->ssl, sni);
-        if (SSL_get_verify_mode(t->ssl) != SSL_VERIFY_NONE)
-            expect_name(t->ssl, sni);
+        prepare_client(t, sni);
         turn_handshake(t); /* the client speaks first */
     }
     return t;
+}
+
+struct tls_engine *tls_engine_resume(struct tls_context *c, struct slice sni,
+                                     const struct tls_session *offer)
+{
+    struct tls_engine *t = engine_new(c);
+    t->sessions_left = SESSIONS_MAX;
+    prepare_client(t, sni);
+    if (offer)
+        session_offer(t->ssl, offer, sni);
+    turn_handshake(t);
+    return t;
+}
+
+int tls_engine_on_session(SSL *ssl, SSL_SESSION *session)
+{
+    struct tls_engine *t = SSL_get_app_data(ssl);
+    if (t->sessions_left == 0)
+        return 0;
+    t->sessions_left--;
+    struct tls_session *s = session_of(session);
+    if (s) {
+        tls_session_unref(t->session);
+        t->session = s;
+    }
+    return 0; /* it stays OpenSSL's */
+}
+
+struct tls_session *tls_engine_take_session(struct tls_engine *t)
+{
+    if (t->state == TLS_HANDSHAKING || t->state == TLS_FAILED)
+        return NULL;
+    struct tls_session *s = t->session;
+    t->session = NULL;
+    return s;
 }
 
 void tls_engine_free(struct tls_engine *t)
@@ -145,6 +198,7 @@ void tls_engine_free(struct tls_engine *t)
     if (!t)
         return;
     SSL_free(t->ssl);
+    tls_session_unref(t->session);
     fifo_done(&t->in);
     fifo_done(&t->out);
     tls_context_unref(t->context);

@@ -104,6 +104,23 @@ enum tls_state { TLS_HANDSHAKING, TLS_OPEN, TLS_CLOSED /* close_notify came */, 
 
 struct tls_engine *tls_engine_new(struct tls_context *c, bool server,
                                   struct slice sni); /* refs c; sni "" = none */
+
+/* What a client may offer to the same peer the next time instead of a handshake in full. It was
+ * verified as its connection was, and may be offered under the same rules only. Frozen. */
+struct tls_session;
+#define TLS_SESSION_MAX 16384                                /* octets; a bigger one is not kept */
+struct tls_session *tls_session_ref(struct tls_session *s);  /* NULL stays NULL */
+void tls_session_unref(struct tls_session *s);               /* NULL is fine */
+bool tls_session_once(const struct tls_session *s);          /* TLS 1.3: RFC 8446 appendix C.4 */
+int64_t tls_session_lifetime_s(const struct tls_session *s); /* as the peer says; > 0 */
+
+/* A client's that keeps sessions, and offers this one (borrowed; NULL: none). Where certificates
+ * are verified it is offered only while its own is one for the name and has not ended. */
+struct tls_engine *tls_engine_resume(struct tls_context *c, struct slice sni,
+                                     const struct tls_session *offer);
+/* The newest that the peer has given since the last call; the caller's. NULL: none, or the
+ * connection has failed. */
+struct tls_session *tls_engine_take_session(struct tls_engine *t);
 void tls_engine_free(struct tls_engine *t);
 /* Ciphertext from the peer; takes all of it and turns the handshake. Feed <= 64 KiB, then read:
  * unread ciphertext beyond TLS_INPUT_MAX is TLS_FAILED. */

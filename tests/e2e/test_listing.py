@@ -140,14 +140,18 @@ def test_mail_goes_on_while_all_is_changed(verb, event, full):
     r = full(60)
     load = proof.Submitters(r.submission, proof.seed(), threads=4, large=0)
     until(lambda: len(load.told) > 20, 60, lambda: load.refused)
+    began = time.monotonic()
     done = r.rows("queue", *verb, "--to", "recipient*", "--yes")[-1]
+    took = time.monotonic() - began
     load.stop()
     assert done["matched"] == done["changed"] == 60 * RECIPIENTS and not load.lost and not load.refused
     until(lambda: len(r.events(event)) == done["changed"], 60, "all in the log", pause=0.5)
     changed = [e["seq"] for e in r.events(event)]
     between = [e for e in r.events("accepted") if changed[0] < e["seq"] < changed[-1]]
-    print(f"{verb[0]}: {done}; meanwhile {len(between)} messages, of all the slowest in {max(t.answered - t.at for t in load.told):.3f} s")
-    assert between, "no message was taken before all was changed"
+    slowest = max(t.answered - t.at for t in load.told)
+    print(f"{verb[0]}: {done} in {took:.2f} s; meanwhile {len(between)} messages, of all the slowest in {slowest:.3f} s")
+    # On a machine where clients hardly have a turn it may be over between two of their messages.
+    assert between or slowest < took / 2, "no message was taken before all was changed"
 
 
 def test_cursor_while_mail_comes_and_goes(full):

@@ -26,6 +26,7 @@ import pytest
 import crash
 import proof
 from kit.relay import ENVIRONMENT, POSTWAIN, smarthost
+from kit.wait import until
 
 CUTS = int(os.environ.get("PW_CUTS") or 6)
 CONNECTIONS = 5  # to each of two receivers
@@ -151,6 +152,13 @@ class World:
         self.slow.stop()
         self.slow.start(["--quiet"])
         proof.wait_finished(self.relay, 120 + CUTS)
+        until(lambda: not self.unreported(), 60, lambda: f"no report of {self.unreported()}")
+        proof.wait_finished(self.relay, 60)
+
+    def unreported(self):
+        """The last word about a recipient is in the log before its report is in the queue."""
+        bounced = {e["queue_id"] for e in self.relay.events("bounced") if e.get("sender")}
+        return bounced - {e["queue_id"] for e in self.relay.events("dsn_queued")}
 
 
 def check_arrivals(world):

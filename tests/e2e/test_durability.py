@@ -253,8 +253,9 @@ def test_reloads_drop_no_connection(relay, sink):
         if broken:
             done = r.cli("reload", code=1)
             assert "no-such-key" in done.err
-            r.reload()  # by signal it is refused just so
+            r.reload()  # by signal it is refused just so, before the next file is there
             refused += 1
+            until(lambda: r.process.errors().count("event=reload_refused") == refused, 20, lambda: r.process.errors()[-2000:])
         elif n % 2:
             r.cli("reload")
             reloaded += 1

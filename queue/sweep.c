@@ -77,7 +77,8 @@ bool sweep_end(struct spool *s, struct spool_task *task)
     struct sweep_task *t = (struct sweep_task *)(void *)task;
     for (size_t i = 0; i < t->n_bodies; i++) /* later: not at once, again and again */
         id_list_add(&s->doubtful, t->bodies[i]);
-    s->sweep_failed = t->segment_left;
+    if (t->segment)
+        s->sweep_failed = t->segment_left;
     if (t->segment && !t->segment_left) {
         DL_DELETE(s->litter, t->segment);
         s->litter_bytes -= t->segment->size;

@@ -34,8 +34,7 @@ static uint64_t per_minute(const struct sched_site *t, struct mono now)
 
 void sched_note_error(struct sched *s, uint64_t conn, struct slice words, struct wall at)
 {
-    struct sched_conn *c;
-    HASH_FIND(hh, s->conns, &conn, sizeof conn, c);
+    struct sched_conn *c = conn_find(s, conn);
     if (!c)
         return;
     free(c->site->error);

@@ -119,13 +119,21 @@ void net_addr_text(const struct sockaddr *a, char ret_text[46])
         snprintf(ret_text, 46, "?");
 }
 
+uint16_t net_addr_port(const struct sockaddr *a)
+{
+    if (a->sa_family == AF_INET)
+        return ntohs(((const struct sockaddr_in *)(const void *)a)->sin_port);
+    if (a->sa_family == AF_INET6)
+        return ntohs(((const struct sockaddr_in6 *)(const void *)a)->sin6_port);
+    return 0;
+}
+
 void net_addr_port_text(const struct sockaddr_storage *a, char ret_text[64])
 {
     char ip[46];
     net_addr_text((const struct sockaddr *)a, ip);
     bool is6 = a->ss_family == AF_INET6;
-    unsigned port = ntohs(is6 ? ((const struct sockaddr_in6 *)a)->sin6_port
-                              : ((const struct sockaddr_in *)a)->sin_port);
+    unsigned port = net_addr_port((const struct sockaddr *)a);
     snprintf(ret_text, 64, is6 ? "[%s]:%u" : "%s:%u", ip, port);
 }
 

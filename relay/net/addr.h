@@ -17,5 +17,7 @@ bool net_cidr_overlaps(const struct net_cidr *a, const struct net_cidr *b);
 /* An address as the network of its whole length; family 0: it is neither. */
 struct net_cidr net_cidr_of(const struct sockaddr *a);
 void net_addr_text(const struct sockaddr *a, char ret_text[46]);
+/* 0: it is neither IPv4 nor IPv6. */
+uint16_t net_addr_port(const struct sockaddr *a);
 /* "192.0.2.1:25", "[2001:db8::1]:25" */
 void net_addr_port_text(const struct sockaddr_storage *a, char ret_text[64]);

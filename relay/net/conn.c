@@ -84,25 +84,16 @@ struct net_conn *net_conn_new(struct loop *l)
     return c;
 }
 
-static uint16_t port_of(const struct sockaddr *a)
-{
-    if (a->sa_family == AF_INET)
-        return ntohs(((const struct sockaddr_in *)(const void *)a)->sin_port);
-    if (a->sa_family == AF_INET6)
-        return ntohs(((const struct sockaddr_in6 *)(const void *)a)->sin6_port);
-    return 0;
-}
-
 static void name_peer(struct net_conn *c, const struct sockaddr *peer)
 {
     net_addr_text(peer, c->names.peer_ip);
-    c->names.peer_port = port_of(peer);
+    c->names.peer_port = net_addr_port(peer);
 }
 
 static void name_local_as(struct net_conn *c, const struct sockaddr *local)
 {
     net_addr_text(local, c->names.local_ip);
-    c->names.local_port = port_of(local);
+    c->names.local_port = net_addr_port(local);
 }
 
 static void name_local(struct net_conn *c)

@@ -214,12 +214,6 @@ void explain_dns(struct buf *out, const struct out_found *f, struct slice site)
  * ------------------------------------------------------------------------------------------------------------
  */
 
-static uint16_t port_of(const struct sockaddr_storage *a)
-{
-    return ntohs(a->ss_family == AF_INET6 ? ((const struct sockaddr_in6 *)a)->sin6_port
-                                          : ((const struct sockaddr_in *)a)->sin_port);
-}
-
 void explain_host(struct buf *out, const struct explain_host *h)
 {
     char text[46];
@@ -230,7 +224,7 @@ void explain_host(struct buf *out, const struct explain_host *h)
     jrow_number(out, "preference", h->preference);
     net_addr_text((const struct sockaddr *)h->address, text);
     jrow_text(out, "address", slice_str(text));
-    jrow_number(out, "port", port_of(h->address));
+    jrow_number(out, "port", net_addr_port((const struct sockaddr *)h->address));
     if (h->source.from.ss_family) {
         net_addr_text((const struct sockaddr *)&h->source.from, text);
         jrow_text(out, "source_ip", slice_str(text));

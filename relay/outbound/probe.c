@@ -60,10 +60,7 @@ static void put_address(struct buf *out, const struct out_conn *c, const struct 
     jrow_some(out, "host", slice_str(name));
     net_addr_text(to, text);
     jrow_text(out, "address", slice_str(text));
-    jrow_number(out, "port",
-                ntohs(to->sa_family == AF_INET6
-                          ? ((const struct sockaddr_in6 *)(const void *)to)->sin6_port
-                          : ((const struct sockaddr_in *)(const void *)to)->sin_port));
+    jrow_number(out, "port", net_addr_port(to));
 }
 
 void out_probe_called(struct link *l, const struct sockaddr *to)

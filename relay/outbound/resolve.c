@@ -7,6 +7,7 @@
  */
 #include "dns/ip.h"
 #include "relay/base/must.h"
+#include "relay/net/addr.h"
 #include "relay/outbound/private.h"
 #include <stdlib.h>
 #include <uv.h>
@@ -49,12 +50,6 @@ static bool is_wildcard(const struct sockaddr_storage *a)
     return IN6_IS_ADDR_UNSPECIFIED(&((const struct sockaddr_in6 *)a)->sin6_addr);
 }
 
-static uint16_t port_of(const struct sockaddr_storage *a)
-{
-    return ntohs(a->ss_family == AF_INET ? ((const struct sockaddr_in *)a)->sin_port
-                                         : ((const struct sockaddr_in6 *)a)->sin6_port);
-}
-
 static void add_here(struct outbound *o)
 {
     uv_interface_address_t *list;
@@ -69,10 +64,12 @@ static void add_here(struct outbound *o)
 static void add_listener(struct outbound *o, const struct sockaddr_storage *a)
 {
     if (!is_wildcard(a))
-        add_address(&o->own, &o->n_own, (const struct sockaddr *)a, port_of(a));
+        add_address(&o->own, &o->n_own, (const struct sockaddr *)a,
+                    net_addr_port((const struct sockaddr *)a));
     for (size_t i = 0; i < o->n_here && is_wildcard(a); i++)
         if (o->here[i].ss_family == a->ss_family)
-            add_address(&o->own, &o->n_own, (struct sockaddr *)&o->here[i], port_of(a));
+            add_address(&o->own, &o->n_own, (struct sockaddr *)&o->here[i],
+                        net_addr_port((const struct sockaddr *)a));
 }
 
 void out_own_addresses_done(struct outbound *o)

@@ -30,10 +30,8 @@ static struct buf key_of(const struct out_conn *c)
 {
     struct buf key = BUF_MAX(4096);
     const struct sockaddr_storage *a = &c->peer;
-    unsigned port = a->ss_family == AF_INET6 ? ((const struct sockaddr_in6 *)a)->sin6_port
-                                             : ((const struct sockaddr_in *)a)->sin_port;
     buf_addf(&key, "%" PRIu64 " %u %u ", c->conf->serial, (unsigned)c->client_conf.tls,
-             ntohs((uint16_t)port));
+             net_addr_port((const struct sockaddr *)a));
     put(&key, c->dest->name);
     put_address(&key, a);
     put(&key, out_conn_host(c)->name);

@@ -150,15 +150,19 @@ static void relays_site(struct world *w)
     port_send(q->reply, &q->msg);
 }
 
-static int rehearse(struct asker *a, bool no_rcpt)
+/* A rehearsal whose way is known: it calls now. */
+static struct asker *rehearse(struct world *w, bool no_rcpt)
 {
+    struct asker *a = asker_new(w);
     struct err e = {0};
     const struct outbound_asked asked = {.recipient = SLICE_LIT("r0@d.test"),
                                          .sender = SLICE_LIT("s@relay.test"),
                                          .attempt = 1,
                                          .probe = true,
                                          .no_rcpt = no_rcpt};
-    return outbound_explain(a->w->out, &asked, &a->port, a, &e);
+    assert_int_equal(outbound_explain(w->out, &asked, &a->port, a, &e), 0);
+    relays_site(w);
+    return a;
 }
 
 /* Two hosts: the first is not there. Nothing is told to the spooler. */
@@ -166,9 +170,7 @@ static void up_to_rcpt_and_never_further(void **state)
 {
     (void)state;
     struct world *w = world_new(2, WITH_MX("127.0.0.7", "127.0.0.2"));
-    struct asker *a = asker_new(w);
-    assert_int_equal(rehearse(a, false), 0);
-    relays_site(w);
+    struct asker *a = rehearse(w, false);
     int fd = receive_ready(w, 1);
     answer(fd, "MAIL FROM:<s@relay.test>", "250 ok\r\n");
     answer(fd, "RCPT TO:<r0@d.test>", "250 2.1.5 yes\r\n");
@@ -192,9 +194,7 @@ static void only_to_the_greeting(void **state)
 {
     (void)state;
     struct world *w = world_new(1, WITH_MX("127.0.0.1", "127.0.0.7"));
-    struct asker *a = asker_new(w);
-    assert_int_equal(rehearse(a, true), 0);
-    relays_site(w);
+    struct asker *a = rehearse(w, true);
     int fd = receive_ready(w, 0);
     leave(fd);
     wait_for_last(a);
@@ -218,9 +218,7 @@ static void refused_and_lost(void **state)
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct world *w = world_new(1, WITH_MX("127.0.0.1", "127.0.0.7"));
-        struct asker *a = asker_new(w);
-        assert_int_equal(rehearse(a, false), 0);
-        relays_site(w);
+        struct asker *a = rehearse(w, false);
         int fd = receive_ready(w, 0);
         answer(fd, "MAIL", "250 ok\r\n");
         hear(fd, "RCPT");
@@ -244,9 +242,7 @@ static void stopped(void **state)
 {
     (void)state;
     struct world *w = world_new(1, WITH_MX("127.0.0.1", "127.0.0.7"));
-    struct asker *a = asker_new(w);
-    assert_int_equal(rehearse(a, false), 0);
-    relays_site(w);
+    struct asker *a = rehearse(w, false);
     int fd = receive(w, 0);
     outbound_explain_stop(w->out, a + 1); /* somebody else's */
     say(fd, "220 hello\r\n");
@@ -266,9 +262,7 @@ static void a_flood_of_words(void **state)
 {
     (void)state;
     struct world *w = world_new(1, WITH_MX("127.0.0.1", "127.0.0.7"));
-    struct asker *a = asker_new(w);
-    assert_int_equal(rehearse(a, false), 0);
-    relays_site(w);
+    struct asker *a = rehearse(w, false);
     int fd = receive(w, 0);
     char flood[60000];
     for (size_t i = 0; i < sizeof flood; i++)

@@ -2,14 +2,13 @@
 #include "relay/base/defer.h"
 #include "relay/base/must.h"
 #include "relay/base/utf8.h"
+#include "relay/tls/certs.h"
 #include "relay/tls/engine.h"
 #include <arpa/inet.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
 
 /* A name of a certificate may hold anything: made harmless for a screen. */
 static void add_name(struct buf *out, struct slice name)
@@ -64,17 +63,6 @@ static void put_issuer(const X509 *x, struct tls_certificate *ret)
     put_text(ret->issuer, sizeof ret->issuer, &issuer);
 }
 
-/* The same as a handshake that verifies: RFC 6125, no partial wildcards. */
-static void expect_name(X509_STORE_CTX *ctx, struct slice name)
-{
-    X509_VERIFY_PARAM *param = X509_STORE_CTX_get0_param(ctx);
-    DEFER_FREE char *text = slice_dup(name.n ? name : SLICE_LIT("nobody.invalid"));
-    X509_STORE_CTX_set_default(ctx, "ssl_server");
-    X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-    if (!X509_VERIFY_PARAM_set1_ip_asc(param, text))
-        X509_VERIFY_PARAM_set1_host(param, text, 0);
-}
-
 static void put_problem(const SSL *ssl, X509 *x, const struct tls_context *verify,
                         struct slice name, struct tls_certificate *ret)
 {
@@ -82,7 +70,8 @@ static void put_problem(const SSL *ssl, X509 *x, const struct tls_context *verif
     MUST(ctx);
     if (X509_STORE_CTX_init(ctx, SSL_CTX_get_cert_store(verify->ssl_ctx), x,
                             SSL_get_peer_cert_chain(ssl))) {
-        expect_name(ctx, name);
+        X509_STORE_CTX_set_default(ctx, "ssl_server");
+        tls_expect_name(X509_STORE_CTX_get0_param(ctx), name);
         if (X509_verify_cert(ctx) != 1)
             snprintf(ret->problem, sizeof ret->problem, "%s",
                      X509_verify_cert_error_string(X509_STORE_CTX_get_error(ctx)));
@@ -90,12 +79,6 @@ static void put_problem(const SSL *ssl, X509 *x, const struct tls_context *verif
         snprintf(ret->problem, sizeof ret->problem, "it cannot be verified");
     }
     X509_STORE_CTX_free(ctx);
-}
-
-static int64_t not_after(const X509 *x)
-{
-    struct tm t;
-    return ASN1_TIME_to_tm(X509_get0_notAfter(x), &t) ? (int64_t)timegm(&t) : 0;
 }
 
 bool tls_engine_certificate(const struct tls_engine *t, struct tls_context *verify,
@@ -106,7 +89,7 @@ bool tls_engine_certificate(const struct tls_engine *t, struct tls_context *veri
     if (!x)
         return false;
     ERR_clear_error();
-    *ret = (struct tls_certificate){.not_after_s = not_after(x)};
+    *ret = (struct tls_certificate){.not_after_s = certs_seconds(X509_get0_notAfter(x))};
     put_names(x, ret);
     put_issuer(x, ret);
     if (verify)

@@ -266,7 +266,7 @@ bool certs_use_ctx(SSL_CTX *ssl_ctx, const struct tls_certs *c)
     return true;
 }
 
-static int64_t seconds_of(const ASN1_TIME *t)
+int64_t certs_seconds(const ASN1_TIME *t)
 {
     struct tm tm;
     return ASN1_TIME_to_tm(t, &tm) ? timegm(&tm) : 0;
@@ -280,10 +280,11 @@ size_t tls_certs_count(const struct tls_certs *c)
 struct tls_cert_info tls_certs_info(const struct tls_certs *c, size_t i)
 {
     MUST(i < c->n_pairs);
-    return (struct tls_cert_info){.path = c->pairs[i].path,
-                                  .key_type = EVP_PKEY_get0_type_name(c->pairs[i].key),
-                                  .not_before_s = seconds_of(X509_get0_notBefore(c->pairs[i].cert)),
-                                  .not_after_s = seconds_of(X509_get0_notAfter(c->pairs[i].cert))};
+    return (struct tls_cert_info){
+        .path = c->pairs[i].path,
+        .key_type = EVP_PKEY_get0_type_name(c->pairs[i].key),
+        .not_before_s = certs_seconds(X509_get0_notBefore(c->pairs[i].cert)),
+        .not_after_s = certs_seconds(X509_get0_notAfter(c->pairs[i].cert))};
 }
 
 bool tls_certs_has_name(const struct tls_certs *c, struct slice name)

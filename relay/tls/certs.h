@@ -26,6 +26,8 @@ unsigned certs_answer(const struct tls_certs *c, struct slice name);
 /* What a connection (or all of a context) shows; false: OpenSSL's queue says why. */
 bool certs_use(SSL *ssl, const struct tls_certs *c);
 bool certs_use_ctx(SSL_CTX *ssl_ctx, const struct tls_certs *c);
+/* Since 1970; 0: it is no time. */
+int64_t certs_seconds(const ASN1_TIME *t);
 /* A PEM file, whole. */
 int certs_read_file(const char *path, struct buf *out, struct err *e);
 /* Every certificate in it; the first may be a "TRUSTED CERTIFICATE". NULL: told in e. */

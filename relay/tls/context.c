@@ -11,7 +11,6 @@
 #include <openssl/err.h>
 #include <openssl/x509.h>
 #include <stdlib.h>
-#include <time.h>
 
 /* A session is resumed for so long; less than a ticket key lives. */
 #define SESSION_S (2 * 60 * 60L)
@@ -353,9 +352,6 @@ int tls_check_store(struct err *e)
 
 int64_t tls_context_not_after(const struct tls_context *c)
 {
-    struct tm tm;
     const X509 *x = SSL_CTX_get0_certificate(c->ssl_ctx);
-    if (!x || !ASN1_TIME_to_tm(X509_get0_notAfter(x), &tm))
-        return 0;
-    return timegm(&tm);
+    return x ? certs_seconds(X509_get0_notAfter(x)) : 0;
 }

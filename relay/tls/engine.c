@@ -105,12 +105,9 @@ static void set_sni(SSL *ssl, struct slice sni)
     free(name);
 }
 
-/* RFC 6125: the certificate is to be one for this name, or this address. Without one nothing is
- * good enough. */
-static void expect_name(SSL *ssl, struct slice name)
+void tls_expect_name(X509_VERIFY_PARAM *param, struct slice name)
 {
     char *text = slice_dup(name.n ? name : SLICE_LIT("nobody.invalid"));
-    X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
     X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
     if (!X509_VERIFY_PARAM_set1_ip_asc(param, text))
         MUST(X509_VERIFY_PARAM_set1_host(param, text, 0));
@@ -143,7 +140,7 @@ static void prepare_client(struct tls_engine *t, struct slice sni)
     if (sni.n)
         set_sni(t->ssl, sni);
     if (SSL_get_verify_mode(t->ssl) != SSL_VERIFY_NONE)
-        expect_name(t->ssl, sni);
+        tls_expect_name(SSL_get0_param(t->ssl), sni);
 }
 
 struct tls_engine *tls_engine_new(struct tls_context *c, bool server, struct slice sni)

@@ -58,7 +58,7 @@ struct tls_session *session_of(SSL_SESSION *from)
     return s;
 }
 
-/* RFC 6125, as in a handshake that verifies (expect_name in engine.c). */
+/* RFC 6125, as in a handshake that verifies (tls_expect_name). */
 static bool is_for(X509 *x, struct slice name)
 {
     DEFER_FREE char *text = slice_dup(name);

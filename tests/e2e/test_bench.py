@@ -45,12 +45,29 @@ def test_the_bench_of_the_front_door_prints_every_figure(tmp_path):
 @pytest.mark.long
 def test_the_bench_of_neighbours_prints_how_long_mail_waits():
     """Promise 25, with small numbers: B's mail to the slow site takes turns with A's; behind all of A's it would wait ten seconds."""
-    command = [f"{ROOT}/tests/bench/neighbours", "--bulk", "200", "--messages", "8", "--pause", "0.05", "--build", os.path.dirname(POSTWAIN)]
+    command = [f"{ROOT}/tests/bench/neighbours", "--only", "bulk", "--bulk", "200", "--messages", "8", "--pause", "0.05", "--build", os.path.dirname(POSTWAIN)]
     p = subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, **ENVIRONMENT})
     assert p.returncode == 0, p.stdout[-2000:] + p.stderr[-4000:]
     assert "A: 200 messages for the slow site" in p.stdout and re.search(r"A: \d+ delivered meanwhile", p.stdout), p.stdout
     waited = dict(re.findall(r"B, (slow|other) +site: 4 of 4 delivered; waited .* ([0-9.]+) s the last", p.stdout))
     assert set(waited) == {"slow", "other"} and all(float(s) < 5 for s in waited.values()), p.stdout
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("where", ("namespace", "loopback"))
+def test_the_bench_of_black_holes_prints_every_figure(where):
+    """Promise 24, with small numbers: mail to hosts that swallow packets waits, and others' does not wait for it, not even half of a minute's ringing."""
+    command = [f"{ROOT}/tests/bench/neighbours", "--only", "blackhole", "--others", "200", "--domains", "20", "--pool", "100", "--rounds", "1", "--build",
+               os.path.dirname(POSTWAIN)] + ["--loopback"] * (where == "loopback")
+    p = subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, **ENVIRONMENT})
+    assert p.returncode == 0 and not p.stderr, p.stdout[-2000:] + p.stderr[-4000:]
+    rows = re.findall(r"^\| (\w[^|]*) \| ([0-9,]+) \| ([0-9,]+) \| ([0-9.]+) \| ≥ 0.9 \| (ok|MISSED) \|", p.stdout, re.M)
+    assert [name for name, *_ in rows] == ["others' mail, half of all mail hosts"] + [f"one domain, {what}" for what in (
+        "one of two equal hosts", "the better of two hosts", "one of a host's two addresses")], p.stdout
+    assert all((float(ratio) >= 0.9) == (verdict == "ok") or ratio == "0.90" for *_, ratio, verdict in rows), p.stdout
+    assert float(rows[0][3]) > 0.2, p.stdout
+    if where == "namespace" and "in a network of its own" in p.stdout:
+        assert int(re.search(r"^(\d+) calls were swallowed", p.stdout, re.M)[1]) > 0
 
 
 @pytest.mark.long

@@ -123,9 +123,9 @@ void fold_told(struct fold *f, uint64_t about, bool delay, uint64_t rcpt)
     if (!m)
         return;
     m->delay_told = m->delay_told || delay;
-    for (uint32_t i = 0; i < m->n_rcpts; i++)
-        if (rcpt == 0 || rcpt == i + 1u)
-            fold_dsn_due(&m->rcpts[i], false);
+    const struct message_range told = message_told(m, rcpt);
+    for (uint32_t i = told.from; i < told.to; i++)
+        fold_dsn_due(&m->rcpts[i], false);
 }
 
 struct message *fold_message(struct fold *f, const struct message_record *r)

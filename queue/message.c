@@ -274,6 +274,15 @@ bool message_tried(const struct message *m)
     return true;
 }
 
+struct message_range message_told(const struct message *m, uint64_t dsn_rcpt)
+{
+    if (dsn_rcpt == 0)
+        return (struct message_range){0, m->n_rcpts};
+    if (dsn_rcpt > m->n_rcpts) /* a record of another message's number */
+        return (struct message_range){0, 0};
+    return (struct message_range){(uint32_t)dsn_rcpt - 1, (uint32_t)dsn_rcpt};
+}
+
 /* --- recipients ----------------------------------------------------------------------------------
  */
 

@@ -139,6 +139,13 @@ static inline struct wall message_expires(const struct message *m)
 struct wall message_late_at(const struct message *m, int64_t warning_s);
 /* No recipient is active or waits for its first attempt: the time to tell of several at once. */
 bool message_tried(const struct message *m);
+/* Whom a report tells of, as envelope.dsn_rcpt says it: recipients from `from` up to `to`. One
+ * alone is not looked for: of a message with thousands of recipients each may have a report of his
+ * own. */
+struct message_range {
+    uint32_t from, to;
+};
+struct message_range message_told(const struct message *m, uint64_t dsn_rcpt);
 
 static inline struct message *recipient_message(const struct recipient *r)
 {

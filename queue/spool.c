@@ -120,9 +120,10 @@ static void remember_told(struct spool *s, struct pending *p, const struct envel
     struct message *m = e->dsn_for ? index_find(&s->fold.index, e->dsn_for) : NULL;
     if (!m)
         return;
-    p->told_rcpts = must_alloc(m->n_rcpts * sizeof *p->told_rcpts);
-    for (uint32_t i = 0; i < m->n_rcpts; i++)
-        if (m->rcpts[i].dsn_due && (e->dsn_rcpt == 0 || e->dsn_rcpt == i + 1u))
+    const struct message_range told = message_told(m, e->dsn_rcpt);
+    p->told_rcpts = must_alloc((told.to - told.from) * sizeof *p->told_rcpts);
+    for (uint32_t i = told.from; i < told.to; i++)
+        if (m->rcpts[i].dsn_due)
             p->told_rcpts[p->n_told++] = i;
     p->told_delay = e->dsn_delay && !m->delay_told;
     if (p->n_told == 0 && !p->told_delay)

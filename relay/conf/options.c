@@ -61,8 +61,10 @@ static const char *const section_help[] = {
      "and that mail was handed on, go to the sender as he is: at the other address they would "
      "count "
      "as bounces. Each recipient gets the message in a transaction of his own. With neither "
-     "senders nor users nothing is changed; with both, both must fit. An address that does not "
-     "fit, because one of both has quotes, a literal or characters past ASCII, or more than 64 "
+     "senders nor users nothing is changed; with both, both must fit. Failures of one message "
+     "count once for reports-per-sender, however many reports they make; many messages of a list "
+     "may need more there. The delivery log shows the path as reverse_path. An address that does "
+     "not fit, because one of both has quotes, a literal or characters past ASCII, or more than 64 "
      "octets "
      "would stand before the @, stays as it is; so does that of captured mail."),
     ("Recipients that are not sent to: those whose mail bounced for good (classes bad_mailbox and "

@@ -39,7 +39,7 @@ struct widths {
     size_t raw, escaped, tag;
 };
 static const struct widths wide = {1024, SIZE_MAX, 256};
-static const struct widths narrow = {1024, 304, 64};
+static const struct widths narrow = {1024, 292, 64};
 
 /* ---- events ---- */
 
@@ -177,6 +177,7 @@ static void hide(struct fields *f, struct masked *texts, const struct line_style
     if (style->recipients == EVENTS_FULL)
         return;
     f->has[EV_ORCPT] = false;
+    f->has[EV_REVERSE_PATH] = false; /* it has the recipient in it */
     struct event_value *recipient = &f->of[EV_RECIPIENT];
     if (f->has[EV_RECIPIENT])
         recipient->str =

@@ -163,29 +163,33 @@ static struct buf address_of(const struct out_dsn *d)
     return address;
 }
 
-/* Reverse-paths that name their recipient: a failure is told at that address, alone. The first of
- * those that are due; false: none failed, or it is no such mail. */
-static bool is_for_one(const struct outbound *o, const struct out_dsn *d, size_t *ret_i)
+/* Reverse-paths that name their recipient: a failure is told at that address, alone. */
+static bool wants_verp(const struct outbound *o, const struct out_dsn *d)
 {
-    if (d->double_bounce || !conf_wants_verp(o->conf, buf_slice(&d->to), buf_slice(&d->user)))
-        return false;
-    for (size_t i = 0; i < d->n; i++)
-        if (d->rcpts[i].what == OUT_DSN_FAILED) {
-            *ret_i = i;
-            return true;
-        }
-    return false;
+    return !d->double_bounce && conf_wants_verp(o->conf, buf_slice(&d->to), buf_slice(&d->user));
 }
 
-/* The others are asked for again when this one is stored. */
-static void keep_one(struct outbound *o, struct out_dsn *d, size_t i)
+/* The first failure of those that are due. The spooler, which does not know beforehand that they
+ * are told each alone, hands out the others one by one when this one is stored. False: none failed.
+ */
+static bool keep_one(struct out_dsn *d)
 {
+    size_t i = 0;
+    while (i < d->n && d->rcpts[i].what != OUT_DSN_FAILED)
+        i++;
+    if (i == d->n)
+        return false;
     const struct out_dsn_rcpt first = d->rcpts[0];
-    struct buf path = BUF_MAX(SPOOLER_ADDRESS_SIZE);
     d->rcpts[0] = d->rcpts[i];
     d->rcpts[i] = first;
     while (d->n > 1)
         out_dsn_rcpt_done(&d->rcpts[--d->n]);
+    return true;
+}
+
+static void name_recipient(const struct outbound *o, struct out_dsn *d)
+{
+    struct buf path = BUF_MAX(SPOOLER_ADDRESS_SIZE);
     if (verp_write(&path, buf_slice(&d->to), buf_slice(&d->rcpts[0].address),
                    o->conf->verp_delimiters)) {
         buf_done(&d->to);
@@ -255,10 +259,9 @@ static void store(struct outbound *o, struct out_dsn *d, const struct buf *to, b
 void out_bounce(struct outbound *o, struct out_dsn *d)
 {
     uint64_t id = spooler_new_id(wall_now());
-    size_t one = 0;
-    const bool for_one = is_for_one(o, d, &one);
-    if (for_one)
-        keep_one(o, d, one);
+    const bool verp = wants_verp(o, d) && keep_one(d), for_one = verp || d->one_by_one;
+    if (verp)
+        name_recipient(o, d);
     struct buf report = BUF_MAX(REPORT_MAX), to = address_of(d);
     bool fits = false, utf8 = false;
     for (size_t i = 0; !fits && i < sizeof extents / sizeof *extents; i++) {

@@ -230,6 +230,10 @@ bool out_rcpts_choose(struct out_conn *c);
 /* The reverse-path of the transaction that was chosen, borrowed until the next one is: the sender,
  * or, where the configuration says so, one that names its recipient. */
 struct slice out_rcpts_sender(struct out_conn *c);
+/* For the job's recipients in their order, of which each has a verdict: the reverse-paths that
+ * named them to the receiver, "" where none did (owned, as their array). NULL: none of such mail.
+ */
+struct buf *out_rcpts_paths(struct out_conn *c, const struct verdict *v, size_t n);
 /* The transaction is over: `first` goes on by those who have a verdict (copied) of their own. */
 void out_rcpts_settle(struct out_conn *c, const struct verdict *v, size_t n);
 void out_rcpts_forget_session(struct out_conn *c);

@@ -93,6 +93,7 @@ void out_job_report(struct out_conn *c, const struct verdict *v, size_t n, bool 
     r->verdicts = must_alloc(r->n * sizeof *r->verdicts);
     for (size_t i = 0; i < r->n; i++)
         r->verdicts[i] = verdict_copy(&v[n == 1 ? 0 : i]);
+    r->paths = out_rcpts_paths(c, r->verdicts, r->n);
     const struct smtp_peer *peer = c->client ? smtp_client_peer(c->client) : NULL;
     r->dsn_passed_on = peer && peer->dsn;
     r->deliver_by_passed_on = peer && peer->deliver_by;

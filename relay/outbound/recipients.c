@@ -94,16 +94,31 @@ static bool wants_verp(const struct out_conn *c)
     return conf_wants_verp(c->conf, buf_slice(&c->load.job->sender), buf_slice(&c->load.job->user));
 }
 
+/* The reverse-path that names recipient i of the job; false, with an empty one: none does. */
+static bool name_rcpt(const struct out_conn *c, size_t i, struct buf *ret)
+{
+    const struct out_work *w = c->load.job;
+    *ret = BUF_MAX(SPOOLER_ADDRESS_SIZE);
+    return wants_verp(c) && verp_write(ret, buf_slice(&w->sender), buf_slice(&w->addresses[i]),
+                                       c->conf->verp_delimiters);
+}
+
 struct slice out_rcpts_sender(struct out_conn *c)
 {
-    const struct slice sender = buf_slice(&c->load.job->sender);
     buf_done(&c->load.verp);
-    c->load.verp = BUF_MAX(SPOOLER_ADDRESS_SIZE);
-    const bool named =
-        wants_verp(c) &&
-        verp_write(&c->load.verp, sender, buf_slice(&c->load.job->addresses[c->load.first]),
-                   c->conf->verp_delimiters);
-    return named ? buf_slice(&c->load.verp) : sender;
+    const bool named = name_rcpt(c, c->load.first, &c->load.verp);
+    return named ? buf_slice(&c->load.verp) : buf_slice(&c->load.job->sender);
+}
+
+struct buf *out_rcpts_paths(struct out_conn *c, const struct verdict *v, size_t n)
+{
+    if (!wants_verp(c))
+        return NULL;
+    struct buf *paths = must_alloc(n * sizeof *paths);
+    for (size_t i = 0; i < n; i++)
+        if (v[i].phase >= PHASE_MAIL) /* else nobody was told of it */
+            name_rcpt(c, i, &paths[i]);
+    return paths;
 }
 
 bool out_rcpts_choose(struct out_conn *c)

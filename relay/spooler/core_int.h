@@ -31,7 +31,7 @@ struct wait {
     /* Of a store: what follows its answer, because then the request is its asker's again. */
     bool held;
     uint32_t n_dropped;
-    uint64_t dsn_for;
+    uint64_t dsn_for, dsn_rcpt;
     struct mono until; /* patience */
     atomic_int state;
 };
@@ -54,6 +54,7 @@ struct job {
 struct bounce_due {
     size_t over; /* with dsn_due: failed, or relayed */
     size_t late;
+    uint32_t only; /* … the one of them, counted from 1, where each is told of alone; 0: all */
 };
 
 /* A message of which something is to be told. */
@@ -61,14 +62,19 @@ enum bounce_turn { TURN_SENDER, TURN_USER, TURN_HAD };
 enum bounce_state { BOUNCE_WAIT, BOUNCE_READING, BOUNCE_OUT };
 struct bounce {
     UT_hash_handle hh;
+    struct bounce *prev, *next; /* in c->bounce_line, with `in_line` */
     uint64_t id;
     enum bounce_state state;
+    bool in_line; /* its time has come, and as many as may be are out */
     struct mono since;
-    enum bounce_turn next; /* whose turn it is to wait for when that at `turn` has come */
+    struct mono walk;       /* its recipients are not gone through again before */
+    enum bounce_turn whose; /* whose turn it is to wait for when that at `turn` has come */
     struct mono turn;
     uint32_t heap_index;   /* in c->bounce_times, by the next look */
     struct bounce_due due; /* recipients told of in the DSN that is out */
     uint64_t serial;       /* of that one; grows */
+    bool one_by_one;       /* its failures are told each alone: its last report was one on one */
+    uint32_t at;           /* … and those in front of this one are */
 };
 
 enum read_kind { READ_ASKED, READ_WORK, READ_BOUNCE };
@@ -127,7 +133,9 @@ struct core {
         struct mono until;
     } gather;
     struct bounce *bounces;
+    struct bounce *bounce_line; /* those whose time has come, and that wait for room */
     struct heap bounce_times;
+    uint64_t bounce_looks; /* at recipients, for reports: work that tests count */
     uint64_t last_serial;
     struct {
         struct wall wall; /* the two clocks when they were last compared */
@@ -202,10 +210,11 @@ bool bounce_is_due(const struct core *c, const struct recipient *r);
 bool bounce_step(struct core *c);
 /* Who hears of it: its sender; of a report the address for double bounces, "": nobody. */
 struct slice bounce_reader(const struct core *c, const struct message *m);
-/* May this store tell what is due of message id? 0 (*ret_delay: it tells of a delay), or -ESTALE.
- */
-int bounce_check(struct core *c, uint64_t id, uint64_t serial, bool *ret_delay);
-void bounce_told(struct core *c, uint64_t id);
+/* May this store tell what is due of the message that it is about? 0 (*ret_delay: it tells of a
+ * delay), or -ESTALE. */
+int bounce_check(struct core *c, const struct spooler_store *s, bool *ret_delay);
+/* By a report on this recipient alone, counted from 1; 0: on all that was due. */
+void bounce_told(struct core *c, uint64_t id, uint64_t rcpt);
 void bounce_read_done(struct core *c, struct core_read *r);
 void bounce_free(struct core *c);
 

@@ -41,13 +41,14 @@ static void add_dsn_queued(struct core *c, struct buf *out, const struct spooler
     char of[QUEUE_ID_SIZE], report[QUEUE_ID_SIZE];
     queue_id_write(s->envelope.dsn_for, of);
     queue_id_write(s->id, report);
-    event_add_str(out, EV_QUEUE_ID, slice_str(of));
-    if (m) {
-        event_add_str(out, EV_MESSAGE_ID, message_message_id(m));
-        event_add_str(out, EV_SENDER, message_sender(m));
+    if (m && s->envelope.dsn_rcpt) {
+        outcome_who(out, &m->rcpts[s->envelope.dsn_rcpt - 1]);
+    } else {
+        event_add_str(out, EV_QUEUE_ID, slice_str(of));
+        event_add_str(out, EV_MESSAGE_ID, m ? message_message_id(m) : SLICE_NONE);
+        event_add_str(out, EV_SENDER, m ? message_sender(m) : SLICE_NONE);
+        event_add_str(out, EV_ENVID, m ? message_envid(m) : SLICE_NONE);
     }
-    if (m && m->has_envid)
-        event_add_str(out, EV_ENVID, message_envid(m));
     if (m)
         event_add_tags(out, message_tags(m));
     event_add_str(out, EV_DSN_ID, slice_str(report));
@@ -94,14 +95,14 @@ void intake_store(struct core *c, struct spooler_store *s)
     struct envelope *e = &s->envelope;
     MUST(e->n_rcpts >= 1 && e->n_rcpts <= SPOOL_MESSAGE_MAX_RCPTS);
     bool delay = false;
-    int stale = e->dsn_for ? bounce_check(c, e->dsn_for, s->dsn_serial, &delay) : 0;
+    int stale = e->dsn_for ? bounce_check(c, s, &delay) : 0;
     int error = stale < 0 ? stale : core_accepting(c);
     if (error < 0) {
         refuse(c, s, error);
         return;
     }
     if (e->dsn_for)
-        e->dsn_delay = delay && e->dsn_rcpt == 0; /* a report on one tells of his failure */
+        e->dsn_delay = delay;
     e->expires_s = lifetime_of(c, e);
     DEFER(buf_done) struct buf more = BUF_MAX(EVENT_MAX), told = BUF_MAX(EVENT_MAX);
     event_add_str(&more, EV_ACTOR, s->actor);
@@ -128,6 +129,7 @@ void intake_store(struct core *c, struct spooler_store *s)
                                 .held = s->held,
                                 .n_dropped = (uint32_t)s->n_dropped,
                                 .dsn_for = e->dsn_for,
+                                .dsn_rcpt = e->dsn_rcpt,
                                 .until = until});
     c->overdue_at = mono_min(c->overdue_at, until);
 }
@@ -240,7 +242,7 @@ void intake_durable(struct core *c, struct wait *w)
         schedule(c, w, m);
     if (w->dsn_for) {
         metric_add(M_DSN_QUEUED, 1);
-        bounce_told(c, w->dsn_for);
+        bounce_told(c, w->dsn_for, w->dsn_rcpt);
     }
     if (!wait_claim(w))
         return;

@@ -227,15 +227,22 @@ static void add_when(struct buf *out, const struct recipient *r, const struct ou
     }
 }
 
+void outcome_who(struct buf *out, const struct recipient *r)
+{
+    const struct message *m = recipient_message(r);
+    const struct envelope e = {.sender = message_sender(m),
+                               .user = message_user(m),
+                               .message_id = message_message_id(m),
+                               .envid = message_envid(m)};
+    outbox_who(out, m->id, &e, r->number, recipient_address(r), recipient_orcpt(r));
+}
+
 void outcome_event(struct buf *out, const struct recipient *r, const struct outcome *o,
                    const struct verdict *v, const struct outcome_facts *f, struct wall now)
 {
     const struct message *m = recipient_message(r);
-    struct envelope e = {.sender = message_sender(m),
-                         .user = message_user(m),
-                         .message_id = message_message_id(m),
-                         .envid = message_envid(m)};
-    outbox_who(out, m->id, &e, o->change.rcpt, recipient_address(r), recipient_orcpt(r));
+    outcome_who(out, r);
+    event_add_str(out, EV_REVERSE_PATH, f->reverse_path);
     add_when(out, r, o, now);
     add_way(out, f);
     if (v)

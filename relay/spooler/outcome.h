@@ -56,6 +56,8 @@ bool outcome_wants_failure(const struct recipient *r, bool double_bounces);
 /* Facts beside the verdict; each may be missing. */
 struct outcome_facts {
     const struct attempt *attempt;
+    const struct slice *reverse_paths; /* of each recipient that has an event, or NULL, … */
+    struct slice reverse_path; /* … and of this one: what it was sent with; "": with its sender */
     struct slice site, destination;
     struct slice actor, reason;
     bool no_attempt; /* decided without one: it is not counted */
@@ -63,6 +65,8 @@ struct outcome_facts {
     int8_t priority;
     struct passed_on passed_on;
 };
+/* Which recipient of which message it is. */
+void outcome_who(struct buf *out, const struct recipient *r);
 /* v may be NULL (operators' events). */
 void outcome_event(struct buf *out, const struct recipient *r, const struct outcome *o,
                    const struct verdict *v, const struct outcome_facts *f, struct wall now);

@@ -17,7 +17,10 @@ void spooler_result_free(struct spooler_result *r)
 {
     for (size_t i = 0; r->verdicts && i < r->n; i++)
         verdict_done(&r->verdicts[i]);
+    for (size_t i = 0; r->paths && i < r->n; i++)
+        buf_done(&r->paths[i]);
     free(r->verdicts);
+    free(r->paths);
     free(r->rcpts);
     attempt_done(&r->attempt);
     free(r);

@@ -166,6 +166,8 @@ struct spooler_result {
     size_t n;
     uint32_t *rcpts;          /* n recipient numbers, owned */
     struct verdict *verdicts; /* n, owned */
+    struct buf *paths; /* n, owned: the reverse-path that each was sent with, where that is not the
+                          message's sender (VERP), else ""; NULL: nowhere */
     struct attempt attempt;
 };
 void spooler_result_free(struct spooler_result *r);
@@ -262,6 +264,7 @@ struct out_dsn {
         *original; /* owned; the whole message when inline, else its first SPOOL_INLINE_MAX bytes */
     bool original_whole;
     bool double_bounce; /* the message is a report that could not be delivered; the last word */
+    bool one_by_one;    /* its failures are told each alone, and this is the next: rcpts has one */
 };
 void out_dsn_rcpt_done(struct out_dsn_rcpt *r);
 void out_dsn_free(struct out_dsn *d);

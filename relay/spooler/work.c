@@ -233,6 +233,7 @@ static void apply(struct core *c, struct message *m, struct recipient *const *rc
             o.change.attempts = rcpts[i]->attempts;
             o.change.last_attempt = rcpts[i]->last_attempt;
         }
+        facts->reverse_path = facts->reverse_paths ? facts->reverse_paths[i] : SLICE_NONE;
         fields[i] = BUF_MAX(EVENT_MAX);
         outcome_event(&fields[i], rcpts[i], &o, verdicts[i], facts, c->now);
         changes[i] = o.change;
@@ -270,15 +271,18 @@ static void apply_result(struct core *c, struct message *m, const struct job *j,
 {
     struct recipient *rcpts[CHANGES_MAX];
     const struct verdict *verdicts[CHANGES_MAX];
+    struct slice paths[CHANGES_MAX];
     size_t n = 0;
     for (size_t i = 0; i < r->n && n < CHANGES_MAX; i++) {
         if (r->verdicts[i].kind == VERDICT_NONE)
             continue;
         MUST(job_has(j, r->rcpts[i]));
         rcpts[n] = &m->rcpts[r->rcpts[i]];
+        paths[n] = r->paths ? buf_slice(&r->paths[i]) : SLICE_NONE;
         verdicts[n++] = &r->verdicts[i];
     }
     struct outcome_facts facts = {.attempt = &r->attempt,
+                                  .reverse_paths = paths,
                                   .passed_on = {r->dsn_passed_on, r->deliver_by_passed_on}};
     sched_conn_where(c->sched, r->conn, &facts.site, &facts.destination);
     if (n)

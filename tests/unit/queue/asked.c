@@ -229,6 +229,22 @@ static void put_others(struct spool *s)
     }
 }
 
+/* Whom a report tells of: one alone is not looked for. */
+static void test_told_range(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t dsn_rcpt;
+        uint32_t from, to;
+    } rows[] = {{0, 0, 3}, {1, 0, 1}, {3, 2, 3}, {4, 0, 0}, {UINT64_MAX, 0, 0}};
+    const struct message m = {.n_rcpts = 3};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const struct message_range told = message_told(&m, rows[i].dsn_rcpt);
+        assert_int_equal(told.from, rows[i].from);
+        assert_int_equal(told.to, rows[i].to);
+    }
+}
+
 /* A report on one of several: the others are still to be told, also when it was finished and only a
  * footer knows of it, and when its batch fails. */
 static void test_told_of_one(void **state)
@@ -312,9 +328,10 @@ static void test_told_elsewhere(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_alone),       cmocka_unit_test(test_copies),
-        cmocka_unit_test(test_told_once),   cmocka_unit_test(test_footer_tells),
-        cmocka_unit_test(test_told_of_one), cmocka_unit_test(test_told_elsewhere),
+        cmocka_unit_test(test_alone),          cmocka_unit_test(test_copies),
+        cmocka_unit_test(test_told_once),      cmocka_unit_test(test_footer_tells),
+        cmocka_unit_test(test_told_range),     cmocka_unit_test(test_told_of_one),
+        cmocka_unit_test(test_told_elsewhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-enum { SEEN_MAX = 64 };
+enum { SEEN_MAX = 128 };
 
 struct world {
     char folder[64];
@@ -167,8 +167,8 @@ static inline uint64_t store_envelope(struct world *w, const struct envelope *e,
     return id;
 }
 
-static uint64_t store(struct world *w, const char *sender, size_t n_rcpts, uint64_t dsn_for,
-                      uint64_t serial)
+static inline uint64_t store(struct world *w, const char *sender, size_t n_rcpts, uint64_t dsn_for,
+                             uint64_t serial)
 {
     const struct envelope e = {.sender = slice_str(sender),
                                .message_id = SLICE_LIT("<m@x>"),

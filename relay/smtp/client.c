@@ -103,6 +103,7 @@ void smtp_client_sent(struct smtp_client *c, size_t n, struct mono now)
     if (n == 0)
         return;
     c->out_sent += n;
+    c->gone += n;
     bool all = c->out_sent == c->out.n;
     if (all)
         forget_output(c);
@@ -152,7 +153,7 @@ void client_say(struct smtp_client *c, enum step step, size_t rcpt, const struct
         buf_add(&c->out, SLICE_LIT("\r\n"));
     MUST(!c->out.overflow);
     struct awaited *a = &c->ahead[(c->ahead_head + c->ahead_n++) % AHEAD_MAX];
-    *a = (struct awaited){step, rcpt, c->out.n - before};
+    *a = (struct awaited){step, rcpt, c->out.n - before, c->gone + smtp_client_output(c).n};
     c->ahead_bytes += a->bytes;
     if (c->ahead_n == 1)
         client_renew(c, now);
@@ -468,6 +469,7 @@ static void start(struct smtp_client *c, const struct smtp_client_txn *t)
     c->cursor = c->mail_open ? CURSOR_RSET : CURSOR_MAIL;
     c->n_accepted = 0;
     c->lone_dot = c->asked = c->behind = false;
+    c->given = 0;
     reencode_free(TAKE_PTR(c->reencode));
 }
 

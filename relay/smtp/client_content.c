@@ -59,7 +59,10 @@ static void write_chunk(struct smtp_client *c, struct slice piece, bool last, st
     if (last)
         c->stage = STAGE_DOT;
     client_say(c, last ? STEP_EOD : STEP_BDAT, 0, words, 2, now);
-    if (!write_chunk_octets(c, piece, last))
+    struct awaited *said = &c->ahead[(c->ahead_head + c->ahead_n - 1) % AHEAD_MAX];
+    bool whole = write_chunk_octets(c, piece, last);
+    said->end = c->gone + smtp_client_output(c).n;
+    if (!whole)
         client_over_fault(c, FAULT_BODY_LOST, SLICE_NONE);
     else if (c->out.overflow)
         client_over_fault(c, FAULT_LOCAL, SLICE_LIT("out of memory"));
@@ -71,6 +74,7 @@ void smtp_client_body(struct smtp_client *c, struct slice piece, bool last, stru
     if (c->stage != STAGE_CONTENT || early)
         return; /* an early reply: it decides, not the content */
     c->asked = false;
+    c->given += piece.n;
     buf_drop(&c->out, c->out_sent);
     c->out_sent = 0;
     if (client_in_chunks(c))
@@ -95,10 +99,17 @@ bool smtp_client_used_chunks(const struct smtp_client *c)
     return client_in_chunks(c);
 }
 
+bool client_envelope_is_open(const struct smtp_client *c)
+{
+    enum step first = c->ahead[c->ahead_head].step;
+    return c->ahead_n > 0 && (first == STEP_MAIL || first == STEP_RCPT);
+}
+
 bool client_wants_body(const struct smtp_client *c)
 {
     bool turn = c->ahead_n == 0 || (c->peer.pipelining && c->ahead_n < AHEAD_MAX);
-    return !c->asked && turn && smtp_client_output(c).n < OUT_ENOUGH;
+    bool risked = client_envelope_is_open(c) && c->given >= CLIENT_AT_ONCE;
+    return !c->asked && turn && !risked && smtp_client_output(c).n < OUT_ENOUGH;
 }
 
 void smtp_client_body_failed(struct smtp_client *c, const struct verdict *v, struct mono now)

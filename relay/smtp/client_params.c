@@ -9,7 +9,7 @@
 #include "relay/smtp/xtext.h"
 
 #define BY_MAX 999999999 /* RFC 2852 section 4: nine digits */
-/* Content that mostly comes in one piece, and is no great loss. */
+/* Content that mostly comes in one piece. */
 #define ONE_PIECE (64U << 10)
 #define FRESH_MS 1000
 
@@ -71,8 +71,8 @@ enum content client_content_of(const struct smtp_client *c)
  * though nobody was there. */
 bool client_may_go_at_once(const struct smtp_client *c, struct mono now)
 {
-    return client_in_chunks(c) && c->peer.pipelining && c->txn.size <= ONE_PIECE &&
-           !c->txn.rehearsal && !mono_reached(mono_add(c->heard, FRESH_MS), now);
+    return client_in_chunks(c) && c->peer.pipelining && !c->txn.rehearsal &&
+           !mono_reached(mono_add(c->heard, FRESH_MS), now);
 }
 
 /* ---- MAIL ---- */

@@ -45,7 +45,8 @@ enum content {
 struct awaited {
     enum step step;
     size_t rcpt;
-    size_t bytes;
+    size_t bytes; /* of the command */
+    uint64_t end; /* where it, with the octets of its chunk, ends in all that we say */
 };
 
 /* What may be written ahead of its replies: a server that does not read while it writes must never
@@ -59,6 +60,7 @@ struct smtp_client {
     struct smtp_peer peer;
     struct buf out;
     size_t out_sent; /* bytes of `out` that are gone */
+    uint64_t gone;   /* of all that we have said */
     struct mono deadline;
     enum stage stage;
     enum step next;             /* STAGE_HELLO */
@@ -92,7 +94,8 @@ struct smtp_client {
     } front;
     bool asked; /* CLI_BODY is out */
     enum content content;
-    bool at_once; /* the first chunk goes before the replies to the envelope are here */
+    bool at_once; /* chunks go before the replies to the envelope are here */
+    size_t given; /* octets of content that the driver gave */
     bool utf8;    /* the transaction is SMTPUTF8 */
     struct dot_writer dots;
     struct reencode *reencode; /* CONTENT_REENCODED */
@@ -128,6 +131,8 @@ void client_front_done(struct smtp_client *c, const struct verdict *v);
 
 bool client_in_chunks(const struct smtp_client *c);
 bool client_wants_body(const struct smtp_client *c);
+/* Replies to MAIL or RCPT are awaited. */
+bool client_envelope_is_open(const struct smtp_client *c);
 
 /* ---- client_talk.c ---- */
 
@@ -160,8 +165,9 @@ void client_wipe(struct buf *b);
 /* Why recipient i of t cannot go to this peer; FAULT_NONE: it can. */
 enum fault client_lacks(const struct smtp_client *c, const struct smtp_client_txn *t, size_t i);
 enum content client_content_of(const struct smtp_client *c);
-/* The whole message may go in one round trip: all that is lost by a refusal is a piece of content.
- */
+/* The message may go in one round trip: all that is lost by a refusal are CLIENT_AT_ONCE octets of
+ * content, and the rest of the piece that they end in. */
+#define CLIENT_AT_ONCE (256U << 10)
 bool client_may_go_at_once(const struct smtp_client *c, struct mono now);
 /* Address i, or the sender (CLIENT_SENDER), makes the transaction SMTPUTF8. */
 #define CLIENT_SENDER SIZE_MAX

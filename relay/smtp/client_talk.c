@@ -8,7 +8,7 @@
 
 static client_reply_fn on_greeted, on_ehlo, on_ehlo_refused, on_helo, on_session_refused,
     on_starttls, on_starttls_refused, on_logged_in, on_rset, on_rset_refused, on_mail,
-    on_mail_refused, on_rcpt, on_rcpt_refused, on_data, on_data_refused, on_chunk_refused,
+    on_mail_refused, on_rcpt, on_rcpt_refused, on_data, on_data_refused, on_chunk, on_chunk_refused,
     on_delivered, on_eod_refused, on_nothing;
 
 const struct phase_row client_phases[STEP_COUNT] = {
@@ -323,7 +323,7 @@ static void on_data_refused(struct smtp_client *c, const struct awaited *a,
 
 static void want_content(struct smtp_client *c, struct mono now)
 {
-    if (client_in_chunks(c) && c->n_accepted == 0 && c->ahead_n == 0) {
+    if (client_in_chunks(c) && c->n_accepted == 0 && !client_envelope_is_open(c)) {
         c->stage = STAGE_ENVELOPE; /* nobody was taken while the content was on its way here */
         say_envelope(c, now);
     } else if (c->lone_dot) {
@@ -346,13 +346,25 @@ static bool knows_no_chunks(struct smtp_client *c, const struct smtp_reply *repl
     return true;
 }
 
-/* The rest of the content is for nothing; chunks that are out already have their replies yet. */
+/* Before its octets have left: what the peer makes of them is anybody's guess. */
+static bool is_early(const struct smtp_client *c, const struct awaited *a)
+{
+    return a->end > c->gone;
+}
+
+static void on_chunk(struct smtp_client *c, const struct awaited *a, const struct smtp_reply *reply)
+{
+    if (is_early(c, a)) /* a stray yes: those behind it would be taken for another's */
+        client_over(c, verdict_of_fault(FAULT_SMTP_PROTOCOL, PHASE_DATA, reply->text), false);
+}
+
+/* The rest of the content is for nothing; chunks that are said already have their replies yet. */
 static void on_chunk_refused(struct smtp_client *c, const struct awaited *a,
                              const struct smtp_reply *reply)
 {
     if (knows_no_chunks(c, reply))
         return;
-    if (smtp_client_output(c).n > 0) {
+    if (is_early(c, a)) {
         client_over(c, smtp_trouble_by(c->conf->classes, PHASE_DATA, reply), false);
         return;
     }

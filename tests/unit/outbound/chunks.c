@@ -149,13 +149,100 @@ static void no_end(void **state)
     world_free(w);
 }
 
+/* --- much content */
+
+enum { PIECE = 65536, LARGE = 200000, HUGE_SIZE = 2000000 };
+
+static struct out_work *large(uint64_t message, size_t size)
+{
+    struct out_work *k = work(message, NULL, 1);
+    k->size = size;
+    k->body = body_new(size);
+    for (size_t i = 0; i < size; i++)
+        k->body->bytes[i] = (uint8_t)("x.\r\n"[i % 64 < 62 ? i % 2 : i % 64 - 60]);
+    return k;
+}
+
+static void hear_envelope(int fd)
+{
+    hear(fd, "MAIL FROM:<s@relay.test>\r\n");
+    hear(fd, "RCPT TO:<r0@d.test>\r\n");
+}
+
+/* One chunk of n octets; whether it was the last. */
+static bool hear_chunk(int fd, size_t n)
+{
+    char line[1100], octets[4096];
+    char *end;
+    hear_line(fd, line);
+    assert_int_equal(strncmp(line, "BDAT ", 5), 0);
+    assert_int_equal(strtoul(line + 5, &end, 10), n);
+    while (n > 0) {
+        ssize_t got = recv(fd, octets, n < sizeof octets ? n : sizeof octets, 0);
+        assert_true(got > 0);
+        n -= (size_t)got;
+    }
+    return strcmp(end, " LAST\r\n") == 0;
+}
+
+/* Not a word is said before all of it is there. */
+static void in_one_flight(void **state)
+{
+    (void)state;
+    struct world *w = world_new(1, "");
+    order(w, opening(large(1, LARGE), plan_of(w, 1)));
+    int fd = receive_offering(w, 0, OFFERS);
+    for (unsigned i = 1; i <= 2; i++) {
+        if (i > 1)
+            order(w, large(i, LARGE));
+        hear_envelope(fd);
+        for (unsigned k = 0; k < LARGE / PIECE; k++)
+            assert_false(hear_chunk(fd, PIECE));
+        assert_true(hear_chunk(fd, LARGE % PIECE + (LARGE % 64 ? 2 : 0)));
+        say(fd, "250 ok\r\n250 ok\r\n250 ok\r\n250 ok\r\n250 ok\r\n250 ok\r\n");
+        expect_delivered(w);
+    }
+    close(fd);
+    told_gone(w);
+    world_free(w);
+}
+
+/* 62: where nobody may be taken a part of it waits, and none follows when nobody is. The connection
+ * is as good as before. */
+static void for_nobody(void **state)
+{
+    (void)state;
+    struct world *w = world_new(1, "");
+    order(w, opening(large(1, HUGE_SIZE), plan_of(w, 1)));
+    int fd = receive_offering(w, 0, OFFERS);
+    hear_envelope(fd);
+    for (unsigned k = 0; k < 4; k++)
+        assert_false(hear_chunk(fd, PIECE));
+    struct pollfd more = {.fd = fd, .events = POLLIN};
+    assert_int_equal(poll(&more, 1, 50), 0);
+    say(fd, "250 ok\r\n550 5.1.1 nobody\r\n");
+    say(fd, "503 no recipients\r\n503 no\r\n503 no\r\n503 no\r\n");
+    struct spooler_result *r = told_result(w);
+    assert_int_equal(r->verdicts[0].kind, VERDICT_FAILED);
+    assert_int_equal(r->verdicts[0].code, 550);
+    assert_true(r->ready);
+    spooler_result_free(r);
+    order(w, work(2, BODY, 1));
+    answer(fd, "RSET\r\n", "250 ok\r\n");
+    hear_message(fd);
+    say(fd, "250 ok\r\n250 ok\r\n250 ok\r\n");
+    expect_delivered(w);
+    close(fd);
+    told_gone(w);
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(one_round_trip_each),
-        cmocka_unit_test(not_understood),
-        cmocka_unit_test(no_more_understood),
-        cmocka_unit_test(no_end),
+        cmocka_unit_test(one_round_trip_each), cmocka_unit_test(not_understood),
+        cmocka_unit_test(no_more_understood),  cmocka_unit_test(no_end),
+        cmocka_unit_test(in_one_flight),       cmocka_unit_test(for_nobody),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -69,10 +69,26 @@ static const struct {
                     " | " NO_USER "\nA CLOSE\n"},
     {"who was silent for a while is asked first", HELLO_CHUNKS "! wait 1000\n" ENVELOPE("1") OK OK
      "A BODY\n" LAST OK "A DONE reusable: " DELIVERED "\nA READY\n"},
-    {"much content waits for somebody who takes it", HELLO_CHUNKS
-     "! begin 1 size=65537\nC MAIL FROM:<s@example.net>\nC RCPT TO:<r0@example.org>\n" OK OK
-     "A BODY\n! body a\\r\\n\nC BDAT 3\nC a\nA BODY\n! last \nC BDAT 0 LAST\n" OK OK
-     "A DONE reusable: " DELIVERED "\nA READY\n"},
+    {"62: nobody is taken: no more content goes, and the replies to what went are heard",
+     ONE "! body a\\r\\n\nC BDAT 3\nC a\nA BODY\n! body b\\r\\n\nC BDAT 3\nC b\nA BODY\n" OK
+         "S 550 5.1.1 no\n! last x\\r\\n\nS 503 5.5.1 no recipients\nS 503 5.5.1 no recipients\n"
+         "A DONE reusable: " NO_USER "\nA READY\n! begin 1\nC RSET\n"},
+    {"62: nor of what has not left",
+     ONE "! body a\\r\\n\nC BDAT 3\nC a\nA BODY\n! unread\n! body b\\r\\n\nA BODY\n" OK
+         "S 550 5.1.1 no\nS 503 5.5.1 no recipients\n! read\nC BDAT 3\nC b\n"
+         "S 503 5.5.1 no recipients\nA DONE reusable: " NO_USER "\nA READY\n! begin 1\nC RSET\n"},
+    {"60: a chunk is refused, another one is on its way",
+     ONE "! body a\\r\\n\nC BDAT 3\nC a\nA BODY\n! unread\n! body b\\r\\n\nA BODY\n" OK OK
+         "S 452 4.3.1 full\n! last x\\r\\n\n! read\nC BDAT 3\nC b\nS 503 5.5.1 over\n"
+         "A DONE reusable: deferred message other data 452 4.3.1\nA READY\n! begin 1\nC RSET\n"},
+    {"60: a chunk is refused before it has left: what is read of it is anybody's guess",
+     ONE "! unread\n! body a\\r\\n\nA BODY\n" OK OK "S 452 4.3.1 full\n"
+         "A DONE last: deferred message other data 452 4.3.1\nA CLOSE\n"},
+    {"64: yes before a chunk has left",
+     ONE "! unread\n! body a\\r\\n\nA BODY\n" OK OK OK DEFERRED("other data smtp_protocol 4.5.0")},
+    {"nor is it known as none when only a chunk for nobody is refused",
+     ONE LAST OK "S 450 4.2.0 later\nS 500 5.5.1 what\n"
+                 "A DONE reusable: deferred recipient other rcpt 450 4.2.0\nA READY\n"},
     {"without PIPELINING it waits for each reply, and needs no DATA",
      "S 220 mx\nC EHLO me.example\nS 250-mx\nS 250 CHUNKING\nA READY\n"
      "! begin 1\nC MAIL FROM:<s@example.net>\n" OK RCPT0 OK "A BODY\n" LAST OK
@@ -135,6 +151,44 @@ static void test_pieces(void **state)
     }
 }
 
+/* Content is given as long as the machine asks for it; how much it took. */
+static size_t give_all(struct talk *t)
+{
+    static const char piece[65536];
+    size_t n = 0;
+    while (t->acts.n > 0) {
+        expect(&t->acts, SLICE_LIT("BODY"), "\n", "");
+        smtp_client_body(t->client, slice_of(piece, sizeof piece), false, t->now);
+        pull(t);
+        n += sizeof piece;
+    }
+    return n;
+}
+
+/* Much content goes at once, too, but not all of it to somebody who perhaps takes nobody; nor do
+ * its chunks go ahead without end. */
+static void test_much(void **state)
+{
+    (void)state;
+    enum { AT_ONCE = 4, AHEAD = 128 };
+    struct talk t;
+    play(&t,
+         HELLO_CHUNKS "! begin 1 size=100000000\n"
+                      "C MAIL FROM:<s@example.net>\nC RCPT TO:<r0@example.org>\n",
+         SMTP_TLS_NONE, false, WHOLE);
+    assert_int_equal(give_all(&t), AT_ONCE * 65536);
+    step_through(&t, OK);
+    feed_pending(&t);
+    assert_int_equal(give_all(&t), 0);
+    step_through(&t, OK);
+    feed_pending(&t);
+    assert_int_equal(give_all(&t), (AHEAD - AT_ONCE) * 65536);
+    step_through(&t, OK OK OK);
+    feed_pending(&t);
+    assert_int_equal(give_all(&t), 3 * 65536);
+    talk_end(&t);
+}
+
 /* A peer whose CHUNKING is known to be no good. */
 static void test_not_believed(void **state)
 {
@@ -153,6 +207,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rows),
         cmocka_unit_test(test_pieces),
+        cmocka_unit_test(test_much),
         cmocka_unit_test(test_not_believed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -211,6 +211,8 @@ static inline void drive(struct talk *t, struct slice args)
         smtp_client_login_failed(t->client, FAULT_LOGIN, args);
     else if (slice_eq(verb, SLICE_LIT("unread")))
         t->hold_output = true;
+    else if (slice_eq(verb, SLICE_LIT("read")))
+        t->hold_output = false;
     else if (slice_eq(verb, SLICE_LIT("damaged"))) {
         struct verdict v = verdict_of_fault(FAULT_BODY_LOST, PHASE_DATA, SLICE_NONE);
         smtp_client_body_failed(t->client, &v, t->now);

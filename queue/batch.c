@@ -123,6 +123,7 @@ struct spool_batch *spool_batch_take(struct spool *s)
     b->segment_bytes = s->segment_bytes;
     b->spare = s->spare;
     b->spare_bytes = s->spare_bytes;
+    b->spare_worn = s->spare_worn;
     place(s, b);
     b->free = s->retired;
     b->want_spare = wants_spare(s, b);
@@ -326,6 +327,7 @@ static void housekeeping_done(struct spool *s, struct spool_batch *b)
 {
     s->spare = b->spare;
     s->spare_bytes = b->spare_bytes;
+    s->spare_worn = b->spare_worn;
     if (b->spare || b->no_spare)
         s->no_spare = !b->spare && is_full(b->no_spare) ? b->no_spare : 0;
     s->free_failed = b->free && !b->freed;

@@ -21,6 +21,7 @@ struct segment {
     uint64_t size, end, max_seq; /* of the file; of its log; highest event seq in it, 0 = none */
     uint32_t number, pins;       /* pins: reads under way */
     int fd;                      /* open for writing, or -1 */
+    uint64_t written_to;         /* so far its space has been written: batch_write.c */
     bool keep;                   /* has damage that could not be copied to quarantine */
     bool evacuate;               /* its disk failed: what lives there is to be copied elsewhere */
     uint8_t eio_tries;           /* how often a copy's source could not be read */

@@ -53,6 +53,7 @@ struct spool_batch {
     bool named;       /* the last segment made had its name */
     uint32_t spare;   /* number of the spare segment file; 0 = none */
     uint64_t spare_bytes;
+    bool spare_worn; /* it was a segment before: all of its space has been written */
     bool want_spare;
     int no_spare;          /* why none could be made */
     uint32_t spare_number; /* the number a new spare would get */
@@ -87,6 +88,7 @@ struct spool {
     uint64_t retired_bytes; /* part of it */
     uint32_t spare;
     uint64_t spare_bytes;
+    bool spare_worn;
     int no_spare;            /* the disk was full when one was wanted: -ENOSPC, -EDQUOT */
     bool spare_again;        /* it is time for another */
     struct id_list unlinks;  /* body files to be removed */

@@ -161,18 +161,26 @@ unsigned core_loop_of(const struct core *c, struct slice key)
     return (unsigned)(slice_hash(key) % c->loops);
 }
 
+/* How many stores are on their way, about: what clients are handing in; and, just behind a batch,
+ * what was on its way when that began, and what its clients will hand in next. */
+static uint64_t expected(const struct core *c)
+{
+    const bool more = c->gather.due > c->gather.coming;
+    return more && !mono_reached(c->gather.due_until, c->mono) ? c->gather.due : c->gather.coming;
+}
+
 /* Done-marks that nobody waits for. When stores come together, one that takes them along is near.
  */
 static bool may_wait(const struct core *c)
 {
-    const bool few = c->lazy.n < CORE_LAZY_MAX || (c->gather.pays && c->gather.coming > 0);
+    const bool few = c->lazy.n < CORE_LAZY_MAX || (c->gather.pays && expected(c) > 0);
     return c->lazy.n > 0 && few && !c->lazy.urgent && !mono_reached(c->lazy.until, c->mono);
 }
 
 /* Stores wait for others, until two thirds of all that are on their way have come. */
 static bool gathers(const struct core *c)
 {
-    return c->gather.pays && c->gather.waiting > 0 && c->gather.waiting < 2 * c->gather.coming &&
+    return c->gather.pays && c->gather.waiting > 0 && c->gather.waiting < 2 * expected(c) &&
            !mono_reached(c->gather.until, c->mono);
 }
 

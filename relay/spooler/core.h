@@ -36,7 +36,7 @@
  * costs: the attempt again. */
 #define CORE_LAZY_MS 5
 #define CORE_LAZY_MAX 4
-/* A store waits for those that are being handed in, so long at most and while it and its like are
+/* A store waits for those that are on their way, so long at most and while it and its like are
  * fewer than twice as many: two thirds of what is on its way share a sync, the rest is heard
  * meanwhile. Only when the stores before had company in their batch: one that comes alone goes at
  * once, whoever else is slowly sending something. */

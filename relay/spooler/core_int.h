@@ -127,10 +127,10 @@ struct core {
         bool urgent; /* somebody waits for another record */
     } lazy;
     struct { /* stores that wait for the next batch, and whether it waits for more: core.c */
-        uint64_t coming;
+        uint64_t coming, due; /* as told; just behind a batch */
         unsigned waiting;
         bool pays;
-        struct mono until;
+        struct mono until, due_until;
     } gather;
     struct bounce *bounces;
     struct bounce *bounce_line; /* those whose time has come, and that wait for room */

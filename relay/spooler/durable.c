@@ -12,6 +12,7 @@
 #include "relay/base/metrics.h"
 #include "relay/base/must.h"
 #include "relay/spooler/core_int.h"
+#include <sched.h>
 #include <stdlib.h>
 
 struct core_batch {
@@ -31,12 +32,19 @@ bool wait_claim(struct wait *w)
     return claim(w, WAIT_CLAIMED);
 }
 
+static void store_came(struct core *c)
+{
+    if (c->gather.waiting++ == 0)
+        c->gather.until = mono_add(c->mono, CORE_GATHER_MS);
+    c->gather.due -= c->gather.due > 0;
+}
+
 void core_wait(struct core *c, const struct wait *w)
 {
     struct wait *copy = must_alloc(sizeof *copy);
     *copy = *w;
-    if (w->kind == WAIT_STORE && c->gather.waiting++ == 0)
-        c->gather.until = mono_add(c->mono, CORE_GATHER_MS);
+    if (w->kind == WAIT_STORE)
+        store_came(c);
     c->lazy.urgent = c->lazy.urgent || w->kind != WAIT_BOUNCE;
     /* In the order of records: an operator's step may wait for one that lies back. */
     struct wait *before = c->waits ? c->waits->prev : NULL;
@@ -85,6 +93,7 @@ struct core_batch *core_batch_take(struct core *c)
     trouble_batch_taken(c);
     if (n > 0)
         c->gather.pays = n > 1;
+    c->gather.due = c->gather.coming + n;
     c->gather.waiting = 0;
     c->lazy.n = 0;
     c->lazy.urgent = false;
@@ -105,6 +114,10 @@ int core_batch_run(struct core_batch *b,
         answer(ctx, reply, &s->msg);
     }
     inbox_release_wakes();
+    /* Where its asker's thread waits for our processor, it goes first: behind this come our next
+     * turn and what may be tidied. */
+    if (b->n == 1)
+        sched_yield();
     spool_batch_tidy(b->batch);
     return error;
 }
@@ -201,6 +214,7 @@ int core_batch_done(struct core *c, struct core_batch *b, struct err *e)
     int rc = spool_batch_end(c->spool, b->batch, event_durable, c, store_failed, e);
     free(b);
     c->batch_out = false;
+    c->gather.due_until = mono_add(c->mono, CORE_GATHER_MS);
     c->landed = true;
     metric_add(rc < 0 ? M_SPOOL_ERRORS : M_SPOOL_SYNCS, 1);
     answer_failed(c, rc);

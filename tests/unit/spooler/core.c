@@ -121,6 +121,7 @@ static void stores_wait_for_those_that_are_coming(void **state)
     store(w, "a@x.test", 1, 0, 0);
     store(w, "b@x.test", 1, 0, 0);
     assert_true(has_gone(w)); /* these had company, so from now on … */
+    pass(w, CORE_GATHER_MS);
     core_set_coming(w->core, 2);
     for (int i = 0; i < 3; i++) {
         store(w, "c@x.test", 1, 0, 0); /* … three wait for a fourth … */
@@ -142,6 +143,26 @@ static void stores_wait_for_those_that_are_coming(void **state)
     assert_true(has_gone(w));
 }
 
+/* Those who have just heard 250 are about to say MAIL: if nobody counted them, every other batch of
+ * busy clients would be half empty. */
+static void stores_wait_for_those_that_were_just_answered(void **state)
+{
+    struct world *w = *state;
+    core_set_coming(w->core, 0);
+    for (int i = 0; i < 6; i++)
+        store(w, "a@x.test", 1, 0, 0);
+    assert_true(has_gone(w));
+    for (int i = 0; i < 3; i++) {
+        store(w, "b@x.test", 1, 0, 0); /* the next of one of the six: two thirds are four … */
+        assert_false(has_gone(w));
+    }
+    store(w, "c@x.test", 1, 0, 0);
+    assert_true(has_gone(w));
+    pass(w, CORE_GATHER_MS); /* … and who has not come back by then is not expected any more */
+    store(w, "d@x.test", 1, 0, 0);
+    assert_true(has_gone(w));
+}
+
 /* Nor does it wait for those that have gone away. */
 static void stores_wait_for_nobody_who_does_not_come(void **state)
 {
@@ -149,6 +170,7 @@ static void stores_wait_for_nobody_who_does_not_come(void **state)
     store(w, "a@x.test", 1, 0, 0);
     store(w, "b@x.test", 1, 0, 0);
     assert_true(has_gone(w));
+    pass(w, CORE_GATHER_MS);
     core_set_coming(w->core, 1);
     store(w, "c@x.test", 1, 0, 0);
     assert_false(has_gone(w));
@@ -488,6 +510,7 @@ int main(void)
         TEST(a_store_is_answered_right_behind_the_sync),
         TEST(a_done_mark_waits_for_company),
         TEST(stores_wait_for_those_that_are_coming),
+        TEST(stores_wait_for_those_that_were_just_answered),
         TEST(stores_wait_for_nobody_who_does_not_come),
         TEST(a_message_goes_out_and_is_forgotten),
         TEST(a_job_that_comes_back_untouched_goes_again),

@@ -138,7 +138,8 @@ bool act_decide(const struct core *c, const struct act *a, const struct recipien
                                      .state = (enum rcpt_state)r->state,
                                      .attempts = r->attempts,
                                      .due = r->due,
-                                     .last_attempt = r->last_attempt}};
+                                     .last_attempt = r->last_attempt},
+                          .expires = sched_rcpt_expires(r)};
     switch (a->verb) {
     case ADMIN_RETRY:
         o->event = EVENT_RESCHEDULED;

@@ -227,6 +227,8 @@ class Relay:
         for line in lines[: VALIDATED_MAX // 2] + lines[max(VALIDATED_MAX // 2, len(lines) - VALIDATED_MAX // 2):]:
             problems = [p.message for p in check.iter_errors(line)]
             assert not problems, f"{problems} in {json.dumps(line)}"
+        wrong = [e for e in lines if "expires" in e and e["expires"] < e.get("queued_time", "")]
+        assert not wrong, f"it expires before it was queued: {json.dumps(wrong[0])}"
         seqs = sorted({e["seq"] for e in lines if "seq" in e})
         assert seqs == list(range(seqs[0], seqs[0] + len(seqs))) if seqs else True, "seq has gaps"
 

@@ -1,4 +1,5 @@
 /* What operators ask of the core. */
+#include "relay/spooler/core_int.h"
 #include "tests/unit/spooler/world.h"
 
 static const struct queue_place begin;
@@ -104,6 +105,29 @@ static void retry_makes_due_now(void **state)
     struct spooler_admin *a = ask(w, ADMIN_RETRY, "", begin, 0);
     assert_int_equal(a->changed, 1);
     assert_non_null(seen(w, CORE_SEND, OUT_WORK));
+    forget(w);
+}
+
+/* Events of mail that goes on say when it is tried again and when it is given up. */
+static void what_goes_on_tells_its_end(void **state)
+{
+    struct world *w = *state;
+    static const enum admin_verb verbs[] = {ADMIN_RETRY, ADMIN_RELEASE, ADMIN_REDIRECT,
+                                            ADMIN_PRIORITY};
+    const uint64_t id = store(w, "a@x.test", 1, 0, 0);
+    result(w, job_of(w), &deferred, true);
+    pump(w);
+    const struct recipient *r = &spool_find(w->spool, id)->rcpts[0];
+    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) {
+        struct spooler_admin *a = request(verbs[i], "");
+        struct act *act = act_new(a);
+        struct outcome o;
+        act_decide(w->core, act, r, &o);
+        assert_int_equal(o.expires.us, message_expires(recipient_message(r)).us);
+        assert_true(o.change.due.us > 0 && o.change.due.us < o.expires.us);
+        act_unref(act);
+        spooler_admin_free(a);
+    }
     forget(w);
 }
 
@@ -429,6 +453,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(operators_hold_release_and_remove),
         TEST(retry_makes_due_now),
+        TEST(what_goes_on_tells_its_end),
         TEST(what_is_in_flight_is_changed_later),
         TEST(the_last_word_counts),
         TEST(bounce_and_expire_tell_the_sender),

@@ -535,6 +535,8 @@ int spooler_start(struct spooler *s)
 static void handle_late(struct msg *m)
 {
     struct spooler *s = m->to->ctx;
+    if (m->to == &s->port && m->type == SPOOLER_CHECK) /* its next step would find no helper */
+        ((struct spooler_check *)(void *)m)->give_up = true;
     if (m->to == &s->port && (m->type == SPOOLER_BODY || m->type == SPOOLER_AGAIN))
         spooler_request_free(m);
     else if (m->to == &s->body_port)

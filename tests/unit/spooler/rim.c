@@ -437,6 +437,24 @@ static void one_check_at_a_time(void **state)
     finish(h);
 }
 
+/* A check that is asked for when the threads have ended, or never began, is not begun: nobody would
+ * end its helper. */
+static void no_check_at_the_end(void **state)
+{
+    struct house *h = *state;
+    struct err e = {0};
+    struct spool_report report;
+    const struct spooler_conf c = {.path = h->folder,
+                                   .retry = {.pause_s = {60}, .n = 1},
+                                   .lifetime_s = 86400,
+                                   .node = SLICE_LIT("t")};
+    assert_int_equal(spooler_new(&h->spooler, &c, &report, &e), 0);
+    struct spooler_check *q = must_alloc(sizeof *q);
+    q->msg.type = SPOOLER_CHECK;
+    port_send(spooler_port(h->spooler), &q->msg);
+    spooler_free(h->spooler);
+}
+
 /* What the log asked for once more. */
 struct asked_again {
     struct house *h;
@@ -554,6 +572,7 @@ int main(void)
         TEST(damage_is_no_flood),
         TEST(stopping_in_the_middle_of_housekeeping),
         TEST(one_check_at_a_time),
+        TEST(no_check_at_the_end),
         TEST(what_cannot_be_read_again_is_left_out),
         cmocka_unit_test(ids_grow),
     };

@@ -1,5 +1,6 @@
 #include "queue/footer.h"
 #include "relay/base/must.h"
+#include "relay/base/plural.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,8 +23,9 @@ void replay_line(char ret[REPLAY_LINE_SIZE], const struct segment *g, uint64_t f
     if (from == to)
         snprintf(ret, REPLAY_LINE_SIZE, "seg-%08x: %s", g->number, what);
     else
-        snprintf(ret, REPLAY_LINE_SIZE, "seg-%08x: %s at %llu, %llu bytes", g->number, what,
-                 (unsigned long long)from, (unsigned long long)(to - from));
+        snprintf(ret, REPLAY_LINE_SIZE, "seg-%08x: %s at %llu, %llu byte%s", g->number, what,
+                 (unsigned long long)from, (unsigned long long)(to - from),
+                 plural((int64_t)(to - from)));
 }
 
 static void reader_damage(void *ctx, uint64_t from, uint64_t to)

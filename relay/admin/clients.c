@@ -13,7 +13,7 @@ static json_t *row_of(const struct admin_client *c, struct wall now)
     json_t *o = json_object();
     rows_put_text(o, "client", slice_str(c->address));
     rows_put_number(o, "connections", c->connections);
-    rows_put_number(o, "rate", c->lately);
+    rows_put_number(o, "per_minute", c->lately);
     rows_put_number(o, "failures", c->failures);
     if (c->banned_s > 0) {
         rows_put(o, "banned_until", rows_time(wall_add_s(now, c->banned_s)));

@@ -53,60 +53,81 @@ static bool is_configured(const struct admin *a, struct slice name)
     return conf_by_name(a->conf, name) != NULL;
 }
 
-/* What is neither a site with mail nor a destination of the configuration, and yet suspended. */
-static void give_suspended(struct peer *p, const struct spooler_admin *page)
+static json_t *site_row(const struct admin *a, const struct queue_site_row *site)
 {
-    const struct admin *a = p->admin;
     struct admin_suspension s;
-    for (size_t at = 0; a->hooks.suspended(a->hooks.ctx, &at, &s);) {
-        if (has_site(page, slice_str(s.name)) || is_configured(a, slice_str(s.name)))
-            continue;
-        json_t *o = json_object();
-        rows_put_text(o, "destination", slice_str(s.name));
+    json_t *o = rows_site(site);
+    if (find(a, buf_slice(&site->destination), buf_slice(&site->site), &s))
         put_suspension(o, &s);
-        peer_row(p, o);
-        p->task.given++;
-    }
+    return o;
 }
 
-static void give_idle(struct peer *p, const struct spooler_admin *page)
+/* Of the configuration, and without a site; NULL: it has one. */
+static json_t *idle_row(const struct admin *a, const struct spooler_admin *page,
+                        const struct conf_destination *d)
 {
-    const struct conf *c = p->admin->conf;
     struct admin_suspension s;
-    for (size_t i = 0; i < c->n_destinations; i++) {
-        struct slice name = slice_str(c->destinations[i].name);
-        if (has_site(page, name))
-            continue;
-        json_t *o = json_object();
-        rows_put_text(o, "destination", name);
-        rows_put_number(o, "limit", c->destinations[i].connections);
-        if (find(p->admin, name, SLICE_NONE, &s))
-            put_suspension(o, &s);
-        peer_row(p, o);
-        p->task.given++;
+    const struct slice name = slice_str(d->name);
+    if (has_site(page, name))
+        return NULL;
+    json_t *o = json_object();
+    rows_put_text(o, "destination", name);
+    rows_put_number(o, "limit", d->connections);
+    if (find(a, name, SLICE_NONE, &s))
+        put_suspension(o, &s);
+    return o;
+}
+
+/* Suspended, and neither a site with mail nor a destination of the configuration; NULL: it is. */
+static json_t *suspended_row(const struct admin *a, const struct spooler_admin *page,
+                             const struct admin_suspension *s)
+{
+    if (has_site(page, slice_str(s->name)) || is_configured(a, slice_str(s->name)))
+        return NULL;
+    json_t *o = json_object();
+    rows_put_text(o, "destination", slice_str(s->name));
+    put_suspension(o, s);
+    return o;
+}
+
+/* The sites of the page, then the configuration's destinations, then the list of suspensions, by
+ * one number. False: behind the last. */
+static bool row_at(const struct peer *p, size_t at, json_t **ret)
+{
+    const struct admin *a = p->admin;
+    const struct spooler_admin *page = p->task.page;
+    struct admin_suspension s;
+    if (at < page->n_sites) {
+        *ret = site_row(a, &page->sites[at]);
+        return true;
     }
+    at -= page->n_sites;
+    if (at < a->conf->n_destinations) {
+        *ret = idle_row(a, page, &a->conf->destinations[at]);
+        return true;
+    }
+    at -= a->conf->n_destinations;
+    const bool found = a->hooks.suspended(a->hooks.ctx, &at, &s);
+    *ret = found ? suspended_row(a, page, &s) : NULL;
+    return found;
 }
 
 static void list(struct peer *p)
 {
     struct task *t = &p->task;
-    const struct spooler_admin *page = t->page;
-    struct admin_suspension s;
-    while (t->at < page->n_sites && peer_unsent(p) <= PEER_UNSENT_MAX) {
-        const struct queue_site_row *row = &page->sites[t->at++];
-        json_t *o = rows_site(row);
-        if (find(p->admin, buf_slice(&row->destination), buf_slice(&row->site), &s))
-            put_suspension(o, &s);
-        peer_row(p, o);
+    json_t *row;
+    while (peer_unsent(p) <= PEER_UNSENT_MAX) {
+        if (!row_at(p, t->at++, &row)) {
+            json_t *done = json_object();
+            rows_put_number(done, "matched", t->given);
+            peer_done(p, done);
+            return;
+        }
+        if (!row)
+            continue;
+        peer_row(p, row);
         t->given++;
     }
-    if (t->at < page->n_sites)
-        return;
-    give_idle(p, page);
-    give_suspended(p, page);
-    json_t *done = json_object();
-    rows_put_number(done, "matched", t->given);
-    peer_done(p, done);
 }
 
 static int suspend(struct peer *p, struct err *e)

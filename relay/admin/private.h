@@ -94,7 +94,8 @@ void task_drop_page(struct task *t);
 /* There is room again. */
 void task_go_on(struct peer *p);
 void task_end(struct task *t);
-/* Once in PROGRESS_MS: a client that has heard nothing for long would take us for dead. */
+/* Once in PROGRESS_MS: a client that has heard nothing for long would take us for dead. Not to one
+ * that does not read: what it is told would pile up here. */
 bool task_owes_progress(struct peer *p);
 
 /* admin.c: after an answer of the spooler's */

@@ -426,6 +426,23 @@ static bool check(const struct request *r, struct problem *p)
     return true;
 }
 
+/* A word that is spelled wrongly is not passed over: what it was to say would be left out. */
+static bool has_only_known(json_t *top, struct problem *p)
+{
+    static const char *const known[] = {"id", "verb", "args"};
+    const char *key;
+    json_t *v;
+    json_object_foreach(top, key, v)
+    {
+        bool found = false;
+        for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+            found = found || strcmp(key, known[i]) == 0;
+        if (!found)
+            return say(p, "usage", "a request has id, verb and args, and no %.40s", key);
+    }
+    return true;
+}
+
 static bool hopeless(struct problem *p, const char *why)
 {
     p->hopeless = true;
@@ -458,7 +475,8 @@ bool request_parse(struct slice line, struct request *ret, struct problem *ret_p
     else if (args && !json_is_object(args))
         say(p, "usage", "%s: args must be an object", verb);
     else
-        ok = read_object(args, request_args, sizeof request_args / sizeof *request_args,
+        ok = has_only_known(top, p) &&
+             read_object(args, request_args, sizeof request_args / sizeof *request_args,
                          verbs[ret->verb].args, verb, ret, p) &&
              read_object(json_object_get(args, "filter"), filter_args,
                          sizeof filter_args / sizeof *filter_args, 0, "filter", &ret->filter, p) &&

@@ -1,6 +1,7 @@
 /* What `status` says besides the queue: counters, the log, and what an operator should look at. */
 #include "relay/admin/private.h"
 #include "relay/base/metrics.h"
+#include "relay/base/plural.h"
 #include <stdio.h>
 
 enum { WARNINGS_SITES = 10 };
@@ -90,8 +91,8 @@ static void warn_certificate(void *list, const struct admin_certificate *c)
     if (left_s <= 0)
         snprintf(text, sizeof text, "certificate %.400s has expired: renew it", c->path);
     else
-        snprintf(text, sizeof text, "certificate %.400s expires in %lld days: renew it", c->path,
-                 (long long)(left_s / 86400));
+        snprintf(text, sizeof text, "certificate %.400s expires in %lld day%s: renew it", c->path,
+                 (long long)(left_s / 86400), plural(left_s / 86400));
     warn(list, text);
 }
 

@@ -75,7 +75,7 @@ bool task_owes_progress(struct peer *p)
 {
     struct task *t = &p->task;
     struct mono now = loop_now(p->admin->loop);
-    if (now.ms - t->said.ms < PROGRESS_MS)
+    if (now.ms - t->said.ms < PROGRESS_MS || peer_unsent(p) > 0)
         return false;
     t->said = now;
     return true;

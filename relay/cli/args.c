@@ -54,6 +54,22 @@ static int take(struct cli_args *a, const char *name, const char *value)
     return ARGS_GO_ON;
 }
 
+/* getopt has not understood it: a letter of several in one word, a name that stands for two, a
+ * value that is not wanted, or nothing it knows. word: the last it has taken as a whole. */
+static int unknown_option(const struct cli_args *a, const struct getopts *g, const char *word)
+{
+    const size_t n = strcspn(word, "=");
+    unsigned begins = 0;
+    if (optopt && optopt < 256)
+        return args_wrong(a, "unknown option -%c", optopt);
+    if (optopt)
+        return args_wrong(a, "%.*s takes no value", (int)n, word);
+    for (int i = 0; i < g->n; i++)
+        begins += n > 2 && strncmp(g->list[i].name, word + 2, n - 2) == 0;
+    return args_wrong(a, begins > 1 ? "%.*s stands for several options" : "unknown option %.*s",
+                      begins > 1 ? (int)n : (int)strlen(word), word);
+}
+
 int args_parse(struct cli_args *a, const struct cli_verb *v, int argc, char **argv)
 {
     struct getopts g = {.letters = ":"};
@@ -67,7 +83,7 @@ int args_parse(struct cli_args *a, const struct cli_verb *v, int argc, char **ar
     opterr = 0;
     for (int c; (c = getopt_long(argc, argv, g.letters, g.list, NULL)) != -1;) {
         if (c == '?')
-            return args_wrong(a, "unknown option %s", argv[optind - 1]);
+            return unknown_option(a, &g, argv[optind - 1]);
         if (c == ':')
             return args_wrong(a, "%s needs a value", argv[optind - 1]);
         const char *name = c >= 256 ? g.list[c - 256].name : name_of_letter(v, c);
@@ -145,6 +161,17 @@ bool args_number(const struct cli_args *a, const char *name, uint64_t *ret, int 
     if (!text || slice_u64(slice_str(text), INT64_MAX, ret))
         return true;
     *ret_exit = args_wrong(a, "--%s: %s is not a number", name, text);
+    return false;
+}
+
+bool args_limit(const struct cli_args *a, const char *name, uint64_t *ret, int *ret_exit)
+{
+    *ret = 0;
+    if (!args_number(a, name, ret, ret_exit))
+        return false;
+    if (*ret || !args_value(a, name))
+        return true;
+    *ret_exit = args_wrong(a, "--%s takes a number of rows, 1 or more", name);
     return false;
 }
 

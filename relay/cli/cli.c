@@ -2,6 +2,9 @@
 #include "relay/cli/cli.h"
 #include "relay/base/must.h"
 #include "relay/cli/private.h"
+#include <errno.h>
+#include <poll.h>
+#include <unistd.h>
 
 static const struct cli_option help_options[] = {{"mdoc", 0, false}, {0}};
 static const struct cli_option explain_options[] = {
@@ -289,14 +292,32 @@ static const struct cli_verb *find(const char *name)
     return NULL;
 }
 
+/* A script that gets half of what it asked for must not take it for all; one that has closed its
+ * end knows. */
+static int end_of_output(int rc)
+{
+    struct pollfd out = {.fd = STDOUT_FILENO};
+    const bool failed = fflush(stdout) != 0;
+    const int code = errno;
+    if (!failed && !ferror(stdout))
+        return rc;
+    if ((failed && code == EPIPE) || (poll(&out, 1, 0) > 0 && (out.revents & POLLERR)))
+        return rc;
+    cli_fail(CLI_PARTLY, "standard output could not be written whole%s%s", failed ? ": " : "",
+             failed ? strerror(code) : "");
+    return rc == CLI_DONE ? CLI_PARTLY : rc;
+}
+
 int cli_run(int argc, char **argv)
 {
     MUST(argc >= 1);
     if (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0)
         return cli_help();
     const struct cli_verb *v = find(strcmp(argv[0], "--version") == 0 ? "version" : argv[0]);
-    if (v)
+    if (v && v->run == verb_sendmail) /* it has exit codes of its own, and looks itself */
         return v->run(v, argc, argv);
+    if (v)
+        return end_of_output(v->run(v, argc, argv));
     cli_fail(CLI_USAGE, "there is no verb %s", argv[0]);
     fputs("Try: postwain --help\n", stderr);
     return CLI_USAGE;
@@ -333,10 +354,14 @@ static int ask_plainly(const struct cli_verb *v, const struct cli_args *a, const
     struct client *c = client_open(a, &rc);
     if (!c)
         return rc;
-    rc = client_ask(c, v->name, json_object(), NULL, NULL, NULL);
+    json_t *done = NULL;
+    rc = client_ask(c, v->name, json_object(), NULL, NULL, &done);
     client_free(c);
-    if (rc == CLI_DONE)
+    if (rc == CLI_DONE && a->json)
+        print_json_line(NULL, done);
+    else if (rc == CLI_DONE)
         puts(said);
+    json_decref(done);
     return rc;
 }
 
@@ -362,7 +387,7 @@ int verb_plain(const struct cli_verb *v, int argc, char **argv)
         if (strcmp(v->name, questions[i].verb) == 0)
             return ask_plainly(v, &a, questions[i].said);
     if (strcmp(v->name, "version") == 0) {
-        puts("postwain " PW_VERSION);
+        puts(a.json ? "{\"version\":\"" PW_VERSION "\"}" : "postwain " PW_VERSION);
         return CLI_DONE;
     }
     return cli_help();

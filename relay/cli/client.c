@@ -19,6 +19,7 @@ struct client {
     int next_id;
     bool hushed; /* that it went away has been said */
     bool mute;   /* nothing at all is said */
+    bool until_unread;
     bool may_change;
     bool said;        /* a line of progress stands on the terminal */
     const char *path; /* lives with conf */
@@ -148,6 +149,11 @@ void client_hush(struct client *c)
     c->hushed = true;
 }
 
+void client_until_unread(struct client *c)
+{
+    c->until_unread = true;
+}
+
 /* Takes conf. */
 static struct client *client_new(struct conf *conf, bool hushed, int *ret_exit)
 {
@@ -245,7 +251,8 @@ int client_hear(struct client *c, bool (*row)(void *ctx, const json_t *row), voi
         const json_t *one = json_object_get(answer, "row");
         json_t *error = json_object_get(answer, "error"), *done = json_object_get(answer, "done");
         const bool go_on =
-            one ? !row || row(ctx, one) : json_object_get(answer, "progress") != NULL;
+            one ? !row || row(ctx, one)
+                : json_object_get(answer, "progress") && (!c->until_unread || output_is_read());
         if (error)
             *ret_error = json_incref(error);
         else if (done && ret_done)

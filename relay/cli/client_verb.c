@@ -67,7 +67,7 @@ static void list_row(void *table, const json_t *row)
 {
     char open[SHOW_SIZE], rate[SHOW_SIZE], failures[SHOW_SIZE], until[SHOW_SIZE];
     snprintf(open, sizeof open, "%lld", (long long)json_number(row, "connections"));
-    snprintf(rate, sizeof rate, "%lld/m", (long long)json_number(row, "rate"));
+    snprintf(rate, sizeof rate, "%lld/m", (long long)json_number(row, "per_minute"));
     snprintf(failures, sizeof failures, "%lld", (long long)json_number(row, "failures"));
     const char *const cells[] = {
         json_text(row, "client"), open, rate, failures, show_ahead(until, row, "banned_until"),

@@ -68,7 +68,8 @@ static void print_recipient(const json_t *row)
     clean(json_text(row, "recipient"));
     putchar('\n');
     label("state");
-    printf("%s after %lld attempts", json_text(row, "state"), number(row, "attempt"));
+    printf("%s after %lld attempt%s", json_text(row, "state"), number(row, "attempt"),
+           plural(number(row, "attempt")));
     if (json_text(row, "next_attempt")[0])
         printf(", next in %s", show_ahead(text, row, "next_attempt"));
     putchar('\n');
@@ -137,9 +138,10 @@ static void print_limits(const json_t *row)
 {
     char text[SHOW_SIZE];
     label("limits");
-    printf("%lld connections", number(row, "connections"));
+    printf("%lld connection%s", number(row, "limit"), plural(number(row, "limit")));
     if (number(row, "rate"))
-        printf(", %lld messages in %lld s", number(row, "rate"), number(row, "rate_seconds"));
+        printf(", %lld message%s in %lld s", number(row, "rate"), plural(number(row, "rate")),
+               number(row, "rate_seconds"));
     printf("; given up after %s\n", show_seconds(text, json_number(row, "lifetime_seconds")));
 }
 
@@ -157,11 +159,11 @@ static void print_destination(const json_t *row)
         print_list(json_object_get(row, "relay"));
         putchar('\n');
     }
-    if (json_text(row, "tls")[0]) {
+    if (json_text(row, "tls_policy")[0]) {
         label("tls");
-        printf("%s, from the %s\n", json_text(row, "tls"), json_text(row, "tls_from"));
+        printf("%s, from the %s\n", json_text(row, "tls_policy"), json_text(row, "tls_from"));
     }
-    named("login", json_text(row, "user"));
+    named("login", json_text(row, "login"));
     print_limits(row);
 }
 
@@ -172,7 +174,7 @@ static void print_mx(const json_t *list)
     json_array_foreach(list, i, item)
     {
         printf("%s%lld ", i ? ", " : "", number(item, "preference"));
-        clean(json_text(item, "host")[0] ? json_text(item, "host") : ".");
+        clean(json_text(item, "mx_host")[0] ? json_text(item, "mx_host") : ".");
     }
 }
 
@@ -211,13 +213,13 @@ static void print_plan(const json_t *row)
 
 static void print_address(const json_t *row)
 {
-    const char *address = json_text(row, "address"), *host = json_text(row, "host");
+    const char *address = json_text(row, "mx_ip"), *host = json_text(row, "mx_host");
     clean(host);
     if (!address[0])
         return;
     printf("%s[%s]", host[0] ? " " : "", address);
-    if (number(row, "port"))
-        printf(":%lld", number(row, "port"));
+    if (number(row, "mx_port"))
+        printf(":%lld", number(row, "mx_port"));
 }
 
 static void print_host(const json_t *row)
@@ -252,10 +254,11 @@ static void print_host(const json_t *row)
 
 static void print_standing(const json_t *row)
 {
+    const long long ahead = number(row, "ahead"), others = number(row, "users") - 1;
     label("in line");
-    printf("%lld recipients of the same user before it", number(row, "ahead"));
-    if (number(row, "users") > 1)
-        printf(", which takes turns with %lld other users", number(row, "users") - 1);
+    printf("%lld recipient%s of the same user before it", ahead, plural(ahead));
+    if (others > 0)
+        printf(", which takes turns with %lld other user%s", others, plural(others));
     printf(" (%s priority)\n", json_text(row, "rank"));
 }
 
@@ -296,9 +299,9 @@ static void print_site(const json_t *row)
         print_state(row);
         return;
     }
-    printf(": %lld due, %lld waiting; %lld connections of %lld now, %lld at most\n",
+    printf(": %lld due, %lld waiting; %lld of %lld connection%s now, %lld at most\n",
            number(row, "ready"), number(row, "waiting"), number(row, "connections"),
-           number(row, "window"), number(row, "limit"));
+           number(row, "window"), plural(number(row, "window")), number(row, "limit"));
     print_state(row);
     if (json_text(row, "last_error")[0])
         print_error(row);
@@ -313,8 +316,8 @@ static void print_said(const json_t *row)
     fputs(strcmp(json_text(row, "step"), "client") == 0 ? "C: " : "S: ", stdout);
     clean(json_text(row, "text"));
     if (number(row, "hidden"))
-        printf("%s(%lld octets not shown)", json_text(row, "text")[0] ? " " : "",
-               number(row, "hidden"));
+        printf("%s(%lld octet%s not shown)", json_text(row, "text")[0] ? " " : "",
+               number(row, "hidden"), plural(number(row, "hidden")));
 }
 
 static void print_called(const json_t *row)
@@ -465,8 +468,9 @@ static int put_options(const struct cli_args *a, json_t *args)
 
 static void print_more(const json_t *done)
 {
-    if (number(done, "more"))
-        printf("\nand %lld recipients more: see postwain queue show\n", number(done, "more"));
+    const long long more = number(done, "more");
+    if (more)
+        printf("\nand %lld recipient%s more: see postwain queue show\n", more, plural(more));
 }
 
 int verb_explain(const struct cli_verb *v, int argc, char **argv)

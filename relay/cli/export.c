@@ -287,8 +287,8 @@ static void print_report(const struct outgoing *x)
 {
     char bytes[SHOW_SIZE];
     const unsigned long long there = x->counts[EXPORTED] + x->counts[KEPT];
-    printf("%llu message%s for %llu recipient%s (%s) in %s", there, there == 1 ? "" : "s",
-           (unsigned long long)x->n_rcpts, x->n_rcpts == 1 ? "" : "s",
+    printf("%llu message%s for %llu recipient%s (%s) in %s", there, plural((int64_t)there),
+           (unsigned long long)x->n_rcpts, plural((int64_t)x->n_rcpts),
            show_bytes(bytes, (int64_t)x->bytes), x->path);
     static const char *const words[] = {"", "there already", "left the queue meanwhile", "failed"};
     for (enum result r = KEPT; r < RESULTS; r++)

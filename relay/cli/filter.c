@@ -1,4 +1,6 @@
 /* FILTER, the same for every verb: options → the filter object of the protocol. */
+#include "queue/id.h"
+#include "relay/base/defer.h"
 #include "relay/base/must.h"
 #include "relay/cli/private.h"
 #include <errno.h>
@@ -43,26 +45,40 @@ static void put_id(json_t *filter, const char *id)
     json_array_append_new(ids, json_string(id));
 }
 
-static int put_ids_from(const struct cli_args *a, json_t *filter, const char *path)
+/* A line that is no id would otherwise be left out: others than were meant would be acted on. */
+static int put_ids_of(const struct cli_args *a, json_t *filter, FILE *f, const char *path)
 {
-    FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
-    char *line = NULL;
-    size_t size = 0, n = 0;
-    if (!f)
-        return cli_fail(cli_exit_of(errno), "%s: %s", path, strerror(errno));
-    while (getline(&line, &size, f) >= 0 && n <= IDS_MAX) {
-        struct slice id = slice_trim(slice_str(line));
-        char *text = slice_dup(id);
-        if (id.n)
-            put_id(filter, text), n++;
-        free(text);
+    DEFER_FREE char *line = NULL;
+    size_t size = 0, n = 0, number = 0;
+    for (ssize_t got; (got = getline(&line, &size, f)) >= 0 && n <= IDS_MAX;) {
+        const struct slice id = slice_trim(slice_of(line, (size_t)got));
+        uint64_t any;
+        number++;
+        if (id.n == 0)
+            continue;
+        if (!queue_id_parse(id, &any))
+            return args_wrong(a, "%s:%zu: %.*s is no queue id", path, number,
+                              SLICE_ARG(slice_head(id, 60)));
+        DEFER_FREE char *text = slice_dup(id);
+        put_id(filter, text);
+        n++;
     }
-    free(line);
-    if (f != stdin)
-        fclose(f);
+    if (ferror(f))
+        return cli_fail(cli_exit_of(errno), "%s: %s", path, strerror(errno));
     if (n == 0)
         return cli_fail(CLI_NOTHING, "nothing matched: %s holds no ids", path);
     return n > IDS_MAX ? args_wrong(a, "%s holds more than %d ids", path, IDS_MAX) : ARGS_GO_ON;
+}
+
+static int put_ids_from(const struct cli_args *a, json_t *filter, const char *path)
+{
+    FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
+    if (!f)
+        return cli_fail(cli_exit_of(errno), "%s: %s", path, strerror(errno));
+    const int rc = put_ids_of(a, filter, f, path);
+    if (f != stdin)
+        fclose(f);
+    return rc;
 }
 
 static bool is_code(struct slice s)

@@ -276,7 +276,8 @@ static void say(const struct import *m, const struct lane *l)
             json_object_set_new(row, "recipients", json_integer((json_int_t)l->recipients));
             json_object_set_new(row, "size", json_integer((json_int_t)l->size));
             if (l->redirected)
-                json_object_set_new(row, "redirected", json_integer((json_int_t)l->redirected));
+                json_object_set_new(row, "redirected_recipients",
+                                    json_integer((json_int_t)l->redirected));
         } else {
             json_object_set_new(row, "reason", json_string(l->problem));
         }
@@ -351,8 +352,8 @@ static int report(const struct import *m)
         json_decref(row);
     } else {
         printf("%llu message%s for %llu recipient%s imported (%s), %llu refused\n", done,
-               done == 1 ? "" : "s", (unsigned long long)m->recipients,
-               m->recipients == 1 ? "" : "s", show_bytes(bytes, (int64_t)m->bytes), refused);
+               plural((int64_t)done), (unsigned long long)m->recipients,
+               plural((int64_t)m->recipients), show_bytes(bytes, (int64_t)m->bytes), refused);
     }
     if (m->stopped != CLI_DONE) {
         cli_fail(CLI_PARTLY, "%llu done, %llu left; run the same command again", done, left);

@@ -3,7 +3,6 @@
 #include "relay/cli/log_read.h"
 #include "relay/cli/private.h"
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -53,12 +52,10 @@ static void tell_gap(uint64_t from, uint64_t to)
             (unsigned long long)from, (unsigned long long)to);
 }
 
-/* Waits a moment; false: whoever read our output has gone, which a pipe tells without a write. */
+/* Waits a moment; false: nobody reads on. */
 static bool wait_for_more(void)
 {
-    struct pollfd out = {.fd = STDOUT_FILENO};
-    fflush(stdout);
-    if (poll(&out, 1, 0) > 0 && out.revents & (POLLERR | POLLNVAL))
+    if (!output_is_read())
         return false;
     usleep(LOOK_US);
     return true;

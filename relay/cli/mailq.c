@@ -77,7 +77,7 @@ static int list(struct client *c)
         puts("Mail queue is empty");
     else
         printf("\n-- %llu Kbytes in %llu Request%s.\n", (unsigned long long)(q.bytes + 1023) / 1024,
-               (unsigned long long)q.messages, q.messages == 1 ? "" : "s");
+               (unsigned long long)q.messages, plural((int64_t)q.messages));
     return EX_OK;
 }
 

@@ -6,6 +6,7 @@
 #pragma once
 #include "relay/base/buf.h"
 #include "relay/base/clock.h"
+#include "relay/base/plural.h"
 #include "relay/cli/cli.h"
 #include "relay/conf/conf.h"
 #include <jansson.h>
@@ -55,6 +56,8 @@ void cli_each_verb(cli_each_fn *each, void *ctx);
 /* While it is set args_dispatch shows its rows to it, and runs nothing; NULL ends that. */
 void args_show(cli_each_fn *each, void *ctx, const char *summary);
 bool args_number(const struct cli_args *a, const char *name, uint64_t *ret, int *ret_exit);
+/* The same of a number of rows: 0 is none. */
+bool args_limit(const struct cli_args *a, const char *name, uint64_t *ret, int *ret_exit);
 
 /* Standard error: "postwain: …". Returns `exit`, for `return cli_fail(CLI_DENIED, …)`. */
 int cli_fail(int exit, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -87,6 +90,8 @@ struct client *client_try(struct conf *conf, int *ret_exit);
 bool client_may_change(struct conf *conf);
 /* Says no more that the daemon went away. */
 void client_hush(struct client *c);
+/* A hearing ends when nobody reads standard output any more (output_is_read). */
+void client_until_unread(struct client *c);
 /* One more connection to the same daemon. */
 struct client *client_again(const struct client *first, int *ret_exit);
 
@@ -138,6 +143,13 @@ unsigned term_height(void); /* lines; 24 when it is not known */
 /* Standard output is a terminal and NO_COLOR is not set. */
 bool term_color(void);
 
+/* width.c */
+/* Columns that a text takes; it has no control characters. */
+unsigned term_columns(const char *text);
+/* How many octets of a text fit into so many columns, and what these take: no character is cut, and
+ * none is parted from the accents on it. */
+size_t term_fit(struct slice text, unsigned columns, unsigned *ret_taken);
+
 /* show.c: each writes into text and returns it */
 #define SHOW_SIZE 64
 const char *show_seconds(char text[SHOW_SIZE], int64_t seconds); /* "3d 4h", "5m" */
@@ -151,6 +163,9 @@ bool show_parse_time(const char *text, struct wall *ret);
 const char *json_text(const json_t *row, const char *key); /* "" when absent */
 int64_t json_number(const json_t *row, const char *key);   /* 0 when absent */
 bool utf8_text(const char *text);
+/* Writes out what stands in standard output's buffer. False: its reader has gone, which a pipe
+ * tells without another write, or it cannot be written. */
+bool output_is_read(void);
 /* Valid UTF-8 without controls on standard output. */
 void print_clean(FILE *to, const char *text);
 void print_json_line(void *ctx, const json_t *row); /* a row as one line; ctx is not used */

@@ -83,8 +83,7 @@ static int look(const struct act *act, bool show, int64_t *ret_matched)
 static bool confirmed(const struct act *act, int64_t matched)
 {
     char answer[16] = "";
-    fprintf(stderr, "%s %lld recipient%s? [y/N] ", act->verb, (long long)matched,
-            matched == 1 ? "" : "s");
+    fprintf(stderr, "%s %lld recipient%s? [y/N] ", act->verb, (long long)matched, plural(matched));
     fflush(stderr);
     return fgets(answer, sizeof answer, stdin) && (answer[0] == 'y' || answer[0] == 'Y');
 }
@@ -133,8 +132,9 @@ static int run(const struct act *act)
     if (rc != CLI_DONE)
         return rc;
     if (args_value(act->a, "expect") && (uint64_t)matched != act->expect)
-        return cli_fail(CLI_UNEXPECTED, "%lld recipients match, not %llu: nothing was done",
-                        (long long)matched, (unsigned long long)act->expect);
+        return cli_fail(CLI_UNEXPECTED, "%lld recipient%s, not %llu: nothing was done",
+                        (long long)matched, matched == 1 ? " matches" : "s match",
+                        (unsigned long long)act->expect);
     if (matched == 0)
         return cli_fail(CLI_NOTHING, "nothing matched");
     if (dry) {

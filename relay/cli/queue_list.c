@@ -58,6 +58,15 @@ static bool sort_is_known(const struct cli_args *a, int *ret_exit)
     return false;
 }
 
+static bool cursor_is_text(const struct cli_args *a, int *ret_exit)
+{
+    const char *after = args_value(a, "after");
+    if (!after || utf8_text(after))
+        return true;
+    *ret_exit = args_wrong(a, "--after takes the cursor that the listing before has told");
+    return false;
+}
+
 /* filter, limit, after, count, sort → the arguments of queue.list; NULL: told. */
 static json_t *list_args(const struct cli_args *a, int *ret_exit)
 {
@@ -65,7 +74,8 @@ static json_t *list_args(const struct cli_args *a, int *ret_exit)
     json_t *filter = filter_of(a, ret_exit);
     if (!filter)
         return NULL;
-    if (!args_number(a, "limit", &limit, ret_exit) || !sort_is_known(a, ret_exit)) {
+    if (!args_limit(a, "limit", &limit, ret_exit) || !sort_is_known(a, ret_exit) ||
+        !cursor_is_text(a, ret_exit)) {
         json_decref(filter);
         return NULL;
     }
@@ -73,7 +83,7 @@ static json_t *list_args(const struct cli_args *a, int *ret_exit)
         json_pack("{s:o, s:b, s:b}", "filter", filter, "count", args_value(a, "count") != NULL,
                   "brief", !a->json); /* the table has no room for more */
     MUST(args);
-    if (args_value(a, "limit"))
+    if (limit)
         json_object_set_new(args, "limit", json_integer((json_int_t)limit));
     if (args_value(a, "after"))
         json_object_set_new(args, "after", json_string(args_value(a, "after")));
@@ -133,9 +143,9 @@ int queue_list(const struct cli_verb *v, int argc, char **argv)
         rc = listed(&a, done);
     if (l.unread)
         rc = cli_fail(CLI_PARTLY,
-                      "%llu rows could not be read: use the program of the daemon's "
+                      "%llu row%s could not be read: use the program of the daemon's "
                       "version, or --json",
-                      (unsigned long long)l.unread);
+                      (unsigned long long)l.unread, plural((int64_t)l.unread));
     json_decref(done);
     client_free(c);
     return rc;

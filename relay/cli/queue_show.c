@@ -11,7 +11,7 @@ static void show_row(void *first, const json_t *row)
     fputs("\n  ", stdout);
     print_clean(stdout, json_text(row, "recipient"));
     printf("\n    state       %s after %lld attempt%s", json_text(row, "state"),
-           (long long)json_number(row, "attempt"), json_number(row, "attempt") == 1 ? "" : "s");
+           (long long)json_number(row, "attempt"), plural(json_number(row, "attempt")));
     if (json_text(row, "next_attempt")[0])
         printf(", next in %s", show_ahead(next, row, "next_attempt"));
     putchar('\n');
@@ -143,9 +143,10 @@ static void cat_row(void *failed, const json_t *row)
     while (padding < 2 && padding < n && text[n - 1 - padding] == '=')
         padding++;
     int decoded = EVP_DecodeBlock(bytes, (const unsigned char *)text, (int)n);
-    if (decoded < 0 ||
-        fwrite(bytes, 1, (size_t)decoded - padding, stdout) + padding != (size_t)decoded)
+    if (decoded < 0)
         *(bool *)failed = true;
+    else
+        fwrite(bytes, 1, (size_t)decoded - padding, stdout);
     free(bytes);
 }
 
@@ -160,8 +161,8 @@ int queue_cat(const struct cli_verb *v, int argc, char **argv)
     json_t *args =
         json_pack("{s:s, s:b}", "id", a.words[0], "headers", args_value(&a, "headers") != NULL);
     rc = client_ask(c, "queue.cat", args, cat_row, &failed, NULL);
-    if (rc == CLI_DONE && (failed || fflush(stdout) == EOF))
-        rc = cli_fail(CLI_PARTLY, "the message could not be written whole");
+    if (rc == CLI_DONE && failed)
+        rc = cli_fail(CLI_PARTLY, "the daemon sent no base 64: the message is not whole");
     client_free(c);
     return rc;
 }

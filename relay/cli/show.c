@@ -2,6 +2,8 @@
 #include "relay/base/must.h"
 #include "relay/base/utf8.h"
 #include "relay/cli/private.h"
+#include <poll.h>
+#include <unistd.h>
 
 const char *json_text(const json_t *row, const char *key)
 {
@@ -17,6 +19,13 @@ int64_t json_number(const json_t *row, const char *key)
 bool utf8_text(const char *text)
 {
     return utf8_valid(slice_str(text));
+}
+
+bool output_is_read(void)
+{
+    struct pollfd out = {.fd = STDOUT_FILENO};
+    return fflush(stdout) == 0 && !ferror(stdout) &&
+           (poll(&out, 1, 0) <= 0 || !(out.revents & (POLLERR | POLLNVAL)));
 }
 
 void print_clean(FILE *to, const char *text)

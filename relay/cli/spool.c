@@ -46,15 +46,18 @@ static int report(const struct checking *k, const json_t *done)
         print_json_line(NULL, done);
         return damaged ? CLI_NOTHING : CLI_DONE;
     }
-    printf("%lld segments, %lld records, %lld messages: ", (long long)json_number(done, "segments"),
-           (long long)json_number(done, "records"), (long long)json_number(done, "messages"));
+    const long long segments = (long long)json_number(done, "segments"),
+                    records = (long long)json_number(done, "records"),
+                    messages = (long long)json_number(done, "messages");
+    printf("%lld segment%s, %lld record%s, %lld message%s: ", segments, plural(segments), records,
+           plural(records), messages, plural(messages));
     if (damaged == 0)
         puts("all is well");
     else if (k->repair)
-        printf("%lld problem%s, %lld repaired\n", damaged, damaged == 1 ? "" : "s", repaired);
+        printf("%lld problem%s, %lld repaired\n", damaged, plural(damaged), repaired);
     else
         printf("%lld problem%s; `postwain spool check --repair` mends what can be mended\n",
-               damaged, damaged == 1 ? "" : "s");
+               damaged, plural(damaged));
     return damaged ? CLI_NOTHING : CLI_DONE;
 }
 

@@ -45,7 +45,7 @@ void print_counts(FILE *to, const json_t *d)
                     recipients = (long long)json_number(d, "recipients");
     fprintf(to,
             "%lld message%s, %lld recipient%s: %lld ready, %lld waiting, %lld held, %lld active",
-            messages, messages == 1 ? "" : "s", recipients, recipients == 1 ? "" : "s",
+            messages, plural(messages), recipients, plural(recipients),
             (long long)json_number(d, "ready"), (long long)json_number(d, "waiting"),
             (long long)json_number(d, "held"), (long long)json_number(d, "active"));
     if (messages)

@@ -147,7 +147,7 @@ static int list(const struct cli_verb *v, int argc, char **argv)
         return rc;
     if (a.n_words > 1)
         return args_wrong(&a, "suppress list takes one pattern");
-    if (!args_number(&a, "limit", &limit, &rc))
+    if (!args_limit(&a, "limit", &limit, &rc))
         return rc;
     struct client *c = client_open(&a, &rc);
     if (!c)
@@ -180,8 +180,6 @@ static int export(const struct cli_verb *v, int argc, char **argv)
         return rc;
     rc = client_ask_text(c, "suppress.list", list_args(&a), print_text_line, NULL, NULL);
     client_free(c);
-    if (rc == CLI_DONE && (fflush(stdout) != 0 || ferror(stdout)))
-        rc = cli_fail(CLI_USAGE, "standard output: %s", strerror(errno));
     return rc;
 }
 

@@ -61,7 +61,7 @@ struct table *table_new(const struct table_column *columns, size_t n, unsigned w
     buf_init(&t->cell, CELL_MAX + 1);
     for (size_t i = 0; i < n; i++) {
         t->columns[i] = columns[i];
-        t->widths[i] = (unsigned)strlen(columns[i].title);
+        t->widths[i] = term_columns(columns[i].title);
     }
     return t;
 }
@@ -69,25 +69,6 @@ struct table *table_new(const struct table_column *columns, size_t n, unsigned w
 void table_to(struct table *t, FILE *to)
 {
     t->to = to;
-}
-
-static unsigned width_of(const char *text)
-{
-    unsigned n = 0;
-    for (const char *p = text; *p; p++)
-        n += ((uint8_t)*p & 0xc0) != 0x80;
-    return n;
-}
-
-/* How many bytes the first characters take. */
-static size_t bytes_of(const char *text, unsigned characters)
-{
-    size_t n = 0;
-    while (text[n] && (characters > 0 || ((uint8_t)text[n] & 0xc0) == 0x80)) {
-        n++;
-        characters -= ((uint8_t)text[n] & 0xc0) != 0x80;
-    }
-    return n;
 }
 
 /* Text for the screen: as it is when it is plain, else cleaned into b. */
@@ -136,16 +117,19 @@ static void add_blanks(struct buf *b, unsigned n)
 
 static void add_cell(struct table *t, size_t i, const char *text)
 {
-    unsigned width = width_of(text), room = t->widths[i];
-    unsigned missing = width < room ? room - width : 0;
+    const unsigned room = t->widths[i];
     const bool last = i + 1 == t->n, right = t->columns[i].right;
-    if (t->width && t->columns[i].flexible && width > room) {
-        buf_add(&t->line, slice_of(text, bytes_of(text, room - 1)));
-        buf_add_str(&t->line, "…");
-    } else {
-        add_blanks(&t->line, right ? missing : 0);
-        buf_add_str(&t->line, text);
+    unsigned width = term_columns(text);
+    const bool cut = t->width && t->columns[i].flexible && width > room;
+    size_t n = strlen(text);
+    if (cut) {
+        n = term_fit(slice_str(text), room - 1, &width);
+        width++;
     }
+    const unsigned missing = width < room ? room - width : 0;
+    add_blanks(&t->line, right ? missing : 0);
+    buf_add(&t->line, slice_of(text, n));
+    buf_add_str(&t->line, cut ? "…" : "");
     if (!last)
         add_blanks(&t->line, (right ? 0 : missing) + GAP);
 }
@@ -155,7 +139,8 @@ static void clip_line(struct table *t)
 {
     const bool ends = t->line.n > 0 && t->line.p[t->line.n - 1] == '\n';
     const size_t n = t->line.n - ends;
-    const size_t room = bytes_of(buf_str(&t->line), t->width);
+    unsigned taken;
+    const size_t room = term_fit(slice_of(t->line.p, n), t->width, &taken);
     if (room >= n)
         return;
     buf_cut(&t->line, room);
@@ -205,8 +190,8 @@ static void hold(struct table *t, const char *const *cells)
 {
     for (size_t i = 0; i < t->n; i++) {
         const char *text = clean(&t->cell, cells[i]);
-        if (width_of(text) > t->widths[i])
-            t->widths[i] = width_of(text);
+        if (term_columns(text) > t->widths[i])
+            t->widths[i] = term_columns(text);
         t->held[t->n_held][i] = slice_dup(slice_str(text));
     }
     if (++t->n_held == HELD_MAX)

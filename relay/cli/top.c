@@ -69,21 +69,22 @@ static void screen_end(const struct top *t)
     tcsetattr(STDIN_FILENO, TCSANOW, &t->before);
 }
 
-/* One line of the page, no wider than the screen; what colours it counts nothing. */
+/* One line of the page, no wider than the screen; what colours it takes no room. */
 static void add_line(struct buf *out, struct slice line, unsigned width)
 {
-    unsigned n = 0;
-    bool escape = false;
-    for (size_t i = 0; i < line.n; i++) {
-        const uint8_t c = line.p[i];
-        const bool begins = (c & 0xc0) != 0x80;
-        if (c == 033)
-            escape = true;
-        else if (!escape && begins && n++ == width)
+    while (line.n) {
+        unsigned taken;
+        const struct slice text = slice_head(line, slice_find(line, 033));
+        const size_t n = term_fit(text, width, &taken);
+        buf_add(out, slice_head(text, n));
+        if (n < text.n)
             break;
-        buf_add_u8(out, c);
-        if (escape && c == 'm')
-            escape = false;
+        width -= taken;
+        const struct slice escape = slice_skip(line, text.n);
+        const size_t end = slice_find(escape, 'm');
+        const size_t all = end < escape.n ? end + 1 : end;
+        buf_add(out, slice_head(escape, all));
+        line = slice_skip(escape, all);
     }
     buf_add_str(out, term_color() ? "\033[0m\033[K" : "\033[K");
 }

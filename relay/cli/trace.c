@@ -1,4 +1,5 @@
-/* `trace`: SMTP dialogues as they are spoken, both ways. */
+/* `trace`: SMTP dialogues as they are spoken, both ways. It ends with its reader: whoever piped it
+ * into `head` has seen enough, also when nobody says a word any more. */
 #include "queue/id.h"
 #include "relay/base/must.h"
 #include "relay/cli/private.h"
@@ -7,28 +8,27 @@ static bool on_row(void *json, const json_t *row)
 {
     if (*(const bool *)json) {
         print_json_line(NULL, row);
-        fflush(stdout);
-        return true;
+        return output_is_read();
     }
     const long long lost = (long long)json_number(row, "lost"),
                     hidden = (long long)json_number(row, "hidden");
     if (lost) {
-        printf("-- %lld lines are lost: they came faster than they were read\n", lost);
-        fflush(stdout);
-        return true;
+        printf("-- %lld line%s lost: more came than was read\n", lost, lost == 1 ? " is" : "s are");
+        return output_is_read();
     }
     const char *who = json_text(row, "who"), *time = json_text(row, "time");
     const char *clock = strchr(time, 'T');
-    printf("%.12s %-3s ", clock ? clock + 1 : time, json_text(row, "direction"));
-    print_clean(stdout, json_text(row, "connection"));
-    printf(" %s ", json_text(row, "peer_ip"));
+    const bool in = strcmp(json_text(row, "direction"), "in") == 0;
+    printf("%.12s %-3s ", clock ? clock + 1 : time, in ? "in" : "out");
+    print_clean(stdout, json_text(row, in ? "session_id" : "connection"));
+    printf(" %s ", json_text(row, in ? "client_ip" : "mx_ip"));
     fputs(strcmp(who, "client") == 0 ? "C: " : strcmp(who, "server") == 0 ? "S: " : "-- ", stdout);
     print_clean(stdout, json_text(row, "text"));
     if (hidden)
-        printf("%s(%lld octets not shown)", json_text(row, "text")[0] ? " " : "", hidden);
+        printf("%s(%lld octet%s not shown)", json_text(row, "text")[0] ? " " : "", hidden,
+               plural(hidden));
     putchar('\n');
-    fflush(stdout);
-    return true;
+    return output_is_read();
 }
 
 /* NULL: told. */
@@ -53,11 +53,7 @@ static json_t *args_of(const struct cli_args *a, int *ret_exit)
         *ret_exit = args_wrong(a, "--for takes a duration such as 30s, 5m");
     else if (span)
         json_object_set_new(args, "for_s", json_integer((json_int_t)(ms / 1000)));
-    if (!args_number(a, "count", &count, ret_exit))
-        count = 0;
-    else if (args_value(a, "count") && count == 0)
-        *ret_exit = args_wrong(a, "--count takes a number of lines, 1 or more");
-    else if (count)
+    if (args_limit(a, "count", &count, ret_exit) && count)
         json_object_set_new(args, "limit", json_integer((json_int_t)count));
     if (*ret_exit == ARGS_GO_ON)
         return args;
@@ -81,12 +77,13 @@ int verb_trace(const struct cli_verb *v, int argc, char **argv)
         json_decref(args);
         return rc;
     }
+    client_until_unread(c);
     rc = client_send(c, "trace", args);
     if (rc == CLI_DONE)
         rc = client_hear(c, on_row, &a.json, &done, &error);
     if (error)
         rc = client_refused(error);
-    else if (rc == CLI_DONE && a.json)
+    else if (done && a.json)
         print_json_line(NULL, done);
     json_decref(error);
     json_decref(done);

@@ -173,6 +173,14 @@ static void print_added(const struct cli_args *a, const struct conf *c, const ch
     print_settings(c, name, password);
 }
 
+static void print_changed(const struct cli_args *a, const char *word)
+{
+    if (a->json)
+        printf("{\"user\":\"%s\"}\n", a->words[0]); /* a name needs no escapes */
+    else
+        printf("%s %s.\n", word, a->words[0]);
+}
+
 /* What one --option becomes in the file; NULL: it is no option of a user. */
 static const struct user_option *option_named(const char *name)
 {
@@ -348,7 +356,7 @@ static int set_with(const struct cli_args *a, const char *options, const char *u
     if (rc == ARGS_GO_ON)
         rc = edit(c, &change);
     if (rc == CLI_DONE)
-        printf("Changed %s.\n", a->words[0]);
+        print_changed(a, "Changed");
     conf_unref(c);
     return rc;
 }
@@ -382,6 +390,6 @@ static int user_remove(const struct cli_verb *v, int argc, char **argv)
     rc = edit(c, &change);
     conf_unref(c);
     if (rc == CLI_DONE)
-        printf("Removed %s.\n", a.words[0]);
+        print_changed(&a, "Removed");
     return rc;
 }

@@ -115,7 +115,8 @@ static json_t *from_of(const struct user *u)
 static void put_limits(json_t *row, const struct user *u)
 {
     if (u->rate[0]) {
-        put(row, "rate", json_string(u->rate));
+        put(row, "rate", json_integer((json_int_t)u->limit.recipients));
+        put(row, "rate_seconds", json_integer((json_int_t)(u->limit.period_ms / 1000)));
         put(row, "burst", json_integer((json_int_t)u->limit.burst));
     }
     if (u->max_size)
@@ -137,7 +138,7 @@ static void list_one_json(const struct user *u)
     if (u->n_tags)
         put(row, "tags", tags_of(u));
     if (u->priority)
-        put(row, "priority", json_string(priorities[u->priority]));
+        put(row, "rank", json_string(priorities[u->priority]));
     if (u->destination[0])
         put(row, "destination", json_string(u->destination));
     if (u->n_certificates)

@@ -1,6 +1,7 @@
 #include "relay/inbound/clients.h"
 #include "relay/base/defer.h"
 #include "relay/base/must.h"
+#include "relay/base/plural.h"
 #include "relay/net/addr.h"
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -366,7 +367,7 @@ static struct clients_failure count_failure(struct client *one, const struct cli
     one->failed_at = now;
     struct clients_failure f = {.failures = g->failures, .delay_ms = delay_ms(g->tries)};
     if (!rules->exempt && rules->failures && g->failures >= rules->failures) {
-        snprintf(reason, sizeof reason, "%u failed logins", g->failures);
+        snprintf(reason, sizeof reason, "%u failed login%s", g->failures, plural(g->failures));
         ban(one, rules->ban_ms, slice_str(reason), now);
         forgive(one); /* paid for */
         f.banned = true;

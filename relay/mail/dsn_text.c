@@ -4,6 +4,7 @@
  * an administrator's template, in UTF-8.
  */
 #include "relay/base/defer.h"
+#include "relay/base/plural.h"
 #include "relay/base/utf8.h"
 #include "relay/mail/dsn_priv.h"
 #include "relay/mail/dsn_template_priv.h"
@@ -264,8 +265,8 @@ static void add_own_words(struct buf *out, const struct about *a)
     add_recipients(out, a, "");
     buf_add_str(out, "\r\n");
     if (a->in->n_more > 0)
-        buf_addf(out, "... and %zu more recipients, for whom this report has no room.\r\n\r\n",
-                 a->in->n_more);
+        buf_addf(out, "... and %zu more recipient%s, for whom this report has no room.\r\n\r\n",
+                 a->in->n_more, plural((int64_t)a->in->n_more));
     f = fold_begin(out, "", "");
     fold_str(&f, "If you ask for help, please quote the queue id");
     buf_reset(&word);

@@ -176,10 +176,10 @@ static void begin_row(const struct net_conn *c, const struct net_traced *d, stru
 {
     jrow_begin(row);
     jrow_time(row, "time", wall_now());
-    jrow_text(row, "connection", slice_str(d->name));
     jrow_text(row, "direction", slice_str(c->caller ? "out" : "in"));
-    jrow_text(row, "peer_ip", slice_str(c->names.peer_ip));
-    jrow_number(row, "peer_port", c->names.peer_port);
+    jrow_text(row, c->caller ? "connection" : "session_id", slice_str(d->name));
+    jrow_text(row, c->caller ? "mx_ip" : "client_ip", slice_str(c->names.peer_ip));
+    jrow_number(row, c->caller ? "mx_port" : "client_port", c->names.peer_port);
     jrow_some(row, "site", buf_slice(&d->site));
     jrow_some(row, "queue_id", buf_slice(&d->id));
     jrow_text(row, "who", slice_str(who));

@@ -9,8 +9,9 @@
  * recipient, queue id: known only in its middle) are kept, NET_TRACE_KEPT octets of them, and told
  * with it. A match holds until the next MAIL. At most NET_TRACED_MAX connections of a loop.
  *
- * A row: `time` `connection` `direction` (in, out) `peer_ip` `peer_port`, of the way out `site`
- * `queue_id`, `who` (client, server, note), `text`, `hidden` (octets not shown).
+ * A row, by the names of events: `time` `direction` (in, out), of the way in `session_id`
+ * `client_ip` `client_port`, of the way out `connection` `mx_ip` `mx_port` `site`, `queue_id`,
+ * `who` (client, server, note), `text`, `hidden` (octets not shown).
  */
 #pragma once
 #include "relay/loop/lines.h"

@@ -27,7 +27,7 @@ void explain_way(struct buf *out, const struct out_explain *x)
     struct slice route, domain = domain_in(&x->domain, &route);
     begin(out, "way");
     jrow_text(out, "recipient", buf_slice(&x->recipient));
-    jrow_text(out, "domain", domain);
+    jrow_text(out, "recipient_domain", domain);
     jrow_some(out, "route", route);
     jrow_end(out);
 }
@@ -87,9 +87,9 @@ static void put_retry(struct buf *out, const struct out_found *f)
 static void put_limits(struct buf *out, const struct out_found *f)
 {
     const struct conf_destination *d = f->dest;
-    jrow_number(out, "connections", d->connections);
+    jrow_number(out, "limit", d->connections);
     jrow_number(out, "messages_per_connection", d->messages_per_connection);
-    jrow_number(out, "recipients", d->recipients);
+    jrow_number(out, "max_recipients", d->recipients);
     if (d->rate.n) {
         jrow_number(out, "rate", d->rate.n);
         jrow_number(out, "rate_seconds", (uint64_t)d->rate.per_ms / 1000);
@@ -104,7 +104,7 @@ static void put_tls(struct buf *out, const struct out_found *f, const struct mai
 {
     const enum smtp_tls_level level = out_tls_level(f->dest, p);
     const bool by_message = level != out_tls_level(f->dest, &(struct mail_params){0});
-    jrow_text(out, "tls", slice_str(out_tls_name(level)));
+    jrow_text(out, "tls_policy", slice_str(out_tls_name(level)));
     jrow_text(out, "tls_from", slice_str(by_message ? "message" : "configuration"));
 }
 
@@ -122,7 +122,7 @@ void explain_destination(struct buf *out, const struct out_found *f, struct slic
     put_list(out, "relay", &d->relay);
     if (!d->capture[0])
         put_tls(out, f, p);
-    jrow_some(out, "user", slice_str(d->user));
+    jrow_some(out, "login", slice_str(d->user));
     put_limits(out, f);
     jrow_end(out);
 }
@@ -146,7 +146,7 @@ static void put_mx(struct buf *out, const struct dns_answer *a)
     for (size_t i = 0; i < a->n; i++) {
         jrow_begin(out);
         jrow_number(out, "preference", a->mx[i].preference);
-        jrow_text(out, "host", slice_str(a->mx[i].target));
+        jrow_text(out, "mx_host", slice_str(a->mx[i].target));
         jrow_close(out);
     }
     jrow_list_end(out);
@@ -220,11 +220,11 @@ void explain_host(struct buf *out, const struct explain_host *h)
     begin(out, "host");
     if (h->turn <= OUT_TRIES_MAX)
         jrow_number(out, "turn", h->turn);
-    jrow_some(out, "host", slice_str(h->name));
+    jrow_some(out, "mx_host", slice_str(h->name));
     jrow_number(out, "preference", h->preference);
     net_addr_text((const struct sockaddr *)h->address, text);
-    jrow_text(out, "address", slice_str(text));
-    jrow_number(out, "port", net_addr_port((const struct sockaddr *)h->address));
+    jrow_text(out, "mx_ip", slice_str(text));
+    jrow_number(out, "mx_port", net_addr_port((const struct sockaddr *)h->address));
     if (h->source.from.ss_family) {
         net_addr_text((const struct sockaddr *)&h->source.from, text);
         jrow_text(out, "source_ip", slice_str(text));
@@ -256,12 +256,12 @@ static void put_left_out(void *ctx, const char *host, uint16_t preference, const
     if (!why[0])
         return;
     begin(out, "host");
-    jrow_some(out, "host", slice_str(host));
+    jrow_some(out, "mx_host", slice_str(host));
     jrow_number(out, "preference", preference);
     if (ip) {
         dns_ip_text(ip, text);
-        jrow_text(out, "address", slice_str(text));
-        jrow_number(out, "port", port);
+        jrow_text(out, "mx_ip", slice_str(text));
+        jrow_number(out, "mx_port", port);
     }
     jrow_text(out, "left_out", slice_str(why));
     jrow_end(out);

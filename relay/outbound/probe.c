@@ -57,10 +57,10 @@ static void put_address(struct buf *out, const struct out_conn *c, const struct 
 {
     char text[46];
     const char *name = out_conn_host(c)->name;
-    jrow_some(out, "host", slice_str(name));
+    jrow_some(out, "mx_host", slice_str(name));
     net_addr_text(to, text);
-    jrow_text(out, "address", slice_str(text));
-    jrow_number(out, "port", net_addr_port(to));
+    jrow_text(out, "mx_ip", slice_str(text));
+    jrow_number(out, "mx_port", net_addr_port(to));
 }
 
 void out_probe_called(struct link *l, const struct sockaddr *to)

@@ -128,6 +128,16 @@ def test_queue_list_ends_with_its_reader(waiting):
     assert p.wait(30) == -signal.SIGPIPE
 
 
+def test_output_that_cannot_be_written(waiting):
+    """A script takes half of a listing, cut by a full disk, for all of it."""
+    r, _, ids = waiting
+    for verb in (["status"], ["queue", "list", "--json"], ["queue", "list"], ["queue", "show", ids[4]], ["queue", "cat", ids[4]], ["log", "--json"],
+                 ["user", "list"], ["destination", "list", "--json"], ["explain", ids[0]], ["completion", "zsh"], ["help", "--mdoc", "postwain-queue.1"]):
+        with open("/dev/full", "wb") as full:
+            p = subprocess.run([POSTWAIN, *verb, "-c", r.conf], stdout=full, stderr=subprocess.PIPE, env={**os.environ, **ENVIRONMENT}, text=True, timeout=30)
+        assert p.returncode == 5 and "standard output could not be written whole" in p.stderr, (verb, p)
+
+
 def test_queue_list_sorted(waiting):
     """Sorted, the wrong messages come first, or some are left out."""
     r, _, ids = waiting

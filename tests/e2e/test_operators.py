@@ -195,7 +195,7 @@ def test_a_queue_moves_with_what_was_redirected(waiting, relay, sink, tmp_path):
     new = relay(destinations=smarthost(end), delivery='retry = { "1h" }')
     done = new.cli("queue", "import", tmp_path / "queue", "--json")
     rows = {row["was"]: row for row in done.rows if "was" in row}
-    assert rows[ids[0]]["redirected"] == 1 and "redirected" not in rows[ids[1]]
+    assert rows[ids[0]]["redirected_recipients"] == 1 and "redirected_recipients" not in rows[ids[1]]
     assert rows[ids[0]]["queue_id"] in done.err and rows[ids[1]]["queue_id"] not in done.err
     for id in ids:
         [event] = new.wait_final(rows[id]["queue_id"])

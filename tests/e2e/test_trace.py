@@ -78,7 +78,7 @@ def test_both_ways_of_a_message(relay, sink, trace):
     for line in (("S", "220 "), ("C", "EHLO relay.test"), ("C", "RCPT TO:<bob@rcpt.test>"), ("C", "QUIT"), ("N", "closed")):
         assert any(who == line[0] and text.startswith(line[1]) for who, text in outward), (line, outward)
     assert {row.get("queue_id") for row in rows if row.get("direction") == "out"} - {None} == {id}  # at first it only calls
-    sent, = {row["connection"] for row in rows if "RCPT TO" in row.get("text", "").upper() and row["direction"] == "in"}
+    sent, = {row["session_id"] for row in rows if "RCPT TO" in row.get("text", "").upper() and row["direction"] == "in"}
     assert r.events("accepted", queue_id=id)[0]["session_id"] == sent
     assert any(row.get("hidden", 0) > 20 for row in rows)
     t.end()
@@ -124,6 +124,17 @@ def test_ends_and_bounds(relay, sink, trace):
     r.stop()
     for t in four[1:]:
         t.child.communicate(timeout=20)
+
+
+def test_ends_with_its_reader(relay, sink):
+    """`trace | head -1` goes on for nobody, one of the four that may look on, though nothing is said any more."""
+    r = relay(destinations=smarthost(sink()))
+    for options in ([], ["--json"]):
+        reader, writer = os.pipe()
+        p = subprocess.Popen([POSTWAIN, "trace", *options, "-c", str(r.conf)], stdout=writer, stderr=subprocess.PIPE, env={**os.environ, **ENVIRONMENT})
+        os.close(writer)
+        os.close(reader)
+        assert p.wait(20) == 0 and p.communicate()[1] == b""
 
 
 def test_who_does_not_read_holds_nobody_up(relay, sink, trace):

@@ -133,6 +133,9 @@ static void test_refused(void **state)
     } rows[] = {
         {"", "not a request", true},
         {"GET / HTTP/1.1", "not a request", true},
+        {"{\"id\":1,\"verb\":\"queue.list\",\"arguments\":{\"limit\":1}}", "no arguments", false},
+        {"{\"id\":1e400,\"verb\":\"status\"}", "not a request", true},
+        {"{\"id\":99999999999999999999,\"verb\":\"status\"}", "not a request", true},
         {"[]", "an object", true},
         {"7", "not a request", true},
         {"{}", "id must be", true},

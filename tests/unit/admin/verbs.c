@@ -66,6 +66,59 @@ static void test_slow_reader(void **state)
     fclose(other);
 }
 
+/* Who does not read is told no more that we are at work: it would pile up here for as long as its
+ * terminal stands still, until there is no room and no relay. */
+static void test_no_progress_to_who_does_not_read(void **state)
+{
+    (void)state;
+    enum { ROWS = 1400 }; /* more than the kernel holds, less than PEER_UNSENT_MAX of it here */
+    FILE *f = call(), *other = call();
+    say(f, "{\"id\":1,\"verb\":\"queue.list\",\"args\":{\"limit\":1400}}");
+    say(f, "{\"id\":2,\"verb\":\"explain\",\"args\":{\"address\":\"slow@b.test\"}}");
+    while (!atomic_load(&slow_answer))
+        usleep(1000);
+    usleep(3300000);
+    struct answer a = hear(f);
+    assert_int_equal(a.rows, ROWS);
+    answer_done(&a);
+    json_t *first = read_object(f); /* it reads: now it is told again */
+    assert_non_null(json_object_get(first, "progress"));
+    json_decref(first);
+    const struct lines *l = atomic_load(&slow_answer);
+    port_send(atomic_load(&slow_reply), (struct msg *)(uintptr_t)&l->msg);
+    a = hear(f);
+    assert_true(a.ok);
+    assert_true(a.progress <= 1);
+    answer_done(&a);
+    atomic_store(&slow_answer, NULL);
+    say(other, "{\"id\":3,\"verb\":\"status\"}");
+    a = hear(other);
+    assert_true(a.ok);
+    answer_done(&a);
+    fclose(other);
+    fclose(f);
+}
+
+/* A long list of suspensions waits for its reader like any other. */
+static void test_many_suspensions(void **state)
+{
+    (void)state;
+    atomic_store(&many_suspended, true);
+    FILE *f = call();
+    const unsigned before = atomic_load(&suspended_asked);
+    say(f, "{\"id\":1,\"verb\":\"destination.list\"}");
+    usleep(300000);
+    const unsigned asked = atomic_load(&suspended_asked) - before;
+    struct answer a = hear(f);
+    atomic_store(&many_suspended, false);
+    assert_true(a.ok);
+    assert_int_equal(a.rows, SUSPENSIONS + 1); /* and the site */
+    assert_int_equal(number(a.last, "matched"), SUSPENSIONS + 1);
+    assert_true(asked < SUSPENSIONS + SUSPENSIONS / 2); /* the site's own look goes through all */
+    answer_done(&a);
+    fclose(f);
+}
+
 static void test_status(void **state)
 {
     (void)state;
@@ -289,7 +342,7 @@ static void test_clients(void **state)
     assert_int_equal(number(a.last, "matched"), CLIENTS);
     assert_string_equal(string(a.first_row, "client"), "10.0.0.0");
     assert_int_equal(number(a.first_row, "connections"), 3);
-    assert_int_equal(number(a.first_row, "rate"), 70);
+    assert_int_equal(number(a.first_row, "per_minute"), 70);
     assert_int_equal(number(a.first_row, "failures"), 2);
     assert_null(json_object_get(a.first_row, "banned_until"));
     answer_done(&a);
@@ -354,12 +407,22 @@ static void test_orders(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_limit_and_cursor), cmocka_unit_test(test_count_and_all_rows),
-        cmocka_unit_test(test_slow_reader),      cmocka_unit_test(test_status),
-        cmocka_unit_test(test_changes),          cmocka_unit_test(test_redirect),
-        cmocka_unit_test(test_progress),         cmocka_unit_test(test_sorted),
-        cmocka_unit_test(test_content),          cmocka_unit_test(test_show),
-        cmocka_unit_test(test_clients),          cmocka_unit_test(test_orders),
+        cmocka_unit_test(test_limit_and_cursor),
+        cmocka_unit_test(test_count_and_all_rows),
+        cmocka_unit_test(test_slow_reader),
+        cmocka_unit_test(test_status),
+        cmocka_unit_test(test_no_progress_to_who_does_not_read),
+        cmocka_unit_test(test_status),
+        cmocka_unit_test(test_many_suspensions),
+        cmocka_unit_test(test_status),
+        cmocka_unit_test(test_changes),
+        cmocka_unit_test(test_redirect),
+        cmocka_unit_test(test_progress),
+        cmocka_unit_test(test_sorted),
+        cmocka_unit_test(test_content),
+        cmocka_unit_test(test_show),
+        cmocka_unit_test(test_clients),
+        cmocka_unit_test(test_orders),
     };
     return run_with_admin(tests, sizeof tests / sizeof *tests);
 }

@@ -392,11 +392,21 @@ static inline void hook_explain_stop(void *ctx, const void *cookie)
         port_send(atomic_load(&slow_reply), &l->msg);
 }
 
-static bool hook_suspended(void *ctx, size_t *at, struct admin_suspension *ret)
+/* One, or as many as may be, each as long as it may be. */
+enum { SUSPENSIONS = 1000 };
+static atomic_bool many_suspended;
+static atomic_uint suspended_asked;
+
+static inline bool hook_suspended(void *ctx, size_t *at, struct admin_suspension *ret)
 {
     (void)ctx;
+    atomic_fetch_add(&suspended_asked, 1);
     *ret = (struct admin_suspension){.name = "s", .reason = "they sleep"};
-    return (*at)++ == 0;
+    if (!atomic_load(&many_suspended))
+        return (*at)++ == 0;
+    snprintf(ret->name, sizeof ret->name, "n%zu", *at);
+    memset(ret->reason, '"', sizeof ret->reason - 1);
+    return (*at)++ < SUSPENSIONS;
 }
 
 static const struct admin_hooks hooks = {.explain = hook_explain,

@@ -148,12 +148,20 @@ static void test_filters(void **state)
         free(text);
         json_decref(filter);
     }
-    static const char *const bad[] = {
-        "v --state lost",        "v --older-than 5", "v --size-ge x",
-        "v --attempts-ge -1",    "v --code 4x",      "v --code 199",
-        "v --code 6xx",          "v --to=",          "v --id=",
-        "v --to \xff",           "v \xff",           "v --ids-from /none",
-        "v --ids-from /dev/null"};
+    static const char *const bad[] = {"v --state lost",
+                                      "v --older-than 5",
+                                      "v --size-ge x",
+                                      "v --attempts-ge -1",
+                                      "v --code 4x",
+                                      "v --code 199",
+                                      "v --code 6xx",
+                                      "v --to=",
+                                      "v --id=",
+                                      "v --to \xff",
+                                      "v \xff",
+                                      "v --ids-from /none",
+                                      "v --ids-from /dev/null",
+                                      "v --ids-from /"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct cli_args a;
         char copy[500];
@@ -200,7 +208,7 @@ static void test_log_filters(void **state)
     json_decref(e);
 }
 
-static char *printed_table(unsigned width, unsigned rows)
+static char *printed_words(unsigned width, unsigned rows, const char *words)
 {
     static const struct table_column columns[] = {
         {"ID", false, false}, {"N", true, false}, {"LONG", false, true}, {"END", false, true}};
@@ -210,8 +218,7 @@ static char *printed_table(unsigned width, unsigned rows)
     stdout = f;
     struct table *t = table_new(columns, 4, width);
     for (unsigned i = 0; i < rows; i++) {
-        const char *const cells[] = {"q", "7", "gr\303\274\303\237e und noch viel mehr Worte",
-                                     "x\033[0m\n"};
+        const char *const cells[] = {"q", "7", words, "x\033[0m\n"};
         table_row(t, cells);
     }
     assert_int_equal(table_rows(t), rows);
@@ -221,6 +228,45 @@ static char *printed_table(unsigned width, unsigned rows)
     text[fread(text, 1, sizeof text - 1, f)] = 0;
     fclose(f);
     return text;
+}
+
+static char *printed_table(unsigned width, unsigned rows)
+{
+    return printed_words(width, rows, "gr\303\274\303\237e und noch viel mehr Worte");
+}
+
+/* Characters that take two columns, or none: what stands behind them stands where it should, and a
+ * row is no wider than the terminal. */
+static void test_wide_characters(void **state)
+{
+    (void)state;
+#define JAPAN "\xe6\x97\xa5\xe6\x9c\xac" /* two characters, four columns */
+#define ACCENT "e\xcc\x81"               /* two characters, one column */
+    static const struct {
+        const char *text;
+        unsigned columns;
+    } rows[] = {{"", 0},          {"abc", 3},  {"gr\xc3\xbc\xc3\x9f", 4},
+                {JAPAN, 4},       {ACCENT, 1}, {"\xf0\x9f\x93\xa8", 2},
+                {JAPAN ACCENT, 5}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        assert_int_equal(term_columns(rows[i].text), rows[i].columns);
+    unsigned taken;
+    static const struct {
+        unsigned room, octets, taken;
+    } fits[] = {{0, 0, 0}, {1, 0, 0}, {2, 3, 2},  {3, 3, 2},
+                {4, 6, 4}, {5, 9, 5}, {6, 10, 6}, {9, 10, 6}};
+    for (size_t i = 0; i < sizeof fits / sizeof *fits; i++) {
+        assert_int_equal(term_fit(SLICE_LIT(JAPAN ACCENT "x"), fits[i].room, &taken),
+                         fits[i].octets);
+        assert_int_equal(taken, fits[i].taken);
+    }
+    assert_string_equal(printed_words(0, 1, JAPAN), "ID  N  LONG  END\n"
+                                                    "q   7  " JAPAN "  x [0m \n");
+    /* LONG has 12 columns: 11 before the mark, into which five characters fit. */
+    assert_string_equal(printed_words(27, 1, JAPAN JAPAN JAPAN JAPAN),
+                        "ID  N  LONG          END\n"
+                        "q   7  " JAPAN JAPAN "\xe6\x97\xa5"
+                        "…   x [0m \n");
 }
 
 /* A row fits the terminal; without one nothing is cut; no rows, no head. */
@@ -243,9 +289,10 @@ static void test_tables(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_numbers),     cmocka_unit_test(test_times),
-        cmocka_unit_test(test_log_lines),   cmocka_unit_test(test_filters),
-        cmocka_unit_test(test_log_filters), cmocka_unit_test(test_tables),
+        cmocka_unit_test(test_numbers),         cmocka_unit_test(test_times),
+        cmocka_unit_test(test_log_lines),       cmocka_unit_test(test_filters),
+        cmocka_unit_test(test_log_filters),     cmocka_unit_test(test_tables),
+        cmocka_unit_test(test_wide_characters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -79,6 +79,43 @@ static void test_list_and_show(void **state)
     assert_int_equal(run("queue show A B"), CLI_USAGE);
 }
 
+/* A slip of the pen is named as it was typed, and nothing is asked of the daemon. */
+static void test_mistakes(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *line, *words;
+    } rows[] = {
+        {"status -xq", "unknown option -x"},
+        {"queue list --to a@b -q", "unknown option -q"},
+        {"queue list --nonsense=1", "unknown option --nonsense=1"},
+        {"queue retry --all=now", "--all takes no value"},
+        {"queue list --s held", "--s stands for several options"},
+        {"queue list --limit", "--limit needs a value"},
+        {"queue list -c", "-c needs a value"},
+        {"queue list --limit 0", "--limit takes a number of rows, 1 or more"},
+        {"suppress list --limit 0", "--limit takes a number of rows, 1 or more"},
+        {"trace --count 0", "--count takes a number of rows, 1 or more"},
+        {"queue list --after \xff", "--after takes the cursor"},
+        {"queue hold --ids-from " FOLDER "/ids", "/ids:3: not_an_id is no queue id"},
+        {"queue hold --ids-from " FOLDER "/raw", "/raw:1: ? is no queue id"},
+    };
+    write_file(FOLDER "/ids", "001MF7BDBW000\n\nnot_an_id\n001MF7BDBW001\n");
+    write_file(FOLDER "/raw", "\xff\n");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        assert_int_equal(run(rows[i].line), CLI_USAGE);
+        assert_string_equal(out, "");
+        expect(err, rows[i].words);
+        expect(err, "\nTry: postwain ");
+    }
+    write_file(FOLDER "/ids", " 001mf7bdbw000\r\n\n001MF7BDBW001");
+    assert_int_equal(
+        WITH("queue list --count --ids-from " FOLDER "/ids", DONE(1, "{\"matched\":2}")), 0);
+    expect_asked(
+        "{\"id\":1,\"verb\":\"queue.list\",\"args\":{\"filter\":{\"id\":[\"001mf7bdbw000\","
+        "\"001MF7BDBW001\"]},\"count\":true,\"brief\":true}}");
+}
+
 /* Byte for byte, pieces of any length. */
 static void test_cat(void **state)
 {
@@ -151,6 +188,10 @@ static void test_plain(void **state)
     assert_int_equal(run("stop now"), CLI_USAGE);
     assert_int_equal(run("version"), 0);
     expect(out, "postwain " PW_VERSION);
+    assert_int_equal(run("version --json"), 0);
+    assert_string_equal(out, "{\"version\":\"" PW_VERSION "\"}\n");
+    assert_int_equal(WITH("drain --json", DONE(1, "{}")), 0);
+    assert_string_equal(out, "{}\n");
     assert_int_equal(run("nonsense"), CLI_USAGE);
     assert_int_equal(run("help queue"), 0);
     expect(out, "usage: postwain queue");
@@ -209,13 +250,13 @@ static void user_options(void)
                          "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"),
                      0);
     assert_int_equal(run("user list --json"), 0);
-    expect(
-        out,
-        "{\"user\":\"shop\",\"locked\":false,\"disabled\":true,\"scram\":true,"
-        "\"from\":[\"*@shop.test\"],\"rate\":\"50/10m\",\"burst\":200,\"max_size\":2097152,"
-        "\"max_recipients\":40,\"tags\":{\"team\":\"shop\",\"env\":\"test\"},\"priority\":\"low\","
-        "\"destination\":\"default\",\"certificates\":"
-        "[\"000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\"]}\n");
+    expect(out,
+           "{\"user\":\"shop\",\"locked\":false,\"disabled\":true,\"scram\":true,"
+           "\"from\":[\"*@shop.test\"],\"rate\":50,\"rate_seconds\":600,\"burst\":200,\"max_size\":"
+           "2097152,"
+           "\"max_recipients\":40,\"tags\":{\"team\":\"shop\",\"env\":\"test\"},\"rank\":\"low\","
+           "\"destination\":\"default\",\"certificates\":"
+           "[\"000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\"]}\n");
     assert_int_equal(run("user list"), 0);
     expect(out, "burst=200");
     expect(out, "disabled");
@@ -297,7 +338,7 @@ static void test_init_user_check(void **state)
     assert_int_equal(run("user password two --password-stdin"), CLI_USAGE);
     assert_int_equal(run("user list --json"), 0);
     expect(out, "{\"user\":\"shop\",\"locked\":false,\"disabled\":false,\"scram\":true,"
-                "\"from\":[\"*@shop.test\"],\"rate\":\"5/s\",\"burst\":5}\n");
+                "\"from\":[\"*@shop.test\"],\"rate\":5,\"rate_seconds\":1,\"burst\":5}\n");
     user_options();
     static const char *const wrong[] = {"user add",
                                         "user add a b",
@@ -418,6 +459,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_unreachable),
         cmocka_unit_test(test_list_and_show),
+        cmocka_unit_test(test_mistakes),
         cmocka_unit_test(test_cat),
         cmocka_unit_test(test_act),
         cmocka_unit_test(test_plain),

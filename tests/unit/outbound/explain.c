@@ -78,11 +78,13 @@ static void an_address_literal(void **state)
     port_send(q->reply, &q->msg);
     wait_for_last(a);
     assert_true(a->good);
-    expect(a, "{\"about\":\"way\",\"recipient\":\"x@[8.8.8.8]\",\"domain\":\"[8.8.8.8]\"}\n");
-    expect(a, "\"destination\":\"default\",\"rule\":\"default\",\"tls\":\"may\"");
     expect(
         a,
-        "\"turn\":1,\"preference\":0,\"address\":\"8.8.8.8\",\"port\":25,\"helo\":\"relay.test\"");
+        "{\"about\":\"way\",\"recipient\":\"x@[8.8.8.8]\",\"recipient_domain\":\"[8.8.8.8]\"}\n");
+    expect(a, "\"destination\":\"default\",\"rule\":\"default\",\"tls_policy\":\"may\"");
+    expect(
+        a,
+        "\"turn\":1,\"preference\":0,\"mx_ip\":\"8.8.8.8\",\"mx_port\":25,\"helo\":\"relay.test\"");
     expect(a, "\"ready\":3,");
     expect(a, "\"last_error\":\"421 \\\"no\\\"\",");
     nobody_calls(w, 0);
@@ -304,8 +306,8 @@ static void rows_of_hosts(void **state)
                              .rang = true,
                              .why = ""};
     assert_string_equal(host_row(&h, &out),
-                        "{\"about\":\"host\",\"turn\":2,\"host\":\"h.test\",\"preference\":5,"
-                        "\"address\":\"::1\",\"port\":587,\"helo\":\"relay.test\","
+                        "{\"about\":\"host\",\"turn\":2,\"mx_host\":\"h.test\",\"preference\":5,"
+                        "\"mx_ip\":\"::1\",\"mx_port\":587,\"helo\":\"relay.test\","
                         "\"no_answer_lately\":true}\n");
     h = (struct explain_host){.turn = OUT_TRIES_MAX + 1,
                               .name = "",
@@ -316,7 +318,7 @@ static void rows_of_hosts(void **state)
                               .again_ms = 1001,
                               .why = "535 no"};
     assert_string_equal(host_row(&h, &out),
-                        "{\"about\":\"host\",\"preference\":0,\"address\":\"::1\",\"port\":587,"
+                        "{\"about\":\"host\",\"preference\":0,\"mx_ip\":\"::1\",\"mx_port\":587,"
                         "\"helo\":\"own.test\","
                         "\"left_out\":\"an attempt calls five addresses at most\","
                         "\"state\":\"login_refused\",\"again_seconds\":2,\"why\":\"535 no\"}\n");

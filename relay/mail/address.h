@@ -27,5 +27,5 @@ size_t address_parse_path(struct slice s, enum address_form form, struct slice *
  * out (max 256 bytes). */
 void address_domain_lower(struct slice mailbox, struct buf *out);
 bool address_is_domain(struct slice s); /* a host name by RFC 5321 Domain, or an address literal */
-/* Does it need SMTPUTF8? */
+/* Does it, or any other text, need SMTPUTF8 where it stands outside of a body? */
 bool address_is_ascii(struct slice mailbox);

@@ -28,17 +28,28 @@ void ascii_comment(struct buf *out, struct slice s, size_t max)
         buf_add_u8(out, is_printable(s.p[i]) && !strchr("()\\", s.p[i]) ? s.p[i] : '?');
 }
 
-void ascii_text(struct buf *out, struct slice s)
+/* embedded: characters of ASCII that are written by their number, too. */
+static void add_characters(struct buf *out, struct slice s, const char *embedded)
 {
     while (s.n > 0) {
         uint32_t code;
         size_t n = utf8_char(s, &code);
-        if (n > 1)
-            buf_addf(out, "\\x{%X}", (unsigned)code);
+        if (n > 1 || (n == 1 && code && strchr(embedded, (int)code)))
+            buf_addf(out, "\\x{%02X}", (unsigned)code);
         else
             buf_add_u8(out, n == 1 && is_printable(s.p[0]) ? s.p[0] : '?');
         s = slice_skip(s, n ? n : 1);
     }
+}
+
+void ascii_text(struct buf *out, struct slice s)
+{
+    add_characters(out, s, "");
+}
+
+void ascii_utf8_address(struct buf *out, struct slice s)
+{
+    add_characters(out, s, "\\+= ");
 }
 
 struct fold fold_begin(struct buf *out, const char *first, const char *indent)

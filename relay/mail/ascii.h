@@ -12,6 +12,9 @@ void ascii_token(struct buf *out, struct slice s, size_t max);
 /* Words for a person: control bytes and bytes that are not UTF-8 become '?', a character past ASCII
  * \x{its number}. */
 void ascii_text(struct buf *out, struct slice s);
+/* An address past ASCII, in ASCII (utf-8-addr-xtext of RFC 6533 section 3): every other character,
+ * "\", "+" and "=" become \x{its number}. */
+void ascii_utf8_address(struct buf *out, struct slice s);
 /* The same for the inside of a comment: "(", ")" and "\" become '?' too; cut at max. */
 void ascii_comment(struct buf *out, struct slice s, size_t max);
 

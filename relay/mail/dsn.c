@@ -6,10 +6,11 @@
 #include "relay/base/defer.h"
 #include "relay/base/must.h"
 #include "relay/base/utf8.h"
+#include "relay/mail/address.h"
 #include "relay/mail/dsn_priv.h"
 #include "relay/mail/header.h"
 
-enum { BOUNDARY_MAX = 60, ORCPT_MAX = 512, ENVID_MAX = 100 };
+enum { BOUNDARY_MAX = 60, ORCPT_MAX = 512, ENVID_MAX = 100, MESSAGE_ID_MAX = 250 };
 
 static void add_date(struct buf *out, const char *name, struct wall t)
 {
@@ -20,25 +21,17 @@ static void add_date(struct buf *out, const char *name, struct wall t)
     buf_addf(out, "%s: %s\r\n", name, date);
 }
 
-bool dsn_ascii(struct slice s)
-{
-    for (size_t i = 0; i < s.n; i++)
-        if (s.p[i] >= 0x80)
-            return false;
-    return true;
-}
-
 bool dsn_is_global(const struct dsn_input *in)
 {
-    bool ascii = dsn_ascii(in->to);
+    bool ascii = address_is_ascii(in->to);
     for (size_t i = 0; i < in->n_rcpts && ascii; i++)
-        ascii = dsn_ascii(in->rcpts[i].address) && dsn_ascii(in->rcpts[i].orcpt);
+        ascii = address_is_ascii(in->rcpts[i].address) && address_is_ascii(in->rcpts[i].orcpt);
     return in->smtputf8 && !ascii;
 }
 
 bool dsn_needs_smtputf8(const struct dsn_input *in)
 {
-    return in->smtputf8 && !dsn_ascii(in->to);
+    return in->smtputf8 && !address_is_ascii(in->to);
 }
 
 void dsn_add_text(struct buf *out, struct slice s, bool utf8)
@@ -107,19 +100,36 @@ static const char *action_name(enum dsn_action a)
     return a == DSN_DELAYED ? "delayed" : a == DSN_RELAYED ? "relayed" : "failed";
 }
 
+/* RFC 6533 section 3: past ASCII an address is of another type, and in a report for everybody it is
+ * written in ASCII in that type's own way. */
+static void add_typed(struct buf *out, struct slice type, struct slice address, bool global)
+{
+    buf_add(out, type);
+    if (!global && slice_ieq(slice_trim(type), SLICE_LIT("utf-8;")))
+        ascii_utf8_address(out, address);
+    else
+        dsn_add_text(out, address, global);
+}
+
+static void add_original_recipient(struct buf *out, struct slice orcpt, bool global)
+{
+    DEFER(buf_done) struct buf text = BUF_MAX(DSN_TEXT_MAX);
+    struct fold f = fold_begin(out, "Original-Recipient: ", " ");
+    const struct slice type = slice_head(orcpt, slice_find(orcpt, ';') + 1);
+    add_typed(&text, type, slice_head(slice_skip(orcpt, type.n), ORCPT_MAX), global);
+    fold_word(&f, buf_slice(&text));
+    fold_end(&f);
+}
+
 static void add_recipient_fields(struct buf *out, const struct dsn_recipient *r, bool global)
 {
     char status[ENHANCED_SIZE];
-    if (r->orcpt.n > 0) {
-        DEFER(buf_done) struct buf text = BUF_MAX(DSN_TEXT_MAX);
-        struct fold f = fold_begin(out, "Original-Recipient: ", " ");
-        dsn_add_text(&text, slice_head(r->orcpt, ORCPT_MAX), global);
-        fold_word(&f, buf_slice(&text));
-        fold_end(&f);
-    }
-    /* RFC 6533 section 3: past ASCII an address is of another type, however it is written. */
-    buf_addf(out, "Final-Recipient: %s; ", dsn_ascii(r->address) ? "rfc822" : "utf-8");
-    dsn_add_address(out, r->address, global);
+    const bool ascii = address_is_ascii(r->address);
+    if (r->orcpt.n > 0)
+        add_original_recipient(out, r->orcpt, global);
+    buf_add_str(out, "Final-Recipient: ");
+    add_typed(out, ascii ? SLICE_LIT("rfc822; ") : SLICE_LIT("utf-8; "),
+              slice_head(r->address, DSN_ADDRESS_MAX), global);
     enhanced_write(dsn_status_of(r), status);
     buf_addf(out, "\r\nAction: %s\r\n", action_name(r->action));
     buf_addf(out, "Status: %s\r\n", status);
@@ -167,6 +177,40 @@ static void write_status_part(struct buf *out, const struct dsn_input *in, bool 
     }
 }
 
+/* Without the empty line and what follows it, nor a last field that was cut. */
+static struct slice header_section(struct slice message)
+{
+    struct slice rest = message;
+    struct header_field field;
+    while (header_next(&rest, &field))
+        if (field.raw.n == field.value.n + (size_t)(field.value.p - field.raw.p))
+            return slice_head(message, (size_t)(field.raw.p - message.p));
+    return slice_head(message, message.n - rest.n);
+}
+
+static bool is_message_id(struct slice s)
+{
+    bool ok = s.n >= 3 && s.n <= MESSAGE_ID_MAX && s.p[0] == '<' && s.p[s.n - 1] == '>';
+    for (size_t i = 1; ok && i + 1 < s.n; i++)
+        ok = s.p[i] > ' ' && s.p[i] < 127 && s.p[i] != '<' && s.p[i] != '>';
+    return ok;
+}
+
+/* So that mail programs show the report beside what was sent (RFC 5322 section 3.6.4). */
+static void add_thread(struct buf *out, struct slice original)
+{
+    struct header_field field;
+    while (header_next(&original, &field)) {
+        const struct slice id = slice_trim(field.value);
+        if (!slice_ieq(field.name, SLICE_LIT("Message-ID")))
+            continue;
+        if (is_message_id(id))
+            buf_addf(out, "In-Reply-To: %.*s\r\nReferences: %.*s\r\n", SLICE_ARG(id),
+                     SLICE_ARG(id));
+        return;
+    }
+}
+
 static void write_top(struct buf *out, const struct dsn_input *in, const char *boundary, bool eight)
 {
     /* Its own header is UTF-8 only for whom that cannot be avoided: the parts may be either way. */
@@ -184,6 +228,7 @@ static void write_top(struct buf *out, const struct dsn_input *in, const char *b
     dsn_write_subject(out, in, utf8);
     header_write_date(out, in->now);
     header_write_message_id(out, in->report_id, in->reporting_mta);
+    add_thread(out, in->original);
     buf_add_str(out, "Auto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n");
     buf_addf(
         out,
@@ -193,20 +238,10 @@ static void write_top(struct buf *out, const struct dsn_input *in, const char *b
     buf_add_str(out, "\r\nThis is a delivery report in MIME format.\r\n");
 }
 
-/* Without the empty line and what follows it. */
-static struct slice header_section(struct slice message)
-{
-    struct slice rest = message;
-    struct header_field field;
-    while (header_next(&rest, &field))
-        ;
-    return slice_head(message, message.n - rest.n);
-}
-
 /* RFC 6533 section 4: what has UTF-8 in its header is no message/rfc822. */
 static bool is_global_message(const struct dsn_input *in, struct slice original)
 {
-    return dsn_is_global(in) || (in->smtputf8 && !dsn_ascii(header_section(original)));
+    return dsn_is_global(in) || (in->smtputf8 && !address_is_ascii(header_section(original)));
 }
 
 static void write_original(struct buf *out, const struct dsn_input *in, struct slice original,
@@ -245,7 +280,7 @@ bool dsn_write(struct buf *out, const struct dsn_input *in)
     MUST(in->to.n > 0);
     size_t before = out->n;
     struct slice original = in->headers_only ? header_section(in->original) : in->original;
-    const bool global = dsn_is_global(in), eight = !dsn_ascii(original);
+    const bool global = dsn_is_global(in), eight = !address_is_ascii(original);
 
     make_boundary(&boundary, in->boundary, original);
     write_top(out, in, buf_str(&boundary), eight || global);

@@ -5,7 +5,6 @@
 
 enum { DSN_HOST_MAX = 255, DSN_ID_MAX = 64, DSN_ADDRESS_MAX = 256, DSN_TEXT_MAX = 4096 };
 
-bool dsn_ascii(struct slice s);
 /* What others wrote: cleaned, in UTF-8 or as ASCII. */
 void dsn_add_text(struct buf *out, struct slice s, bool utf8);
 void dsn_add_address(struct buf *out, struct slice address, bool utf8);

@@ -6,6 +6,7 @@
 #include "relay/base/defer.h"
 #include "relay/base/plural.h"
 #include "relay/base/utf8.h"
+#include "relay/mail/address.h"
 #include "relay/mail/dsn_priv.h"
 #include "relay/mail/dsn_template_priv.h"
 #include "relay/mail/dsn_words.h"
@@ -288,7 +289,7 @@ void dsn_write_text_part(struct buf *out, const struct dsn_input *in, bool globa
         dsn_template_lines(&text, own, "", &values);
     else
         add_own_words(&text, &a);
-    const bool quoted = in->words && !dsn_ascii(buf_slice(&text));
+    const bool quoted = in->words && !address_is_ascii(buf_slice(&text));
     buf_add_str(out, "Content-Description: Notification\r\n");
     buf_addf(out, "Content-Type: text/plain; charset=%s\r\n",
              global || quoted ? "utf-8" : "us-ascii");

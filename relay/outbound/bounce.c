@@ -3,6 +3,7 @@
 #include "dns/name.h"
 #include "relay/base/metrics.h"
 #include "relay/base/must.h"
+#include "relay/mail/address.h"
 #include "relay/mail/dsn.h"
 #include "relay/mail/verp.h"
 #include "relay/outbound/private.h"
@@ -31,12 +32,6 @@ static const struct extent extents[] = {
     {false, 2048, 80, 20, false},
     {false, 2048, 80, 20, true},
 };
-
-static struct slice header_section(struct slice original, size_t most)
-{
-    size_t end = slice_find_slice(original, SLICE_LIT("\r\n\r\n"));
-    return slice_head(original, end < most ? (end < original.n ? end + 2 : end) : most);
-}
 
 /* The words are ours: d is freed after the report. */
 static void shorten(struct out_dsn *d, size_t most)
@@ -129,7 +124,7 @@ static bool write_report(struct outbound *o, const struct out_dsn *d, struct sli
         .rcpts = list,
         .n_rcpts = listed,
         .n_more = d->n - listed,
-        .original = whole ? original : header_section(original, x->headers),
+        .original = whole ? original : slice_head(original, x->headers),
         .headers_only = !whole,
         .double_bounce = d->double_bounce,
         .words = x->plain ? NULL : o->conf->report_words,
@@ -140,14 +135,6 @@ static bool write_report(struct outbound *o, const struct out_dsn *d, struct sli
     return ok;
 }
 
-static bool is_ascii(struct slice s)
-{
-    for (size_t i = 0; i < s.n; i++)
-        if (s.p[i] >= 0x80)
-            return false;
-    return true;
-}
-
 /* Where to: the host of a sender who has only his domain past ASCII may lack SMTPUTF8, and needs
  * none for the domain's ASCII form (RFC 6533 section 6, RFC 5891). */
 static struct buf address_of(const struct out_dsn *d)
@@ -155,7 +142,7 @@ static struct buf address_of(const struct out_dsn *d)
     const struct slice to = buf_slice(&d->to), domain = slice_behind_last(to, '@');
     const struct slice local = slice_head(to, to.n - domain.n);
     char ascii[DNS_NAME_SIZE];
-    if (is_ascii(domain) || !is_ascii(local) || !dns_name_parse(domain, ascii))
+    if (address_is_ascii(domain) || !address_is_ascii(local) || !dns_name_parse(domain, ascii))
         return buf_of(to);
     struct buf address = BUF_MAX(local.n + sizeof ascii);
     buf_add(&address, local);
@@ -230,7 +217,7 @@ static void store(struct outbound *o, struct out_dsn *d, const struct buf *to, b
     } *s = must_alloc(sizeof *s + to->n + d->tags.n + d->route.n + 1);
     char *at = s->texts;
     char id_text[QUEUE_ID_SIZE];
-    const bool eight_bit = !is_ascii(buf_slice(report));
+    const bool eight_bit = !address_is_ascii(buf_slice(report));
     queue_id_write(id, id_text);
     snprintf(s->message_id, sizeof s->message_id, "<%s@%s>", id_text, o->conf->hostname);
     s->rcpt.address = put_behind(&at, to);

@@ -4,6 +4,7 @@
  * (BINARYMIME), 6531 (SMTPUTF8), 3461 (DSN), 8689 (REQUIRETLS), 2852 (DELIVERBY), 6710
  * (MT-PRIORITY).
  */
+#include "relay/mail/address.h"
 #include "relay/smtp/client_priv.h"
 #include "relay/smtp/orcpt.h"
 #include "relay/smtp/xtext.h"
@@ -13,19 +14,11 @@
 #define ONE_PIECE (64U << 10)
 #define FRESH_MS 1000
 
-static bool is_ascii(struct slice s)
-{
-    for (size_t i = 0; i < s.n; i++)
-        if (s.p[i] >= 0x80)
-            return false;
-    return true;
-}
-
 bool client_needs_utf8(const struct smtp_client_txn *t, size_t i)
 {
     if (i == CLIENT_SENDER)
-        return !is_ascii(t->sender) || (t->params.smtputf8 && t->utf8_header);
-    return !is_ascii(t->rcpts[i]);
+        return !address_is_ascii(t->sender) || (t->params.smtputf8 && t->utf8_header);
+    return !address_is_ascii(t->rcpts[i]);
 }
 
 /* A deadline that the peer would refuse (section 4 there); past it only "notify" goes on. */

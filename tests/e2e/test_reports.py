@@ -195,6 +195,19 @@ def test_as_notmuch_shows_it(world_of_reports, tmp_path):
     assert inside["headers"]["From"] == "<ann@sender.test>" and inside["body"][0]["content-type"] == "text/plain"
 
 
+def test_it_stands_beside_what_was_sent(world_of_reports, tmp_path):
+    """Among hundreds of mails nobody finds out which one came back."""
+    raw = world_of_reports["plain@away.test"]
+    notmuch(tmp_path, raw)
+    [_, _, original] = email.message_from_bytes(raw).get_payload()
+    (tmp_path / "mail" / "cur" / "0:2,S").write_bytes(original.get_payload()[0].as_bytes())
+    env = {**os.environ, "NOTMUCH_CONFIG": str(tmp_path / "notmuch")}
+    subprocess.run(["notmuch", "new"], env=env, check=True, capture_output=True, timeout=60)
+    threads = subprocess.run(["notmuch", "count", "--output=threads", "*"], env=env, check=True, capture_output=True, timeout=60)
+    mails = subprocess.run(["notmuch", "count", "*"], env=env, check=True, capture_output=True, timeout=60)
+    assert (mails.stdout, threads.stdout) == (b"2\n", b"1\n")
+
+
 def test_as_mutt_shows_it(world_of_reports, tmp_path):
     """The same in a terminal: the words first, then what is attached."""
     terminal = Terminal(tmp_path, columns=100, lines=90)

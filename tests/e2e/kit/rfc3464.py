@@ -16,6 +16,8 @@ HOST = r"([A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?\.)*[A-Za-z0-9_]([A-Za-z0-9_-
 MAILBOX = r'("(\\[\x20-\x7e]|[\x20\x21\x23-\x5b\x5d-\x7e])*"|[^\s<>@"\\,;:()\[\]]+)@' + f"({HOST})"
 # RFC 6533 section 3: past ASCII an address is of type utf-8, as it is or as \x{…} for those who read only ASCII.
 ADDRESS = rf"(rfc822; ?{MAILBOX}|utf-8; ?{UTF8})"
+# … and how it is written for those: utf-8-addr-xtext.
+XTEXT = r"(?i:utf-8); ?([\x21-\x2a\x2c-\x3c\x3e-\x5b\x5d-\x7e]|\\x\{[0-9A-F]{2,6}\})+"
 
 # (name, value, needed), in the order of the grammar.
 MESSAGE = [
@@ -61,8 +63,10 @@ def check_group(fields, rows):
     return dict(fields)
 
 
-def check_recipient(fields):
+def check_recipient(fields, is_global):
     f = check_group(fields, RECIPIENT)
+    for name in () if is_global else ("Original-Recipient", "Final-Recipient"):
+        assert not f.get(name, "").lower().startswith("utf-8;") or re.fullmatch(XTEXT, f[name]), f
     assert f["Status"][0] in CLASS_OF[f["Action"]], f
     assert "Will-Retry-Until" not in f or f["Action"] == "delayed", f
     kind, _, address = f["Final-Recipient"].partition(";")
@@ -94,4 +98,4 @@ def check(raw):
     groups = contents[1].decode().removesuffix("\r\n").split("\r\n\r\n")
     fields = [unfold(g.removeprefix("\r\n").removesuffix("\r\n")) for g in groups]
     assert len(fields) >= 2, "no recipient"
-    return check_group(fields[0], MESSAGE), [check_recipient(f) for f in fields[1:]]
+    return check_group(fields[0], MESSAGE), [check_recipient(f, is_global) for f in fields[1:]]

@@ -147,6 +147,8 @@ static void international_reports(void **state)
         {"\xc3\xa4@example.com", "bob@example.net", "", true, true, "rfc822; bob@example.net"},
         {"app@example.com", "b\xc3\xb6@example.net", "", false, false,
          "utf-8; b\\x{F6}@example.net"},
+        {"app@example.com", "b\xc3\xb6+t@example.net", "", false, false,
+         "utf-8; b\\x{F6}\\x{2B}t@example.net"},
     };
     for (size_t i = 0; i < 2 * sizeof rows / sizeof rows[0]; i++) {
         const size_t k = i / 2;
@@ -313,6 +315,8 @@ static void the_original_recipient_is_shown_when_given(void **state)
         {"rfc822;a+0D+0Ab", "rfc822;a+0D+0Ab"},
         {"rfc822;a+", "rfc822;a+"},
         {"utf-8;a\xc3\xb6@b", "utf-8;a\\x{F6}@b"},
+        /* RFC 6533 section 3: what its reader would take for something else has a number, too. */
+        {"UTF-8;a+\xc3\xb6=\\x{41}@b", "UTF-8;a\\x{2B}\\x{F6}\\x{3D}\\x{5C}x{41}@b"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct verdict v = verdict_with(550, (struct enhanced){5, 1, 1}, "x");
@@ -366,6 +370,66 @@ static void the_original_is_carried_whole(void **state)
         assert_value(&r.original, "Content-Transfer-Encoding", eight ? "8bit" : "");
         assert_value(&r.top, "Content-Transfer-Encoding", eight ? "8bit" : "");
         assert_true(slice_eq(r.original.body, only ? slice_str(rows[i / 2].headers) : in.original));
+    }
+}
+
+/* 93: mail programs show the report beside what was sent; what is no message id names nothing. */
+static void the_report_belongs_to_its_message(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *original, *id;
+    } rows[] = {
+        {"A: b\r\nmessage-id: <1.a@b>\r\n\r\nMessage-ID: <2@b>\r\n", "<1.a@b>"},
+        {"Message-ID:\r\n <folded@b>  \r\n\r\n", "<folded@b>"},
+        {"Message-ID: <1@b>\r\nMessage-ID: <2@b>\r\n\r\n", "<1@b>"},
+        {"Message-ID: <1@b> (comment)\r\n\r\n", ""},
+        {"Message-ID: <a b@c>\r\n\r\n", ""},
+        {"Message-ID: <a\r\n To: x@y>\r\n\r\n", ""},
+        {"Message-ID: <\xc3\xb6@b>\r\n\r\n", ""},
+        {"Message-ID: <>\r\n\r\n", ""},
+        {"Message-ID: none\r\n\r\n", ""},
+        {"A: b\r\n\r\nMessage-ID: <body@b>\r\n", ""},
+        {"", ""},
+    };
+    for (size_t i = 0; i < 2 * sizeof rows / sizeof rows[0]; i++) {
+        struct verdict v = verdict_with(550, (struct enhanced){5, 1, 1}, "x");
+        struct dsn_recipient rcpt = recipient_for(&v);
+        struct dsn_input in = input_for(&rcpt, 1);
+        in.original = slice_str(rows[i / 2].original);
+        in.headers_only = i % 2;
+        DEFER(buf_done) struct buf out = BUF_MAX(100000);
+        struct report r;
+        assert_true(dsn_write(&out, &in));
+        read_report(buf_slice(&out), &r);
+        assert_value(&r.top, "In-Reply-To", rows[i / 2].id);
+        assert_value(&r.top, "References", rows[i / 2].id);
+        assert_value(&r.top, "Message-ID", "<01HF7YAT01@relay.example.com>");
+    }
+}
+
+/* A header section of which only a part has room ends with a whole field. */
+static void a_header_that_was_cut(void **state)
+{
+    (void)state;
+    static const char header[] = "A: b\r\nC: d\r\n e\r\nF: \xc3\xb6\r\n";
+    static const size_t fields[] = {6, 12, 16, 23}; /* ends; the second one is of a line */
+    for (size_t n = 0; n < sizeof header; n++) {
+        struct verdict v = verdict_with(550, (struct enhanced){5, 1, 1}, "x");
+        struct dsn_recipient rcpt = recipient_for(&v);
+        struct dsn_input in = input_for(&rcpt, 1);
+        size_t whole = 0;
+        for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
+            whole = fields[i] <= n ? fields[i] : whole;
+        /* Cut within a fold the field does not stand there; cut at its line end nobody can tell. */
+        whole = n > 12 && n < 16 ? 6 : whole;
+        in.original = slice_of(header, n);
+        in.headers_only = true;
+        DEFER(buf_done) struct buf out = BUF_MAX(100000);
+        struct report r;
+        assert_true(dsn_write(&out, &in));
+        read_report(buf_slice(&out), &r);
+        assert_int_equal(r.original.body.n, whole);
     }
 }
 
@@ -434,6 +498,8 @@ int main(void)
         cmocka_unit_test(hostile_words_stay_words),
         cmocka_unit_test(the_original_recipient_is_shown_when_given),
         cmocka_unit_test(the_original_is_carried_whole),
+        cmocka_unit_test(the_report_belongs_to_its_message),
+        cmocka_unit_test(a_header_that_was_cut),
         cmocka_unit_test(odd_addresses),
         cmocka_unit_test(a_report_is_written_whole_or_not_at_all),
     };

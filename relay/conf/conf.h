@@ -156,6 +156,7 @@ struct conf {
     const char *http_address;         /* "" = off */
     int64_t debug_look_at_files_ms;   /* hidden: how often certificates are looked at */
     int64_t debug_ticket_rotation_ms; /* hidden: how long a ticket key makes tickets */
+    int64_t debug_session_ms;         /* hidden: how long a TLS session is resumed on the way out */
     int64_t debug_sync_delay_ms;      /* hidden: for promise 2's test */
     uint64_t debug_segment_bytes;     /* hidden: small ones, so that tests see rotation */
     uint64_t debug_log_memory;        /* hidden: of events that wait; 0: as in real life */

@@ -109,7 +109,7 @@ int outbound_new(struct outbound **ret, struct loop *l, struct inbox *i, struct 
 {
     struct outbound *o = must_alloc(sizeof *o);
     o->loop = l;
-    o->sessions = out_sessions_new();
+    o->sessions = out_sessions_new(conf->debug_session_ms);
     o->tls = client_tls;
     frozen_ref(&client_tls->frozen);
     o->hosts = hosts;

@@ -82,14 +82,13 @@ void out_resume_done(struct out_conn *c, struct mono now)
 
 void out_resume_keep(struct out_conn *c, struct mono now)
 {
-    struct tls_session *s = net_conn_take_session(c->link->net);
-    if (!s || !takes_part(c)) {
-        tls_session_unref(s);
+    struct tls_session *s = takes_part(c) ? net_conn_take_session(c->link->net) : NULL;
+    if (!s)
         return;
-    }
     DEFER(buf_done) struct buf key = key_of(c);
-    out_sessions_put(c->o->sessions, buf_slice(&key), (struct out_session){s, c->full_handshake},
-                     now);
+    for (; s; s = net_conn_take_session(c->link->net))
+        out_sessions_put(c->o->sessions, buf_slice(&key),
+                         (struct out_session){s, c->full_handshake}, now);
 }
 
 bool out_resume_again(struct out_conn *c)

@@ -19,11 +19,14 @@ struct entry {
 struct out_sessions {
     struct entry *entries; /* those that were asked for last are last */
     size_t n;              /* sessions */
+    int64_t most_ms;
 };
 
-struct out_sessions *out_sessions_new(void)
+struct out_sessions *out_sessions_new(int64_t most_ms)
 {
-    return must_alloc(sizeof(struct out_sessions));
+    struct out_sessions *c = must_alloc(sizeof *c);
+    c->most_ms = most_ms;
+    return c;
 }
 
 void out_sessions_free(struct out_sessions *c)
@@ -82,8 +85,8 @@ void out_sessions_put(struct out_sessions *c, struct slice key, struct out_sessi
 {
     if (!s.tls)
         return;
-    struct mono until = mono_min(mono_add(now, tls_session_lifetime_s(s.tls) * 1000),
-                                 mono_add(s.full, OUT_SESSION_MS));
+    struct mono until =
+        mono_min(mono_add(now, tls_session_lifetime_s(s.tls) * 1000), mono_add(s.full, c->most_ms));
     if (mono_reached(until, now)) {
         tls_session_unref(s.tls);
         return;

@@ -13,8 +13,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* A peer may give as many as it likes; of one connection so many are looked at. */
+/* A peer may give as many as it likes; of one connection so many are looked at, and the newest of
+ * them kept. OpenSSL's servers give two after a handshake in full. */
 #define SESSIONS_MAX 8
+#define SESSIONS_KEPT 4
 
 struct tls_engine {
     struct tls_context *context;
@@ -23,8 +25,9 @@ struct tls_engine {
     enum tls_state state;
     size_t answers; /* octets of output that OpenSSL made by itself and the peer has not taken */
     bool unverified;
-    unsigned sessions_left; /* of those that the peer gives */
-    struct tls_session *session;
+    unsigned sessions_left;                      /* of those that the peer gives */
+    struct tls_session *sessions[SESSIONS_KEPT]; /* the oldest first */
+    unsigned n_sessions;
     char error[160];
 };
 
@@ -167,6 +170,15 @@ struct tls_engine *tls_engine_resume(struct tls_context *c, struct slice sni,
     return t;
 }
 
+/* NULL: there is none. */
+static struct tls_session *oldest_session(struct tls_engine *t)
+{
+    struct tls_session *s = t->n_sessions ? t->sessions[0] : NULL;
+    if (s)
+        memmove(t->sessions, t->sessions + 1, --t->n_sessions * sizeof *t->sessions);
+    return s;
+}
+
 int tls_engine_on_session(SSL *ssl, SSL_SESSION *session)
 {
     struct tls_engine *t = SSL_get_app_data(ssl);
@@ -174,10 +186,10 @@ int tls_engine_on_session(SSL *ssl, SSL_SESSION *session)
         return 0;
     t->sessions_left--;
     struct tls_session *s = session_of(session);
-    if (s) {
-        tls_session_unref(t->session);
-        t->session = s;
-    }
+    if (s && t->n_sessions == SESSIONS_KEPT)
+        tls_session_unref(oldest_session(t));
+    if (s)
+        t->sessions[t->n_sessions++] = s;
     return 0; /* it stays OpenSSL's */
 }
 
@@ -185,9 +197,7 @@ struct tls_session *tls_engine_take_session(struct tls_engine *t)
 {
     if (t->state == TLS_HANDSHAKING || t->state == TLS_FAILED)
         return NULL;
-    struct tls_session *s = t->session;
-    t->session = NULL;
-    return s;
+    return oldest_session(t);
 }
 
 void tls_engine_free(struct tls_engine *t)
@@ -195,7 +205,8 @@ void tls_engine_free(struct tls_engine *t)
     if (!t)
         return;
     SSL_free(t->ssl);
-    tls_session_unref(t->session);
+    while (t->n_sessions > 0)
+        tls_session_unref(oldest_session(t));
     fifo_done(&t->in);
     fifo_done(&t->out);
     tls_context_unref(t->context);

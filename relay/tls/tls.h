@@ -118,8 +118,8 @@ int64_t tls_session_lifetime_s(const struct tls_session *s); /* as the peer says
  * are verified it is offered only while its own is one for the name and has not ended. */
 struct tls_engine *tls_engine_resume(struct tls_context *c, struct slice sni,
                                      const struct tls_session *offer);
-/* The newest that the peer has given since the last call; the caller's. NULL: none, or the
- * connection has failed. */
+/* The oldest of those that the peer has given and nobody has taken; the caller's. NULL: none is
+ * left, or the connection has failed. */
 struct tls_session *tls_engine_take_session(struct tls_engine *t);
 void tls_engine_free(struct tls_engine *t);
 /* Ciphertext from the peer; takes all of it and turns the handshake. Feed <= 64 KiB, then read:

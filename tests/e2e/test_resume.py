@@ -1,5 +1,6 @@
 """TLS sessions on the way out: the second connection to a receiver is resumed where that is right, and mail never waits because of it (checklist 85)."""
 import ssl
+import time
 import urllib.request
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from kit import mail
 from kit.certs import Authority
 from kit.peer import Peer, _Session
-from kit.wait import free_port
+from kit.wait import free_port, until
 
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 NAMED = 'override = { "peer.test A 127.0.0.1" }'
@@ -27,7 +28,7 @@ class Remembering(Peer):
 
     def __init__(self, certificate, version="1.3"):
         self.files, self.version = certificate, VERSIONS[version]
-        self.resumed, self.breaks, self.begun = [], (), 0
+        self.resumed, self.at, self.breaks, self.begun = [], [], (), 0
         super().__init__(certificate=certificate)
         self.restart()
 
@@ -51,6 +52,7 @@ class _RememberingSession(_Session):
             return False
         super().on_starttls(line)
         self.peer.resumed.append(self.socket.session_reused)
+        self.peer.at.append(time.monotonic())
         return True
 
 
@@ -93,6 +95,29 @@ def test_what_was_forgotten(relay, authority, version):
         deliver(r)
         deliver(r)
         assert p.resumed == [False, True, False, True]
+
+
+@pytest.mark.parametrize("given", (1, 2))
+def test_each_ticket_once(relay, authority, given):
+    """RFC 8446 appendix C.4: whoever watches learns from a ticket that is shown twice who comes back. Of all that a connection is given each is of use."""
+    with Remembering(authority.issue("peer", "peer.test")) as p:
+        p.context.num_tickets = given
+        r = relay(top=ONE_LOOP, dns=NAMED, destinations=to(p))
+        deliver(r)
+        p.context.num_tickets = 0  # none for one that it takes
+        for _ in range(given + 1):
+            deliver(r)
+        assert p.resumed == [False] + given * [True] + [False]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_not_for_ever(relay, authority, version):
+    """An hour (three seconds here) after its full handshake a session is worth nothing, however often it was renewed: nobody has asked the authorities."""
+    with Remembering(authority.issue("peer", "peer.test"), version) as p:
+        r = relay(top=f'{ONE_LOOP}  debug-session-time = "3s"', dns=NAMED, destinations=to(p, 'tls = "verify"'))
+        until(lambda: deliver(r) and p.resumed.count(False) == 2, 60, lambda: p.resumed)
+        first, second = (at for at, resumed in zip(p.at, p.resumed) if not resumed)
+        assert any(p.resumed) and second - first >= 2.9, p.resumed  # it ends here a moment after it ended there
 
 
 def test_another_policy_has_its_own(relay, authority):

@@ -1,8 +1,11 @@
 /* What is kept of TLS sessions: how many, for how long, for whom. If this breaks, memory grows with
  * the receivers, or a session goes to those who did not get it (checklist 85). */
 #include "relay/outbound/sessions.h"
+#include "relay/conf/conf.h"
 #include "tests/unit/tls/pair.h"
+#include <unistd.h>
 
+#define HOUR_MS (INT64_C(60) * 60 * 1000)
 #define KEY(text) slice_of(text, sizeof(text) - 1)
 
 static struct tls_session *of_12, *of_13; /* the ground of all; tests refer to them */
@@ -65,7 +68,7 @@ static const struct tls_session *get(struct out_sessions *c, struct slice whose,
 static void once_or_more_often(void **state)
 {
     (void)state;
-    struct out_sessions *c = out_sessions_new();
+    struct out_sessions *c = out_sessions_new(HOUR_MS);
     put(c, KEY("a"), of_12, 0, 0);
     put(c, KEY("b"), of_13, 0, 0);
     put(c, KEY("b"), of_13, 5, 5);
@@ -86,7 +89,7 @@ static void once_or_more_often(void **state)
 static void by_the_whole_key(void **state)
 {
     (void)state;
-    struct out_sessions *c = out_sessions_new();
+    struct out_sessions *c = out_sessions_new(HOUR_MS);
     put(c, KEY("one\0two"), of_12, 0, 0);
     assert_null(get(c, KEY("one"), 0));
     assert_null(get(c, KEY("one\0twO"), 0));
@@ -95,16 +98,50 @@ static void by_the_whole_key(void **state)
     out_sessions_free(c);
 }
 
+/* Those that one connection was given are as many as come after it. */
+static void newest_first(void **state)
+{
+    (void)state;
+    struct out_sessions *c = out_sessions_new(HOUR_MS);
+    for (int64_t i = 0; i < 3; i++)
+        put(c, KEY("a"), of_13, i, 5);
+    for (int64_t i = 2; i >= 0; i--) {
+        struct out_session s = out_sessions_get(c, KEY("a"), at(10));
+        assert_ptr_equal(s.tls, of_13);
+        assert_int_equal(s.full.ms, at(i).ms);
+        tls_session_unref(s.tls);
+    }
+    assert_null(get(c, KEY("a"), 10));
+    out_sessions_free(c);
+}
+
+static int64_t limit_of_real_life(void)
+{
+    char path[] = "/tmp/unit_sessions_XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    dprintf(fd, "hostname = relay.test\nlistener \"l\" { address = { \"127.0.0.1:1\" } tls = none "
+                "auth = none trust = { \"127.0.0.1\" } }\n");
+    close(fd);
+    struct conf *conf = conf_load(path, (void (*)(void *, const char *))(void *)0, NULL);
+    unlink(path);
+    assert_non_null(conf);
+    int64_t ms = conf->debug_session_ms;
+    conf_unref(conf);
+    return ms;
+}
+
 /* An hour after the full handshake, however late it was renewed. */
 static void not_for_ever(void **state)
 {
     (void)state;
-    struct out_sessions *c = out_sessions_new();
-    put(c, KEY("a"), of_12, 0, OUT_SESSION_MS - 1);
-    assert_ptr_equal(get(c, KEY("a"), OUT_SESSION_MS - 1), of_12);
-    assert_null(get(c, KEY("a"), OUT_SESSION_MS));
+    assert_int_equal(limit_of_real_life(), HOUR_MS);
+    struct out_sessions *c = out_sessions_new(HOUR_MS);
+    put(c, KEY("a"), of_12, 0, HOUR_MS - 1);
+    assert_ptr_equal(get(c, KEY("a"), HOUR_MS - 1), of_12);
+    assert_null(get(c, KEY("a"), HOUR_MS));
     assert_int_equal(out_sessions_count(c), 0);
-    put(c, KEY("a"), of_12, 0, OUT_SESSION_MS);
+    put(c, KEY("a"), of_12, 0, HOUR_MS);
     assert_int_equal(out_sessions_count(c), 0);
     out_sessions_free(c);
 }
@@ -112,7 +149,7 @@ static void not_for_ever(void **state)
 static void bounds(void **state)
 {
     (void)state;
-    struct out_sessions *c = out_sessions_new();
+    struct out_sessions *c = out_sessions_new(HOUR_MS);
     for (int64_t i = 0; i < 3 * OUT_SESSIONS_PER_KEY; i++)
         put(c, KEY("a"), of_13, i, i);
     assert_int_equal(out_sessions_count(c), OUT_SESSIONS_PER_KEY);
@@ -140,7 +177,7 @@ static void bounds(void **state)
 static void forgotten(void **state)
 {
     (void)state;
-    struct out_sessions *c = out_sessions_new();
+    struct out_sessions *c = out_sessions_new(HOUR_MS);
     put(c, KEY("a"), of_13, 0, 0);
     put(c, KEY("a"), of_13, 0, 0);
     put(c, KEY("b"), of_12, 0, 0);
@@ -160,7 +197,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(once_or_more_often), cmocka_unit_test(by_the_whole_key),
         cmocka_unit_test(not_for_ever),       cmocka_unit_test(bounds),
-        cmocka_unit_test(forgotten),
+        cmocka_unit_test(forgotten),          cmocka_unit_test(newest_first),
     };
     return cmocka_run_group_tests(tests, make_sessions, free_sessions);
 }

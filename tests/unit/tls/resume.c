@@ -59,8 +59,20 @@ static struct pair pair_with(struct tls_context *client, struct tls_context *ser
 struct talk {
     bool open, resumed, verified, unverified;
     char why[160];
-    struct tls_session *session; /* the caller's */
+    struct tls_session *session; /* the newest, the caller's */
+    unsigned given;
 };
+
+/* Of all that were given the last one is the caller's. */
+static struct tls_session *take_newest(struct tls_engine *t, unsigned *ret_given)
+{
+    struct tls_session *newest = NULL, *s;
+    for (*ret_given = 0; (s = tls_engine_take_session(t)); ++*ret_given) {
+        tls_session_unref(newest);
+        newest = s;
+    }
+    return newest;
+}
 
 /* One connection on which something is said both ways, in pieces by chance. */
 static struct talk talk(struct tls_context *client, struct tls_context *server, const char *name,
@@ -85,9 +97,8 @@ static struct talk talk(struct tls_context *client, struct tls_context *server, 
         t.resumed = info.resumed;
         t.verified = info.verified;
     }
-    t.session = tls_engine_take_session(p.client);
+    t.session = take_newest(p.client, &t.given);
     assert_true(t.open || !t.session);
-    assert_null(tls_engine_take_session(p.client));
     pair_free(&p);
     return t;
 }
@@ -110,6 +121,7 @@ static void both_versions(void **state)
         speak_only(client_context, version);
         struct talk first = talk(client_context, server_context, "mx.test", NULL);
         assert_true(first.open && !first.resumed && first.session);
+        assert_int_equal(first.given, 1);
         assert_int_equal(tls_session_once(first.session), version == TLS1_3_VERSION);
         assert_int_equal(tls_session_lifetime_s(first.session), 2 * 60 * 60);
         struct talk second = talk(client_context, server_context, "mx.test", first.session);
@@ -128,6 +140,30 @@ static void both_versions(void **state)
     }
     speak_only(client_context, 0);
     tls_context_unref(restarted);
+}
+
+/* As OpenSSL's servers do it by themselves: two connections can come back with one each. */
+static void two_at_once(void **state)
+{
+    (void)state;
+    struct tls_context *two = server_of(buf_slice(&cert), buf_slice(&key));
+    SSL_CTX_set_num_tickets(two->ssl_ctx, 2);
+    speak_only(client_context, TLS1_3_VERSION);
+    struct rng r;
+    rng_seed(&r, 5);
+    struct pair p = pair_with(client_context, two, "mx.test", NULL);
+    exchange(&p, &r, 0);
+    struct tls_session *older = tls_engine_take_session(p.client),
+                       *newer = tls_engine_take_session(p.client);
+    assert_true(older && newer && older != newer);
+    assert_null(tls_engine_take_session(p.client));
+    pair_free(&p);
+    assert_true(talk_once(client_context, two, "mx.test", newer).resumed);
+    assert_true(talk_once(client_context, two, "mx.test", older).resumed);
+    tls_session_unref(older);
+    tls_session_unref(newer);
+    speak_only(client_context, 0);
+    tls_context_unref(two);
 }
 
 /* What was verified stays so, for the same name only; what was not never becomes so. */
@@ -249,11 +285,19 @@ static void too_big_to_keep(void **state)
     tls_context_unref(big);
 }
 
-/* A peer that never stops giving is not listened to for ever. */
+static void give_one(struct pair *p, struct rng *r)
+{
+    assert_int_equal(SSL_new_session_ticket(tls_engine_ssl(p->server)), 1);
+    tls_engine_write(p->server, SLICE_LIT("x"));
+    exchange(p, r, 0);
+}
+
+/* A peer that never stops giving is not listened to for ever; what nobody takes is kept as far as
+ * it can be of use. */
 static void so_many_of_a_connection(void **state)
 {
     (void)state;
-    enum { LOOKED_AT = 8, GIVEN = 12 };
+    enum { LOOKED_AT = 8, GIVEN = 12, KEPT = 4 };
     struct rng r;
     rng_seed(&r, 3);
     speak_only(client_context, TLS1_3_VERSION);
@@ -263,12 +307,18 @@ static void so_many_of_a_connection(void **state)
         struct tls_session *s = tls_engine_take_session(p.client);
         assert_int_equal(s != NULL, i <= LOOKED_AT);
         tls_session_unref(s);
-        assert_int_equal(SSL_new_session_ticket(tls_engine_ssl(p.server)), 1);
-        tls_engine_write(p.server, SLICE_LIT("x"));
-        exchange(&p, &r, 0);
+        give_one(&p, &r);
     }
     assert_int_equal(p.client_state, TLS_OPEN);
     assert_int_equal(p.at_client.n, GIVEN);
+    pair_free(&p);
+    p = pair_with(client_context, server_context, "mx.test", NULL);
+    exchange(&p, &r, 0);
+    for (unsigned i = 1; i <= GIVEN; i++)
+        give_one(&p, &r);
+    unsigned kept;
+    tls_session_unref(take_newest(p.client, &kept));
+    assert_int_equal(kept, KEPT);
     pair_free(&p);
     speak_only(client_context, 0);
 }
@@ -289,11 +339,9 @@ static void others_keep_none(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(both_versions),
-        cmocka_unit_test(verified_as_it_was),
-        cmocka_unit_test(not_beyond_the_certificate),
-        cmocka_unit_test(too_big_to_keep),
-        cmocka_unit_test(so_many_of_a_connection),
+        cmocka_unit_test(both_versions),      cmocka_unit_test(two_at_once),
+        cmocka_unit_test(verified_as_it_was), cmocka_unit_test(not_beyond_the_certificate),
+        cmocka_unit_test(too_big_to_keep),    cmocka_unit_test(so_many_of_a_connection),
         cmocka_unit_test(others_keep_none),
     };
     return cmocka_run_group_tests(tests, make_all, free_all);

@@ -98,6 +98,8 @@ const char *dns_status_name(enum dns_status s)
         return "servfail";
     case DNS_TIMEOUT:
         return "timeout";
+    case DNS_NO_SERVER:
+        return "no_server";
     }
     UNREACHABLE();
 }

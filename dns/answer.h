@@ -14,7 +14,8 @@
 #define DNS_IP_MAX 32
 
 enum dns_type { DNS_A = 1, DNS_MX = 15, DNS_AAAA = 28 };
-enum dns_status { DNS_OK, DNS_NXDOMAIN, DNS_NODATA, DNS_SERVFAIL, DNS_TIMEOUT };
+/* NO_SERVER: every name server of ours refuses the connection, so it says nothing of the domain. */
+enum dns_status { DNS_OK, DNS_NXDOMAIN, DNS_NODATA, DNS_SERVFAIL, DNS_TIMEOUT, DNS_NO_SERVER };
 
 struct dns_mx {
     uint16_t preference;

@@ -113,6 +113,8 @@ static struct host_finding judge_sight(const struct sight *s, const struct dns_a
         return found(HOST_SELF, FAULT_LOOP, "this is our own address");
     if (s->n[0] || s->n[1]) /* 37: one family is enough, whatever became of the other */
         return found(HOST_USABLE, FAULT_NONE, "");
+    if (has_status(a4, DNS_NO_SERVER) || has_status(a6, DNS_NO_SERVER)) /* 96 */
+        return found(HOST_SOFT, FAULT_LOCAL, "no name server of ours can be reached");
     if (has_status(a4, DNS_SERVFAIL) || has_status(a6, DNS_SERVFAIL))
         return found(HOST_SOFT, FAULT_DNS_SERVFAIL, "address look-up failed");
     if (has_status(a4, DNS_TIMEOUT) || has_status(a6, DNS_TIMEOUT))

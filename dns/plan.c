@@ -247,6 +247,9 @@ static void read_mx(struct plan_maker *m, const struct dns_answer *a)
     case DNS_TIMEOUT:
         end(m, FAULT_DNS_TIMEOUT, m->domain, "MX");
         return;
+    case DNS_NO_SERVER: /* 96 */
+        end(m, FAULT_LOCAL, m->domain, "no name server of ours can be reached");
+        return;
     case DNS_NXDOMAIN:
     case DNS_NODATA: /* 35 */
         m->is_implicit = true;

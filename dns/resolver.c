@@ -15,6 +15,8 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 enum {
     MAX_TTL_S = 86400,
@@ -37,6 +39,7 @@ struct question {
     struct resolver *r;
     struct dns_key key;
     struct mono due;
+    uint64_t heard;   /* of the resolver, when it was asked */
     bool is_given_up; /* answered with TIMEOUT; what c-ares still brings goes to the cache */
     struct waiter *first, **last;
     UT_hash_handle hh; /* among those open; the table keeps the order of asking */
@@ -57,6 +60,7 @@ struct resolver {
     int64_t timeout_ms;
     uint32_t max_ttl_s;
     bool is_closing;
+    uint64_t heard; /* how often a server has said something, whatever it was */
     struct question *open;
     size_t n_pending; /* with c-ares, those given up included */
     struct watch *watches;
@@ -75,12 +79,14 @@ static uint32_t ttl_limit(const struct resolver *r, enum dns_status status)
         return r->max_ttl_s < NEGATIVE_TTL_S ? r->max_ttl_s : NEGATIVE_TTL_S;
     case DNS_SERVFAIL:
     case DNS_TIMEOUT:
+    case DNS_NO_SERVER:
         return TROUBLE_TTL_S;
     }
     UNREACHABLE();
 }
 
-static enum dns_status status_of_ares(int status)
+/* c-ares says "refused" also when servers have answered that they will not, or cannot. */
+static enum dns_status status_of_ares(int status, bool nobody_spoke)
 {
     switch (status) {
     case ARES_ENOTFOUND:
@@ -91,19 +97,23 @@ static enum dns_status status_of_ares(int status)
     case ARES_ECANCELLED:
     case ARES_EDESTRUCTION:
         return DNS_TIMEOUT;
+    case ARES_ECONNREFUSED: /* by all of them, in each try */
+        return nobody_spoke ? DNS_NO_SERVER : DNS_SERVFAIL;
     default:
         return DNS_SERVFAIL;
     }
 }
 
-static struct dns_answer *answer_of(const struct resolver *r, const struct dns_key *key, int status,
-                                    const uint8_t *p, int n)
+static struct dns_answer *answer_of(const struct question *q, int status, const uint8_t *p, int n)
 {
+    const struct resolver *r = q->r;
+    const struct dns_key *key = &q->key;
     enum dns_type type = (enum dns_type)key->type;
-    struct dns_answer *a = p && n > 0
-                               ? dns_wire_read(slice_of(p, (size_t)n), slice_str(key->name), type)
-                               : dns_answer_new(status_of_ares(status), type, 0);
-    bool is_trouble = a->status == DNS_SERVFAIL || a->status == DNS_TIMEOUT;
+    struct dns_answer *a =
+        p && n > 0 ? dns_wire_read(slice_of(p, (size_t)n), slice_str(key->name), type)
+                   : dns_answer_new(status_of_ares(status, q->heard == r->heard), type, 0);
+    bool is_trouble =
+        a->status == DNS_SERVFAIL || a->status == DNS_TIMEOUT || a->status == DNS_NO_SERVER;
     if (is_trouble || a->ttl_s > ttl_limit(r, a->status))
         a->ttl_s = ttl_limit(r, a->status);
     a->secure = false; /* AD is worth something only from a server that is trusted: none is yet */
@@ -128,7 +138,7 @@ static void on_message(void *arg, int status, int timeouts, unsigned char *p, in
     (void)timeouts;
     struct question *q = arg;
     struct resolver *r = q->r;
-    struct dns_answer *a = answer_of(r, &q->key, status, p, n);
+    struct dns_answer *a = answer_of(q, status, p, n);
     r->n_pending--;
     if (!q->is_given_up)
         HASH_DEL(r->open, q);
@@ -236,6 +246,42 @@ static void on_sock_state(void *ctx, ares_socket_t fd, int readable, int writabl
         unwatch(find_watch(r, fd));
 }
 
+/* Its sockets are made here, for what has come in to be counted: of servers that have said
+ * something that c-ares passes over (SERVFAIL, REFUSED) it tells as of those that are not there. */
+static ares_socket_t make_socket(int family, int type, int protocol, void *ctx)
+{
+    (void)ctx;
+    return socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
+}
+
+static int close_socket(ares_socket_t fd, void *ctx)
+{
+    (void)ctx;
+    return close(fd);
+}
+
+static int connect_socket(ares_socket_t fd, const struct sockaddr *to, ares_socklen_t n, void *ctx)
+{
+    (void)ctx;
+    return connect(fd, to, n);
+}
+
+static ares_ssize_t receive(ares_socket_t fd, void *to, size_t size, int flags,
+                            struct sockaddr *from, ares_socklen_t *from_n, void *ctx)
+{
+    struct resolver *r = ctx;
+    const ssize_t n = recvfrom(fd, to, size, flags, from, from_n);
+    r->heard += n > 0;
+    return n;
+}
+
+static ares_ssize_t send_pieces(ares_socket_t fd, const struct iovec *pieces, int n, void *ctx)
+{
+    (void)ctx;
+    const struct msghdr m = {.msg_iov = (struct iovec *)(uintptr_t)pieces, .msg_iovlen = (size_t)n};
+    return sendmsg(fd, &m, MSG_NOSIGNAL);
+}
+
 /* --- life ---------------------------------------------------------------------------------- */
 
 static int library_status;
@@ -272,6 +318,9 @@ static int channel_new(struct resolver *r, const struct resolver_conf *c, struct
         r->channel = NULL;
         return err_set(e, -EIO, "name resolver: %s", ares_strerror(rc));
     }
+    static const struct ares_socket_functions sockets = {make_socket, close_socket, connect_socket,
+                                                         receive, send_pieces};
+    ares_set_socket_functions(r->channel, &sockets, r);
     if (c->servers[0] && (rc = ares_set_servers_ports_csv(r->channel, c->servers)) != ARES_SUCCESS)
         return err_set(e, -EINVAL, "name servers \"%s\": %s", c->servers, ares_strerror(rc));
     return 0;
@@ -338,6 +387,7 @@ static struct question *question_new(struct resolver *r, const struct dns_key *k
     struct question *q = must_alloc(sizeof *q);
     q->r = r;
     q->key = *key;
+    q->heard = r->heard;
     q->due = mono_add(loop_now(r->loop), r->timeout_ms);
     q->last = &q->first;
     HASH_ADD_KEYPTR(hh, r->open, &q->key, dns_key_len(&q->key), q);

@@ -3,7 +3,7 @@ import pytest
 
 from kit import mail
 from kit.peer import Peer
-from kit.relay import by_mx
+from kit.relay import by_mx, mx_destination
 
 DEAD = "127.0.0.66"  # nobody listens here
 LIVE = "127.0.0.11"  # receiver.address
@@ -102,6 +102,22 @@ def test_dns_server_down_waits(relay, receiver):
     id = r.send(mail.message(), recipients="box@some.test")
     assert r.wait_event("deferred", queue_id=id)["enhanced_status"].startswith("4.")
     assert not r.events(queue_id=id, final=True)
+
+
+def test_dns_server_down_for_longer_than_the_lifetime(relay, dns, receiver):
+    """Checklist 96: the resolver on this host has ended, and for that all mail bounces when its time is over."""
+    dns.add("patient MX 10 mx.patient", f"mx.patient A {LIVE}")
+    r = relay(dns='servers = { "127.0.0.1:9" }  timeout = "1s"', delivery='retry = { "1s" }  lifetime = "2s"', destinations=mx_destination(receiver.port))
+    raw = mail.message()
+    id = r.send(raw, recipients="box@patient.test")
+    last = r.wait_event("deferred", queue_id=id, n=4)
+    assert last["error"] == "local" and "name server" in r.rows("queue", "show", id)[0]["response"] and last["time"] > last["expires"]
+    assert not r.events(queue_id=id, final=True) and not r.events("dsn_queued")
+    assert "no_server" in r.cli("explain", "box@patient.test").out
+    r.write(dns=f'servers = {{ "127.0.0.1:{dns.port}" }}')
+    r.cli("reload")
+    assert r.wait_final(id)[0]["event"] == "delivered"
+    assert mail.below_trace(receiver.wait_mail("box@patient.test")[0]) == raw
 
 
 def test_domain_moves(mx_relay, dns, receiver):

@@ -39,6 +39,11 @@ static const struct {
     {35, "address unknown is not 'no address'", "a.test", "a.test AAAA !timeout", BOTH,
      "dns_timeout", NULL},
 
+    {96, "nobody to ask", "a.test", "a.test MX !no-server; a.test A 25.0.0.1", BOTH, "local",
+     "a.test: no name server of ours"},
+    {96, "nobody to ask any more", "a.test", "a.test MX 10 x.test; x.test A !no-server", BOTH,
+     "local", "x.test: no name server of ours"},
+
     {36, "one of two is enough", "a.test",
      "a.test MX 10 x.test; a.test MX 20 y.test; y.test A 25.0.0.2", BOTH, "20 y.test 25.0.0.2:25",
      ""},

@@ -254,17 +254,32 @@ static void test_second_server(void **state)
     bench_done(&b);
 }
 
-static void test_no_server(void **state) /* promise 10: our trouble is never "no such domain" */
+/* 96, promise 10: our trouble is never the domain's. One server that swallows the question may be
+ * at work on it: that is no longer only ours. */
+static void test_no_server(void **state)
 {
     (void)state;
-    struct bench b;
-    struct resolver_conf c = conf();
-    c.servers = "127.0.0.1:1";
-    bench_init(&b, &c);
-    ask(&b, "ok.test", DNS_MX);
-    run(&b);
-    assert_true(b.answers[0]->status == DNS_SERVFAIL || b.answers[0]->status == DNS_TIMEOUT);
-    bench_done(&b);
+    char mixed[128];
+    snprintf(mixed, sizeof mixed, "127.0.0.1:1,%s", server.servers);
+    const struct {
+        const char *servers, *name;
+        enum dns_status status;
+    } none[] = {{"127.0.0.1:1", "ok.test", DNS_NO_SERVER},
+                {"127.0.0.1:1,[::1]:1", "ok.test", DNS_NO_SERVER},
+                {mixed, "mute.test", DNS_TIMEOUT},
+                {mixed, "fail.test", DNS_SERVFAIL}};
+    for (size_t i = 0; i < sizeof none / sizeof none[0]; i++) {
+        struct bench b;
+        struct resolver_conf c = conf();
+        c.servers = none[i].servers;
+        c.timeout_ms = 600;
+        bench_init(&b, &c);
+        ask(&b, none[i].name, DNS_MX);
+        run(&b);
+        assert_int_equal(b.answers[0]->status, none[i].status);
+        assert_true(b.answers[0]->ttl_s <= 5);
+        bench_done(&b);
+    }
 }
 
 static void test_no_search_domains(void **state) /* 45 */

@@ -1,5 +1,6 @@
-/* For tests of plans: a zone as text, "NAME TYPE VALUE; …" (VALUE "!servfail" or "!timeout" for
- * trouble), a maker run over it with the answers in a given order, and the plan as text. */
+/* For tests of plans: a zone as text, "NAME TYPE VALUE; …" (VALUE "!servfail" or "!timeout" or
+ * "!no-server" for trouble), a maker run over it with the answers in a given order, and the plan as
+ * text. */
 #pragma once
 #include "dns/plan.h"
 #include "relay/base/buf.h"
@@ -54,9 +55,10 @@ static inline struct dns_answer *look_up(const char *zone, const struct plan_que
         }
         if (!is_type(type, q->type))
             continue;
-        a->status = slice_eq(line, SLICE_LIT("!servfail"))  ? DNS_SERVFAIL
-                    : slice_eq(line, SLICE_LIT("!timeout")) ? DNS_TIMEOUT
-                                                            : DNS_OK;
+        a->status = slice_eq(line, SLICE_LIT("!servfail"))    ? DNS_SERVFAIL
+                    : slice_eq(line, SLICE_LIT("!timeout"))   ? DNS_TIMEOUT
+                    : slice_eq(line, SLICE_LIT("!no-server")) ? DNS_NO_SERVER
+                                                              : DNS_OK;
         if (a->status == DNS_OK)
             add_value(a, line);
     }

@@ -37,6 +37,15 @@ static bool has(const struct body *b, const char *s)
     return slice_find_slice(slice_of(b->bytes, b->n), slice_str(s)) < b->n;
 }
 
+static void give_back(struct world *w, struct spooler_store *s)
+{
+    body_unref(s->body);
+    s->body = NULL;
+    port_send(s->reply, &s->msg);
+    told_nothing(w);
+    world_free(w);
+}
+
 static void always_one_report(void **state)
 {
     (void)state;
@@ -141,11 +150,98 @@ static void as_the_message_asked(void **state)
         /* Notices about notices are not asked for (checklist 92). */
         assert_true(e->params.ret == MAIL_RET_UNSAID && e->params.by == MAIL_BY_NONE);
         assert_true(e->rcpts[0].notify == 0 && e->rcpts[0].orcpt.n == 0 && e->envid.n == 0);
-        body_unref(s->body);
-        s->body = NULL;
-        port_send(s->reply, &s->msg);
-        told_nothing(w);
-        world_free(w);
+        give_back(w, s);
+    }
+}
+
+/* 93: what the spooler knows of a recipient stands in his group of fields, and nothing that does
+ * not belong to what became of him. */
+static void all_that_is_known_is_told(void **state)
+{
+    (void)state;
+    struct world *w = world_new(0, "");
+    struct out_dsn *d = dsn(2, 20, 1000, true);
+    d->queued = (struct wall){INT64_C(1700000000) * WALL_SECOND};
+    d->expires = wall_add_s(d->queued, 86400);
+    d->rcpts[0].orcpt = buf_of(SLICE_LIT("rfc822;first@old.test"));
+    d->rcpts[0].last_attempt = wall_add_s(d->queued, 60);
+    d->rcpts[1].what = OUT_DSN_DELAYED;
+    d->rcpts[1].last_attempt = wall_add_s(d->queued, 120);
+    d->rcpts[1].verdict.enhanced = (struct enhanced){4, 2, 1};
+    d->rcpts[1].verdict.code = 450;
+    d->rcpts[1].verdict.kind = VERDICT_DEFERRED;
+    port_send(outbound_port(w->out), &d->msg);
+    struct spooler_store *s = told(w, SPOOLER_STORE);
+    static const char words[] = "wwwwwwwwwwwwwwwwwwww";
+    char fields[1000];
+    snprintf(fields, sizeof fields,
+             "Arrival-Date: Tue, 14 Nov 2023 22:13:20 +0000\r\n"
+             "X-Postwain-Queue-ID: %s\r\n"
+             "\r\n"
+             "Original-Recipient: rfc822;first@old.test\r\n"
+             "Final-Recipient: rfc822; r0@a-domain-with-some-length.test\r\n"
+             "Action: failed\r\n"
+             "Status: 5.1.1\r\n"
+             "Remote-MTA: dns; mx.a-domain-with-some-length.test\r\n"
+             "Diagnostic-Code: smtp; 550 5.1.1 %s\r\n"
+             "Last-Attempt-Date: Tue, 14 Nov 2023 22:14:20 +0000\r\n"
+             "\r\n"
+             "Final-Recipient: rfc822; r1@a-domain-with-some-length.test\r\n"
+             "Action: delayed\r\n"
+             "Status: 4.2.1\r\n"
+             "Remote-MTA: dns; mx.a-domain-with-some-length.test\r\n"
+             "Diagnostic-Code: smtp; 450 4.2.1 %s\r\n"
+             "Last-Attempt-Date: Tue, 14 Nov 2023 22:15:20 +0000\r\n"
+             "Will-Retry-Until: Wed, 15 Nov 2023 22:13:20 +0000\r\n",
+             "000000000002D", words, words);
+    assert_true(has(s->body, fields));
+    give_back(w, s);
+}
+
+/* 92, 93: who is told at which address, of whom, and what its record marks as told. */
+static void reverse_paths_that_name_their_recipient(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *senders;
+        bool double_bounce, one_by_one;
+        enum out_dsn_what first;
+        size_t n;
+        const char *to;
+        uint64_t dsn_rcpt;
+    } rows[] = {
+        {"nobody@*", false, false, OUT_DSN_FAILED, 3, "sender@relay.test", 0},
+        {"*", false, false, OUT_DSN_FAILED, 3,
+         "sender+r0=a-domain-with-some-length.test@relay.test", 8},
+        {"*", false, false, OUT_DSN_DELAYED, 3,
+         "sender+r1=a-domain-with-some-length.test@relay.test", 9},
+        {"*", false, false, OUT_DSN_DELAYED, 1, "sender@relay.test", 0},
+        {"*", false, true, OUT_DSN_FAILED, 1, "sender+r0=a-domain-with-some-length.test@relay.test",
+         8},
+        /* A reload in between: the sender as he is, but still one alone. */
+        {"nobody@*", false, true, OUT_DSN_FAILED, 1, "sender@relay.test", 8},
+        /* A postmaster is told as he is. */
+        {"*", true, false, OUT_DSN_FAILED, 1, "sender@relay.test", 0},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char conf[100], to[100];
+        snprintf(conf, sizeof conf, "} verp { senders = { \"%s\" }", rows[i].senders);
+        struct world *w = world_new(0, conf);
+        struct out_dsn *d = dsn(rows[i].n, 20, 1000, true);
+        for (uint32_t k = 0; k < rows[i].n; k++)
+            d->rcpts[k].number = 7 + k;
+        d->rcpts[0].what = rows[i].first;
+        d->double_bounce = rows[i].double_bounce;
+        d->one_by_one = rows[i].one_by_one;
+        port_send(outbound_port(w->out), &d->msg);
+        struct spooler_store *s = told(w, SPOOLER_STORE);
+        snprintf(to, sizeof to, "To: <%s>\r\n", rows[i].to);
+        assert_true(has(s->body, to));
+        assert_true(slice_eq(s->envelope.rcpts[0].address, slice_str(rows[i].to)));
+        assert_int_equal(s->envelope.dsn_rcpt, rows[i].dsn_rcpt);
+        assert_int_equal(has(s->body, "Final-Recipient: rfc822; r2@"),
+                         rows[i].n == 3 && rows[i].dsn_rcpt == 0);
+        give_back(w, s);
     }
 }
 
@@ -182,11 +278,7 @@ static void where_it_goes(void **state)
         snprintf(field, sizeof field, "To: <%s>\r\n", rows[i].goes);
         assert_true(has(s->body, field));
         assert_int_equal(has(s->body, "Subject: Undelivered report"), rows[i].double_bounce);
-        body_unref(s->body);
-        s->body = NULL;
-        port_send(s->reply, &s->msg);
-        told_nothing(w);
-        world_free(w);
+        give_back(w, s);
     }
 }
 
@@ -209,11 +301,7 @@ static void a_template_without_room(void **state)
         struct spooler_store *s = told(w, SPOOLER_STORE);
         assert_int_equal(has(s->body, "quoted-printable"), !own);
         assert_int_equal(has(s->body, "This is the mail system"), own);
-        body_unref(s->body);
-        s->body = NULL;
-        port_send(s->reply, &s->msg);
-        told_nothing(w);
-        world_free(w);
+        give_back(w, s);
     }
     remove("/tmp/postwain-unit-bounce-words");
 }
@@ -230,19 +318,19 @@ static void the_gravest_are_named(void **state)
     struct spooler_store *s = told(w, SPOOLER_STORE);
     assert_true(has(s->body, "Final-Recipient: rfc822; r1999@"));
     assert_true(has(s->body, "and 1800 more recipients"));
-    body_unref(s->body);
-    s->body = NULL;
-    port_send(s->reply, &s->msg);
-    told_nothing(w);
-    world_free(w);
+    give_back(w, s);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(always_one_report),       cmocka_unit_test(as_the_message_asked),
-        cmocka_unit_test(the_gravest_are_named),   cmocka_unit_test(where_it_goes),
+        cmocka_unit_test(always_one_report),
+        cmocka_unit_test(as_the_message_asked),
+        cmocka_unit_test(the_gravest_are_named),
+        cmocka_unit_test(where_it_goes),
         cmocka_unit_test(a_template_without_room),
+        cmocka_unit_test(all_that_is_known_is_told),
+        cmocka_unit_test(reverse_paths_that_name_their_recipient),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,184 @@
+/* 28, 93: when a sender is told. If this breaks, ten bad addresses in one mail fill his mailbox
+ * with ten reports, or one user's failures bury everybody. */
+#include "relay/spooler/core_int.h"
+#include "tests/unit/spooler/world.h"
+
+/* A message to two at one place, and the job that carries both. */
+static struct out_work *two_go(struct world *w, uint64_t *ret_id)
+{
+    *ret_id = store(w, "a@x.test", 2, 0, 0);
+    struct out_work *job = job_of(w);
+    assert_int_equal(job->n, 2);
+    return job;
+}
+
+/* The one that had no verdict is tried again at once. */
+static struct out_work *other_goes(struct world *w)
+{
+    pump(w);
+    struct core_action *a = seen(w, CORE_SEND, OUT_WORK);
+    assert_non_null(a);
+    assert_null(dsn(w)); /* he may fail, too */
+    struct out_work *job = (struct out_work *)(void *)a->msg;
+    *a = w->seen[--w->n];
+    assert_int_equal(job->n, 1);
+    forget(w);
+    return job;
+}
+
+/* 93: one report for both, when the other one's first attempt is over. */
+static void waits_for_the_first_attempts(void **state)
+{
+    struct world *w = *state;
+    uint64_t id;
+    const struct verdict first[] = {refused, {0}};
+    struct out_work *job = two_go(w, &id);
+    result(w, job, first, true);
+    job = other_goes(w);
+    pass(w, CORE_DSN_PATIENCE_MS - 1000);
+    pump(w);
+    assert_null(dsn(w));
+    forget(w);
+    result(w, job, &refused, true);
+    pass(w, 1000);
+    pump(w);
+    assert_true(dsn(w) && dsn(w)->n == 2);
+    forget(w);
+}
+
+/* … and no longer than five minutes: one slow receiver keeps no one waiting. */
+static void but_not_for_ever(void **state)
+{
+    struct world *w = *state;
+    uint64_t id;
+    const struct verdict first[] = {refused, {0}};
+    struct out_work *job = two_go(w, &id);
+    result(w, job, first, true);
+    job = other_goes(w);
+    pass(w, CORE_DSN_PATIENCE_MS + 31000);
+    pump(w);
+    assert_true(dsn(w) && dsn(w)->n == 1 && dsn(w)->rcpts[0].number == 0);
+    forget(w);
+    out_work_free(job);
+}
+
+static int report_comes(struct world *w, uint64_t about, uint64_t serial)
+{
+    forget(w);
+    store(w, "", 1, about, serial);
+    pump(w);
+    struct core_action *answer = seen(w, CORE_ANSWER, SPOOLER_STORE);
+    assert_non_null(answer);
+    return ((struct spooler_store *)(void *)answer->msg)->error;
+}
+
+/* One that was believed to be lost and made again is stored once. */
+static void a_late_report_is_not_taken_for_its_successor(void **state)
+{
+    struct world *w = *state;
+    uint64_t id;
+    const struct verdict both[] = {refused, refused};
+    result(w, two_go(w, &id), both, true);
+    pump(w);
+    const uint64_t lost = dsn(w)->serial;
+    forget(w);
+    pass(w, CORE_DSN_AGAIN_MS + 1000);
+    pump(w);
+    const uint64_t again = dsn(w)->serial;
+    assert_true(again != lost);
+    assert_int_equal(report_comes(w, id, lost), -ESTALE);
+    assert_int_equal(report_comes(w, id, again), 0);
+    assert_null(spool_find(w->spool, id));
+    forget(w);
+}
+
+/* Beside others that were not stored and are handed out again. */
+static bool is_out(const struct world *w, const char *to)
+{
+    bool found = false;
+    for (size_t i = 0; i < w->n; i++) {
+        const struct core_action *a = &w->seen[i];
+        const struct out_dsn *d = (struct out_dsn *)(void *)a->msg;
+        found = found || (a->act == CORE_SEND && a->msg->type == OUT_DSN &&
+                          slice_eq(buf_slice(&d->to), slice_str(to)));
+    }
+    return found;
+}
+
+static void one_fails(struct world *w, const char *sender, bool told_at_once)
+{
+    static const struct envelope_rcpt one = {.address = {(const uint8_t *)"one@a.test", 10}};
+    const struct envelope e = {.sender = slice_str(sender),
+                               .user = SLICE_LIT("app"),
+                               .message_id = SLICE_LIT("<m@x>"),
+                               .rcpts = &one,
+                               .n_rcpts = 1};
+    store_envelope(w, &e, 0);
+    pump(w);
+    if (seen(w, CORE_SEND, OUT_RESOLVE)) {
+        forget(w);
+        plan(w, "a.test");
+        pump(w);
+    }
+    struct core_action *a = seen(w, CORE_SEND, OUT_WORK);
+    assert_non_null(a);
+    struct out_work *job = (struct out_work *)(void *)a->msg;
+    *a = w->seen[--w->n];
+    forget(w);
+    result(w, job, &refused, true);
+    pump(w);
+    assert_int_equal(is_out(w, sender), told_at_once);
+    forget(w);
+}
+
+/* 28: by user, whatever senders he names, and by sender, whoever names him; who waits has his
+ * report when his turn comes. */
+static void turns_of_users_and_senders(void **state)
+{
+    struct world *w = *state;
+    w->core->report_policy.per_user = (struct limit_rate){.n = 2, .per_ms = 3600000};
+    one_fails(w, "a@x.test", true);
+    one_fails(w, "b@x.test", true);
+    one_fails(w, "c@x.test", false);
+    pass(w, 1700 * 1000);
+    pump(w);
+    assert_false(is_out(w, "c@x.test"));
+    forget(w);
+    pass(w, 101 * 1000);
+    pump(w);
+    assert_true(is_out(w, "c@x.test"));
+    forget(w);
+    w->core->report_policy = (struct report_policy){.per_sender = {.n = 1, .per_ms = 3600000}};
+    one_fails(w, "d@x.test", true);
+    one_fails(w, "d@x.test", false);
+    one_fails(w, "e@x.test", true);
+}
+
+/* 28: whose turn would come in more than a day is told nothing, and does not stay in the queue. */
+static void what_would_wait_for_days_is_over(void **state)
+{
+    struct world *w = *state;
+    w->core->report_policy.per_sender = (struct limit_rate){.n = 1, .per_ms = 20 * 3600 * 1000};
+    one_fails(w, "a@x.test", true);
+    one_fails(w, "a@x.test", false);
+    const uint64_t waits = w->last_id;
+    one_fails(w, "a@x.test", false);
+    const uint64_t dropped = w->last_id;
+    pump(w);
+    forget(w);
+    assert_non_null(spool_find(w->spool, waits));
+    assert_null(spool_find(w->spool, dropped));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(waits_for_the_first_attempts, setup, teardown),
+        cmocka_unit_test_setup_teardown(but_not_for_ever, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_late_report_is_not_taken_for_its_successor, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(turns_of_users_and_senders, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_would_wait_for_days_is_over, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

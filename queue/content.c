@@ -250,6 +250,28 @@ int spool_body_write(struct spool_body_file *f, struct slice piece)
     return 0;
 }
 
+/* The sum of the first piece anew, from what the file has. */
+static int sum_first(struct spool_body_file *f)
+{
+    const size_t n = f->n < PIECE ? (size_t)f->n : PIECE;
+    uint8_t *bytes = must_alloc(n);
+    const int rc = pread_whole(f->fs, f->fd, bytes, n, 0);
+    const uint32_t crc = crc32c(0, bytes, n);
+    if (rc >= 0 && n == PIECE)
+        put_u32(f->sums.p, crc);
+    else if (rc >= 0)
+        f->crc = crc;
+    free(bytes);
+    return rc;
+}
+
+int spool_body_patch(struct spool_body_file *f, uint64_t at, struct slice octets)
+{
+    MUST(at + octets.n <= f->n && at + octets.n <= PIECE);
+    ssize_t n = f->fs->pwrite(f->fs->ctx, f->fd, octets.p, octets.n, at);
+    return n < 0 ? (int)n : sum_first(f);
+}
+
 static int seal(struct spool_body_file *f)
 {
     if (f->n % PIECE)

@@ -202,6 +202,9 @@ void spool_read_free(struct spool *s, struct spool_read *r);
 struct spool_body_file;
 int spool_body_create(const struct file_ops *fs, uint64_t id, struct spool_body_file **ret);
 int spool_body_write(struct spool_body_file *f, struct slice piece);
+/* Puts octets in the place of others that were written, within the first 64 KiB. After an error
+ * only abandon is left. */
+int spool_body_patch(struct spool_body_file *f, uint64_t at, struct slice octets);
 int spool_body_finish(struct spool_body_file *f); /* frees f; on failure the file is gone */
 void spool_body_abandon(struct spool_body_file *f);
 /* On the owner: a finished file that no spool_put will name goes with the next batch. One that a

@@ -27,7 +27,7 @@ static struct conf *load(const char *path, struct err *e)
     struct problems p = {.e = e};
     e->text[0] = 0;
     struct conf *c = conf_load(path, say, &p);
-    if (c && conf_check(c, say, &p) > 0) {
+    if (c && (conf_check(c, say, &p) > 0 || conf_load_keys(c, say, &p) > 0)) {
         conf_unref(c);
         c = NULL;
     }

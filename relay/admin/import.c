@@ -14,6 +14,7 @@
 #include "relay/base/defer.h"
 #include "relay/base/metrics.h"
 #include "relay/base/must.h"
+#include "relay/mail/dkim.h"
 #include "relay/mail/header.h"
 #include "relay/smtp/dot.h"
 #include <stdio.h>
@@ -21,7 +22,7 @@
 
 enum {
     ARENA_MAX = 1 << 20,
-    MENDED_MAX = 16384, /* what import_mend adds at most */
+    MENDED_MAX = 16384 + DKIM_FIELDS_MAX, /* what import_mend adds at most */
     CONTENT_MAX = SPOOL_INLINE_MAX + REQUEST_LINE_MAX + MENDED_MAX,
     PATIENCE_MS = 30000 /* less than a client of the socket waits */
 };
@@ -41,11 +42,23 @@ struct import {
     struct dot_reader dot;
     struct header_scan scan;
     struct buf content; /* not yet handed on */
+    struct conf *conf;  /* whose keys sign it; NULL: none do */
+    struct dkim_sign *sign;
+    size_t sign_at; /* where its fields belong in the content */
     uint64_t id, stored;
     bool to_file, ending, storing; /* storing: the file's fate is the spooler's */
 };
 
 /* ---- life ---- */
+
+static void end_signing(struct import *i, struct buf *ret_fields)
+{
+    buf_init(ret_fields, DKIM_FIELDS_MAX);
+    dkim_sign_end(i->sign, ret_fields);
+    dkim_sign_free(i->sign);
+    i->sign = NULL;
+    metric_add(M_MESSAGES_SIGNED, 1);
+}
 
 static void send_body(struct peer *p, enum spooler_body_step step, bool answered)
 {
@@ -65,6 +78,9 @@ static void send_body(struct peer *p, enum spooler_body_step step, bool answered
         i->stored += i->content.n;
         b->bytes = i->content;
         buf_init(&i->content, CONTENT_MAX);
+    } else if (step == SPOOLER_BODY_FINISH && i->sign) {
+        end_signing(i, &b->bytes);
+        b->at = i->sign_at;
     }
     port_send(spooler_port(p->admin->spooler), &b->msg);
 }
@@ -80,6 +96,8 @@ void import_drop(struct peer *p)
     free(i->dropped);
     header_scan_done(&i->scan);
     buf_done(&i->content);
+    dkim_sign_free(i->sign);
+    conf_unref(i->conf);
     arena_done(&i->arena);
     free(i);
     p->import = NULL;
@@ -266,12 +284,14 @@ static const char *mend(struct peer *p, char why[IMPORT_WHY_SIZE])
     queue_id_write(i->id, id);
     if (!i->submit || i->mended)
         return NULL;
+    const bool binary = i->params.body == MAIL_BODY_BINARYMIME; /* as at the front door */
     DEFER(import_mend_done)
     struct import_mend m = {.queue_id = slice_str(id),
                             .hostname = slice_str(p->admin->conf->hostname),
                             .sender = i->sender,
                             .recipient = i->rcpts.n == 1 ? i->rcpts.at[0].address : SLICE_NONE,
-                            .now = wall_now()};
+                            .now = wall_now(),
+                            .keys = binary ? NULL : p->admin->conf->dkim_keys};
     MUST(i->scan.done);
     if (!import_mend(&m, &i->scan, buf_slice(&i->content))) {
         memcpy(why, m.why, IMPORT_WHY_SIZE);
@@ -280,9 +300,20 @@ static const char *mend(struct peer *p, char why[IMPORT_WHY_SIZE])
     buf_reset(&i->content);
     MUST(buf_add(&i->content, buf_slice(&m.content)));
     i->tags = arena_dup(&i->arena, buf_slice(&m.tags));
+    i->sign = m.sign;
+    i->sign_at = m.sign_at;
+    i->conf = m.sign ? conf_ref(p->admin->conf) : NULL;
     i->params.tls_optional |= m.tls_optional && !i->params.requiretls;
     i->mended = true;
     return NULL;
+}
+
+/* Behind the header section it is mended and may be signed; before, import_mend sees to it. */
+static void add(struct import *i, struct slice piece)
+{
+    MUST(buf_add(&i->content, piece));
+    if (i->sign)
+        dkim_sign_body(i->sign, piece);
 }
 
 static void take(struct import *i, struct slice bytes)
@@ -292,7 +323,7 @@ static void take(struct import *i, struct slice bytes)
         struct slice piece;
         bytes = slice_skip(bytes, dot_read(&i->dot, bytes, &piece));
         header_scan_bytes(&i->scan, piece);
-        MUST(buf_add(&i->content, piece));
+        add(i, piece);
     }
 }
 
@@ -325,6 +356,17 @@ static void data(struct peer *p)
 
 /* ---- the end ---- */
 
+/* In the place that was kept for them. */
+static void sign_inline(struct import *i, struct body *body)
+{
+    struct buf fields;
+    if (!i->sign)
+        return;
+    end_signing(i, &fields);
+    memcpy(body->bytes + i->sign_at, fields.p, fields.n);
+    buf_done(&fields);
+}
+
 static void send_store(struct peer *p)
 {
     struct import *i = p->import;
@@ -342,6 +384,7 @@ static void send_store(struct peer *p)
         i->stored = i->content.n;
         s->body = body_new(i->content.n);
         memcpy(s->body->bytes, i->content.p, i->content.n);
+        sign_inline(i, s->body);
     }
     s->envelope =
         (struct envelope){.sender = i->sender,
@@ -386,7 +429,7 @@ static void end(struct peer *p)
                i->rcpts.n ? "the content is shorter than its size says" : "there is no recipient");
         return;
     }
-    MUST(buf_add(&i->content, dot_read_last(&i->dot)));
+    add(i, dot_read_last(&i->dot));
     header_scan_end(&i->scan);
     i->ending = true;
     char room[IMPORT_WHY_SIZE];

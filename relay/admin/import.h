@@ -42,10 +42,17 @@ void import_rcpts_done(struct import_rcpts *l);
  * field of ours says (borrowed). Out: the beginning of the content as it is stored, or why not. */
 enum { IMPORT_WHY_SIZE = 300 };
 struct header_scan;
+struct dkim_ring;
+struct dkim_sign;
 struct import_mend {
     struct slice queue_id, hostname, sender, recipient; /* recipient "": several */
     struct wall now;
+    const struct dkim_ring *keys; /* NULL: none */
     struct buf content, tags;
+    /* Who signs it, fed with what of the body is there, the caller's; NULL: nobody. Where in the
+     * content its fields belong. */
+    struct dkim_sign *sign;
+    size_t sign_at;
     bool tls_optional;
     char why[IMPORT_WHY_SIZE];
 };

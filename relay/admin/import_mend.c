@@ -4,11 +4,13 @@
  * the rules that a listener has by default, and our trace field comes in front.
  */
 #include "relay/admin/import.h"
+#include "relay/base/defer.h"
 #include "relay/base/must.h"
+#include "relay/mail/dkim.h"
 #include "relay/mail/fixup.h"
 #include <stdio.h>
 
-enum { FIELDS_MAX = 1000, HOPS_MAX = 50, ADDED_MAX = 8192 };
+enum { FIELDS_MAX = 1000, HOPS_MAX = 50, ADDED_MAX = 8192 + DKIM_FIELDS_MAX };
 
 static const struct fixup_rules rules = {.date = FIXUP_ADD,
                                          .message_id = FIXUP_ADD,
@@ -47,14 +49,27 @@ static void write_received(struct buf *out, const struct import_mend *m)
     header_write_received(out, &r);
 }
 
+static void begin_signing(struct import_mend *m, struct slice section, struct slice body)
+{
+    m->sign = dkim_sign_new(m->keys, section, m->now);
+    m->sign_at = m->content.n;
+    if (!m->sign)
+        return;
+    dkim_sign_reserve(m->sign, &m->content);
+    dkim_sign_body(m->sign, body);
+}
+
 static void write_all(struct import_mend *m, const struct fixup *f, struct header_scan *scan,
                       struct slice section, struct slice body)
 {
     const struct fixup_words words = {
         .queue_id = m->queue_id, .hostname = m->hostname, .sender = m->sender, .now = m->now};
+    DEFER(buf_done) struct buf fields = BUF_MAX(ADDED_MAX + section.n);
     buf_init(&m->content, ADDED_MAX + section.n + body.n);
     write_received(&m->content, m);
-    fixup_write(&m->content, f, &rules, &words, section);
+    fixup_write(&fields, f, &rules, &words, section);
+    begin_signing(m, buf_slice(&fields), body);
+    buf_add(&m->content, buf_slice(&fields));
     buf_add(&m->content, body);
     MUST(!m->content.overflow);
     if (scan->facts.has_message_id)

@@ -145,6 +145,7 @@ static void print_summary(const struct conf *c)
         print_listener(&c->listeners[i]);
     for (size_t i = 0; i + 1 < c->n_destinations; i++)
         printf("  destination %s\n", c->destinations[i].name);
+    dkim_summary(c);
     if (!conf_has_certificate(c) && c->n_listeners == 1 &&
         strcmp(c->listeners[0].name, "local") == 0)
         puts(
@@ -169,6 +170,7 @@ static void print_notes(const struct conf *c)
         strncmp(c->http_address, "[::1]", 5) != 0)
         printf("note: whoever reaches http at %s may read the metrics: there is no login\n",
                c->http_address);
+    dkim_notes(c);
     if (geteuid() == 0 && !c->user[0])
         puts("note: without `user` a relay that root starts stays root");
 }
@@ -185,8 +187,10 @@ int verb_check(const struct cli_verb *v, int argc, char **argv)
     struct conf *c = cli_conf(&a, &rc);
     if (!c)
         return rc;
-    if (conf_check(c, say_problem, &problems) == 0)
+    if (conf_check(c, say_problem, &problems) == 0) {
         problems += check_certificates(c);
+        (void)conf_load_keys(c, say_problem, &problems);
+    }
     if (problems == 0) {
         print_summary(c);
         print_notes(c);

@@ -73,8 +73,8 @@ static const struct cli_verb verbs[] = {
      "usage: postwain check [-c FILE]\n"
      "\n"
      "Reads the configuration as `serve` would, then looks at what it names: certificate and key,\n"
-     "users, folders. Each problem is one line, FILE:LINE: message. Exit code 0 when all is well,\n"
-     "1 when there are problems.\n"
+     "keys that sign mail, users, folders. Each problem is one line, FILE:LINE: message. Exit\n"
+     "code 0 when all is well, 1 when there are problems.\n"
      "\n"
      "examples:\n"
      "  postwain check\n"
@@ -151,6 +151,7 @@ static const struct cli_verb verbs[] = {
      "examples:\n"
      "  postwain trace --to '*@example.com'\n"
      "  postwain trace --client 192.0.2.7 --for 5m\n"},
+    {"dkim", "keys that sign mail: key, list, check", verb_dkim, NULL, ""},
     {"suppress", "who is not sent to: list, add, remove, export, import", verb_suppress, NULL, ""},
     {"spool", "the mail on disk: check, and repair", verb_spool, NULL, ""},
     {"log", "the delivery log for a person", verb_log, log_options,
@@ -250,7 +251,7 @@ static const char overview[] =
     "receivers, and writes down what became of it.\n"
     "\n"
     "  init [DIR]     make a complete working configuration (default /etc/postwain)\n"
-    "  check          validate the configuration and all it names\n"
+    "  check, dkim    validate the configuration and all it names; keys that sign mail\n"
     "  serve          run the relay in the foreground\n"
     "  user           credentials: add, list, remove, password\n"
     "  status, top    one screen: what the relay is doing; the same, live\n"

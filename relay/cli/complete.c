@@ -16,6 +16,7 @@ static const struct {
     {"--event", "accepted rejected deferred delivered relayed bounced expired cancelled suppressed "
                 "held released rescheduled rerouted dsn_queued"},
     {"--every", "500ms 1s 2s 10s"},
+    {"--type", "rsa ed25519"},
     {"--for", "30m 1h 2h 1d 7d"},
     {"--older-than", "10m 1h 2h 1d"},
     {"--newer-than", "10m 1h 2h 1d"},

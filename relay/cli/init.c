@@ -69,7 +69,7 @@ void init_write_conf(struct buf *out, const struct init_names *names)
     }
 }
 
-static int make_folders(const char *path, mode_t last)
+int init_make_folders(const char *path, unsigned last)
 {
     DEFER_FREE char *part = slice_dup(slice_str(path));
     for (char *p = part + 1; *p; p++) {
@@ -85,7 +85,7 @@ static int make_folders(const char *path, mode_t last)
     return CLI_DONE;
 }
 
-static int write_new(const char *folder, const char *name, struct slice text, mode_t mode)
+int init_write_new(const char *folder, const char *name, struct slice text, unsigned mode)
 {
     char path[PATH_MAX];
     snprintf(path, sizeof path, "%s/%s", folder, name);
@@ -130,14 +130,14 @@ static int write_files(const struct init_names *names)
     init_write_conf(&conf, names);
     if (tls_self_signed(slice_str(names->hostname), &cert, &key, &e) < 0)
         return cli_fail(CLI_NOTHING, "the certificate cannot be made: %s", e.text);
-    int rc = write_new(names->folder, "key.pem", buf_slice(&key), 0600);
+    int rc = init_write_new(names->folder, "key.pem", buf_slice(&key), 0600);
     if (rc == CLI_DONE)
-        rc = write_new(names->folder, "cert.pem", buf_slice(&cert), 0644);
+        rc = init_write_new(names->folder, "cert.pem", buf_slice(&cert), 0644);
     if (rc == CLI_DONE)
-        rc = write_new(names->folder, "users", slice_str(users), 0640);
+        rc = init_write_new(names->folder, "users", slice_str(users), 0640);
     /* Last: where it stands, all the rest does. */
     if (rc == CLI_DONE)
-        rc = write_new(names->folder, "postwain.conf", buf_slice(&conf), 0644);
+        rc = init_write_new(names->folder, "postwain.conf", buf_slice(&conf), 0644);
     return rc;
 }
 
@@ -193,7 +193,7 @@ static int make(const struct init_names *names, const struct passwd *account)
     snprintf(spool, sizeof spool, "%s%s",
              is_home(names->folder) ? "/var/spool/postwain" : names->folder,
              is_home(names->folder) ? "" : "/spool");
-    int rc = make_folders(spool, 0700);
+    int rc = init_make_folders(spool, 0700);
     if (rc == CLI_DONE)
         rc = write_files(names);
     if (rc == CLI_DONE)
@@ -249,7 +249,8 @@ int verb_init(const struct cli_verb *v, int argc, char **argv)
         return args_wrong(&a, "--hostname: %s is not a host name", name);
     if (!name)
         name = gethostname(host, sizeof host - 1) == 0 && host_ok(host) ? host : "localhost";
-    if ((rc = refuse_existing(folder)) != CLI_DONE || (rc = make_folders(folder, 0755)) != CLI_DONE)
+    if ((rc = refuse_existing(folder)) != CLI_DONE ||
+        (rc = init_make_folders(folder, 0755)) != CLI_DONE)
         return rc;
     DEFER_FREE char *real = realpath(folder, NULL);
     if (!real)

@@ -179,6 +179,10 @@ extern const char *const log_schema[];
 struct init_names {
     const char *folder, *hostname, *user; /* user NULL: stays a comment */
 };
+/* With all that is missing above; a file that is not there yet, with this mode whatever the umask.
+ * An exit code, told. */
+int init_make_folders(const char *path, unsigned last);
+int init_write_new(const char *folder, const char *name, struct slice text, unsigned mode);
 void init_write_conf(struct buf *out, const struct init_names *names);
 
 /* log_line.c: an event for a person, one line. False: the line is not an event. */
@@ -230,6 +234,10 @@ int verb_client(const struct cli_verb *v, int argc, char **argv);
 int verb_explain(const struct cli_verb *v, int argc, char **argv);
 int verb_trace(const struct cli_verb *v, int argc, char **argv);
 int verb_destination(const struct cli_verb *v, int argc, char **argv);
+/* dkim.c: what `check` says of a configuration whose keys are loaded. */
+void dkim_summary(const struct conf *c);
+void dkim_notes(const struct conf *c);
+int verb_dkim(const struct cli_verb *v, int argc, char **argv);
 int verb_suppress(const struct cli_verb *v, int argc, char **argv);
 int verb_spool(const struct cli_verb *v, int argc, char **argv);
 int verb_log(const struct cli_verb *v, int argc, char **argv);

@@ -122,6 +122,15 @@ static void check_tls(struct checking *k, size_t instance)
     }
 }
 
+static void check_key_of_mail(struct checking *k, size_t instance, const char *path)
+{
+    struct stat st;
+    check_readable(k, S_DKIM, "key", instance, path);
+    if (stat(path, &st) == 0 && st.st_mode & S_IROTH)
+        tell_at(&k->t, k->o, S_DKIM, "key", instance,
+                "key: %s can be read by everyone: chmod 640 (or 600) it", path);
+}
+
 static void check_account(struct checking *k)
 {
     const char *user = k->o->c.user;
@@ -187,6 +196,9 @@ unsigned conf_check(const struct conf *c, conf_say *say, void *ctx)
             check_readable(&k, S_LISTENER, "client-ca", i, c->listeners[i].client_ca);
     for (size_t i = 0; i < c->n_destinations; i++)
         check_login(&k, i);
+    for (size_t i = 0; i < c->n_dkim; i++)
+        for (size_t n = 0; n < c->dkim[i].key.n; n++)
+            check_key_of_mail(&k, i, c->dkim[i].key.items[n]);
     check_writable(&k, S_SPOOL, "path", c->spool_path, true);
     check_writable(&k, S_LOG, "deliveries", c->log_deliveries, false);
     if (c->log_recipients == CONF_RECIPIENTS_HASHED)

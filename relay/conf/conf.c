@@ -86,6 +86,8 @@ static void *field_of(struct conf_own *o, const struct option *option, size_t in
         base = &o->c.listeners[instance];
     else if (option->section == S_DESTINATION)
         base = &o->c.destinations[instance];
+    else if (option->section == S_DKIM)
+        base = &o->c.dkim[instance];
     return (char *)base + option->offset;
 }
 
@@ -177,10 +179,14 @@ static void make_sections(struct conf_own *o)
     c->n_tls = count_titles(o, S_TLS);
     c->n_listeners = count_titles(o, S_LISTENER);
     c->n_destinations = count_titles(o, S_DESTINATION) + 1;
+    c->n_dkim = count_titles(o, S_DKIM);
     /* Room for the two listeners that come by themselves. */
     c->listeners = own_alloc(o, (c->n_listeners + 2) * sizeof *c->listeners);
     c->destinations = own_alloc(o, c->n_destinations * sizeof *c->destinations);
     c->tls = own_alloc(o, (c->n_tls + 1) * sizeof *c->tls);
+    c->dkim = own_alloc(o, (c->n_dkim + 1) * sizeof *c->dkim);
+    for (size_t i = 0; i < c->n_dkim; i++)
+        c->dkim[i].domain = title_find(o, S_DKIM, i)->name;
     for (size_t i = 0; i < c->n_tls; i++) {
         c->tls[i].name = title_find(o, S_TLS, i)->name;
         if (!c->tls[i].name[0])
@@ -259,6 +265,8 @@ static void finish(struct conf_own *o)
         if (c->destinations[i].user[0] && !setting_find(o, S_DESTINATION, "tls", i))
             c->destinations[i].tls = CONF_OUT_VERIFY;
     }
+    for (size_t i = 0; i < c->n_dkim; i++)
+        put_defaults(o, S_DKIM, i);
     add_listeners(o);
     const bool postmaster_is_named = c->postmaster[0];
     if (c->hostname && !c->postmaster[0]) {
@@ -276,6 +284,7 @@ static void conf_free(struct frozen *f)
     free(o->settings.titles);
     free(o->c.classes);
     report_words_free(o->c.report_words);
+    sign_free(o->c.dkim_keys);
     arena_done(&o->arena);
     free(o);
 }

@@ -12,6 +12,7 @@
 #include "relay/base/slice.h"
 
 struct dsn_template; /* relay/mail */
+struct dkim_ring;    /* relay/mail */
 
 #define CONF_RETRY_MAX 16
 #define CONF_PAIRS_MAX 3 /* kinds of keys of one tls section */
@@ -50,6 +51,13 @@ struct conf_retry { /* pauses between attempts; the last one repeats */
 struct conf_tls {
     const char *name; /* "" = the section without a title */
     struct conf_list certificate, key;
+};
+
+/* Who signs mail of a domain, and with what. */
+struct conf_dkim {
+    const char *domain;             /* as the title says it */
+    struct conf_list selector, key; /* by place */
+    bool subdomains;
 };
 
 struct conf_listener {
@@ -137,6 +145,9 @@ struct conf {
     struct conf_retry retry;
     struct conf_destination *destinations; /* the implicit last one included */
     size_t n_destinations;
+    struct conf_dkim *dkim;
+    size_t n_dkim;
+    struct dkim_ring *dkim_keys; /* what the files hold, after conf_load_keys; NULL: none */
     struct conf_list verp_senders, verp_users; /* patterns; both empty: off */
     const char *verp_delimiters;
     unsigned suppression_bounces;                     /* 0: none puts a recipient on the list */
@@ -176,6 +187,9 @@ struct conf *conf_load(const char *path, void (*say)(void *ctx, const char *line
  * key readable, users file whole, folders writable, account there. Returns the number of problems
  * told. (Whether the key fits the certificate is tls_context_server's to say.) */
 unsigned conf_check(const struct conf *c, void (*say)(void *ctx, const char *line), void *ctx);
+/* Reads the keys that sign mail, which only the daemon's account may: after conf_check, before the
+ * snapshot is shared. Returns the number of problems told. */
+unsigned conf_load_keys(struct conf *c, void (*say)(void *ctx, const char *line), void *ctx);
 /* "FILE:LINE: text", where the i-th tls section has its key (NULL: its certificate). For those who
  * look into the files. */
 void conf_tell_tls(const struct conf *c, size_t i, const char *key, const char *text,

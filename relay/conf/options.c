@@ -10,6 +10,7 @@
 #define STRUCT_DNS conf
 #define STRUCT_DELIVERY conf
 #define STRUCT_DESTINATION conf_destination
+#define STRUCT_DKIM conf_dkim
 #define STRUCT_VERP conf
 #define STRUCT_SUPPRESSION conf
 #define STRUCT_LOG conf
@@ -32,8 +33,9 @@ const struct option_kind option_kinds[] = {
 };
 
 static const char *const section_names[] = {
-    "",         "spool",       "tls",  "listener",    "users", "clients", "dns",
-    "delivery", "destination", "verp", "suppression", "log",   "control", "http",
+    "",        "spool",       "tls",      "listener",    "users",
+    "clients", "dns",         "delivery", "destination", "dkim",
+    "verp",    "suppression", "log",      "control",     "http",
 };
 _Static_assert(sizeof section_names / sizeof *section_names == S_COUNT, "one name a section");
 
@@ -55,6 +57,13 @@ static const char *const section_help[] = {
     "Looking up where mail goes.",
     "What every destination starts from.",
     "How mail goes out, else by MX. Each has a title of its own; the first that matches is taken.",
+    ("Signatures by which receivers see that mail comes from the domain in its From: (RFC 6376). "
+     "The "
+     "title is that domain. Mail whose From: has a domain without a section goes out without one. "
+     "What is signed is the header fields that a reader sees and the whole content, when the "
+     "message comes in; reports of our own are signed as well. "
+     "postwain dkim key makes a key and says what has to be published; "
+     "postwain dkim check looks whether it is."),
     ("Reverse-paths that name their recipient, so that bounces tell whom they are about: "
      "news@example.com to bob@example.net goes out from news+bob=example.net@example.com, and "
      "reports of failures come back there, ours as well, one for each recipient. Notices of delay, "
@@ -85,7 +94,7 @@ const char *section_name(enum conf_section s)
 
 bool section_has_title(enum conf_section s)
 {
-    return s == S_LISTENER || s == S_DESTINATION || s == S_TLS;
+    return s == S_LISTENER || s == S_DESTINATION || s == S_TLS || s == S_DKIM;
 }
 
 bool section_title_is_optional(enum conf_section s)

@@ -24,6 +24,7 @@ enum conf_section { /* the order of section_names in options.c */
                     S_DNS,
                     S_DELIVERY,
                     S_DESTINATION,
+                    S_DKIM,
                     S_VERP,
                     S_SUPPRESSION,
                     S_LOG,
@@ -133,6 +134,10 @@ int conf_file_read(const char *path, struct buf *out);
 /* The template of reports (report.c). */
 void report_words_load(struct conf_own *o, struct teller *t);
 void report_words_free(struct dsn_template *words);
+
+/* Sections that sign mail (sign.c): what their text shows, and what conf_load_keys read. */
+void sign_rules(struct conf_own *o, struct teller *t);
+void sign_free(struct dkim_ring *keys);
 
 void conf_rules(struct conf_own *o, struct teller *t);
 /* The first setting of an option in an instance; NULL: not set. */

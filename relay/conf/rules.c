@@ -298,6 +298,7 @@ void conf_rules(struct conf_own *o, struct teller *t)
     for (size_t i = 0; i + 1 < c->n_destinations; i++)
         check_destination(o, t, i);
     check_log(o, t);
+    sign_rules(o, t);
     if (c->retry.pause_s[0] > c->lifetime_s)
         tell_at(t, o, S_DELIVERY, "lifetime", 0,
                 "lifetime is shorter than the first pause of retry: no mail would be tried twice");

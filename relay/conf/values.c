@@ -350,6 +350,15 @@ static bool word(const struct place *p, struct slice s, void *field, struct buf 
     return true;
 }
 
+/* Lower case, as a name is asked for. What a selector is, is relay/mail's to say. */
+static bool selector(const struct place *p, struct slice s, void *field, struct buf *why)
+{
+    if (s.n == 0 || s.n > 63 || !printable(s, '!'))
+        return refuse(why, "is not a selector such as s2026: 1 to 63 letters, digits and -");
+    keep(p, s, field);
+    return true;
+}
+
 static bool mechanism(const struct place *p, struct slice s, void *field, struct buf *why)
 {
     struct slice rest = SLICE_LIT(CONF_MECHANISMS);

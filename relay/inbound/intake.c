@@ -5,14 +5,19 @@
  * it has ended (content.c), then written again with Received: in front (RFC 5321 section 4.4) and
  * its fix-ups (relay/mail/fixup). The body is not touched, and copied once.
  */
+#include "relay/base/defer.h"
 #include "relay/base/metrics.h"
 #include "relay/base/must.h"
 #include "relay/inbound/content.h"
 #include "relay/inbound/private.h"
+#include "relay/inbound/signing.h"
 #include "relay/mail/address.h"
+#include "relay/mail/dkim.h"
 #include <stdlib.h>
 
-#define PREFIX_MAX 8192 /* what the header section grows by: Received and fix-ups */
+/* What the header section grows by: Received and fix-ups; where mail is signed, signatures. */
+#define PREFIX_MAX 8192
+#define GROWTH_MAX (PREFIX_MAX + DKIM_FIELDS_MAX)
 /* What goes to a file goes in pieces of this size: one is out, one is being filled. */
 #define PIECE_MAX (64u * 1024)
 /* What gathers in memory, and the last that was read. */
@@ -94,6 +99,21 @@ static void note_message_id(struct session *s, struct slice id)
     buf_addf(kept, "<%.*s@%s>", SLICE_ARG(id), s->conf->hostname);
 }
 
+/* A signature is over the fields as they stand below it, so they are written first. */
+static void write_fields(struct session *s, const struct fixup_rules *rules,
+                         const struct fixup_words *words, struct buf *out)
+{
+    const struct slice section = content_section(s);
+    if (!s->conf->dkim_keys) {
+        fixup_write(out, &s->intake.fixup, rules, words, section);
+        return;
+    }
+    DEFER(buf_done) struct buf fields = BUF_MAX(PREFIX_MAX + section.n);
+    fixup_write(&fields, &s->intake.fixup, rules, words, section);
+    signing_begin(s, buf_slice(&fields), words->now, out);
+    buf_add(out, buf_slice(&fields));
+}
+
 /* The header section as it is stored, with the empty line behind it. What follows in the gathered
  * content is the body. */
 static void write_head(struct session *s, struct buf *out)
@@ -108,7 +128,7 @@ static void write_head(struct session *s, struct buf *out)
                                       .now = wall_now()};
     MUST(t->judged);
     write_received(s, slice_str(id), out);
-    fixup_write(out, &t->fixup, &rules, &words, content_section(s));
+    write_fields(s, &rules, &words, out);
     if (!t->scan.facts.has_message_id && rules.message_id == FIXUP_ADD)
         note_message_id(s, slice_str(id));
 }
@@ -141,12 +161,14 @@ static void send_step(struct session *s, enum spooler_body_step step)
     b->step = step;
     if (step == SPOOLER_BODY_WRITE) {
         if (!t->to_file) { /* the first piece carries the header section */
-            buf_init(&b->bytes, PREFIX_MAX + t->content.n);
+            buf_init(&b->bytes, GROWTH_MAX + t->content.n);
             write_head(s, &b->bytes);
+            signing_body(s, gathered_body(s));
             buf_add(&b->bytes, gathered_body(s));
             buf_done(&t->content);
             t->to_file = true;
         } else {
+            signing_body(s, buf_slice(&t->content));
             b->bytes = t->content;
             t->content = (struct buf){0};
         }
@@ -154,6 +176,10 @@ static void send_step(struct session *s, enum spooler_body_step step)
         t->stored += b->bytes.n;
         t->out_bytes = b->bytes.cap;
         buf_init(&t->content, CONTENT_MAX);
+    } else if (step == SPOOLER_BODY_FINISH) {
+        size_t at;
+        if (signing_end(s, &b->bytes, &at))
+            b->at = at;
     }
     t->step_out = true;
     account(s);
@@ -179,10 +205,12 @@ static const struct smtp_reply *judge(struct session *s, struct content_refusal 
 }
 
 /* More than this is handed on. The first piece carries the header section, judged and whole. */
-static size_t gather_max(const struct intake *t)
+static size_t gather_max(const struct session *s)
 {
+    const struct intake *t = &s->intake;
+    const size_t growth = s->conf->dkim_keys ? GROWTH_MAX : PREFIX_MAX;
     const bool tight = t->judged && metric_get(M_INTAKE_BYTES) > EASY_BYTES;
-    return t->to_file || tight ? PIECE_MAX : SPOOL_INLINE_MAX - PREFIX_MAX;
+    return t->to_file || tight ? PIECE_MAX : SPOOL_INLINE_MAX - growth;
 }
 
 void intake_body(struct session *s, struct slice piece, struct mono now)
@@ -199,7 +227,7 @@ void intake_body(struct session *s, struct slice piece, struct mono now)
         smtp_server_body_refuse(s->served.smtp, refused);
         return;
     }
-    if (!t->step_out && t->content.n > gather_max(t))
+    if (!t->step_out && t->content.n > gather_max(s))
         send_step(s, SPOOLER_BODY_WRITE);
     account(s);
     if (t->step_out && t->content.n > PIECE_MAX)
@@ -276,10 +304,21 @@ static void send_store(struct session *s)
     port_send(spooler_port(s->in->shared->spooler), &st->msg);
 }
 
+/* In the place that was kept for them. */
+static void sign_inline(struct session *s)
+{
+    struct buf fields;
+    size_t at;
+    if (!signing_end(s, &fields, &at))
+        return;
+    memcpy(s->intake.body->bytes + at, fields.p, fields.n);
+    buf_done(&fields);
+}
+
 static void make_inline_body(struct session *s)
 {
     struct intake *t = &s->intake;
-    struct buf head = BUF_MAX(PREFIX_MAX + t->content.n);
+    struct buf head = BUF_MAX(GROWTH_MAX + t->content.n);
     const struct slice body = gathered_body(s);
     write_head(s, &head);
     MUST(!head.overflow);
@@ -288,6 +327,8 @@ static void make_inline_body(struct session *s)
     memcpy(t->body->bytes, head.p, head.n);
     if (body.n > 0)
         memcpy(t->body->bytes + head.n, body.p, body.n);
+    signing_body(s, body);
+    sign_inline(s);
     buf_done(&head);
     buf_done(&t->content);
     t->out_bytes = t->stored;
@@ -410,6 +451,7 @@ void intake_abort(struct session *s)
     fixup_done(&t->fixup);
     buf_done(&t->content);
     body_unref(t->body);
+    dkim_sign_free(t->sign);
     metric_add(M_INTAKE_BYTES, -(int64_t)t->counted);
     s->intake = (struct intake){0};
 }

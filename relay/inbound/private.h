@@ -72,6 +72,8 @@ struct inbound {
     bool stopping, freeing;
 };
 
+struct dkim_sign; /* relay/mail */
+
 /* The message of the running transaction. */
 struct intake {
     struct header_scan scan;
@@ -87,6 +89,8 @@ struct intake {
     bool committing, storing;     /* storing: the file's fate is the spooler's */
     int error;
     struct body *body;
+    struct dkim_sign *sign; /* its author has a key here; borrows from the session's conf */
+    size_t sign_at;         /* where its fields belong in the content */
 };
 
 struct session {

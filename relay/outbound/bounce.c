@@ -4,6 +4,7 @@
 #include "relay/base/metrics.h"
 #include "relay/base/must.h"
 #include "relay/mail/address.h"
+#include "relay/mail/dkim.h"
 #include "relay/mail/dsn.h"
 #include "relay/mail/verp.h"
 #include "relay/outbound/private.h"
@@ -11,7 +12,7 @@
 #include <stdlib.h>
 
 #define RETURNED_MAX 50000 /* larger originals come back as their header section (checklist 93) */
-#define REPORT_MAX (SPOOL_INLINE_MAX - 1024)
+#define REPORT_MAX (SPOOL_INLINE_MAX - 1024 - DKIM_FIELDS_MAX)
 #define RCPT_LEAST 400 /* bytes of a report that a recipient takes at least */
 
 /* How much a report tells. It must fit into REPORT_MAX, whatever the peers have said to however
@@ -243,6 +244,20 @@ static void store(struct outbound *o, struct out_dsn *d, const struct buf *to, b
     port_send(o->spooler, &s->store.msg);
 }
 
+/* As mail of its From:, when there is a key for that: it is not handed in through any door. */
+static void sign(const struct outbound *o, struct buf *report)
+{
+    struct buf whole = BUF_MAX(DKIM_FIELDS_MAX + report->n);
+    if (!dkim_sign_message(o->conf->dkim_keys, buf_slice(report), wall_now(), &whole)) {
+        buf_done(&whole);
+        return;
+    }
+    MUST(buf_add(&whole, buf_slice(report)));
+    buf_done(report);
+    *report = whole;
+    metric_add(M_MESSAGES_SIGNED, 1);
+}
+
 void out_bounce(struct outbound *o, struct out_dsn *d)
 {
     uint64_t id = spooler_new_id(wall_now());
@@ -259,6 +274,7 @@ void out_bounce(struct outbound *o, struct out_dsn *d)
         fits = write_report(o, d, buf_slice(&to), id, &extents[i], &report, &utf8);
     }
     MUST(fits); /* the last extent is bounded */
+    sign(o, &report);
     store(o, d, &to, for_one, id, &report, utf8);
     buf_done(&report);
     buf_done(&to);

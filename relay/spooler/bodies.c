@@ -71,6 +71,17 @@ static int write_piece(struct bodies *b, struct entry *e, const struct spooler_b
     return rc;
 }
 
+static int finish(struct bodies *b, struct entry *e, const struct spooler_body *step)
+{
+    int rc = step->bytes.n ? spool_body_patch(e->file, step->at, buf_slice(&step->bytes)) : 0;
+    if (rc < 0)
+        spool_body_abandon(e->file);
+    else
+        rc = spool_body_finish(e->file);
+    forget(b, e);
+    return rc;
+}
+
 void bodies_step(struct bodies *b, struct spooler_body *step)
 {
     struct entry *e;
@@ -81,9 +92,7 @@ void bodies_step(struct bodies *b, struct spooler_body *step)
         step->error = write_piece(b, e, step);
         break;
     case SPOOLER_BODY_FINISH:
-        step->error = e ? spool_body_finish(e->file) : -ENOENT;
-        if (e)
-            forget(b, e);
+        step->error = e ? finish(b, e, step) : -ENOENT;
         break;
     case SPOOLER_BODY_ABANDON:
         if (e) {

@@ -102,9 +102,12 @@ struct spooler_body {
         SPOOLER_BODY_WRITE,
         SPOOLER_BODY_FINISH,
         SPOOLER_BODY_ABANDON
-    } step;           /* the first WRITE creates */
-    struct buf bytes; /* owned by the message */
-    int error;        /* answer; after an error the file is gone */
+    } step; /* the first WRITE creates */
+    /* Owned by the message. Of FINISH: what is put in the place of as many octets at `at`, within
+     * the first 64 KiB; may be empty. */
+    struct buf bytes;
+    uint64_t at;
+    int error; /* answer; after an error the file is gone */
 };
 
 /* Events without a message: rejected, service_started … `name` and encoded fields. */

@@ -1,4 +1,5 @@
 """The two sides of tests/bench/run: postwain and Postfix, each with its own folder, ports and processes; and what they cost."""
+import json
 import os
 import shutil
 import signal
@@ -216,11 +217,14 @@ class Side:
 
 class Postwain(Side):
     name = "postwain"
+    sign = ()  # kinds of keys that sign the load's mail
 
     def begin(self):
         self.config = self.dir / "postwain.conf"
         self.config.write_text(POSTWAIN.format(destinations=self.routes(), **self.words))
         (self.dir / "users").touch()
+        if self.sign:
+            self.config.write_text(self.config.read_text() + self.signing())
         subprocess.run([self.build / "postwain", "user", "add", USER, "--password-stdin", "-c", self.config],
                        input=PASSWORD.encode(), stdout=subprocess.DEVNULL, check=True)
         self.serve()
@@ -230,6 +234,12 @@ class Postwain(Side):
         to = f'relay = {{ "127.0.0.1:{self.sink}" }} }}\n'
         return "".join(f'destination "d{i}" {{ domains = {{ "d{i}.test" }}  {to}' for i in range(self.destinations)) + \
             f'destination "sink" {{ domains = {{ "*" }}  {to}'
+
+    def signing(self):
+        rows = [json.loads(subprocess.run([self.build / "postwain", "dkim", "key", "sender.test", "--type", kind, "--json", "-c", self.config],
+                                          stdout=subprocess.PIPE, check=True).stdout) for kind in self.sign]
+        selectors, keys = (", ".join(f'"{row[key]}"' for row in rows) for key in ("selector", "key"))
+        return f'dkim "sender.test" {{ selector = {{ {selectors} }}  key = {{ {keys} }} }}\n'
 
     def serve(self):
         process = self.launch(self.build / "postwain", "serve", "-c", self.config, counted=True)

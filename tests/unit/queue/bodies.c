@@ -17,13 +17,18 @@ static void make_file(struct fake_disk *d, uint64_t id)
     body_unref(b);
 }
 
-static uint64_t put_large(struct fake_disk *d, struct spool *s)
+static void put_file(struct spool *s, uint64_t id, size_t size)
 {
     static const struct envelope_rcpt rcpt = {.address = {(const uint8_t *)"r@example.net", 13}};
-    struct envelope e = {.size = SIZE, .rcpts = &rcpt, .n_rcpts = 1};
+    struct envelope e = {.size = size, .rcpts = &rcpt, .n_rcpts = 1};
+    spool_put(s, id, &e, NULL, true, NOW, NULL, 0, NULL);
+}
+
+static uint64_t put_large(struct fake_disk *d, struct spool *s)
+{
     uint64_t id = spool_new_id(s, NOW);
     make_file(d, id);
-    spool_put(s, id, &e, NULL, true, NOW, NULL, 0, NULL);
+    put_file(s, id, SIZE);
     return id;
 }
 
@@ -158,9 +163,61 @@ static void test_flipped_while_open(void **state)
     fake_disk_free(d);
 }
 
+/* A signature is put into its place when all the rest is written: read back, its sums must hold. */
+static void test_patched(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {3000, 65535, 65536, 65537, 200000};
+    enum { AT = 500 };
+    uint8_t fresh[1000];
+    memset(fresh, '!', sizeof fresh);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        struct fake_disk *d = fake_disk_new(1);
+        struct spool *s = kit_open(d, SEGMENT, NULL);
+        struct spool_body_file *f;
+        const uint64_t id = spool_new_id(s, NOW);
+        struct body *b = kit_body(7, sizes[i]), *got = NULL;
+        assert_int_equal(spool_body_create(fake_disk_ops(d), id, &f), 0);
+        assert_int_equal(spool_body_write(f, slice_of(b->bytes, 2000)), 0);
+        assert_int_equal(spool_body_write(f, slice_skip(slice_of(b->bytes, b->n), 2000)), 0);
+        assert_int_equal(spool_body_patch(f, AT, slice_of(fresh, sizeof fresh)), 0);
+        assert_int_equal(spool_body_finish(f), 0);
+        put_file(s, id, sizes[i]);
+        assert_int_equal(kit_commit(s, NULL, NULL, NULL), 0);
+        assert_int_equal(kit_read(s, spool_find(s, id), &got), 0);
+        assert_int_equal(got->n, sizes[i]);
+        memcpy(b->bytes + AT, fresh, sizeof fresh);
+        assert_memory_equal(got->bytes, b->bytes, sizes[i]);
+        body_unref(got);
+        body_unref(b);
+        spool_close(s);
+        fake_disk_free(d);
+    }
+}
+
+/* The disk fails just then: the message is not taken, and nothing is left of it. */
+static void test_patch_fails(void **state)
+{
+    (void)state;
+    struct fake_disk *d = fake_disk_new(1);
+    struct spool_body_file *f;
+    struct body *b = kit_body(7, SIZE);
+    assert_int_equal(spool_body_create(fake_disk_ops(d), 7, &f), 0);
+    assert_int_equal(spool_body_write(f, slice_of(b->bytes, b->n)), 0);
+    fake_disk_fail_at(d, fake_disk_steps(d) + 1, -EIO);
+    assert_int_equal(spool_body_patch(f, 10, slice_of(b->bytes, 100)), -EIO);
+    fake_disk_fail_at(d, 0, 0);
+    spool_body_abandon(f);
+    assert_int_equal(files(d), 0);
+    body_unref(b);
+    fake_disk_free(d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_patched),
+        cmocka_unit_test(test_patch_fails),
         cmocka_unit_test(test_forgotten),
         cmocka_unit_test(test_failed_batch),
         cmocka_unit_test(test_unlink_fails),

@@ -205,12 +205,12 @@ static void report_too_early(struct out_conn *c, size_t n)
 #define NO_CHUNKING_MS (INT64_C(24) * 3600 * 1000)
 #define DOUBT_MS (INT64_C(1) * 3600 * 1000)
 
+/* Whatever was awaited then: chunks go before the answers to their envelope. */
 static bool has_no_end(const struct verdict *v)
 {
-    bool content = v->phase == PHASE_DATA || v->phase == PHASE_EOD;
-    return content && (v->fault == FAULT_CONN_LOST || v->fault == FAULT_CONN_LOST_EOD ||
-                       v->fault == FAULT_SMTP_TIMEOUT || v->fault == FAULT_SMTP_TIMEOUT_EOD ||
-                       v->fault == FAULT_SMTP_PROTOCOL);
+    return v->fault == FAULT_CONN_LOST || v->fault == FAULT_CONN_LOST_EOD ||
+           v->fault == FAULT_SMTP_TIMEOUT || v->fault == FAULT_SMTP_TIMEOUT_EOD ||
+           v->fault == FAULT_SMTP_PROTOCOL;
 }
 
 static void learn_of_chunks(const struct out_conn *c, const struct smtp_client_action *a,

@@ -143,7 +143,7 @@ void smtp_client_tick(struct smtp_client *c, struct mono now);
 /* After the last EHLO; all false before, and after HELO. */
 const struct smtp_peer *smtp_client_peer(const struct smtp_client *c);
 enum phase smtp_client_phase(const struct smtp_client *c);
-/* Of the last transaction: its content went by BDAT. */
+/* Of the last transaction: some of its content went by BDAT. */
 bool smtp_client_used_chunks(const struct smtp_client *c);
 
 /* (phase, reply) -> fate: pure, one table, tested whole. relay/smtp/trouble.c. Text is copied. */

@@ -96,7 +96,7 @@ bool client_in_chunks(const struct smtp_client *c)
 
 bool smtp_client_used_chunks(const struct smtp_client *c)
 {
-    return client_in_chunks(c);
+    return client_in_chunks(c) && c->given > 0;
 }
 
 bool client_envelope_is_open(const struct smtp_client *c)

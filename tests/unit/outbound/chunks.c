@@ -237,12 +237,33 @@ static void for_nobody(void **state)
     world_free(w);
 }
 
+/* It dies of chunks before it has answered anything: the next message goes by DATA. */
+static void no_end_of_much(void **state)
+{
+    (void)state;
+    struct world *w = world_new(1, "");
+    order(w, opening(large(1, HUGE_SIZE), plan_of(w, 1)));
+    int fd = receive_offering(w, 0, OFFERS);
+    hear_envelope(fd);
+    assert_false(hear_chunk(fd, PIECE));
+    hang_up(fd, true);
+    expect_deferred(w, FAULT_CONN_LOST);
+    order(w, opening(work(2, BODY, 1), plan_of(w, 1)));
+    fd = receive_offering(w, 0, OFFERS);
+    take_by_data(fd);
+    expect_delivered(w);
+    close(fd);
+    told_gone(w);
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_round_trip_each), cmocka_unit_test(not_understood),
         cmocka_unit_test(no_more_understood),  cmocka_unit_test(no_end),
         cmocka_unit_test(in_one_flight),       cmocka_unit_test(for_nobody),
+        cmocka_unit_test(no_end_of_much),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
-/* The inside of a connection, shared by dial.c (addresses), conn.c (socket, session), job.c (what
- * it carries), recipients.c, content.c and policy.c. Nobody else includes this. */
+/* The inside of a connection, shared by conn.c (its life), dial.c (addresses), talk.c (socket,
+ * dialogue), job.c (what it carries), recipients.c, content.c and policy.c. Nobody else includes
+ * this. */
 #pragma once
 #include "relay/outbound/private.h"
 
@@ -138,9 +139,12 @@ void out_dial_look(const struct out_conn *c, struct mono now,
                                 const struct sockaddr_storage *a, bool rang),
                    void *ctx);
 
-/* conn.c */
+/* talk.c */
 extern const struct net_handler out_link_handler;
+/* The machine is turned until it has nothing more to say or to ask. */
 void out_conn_pump(struct out_conn *c, struct mono now);
+
+/* conn.c */
 /* Ends the connection: a job that it still has goes back untouched. */
 void out_conn_end(struct out_conn *c);
 /* A connection that is nobody's: to this destination by this plan (taken), with its first job
@@ -155,6 +159,8 @@ void out_conn_label(const struct out_conn *c, struct net_conn *net);
 void out_conn_drop(struct out_conn *c);
 /* The same address once more. */
 void out_conn_again(struct out_conn *c);
+/* A call has failed: the next address, or the end. */
+void out_conn_call_failed(struct link *l, int err, struct mono now);
 /* Gives this address up because of v (taken) and goes on with the next one, or ends. */
 void out_conn_go_on(struct out_conn *c, struct verdict v);
 

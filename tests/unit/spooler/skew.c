@@ -220,6 +220,32 @@ static void set_back_while_on_its_way_to_the_disk(void **state)
     world_done(&w);
 }
 
+/* What its sender wants to go tomorrow does not go today because the clock was set back; nor later
+ * than he said. */
+static void set_back_before_a_release(void **state)
+{
+    (void)state;
+    struct world w = {.disk = fake_disk_new(1), .now = NOW, .mono = {1000}};
+    static const struct envelope_rcpt rcpt = {.address = {(const uint8_t *)"r@a.test", 8}};
+    const struct wall release = wall_add_s(NOW, 86400);
+    w.spool = kit_open(w.disk, 4 << 20, NULL);
+    const struct envelope e = {
+        .sender = SLICE_LIT("a@x"), .rcpts = &rcpt, .n_rcpts = 1, .size = 10, .release = release};
+    struct spool_event_in ev = {EVENT_ACCEPTED, SLICE_NONE};
+    struct message *m;
+    const uint64_t id = spool_new_id(w.spool, w.now);
+    spool_put(w.spool, id, &e, kit_body(id, 10), false, w.now, &ev, 1, &m);
+    assert_int_equal(kit_commit(w.spool, NULL, NULL, NULL), 0);
+    open_world(&w);
+    pump(&w);
+    assert_int_equal(m->rcpts[0].due.us, release.us);
+    w.now.us -= 2 * 86400 * WALL_SECOND;
+    w.mono.ms += 5;
+    pump(&w);
+    assert_int_equal(m->rcpts[0].due.us, release.us);
+    world_done(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -229,6 +255,7 @@ int main(void)
         cmocka_unit_test(set_back_while_on_its_way_to_the_disk),
         cmocka_unit_test(ordinary_time_changes_nothing),
         cmocka_unit_test(set_back_while_stopped),
+        cmocka_unit_test(set_back_before_a_release),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -20,6 +20,8 @@ static char *verb_of_name(char *name)
 int main(int argc, char **argv)
 {
     signal(SIGPIPE, SIG_IGN);
+    cli_elsewhere("serve", "run the relay in the foreground", serve_help);
+    cli_elsewhere("sink", "a receiver for tests: files what comes", sink_help);
     char *named = verb_of_name(argv[0]);
     if (named) {
         argv[0] = named;

@@ -10,7 +10,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-static const char help[] =
+const char serve_help[] =
     "usage: postwain serve [-c FILE]\n"
     "\n"
     "Runs the relay in the foreground. It is ready when it prints `ready` (systemd is told as "
@@ -48,7 +48,7 @@ static int parse(int argc, char **argv, const char **ret_conf)
     *ret_conf = env && env[0] ? env : "/etc/postwain/postwain.conf";
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            fputs(help, stdout);
+            fputs(serve_help, stdout);
             return -1;
         }
         if (strcmp(argv[i], "-c") == 0 && i + 1 < argc) {

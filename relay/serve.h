@@ -4,3 +4,4 @@
 
 /* argv[0] is the verb. Returns the exit code. */
 int serve_main(int argc, char **argv);
+extern const char serve_help[];

@@ -10,8 +10,9 @@ static const struct cli_option help_options[] = {{"mdoc", 0, false}, {0}};
 static const struct cli_option explain_options[] = {
     {"user", 0, true}, {"probe", 0, false}, {"no-rcpt", 0, false}, {"sender", 0, true}, {0}};
 static const struct cli_option trace_options[] = {
-    {"to", 0, true}, {"from", 0, true}, {"site", 0, true},  {"client", 0, true},
-    {"id", 0, true}, {"for", 0, true},  {"count", 0, true}, {0}};
+    {"to", 0, true},          {"from", 0, true},   {"site", 0, true},
+    {"destination", 0, true}, {"client", 0, true}, {"id", 0, true},
+    {"for", 0, true},         {"count", 0, true},  {0}};
 static const struct cli_option top_options[] = {{"every", 0, true}, {0}};
 static const struct cli_option init_options[] = {{"hostname", 0, true}, {0}};
 static const struct cli_option forward_options[] = {
@@ -137,7 +138,7 @@ static const struct cli_verb verbs[] = {
      "                      [--id QUEUE-ID] [--for DURATION] [--count N] [--json]\n"
      "\n"
      "  --to, --from PATTERN   shell patterns on the addresses of RCPT and MAIL\n"
-     "  --site NAME            the way out to this site, or destination\n"
+     "  --site, --destination NAME   the way out to there\n"
      "  --client ADDRESS       the way in from this address, or network\n"
      "  --id QUEUE-ID          the message with this id, coming in or going out\n"
      "  --for DURATION         ends after it (default: until ^C)    --count N   after N lines\n"
@@ -338,13 +339,19 @@ void cli_each_verb(cli_each_fn *each, void *ctx)
         v->run(v, 1, words);
         args_show(NULL, NULL, NULL);
     }
+    elsewhere_each(each, ctx);
 }
 
 static int help_about(int argc, char **argv)
 {
     char help[] = "--help";
+    const struct cli_verb *elsewhere = argc < 2 ? NULL : elsewhere_find(argv[1]);
     if (argc < 2)
         return cli_help();
+    if (elsewhere) {
+        fputs(elsewhere->help, stdout);
+        return CLI_DONE;
+    }
     char *words[] = {argv[1], help, NULL};
     return cli_run(2, words);
 }

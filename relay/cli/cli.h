@@ -13,5 +13,7 @@ enum cli_exit { /* what a script sees */
 
 /* argv[0] is the verb. The exit code of the program; an unknown verb is CLI_USAGE. */
 int cli_run(int argc, char **argv);
+/* A verb that main runs by another room, told before cli_run; all of it is borrowed. */
+void cli_elsewhere(const char *name, const char *summary, const char *help);
 /* One screen about all verbs: to standard output, or as an error when nothing was asked. */
 int cli_help(void);

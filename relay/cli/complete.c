@@ -14,13 +14,15 @@ static const struct {
     {"--sort", "due age size"},
     {"--code", "4xx 5xx"},
     {"--event", "accepted rejected deferred delivered relayed bounced expired cancelled suppressed "
-                "held released rescheduled rerouted dsn_queued"},
+                "held released rescheduled rerouted dsn_queued service_started service_stopped "
+                "config_reloaded spool_damaged log_opened log_closed"},
     {"--every", "500ms 1s 2s 10s"},
     {"--type", "rsa ed25519"},
     {"--for", "30m 1h 2h 1d 7d"},
     {"--older-than", "10m 1h 2h 1d"},
     {"--newer-than", "10m 1h 2h 1d"},
     {"--size-ge", "100K 1M 10M"},
+    {"--maildir", FILES},
     {"--ids-from", FILES},
     {"--config", FILES},
     {"-c", FILES},
@@ -29,8 +31,11 @@ static const struct {
 static void put_options(const struct cli_verb *v)
 {
     for (const struct cli_option *o = v->options; o && o->name; o++)
-        printf(" --%s", o->name);
-    fputs(" --json --help --config", stdout);
+        if (elsewhere_find(v->name) && o->letter)
+            printf(" -%c", o->letter);
+        else
+            printf(" --%s", o->name);
+    fputs(elsewhere_find(v->name) ? " --help" : " --json --help --config", stdout);
 }
 
 /* ---- bash and zsh: a function that says which words may follow ---- */
@@ -65,9 +70,9 @@ static void put_words(void)
     puts("_postwain_words() {\n    case $1 in");
     fputs("    '') echo '", stdout);
     cli_each_verb(put_name, NULL);
-    puts("serve sink --help --version' ;;");
+    puts("--help --version' ;;");
     cli_each_verb(put_case, NULL);
-    puts("    serve | sink) echo '--help --config' ;;\n    esac\n}");
+    puts("    esac\n}");
     puts("_postwain_values() {\n    case $1 in");
     for (size_t i = 0; i < sizeof values / sizeof *values; i++)
         if (values[i].words != FILES)
@@ -184,8 +189,7 @@ static void put_fish(void)
          "    test \"$words\" = \"$argv\"\n"
          "end");
     cli_each_verb(put_fish_verb, NULL);
-    puts("complete -c postwain -n '__postwain_at' -f -a 'serve sink'\n"
-         "complete -c postwain -l json\n"
+    puts("complete -c postwain -l json\n"
          "complete -c postwain -l help -s h\n"
          "complete -c postwain -l config -s c -rF");
 }

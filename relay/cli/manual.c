@@ -163,7 +163,8 @@ static void put_verb(void *ctx, const struct cli_verb *v, const char *summary)
     if (!slice_eq(group_of(v), slice_str(p->verb)))
         return;
     const bool first = !p->begun;
-    p->own_codes = slice_find_slice(help, SLICE_LIT("sysexits")) < help.n;
+    p->own_codes =
+        elsewhere_find(v->name) || slice_find_slice(help, SLICE_LIT("sysexits")) < help.n;
     p->begun = true;
     if (first) {
         snprintf(name, sizeof name, "postwain-%s", p->verb);

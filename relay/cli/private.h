@@ -53,6 +53,10 @@ const char *args_take(struct cli_args *a, const char *name);
 /* Every verb, those of groups behind their group's own row; summary: of the first word. */
 typedef void cli_each_fn(void *ctx, const struct cli_verb *v, const char *summary);
 void cli_each_verb(cli_each_fn *each, void *ctx);
+/* elsewhere.c: the same of verbs that others run, which have neither --json nor --config beside
+ * their options; NULL: there is none of this name. */
+void elsewhere_each(cli_each_fn *each, void *ctx);
+const struct cli_verb *elsewhere_find(const char *name);
 /* While it is set args_dispatch shows its rows to it, and runs nothing; NULL ends that. */
 void args_show(cli_each_fn *each, void *ctx, const char *summary);
 bool args_number(const struct cli_args *a, const char *name, uint64_t *ret, int *ret_exit);

@@ -47,6 +47,11 @@ static json_t *args_of(const struct cli_args *a, int *ret_exit)
         else if (value)
             json_object_set_new(args, texts[i], json_string(value));
     }
+    const char *destination = args_value(a, "destination"); /* the daemon looks at both names */
+    if (destination && (!utf8_text(destination) || !destination[0] || args_value(a, "site")))
+        *ret_exit = args_wrong(a, "--destination takes a name, and --site means the same");
+    else if (destination)
+        json_object_set_new(args, "site", json_string(destination));
     if (args_value(a, "id") && !queue_id_parse(slice_str(args_value(a, "id")), &id))
         *ret_exit = args_wrong(a, "%s is no queue id", args_value(a, "id"));
     if (span && (!conf_parse_duration(slice_str(span), &ms) || ms < 1000))

@@ -7,7 +7,7 @@
 #define OFFER_DEFAULT                                                                              \
     (SMTP_EVERY_EXTENSION & ~(SMTP_DSN | SMTP_FUTURERELEASE | SMTP_DELIVERBY | SMTP_MT_PRIORITY))
 
-const char options_help[] =
+const char sink_help[] =
     "usage: postwain sink --listen ADDR --maildir DIR [OPTION]...\n"
     "\n"
     "Receives mail by SMTP and files it in the Maildir DIR (made when missing). For tests and\n"

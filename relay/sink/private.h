@@ -28,7 +28,6 @@ struct options {
 /* 0, or 2 with the reason on standard error. */
 int options_parse(struct options *o, int argc, char **argv);
 void options_done(struct options *o);
-extern const char options_help[];
 
 struct session;
 struct sink {

@@ -150,7 +150,7 @@ int sink_main(int argc, char **argv)
     int rc = options_parse(&k.options, argc, argv);
     if (rc != 0 || k.options.help) {
         if (rc == 0)
-            fputs(options_help, stdout);
+            fputs(sink_help, stdout);
         done(&k);
         return rc;
     }

@@ -4,3 +4,4 @@
 
 /* argv[0] is "sink". Returns the exit code: 0 done, 1 it could not start, 2 wrong usage. */
 int sink_main(int argc, char **argv);
+extern const char sink_help[];

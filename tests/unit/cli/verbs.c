@@ -95,6 +95,7 @@ static void test_mistakes(void **state)
         {"queue list -c", "-c needs a value"},
         {"queue list --limit 0", "--limit takes a number of rows, 1 or more"},
         {"suppress list --limit 0", "--limit takes a number of rows, 1 or more"},
+        {"trace --site a --destination b", "--site means the same"},
         {"trace --count 0", "--count takes a number of rows, 1 or more"},
         {"queue list --after \xff", "--after takes the cursor"},
         {"queue hold --ids-from " FOLDER "/ids", "/ids:3: not_an_id is no queue id"},

@@ -68,9 +68,12 @@ struct enhanced dsn_status_of(const struct dsn_recipient *r)
 void dsn_add_answer(struct buf *out, const struct verdict *v, bool utf8)
 {
     char enhanced[ENHANCED_SIZE];
-    if (v->code) {
+    if (v->code)
+        buf_addf(out, "%u ", (unsigned)v->code);
+    /* As it was said: x.0.0 stands for a reply without one, and says no more than the code. */
+    if (v->code && (v->enhanced.subject || v->enhanced.detail)) {
         enhanced_write(v->enhanced, enhanced);
-        buf_addf(out, "%u %s ", (unsigned)v->code, enhanced);
+        buf_addf(out, "%s ", enhanced);
     }
     dsn_add_text(out, slice_str(v->text), utf8);
     if (v->text_truncated)

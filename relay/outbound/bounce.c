@@ -105,7 +105,7 @@ static bool write_report(struct outbound *o, const struct out_dsn *d, struct sli
     char original_id[QUEUE_ID_SIZE], report_id[QUEUE_ID_SIZE], boundary[QUEUE_ID_SIZE + 40];
     queue_id_write(d->message_id, original_id);
     queue_id_write(id, report_id);
-    snprintf(boundary, sizeof boundary, "=_%s_%016llx", report_id,
+    snprintf(boundary, sizeof boundary, "%s_%016llx", report_id,
              (unsigned long long)rng_next(&o->rng));
     struct slice original = d->original ? slice_of(d->original->bytes, d->original->n) : SLICE_NONE;
     bool whole = x->whole && may_return_whole(d) && d->original_whole && original.n <= RETURNED_MAX;

@@ -262,6 +262,8 @@ def test_words_of_the_peer(world_of_reports):
         return rfc3464.check(world_of_reports[f"{name}@away.test"])[1][0]["Diagnostic-Code"]
 
     assert said("utf8") == "smtp; 554 5.7.1 Empf\\x{E4}nger gesperrt \\x{2603}"
+    assert said("bare") == "smtp; 550 no"  # a status that it did not say is none of its words
+    assert said("mismatch") == "smtp; 550 2.1.5 Recipient ok"
     assert said("latin1") == "smtp; 554 5.2.2 Bo?te pleine"
     assert "Our system has detected that this message is likely unsolicited mail. See x" in said("lines")
     assert "Final-Recipient: rfc822; eve@evil.test" in said("fields")

@@ -104,7 +104,7 @@ static void relayed_and_all_kinds(void **state)
     assert_value(&r.status, "Original-Envelope-Id", "QQ314159+x");
     assert_value(&r.recipients[0], "Action", "relayed");
     assert_value(&r.recipients[0], "Status", "2.0.0");
-    assert_value(&r.recipients[0], "Diagnostic-Code", "smtp; 250 2.0.0");
+    assert_value(&r.recipients[0], "Diagnostic-Code", "smtp; 250"); /* nothing made up */
     assert_true(has(r.text.body, "was handed on for the recipients"));
     in.n_rcpts = 3;
     in.n_more = 2;

@@ -1,8 +1,8 @@
 /*
  * The content of the running transaction signed while it passes (relay/mail/dkim): begun when its
- * header section is written, on the net loop, which an RSA key of 2048 bits keeps for most of a
- * millisecond a message and an Ed25519 key for a twentieth of one. Nothing happens for content
- * whose author has no key here.
+ * header section is written, all of it on the net loop, which an RSA key of 2048 bits keeps for 0.3
+ * ms a message and an Ed25519 key for 0.04 ms. Nothing happens for content whose author has no key
+ * here.
  */
 #pragma once
 #include "relay/base/buf.h"

@@ -241,7 +241,7 @@ void sched_hurry(struct sched *s, struct recipient *r, struct wall now)
         heap_set(&s->moments, &r->heap_index, now.us);
     struct sched_site *t = r->domain->site;
     if (t && t->dead && t->n_conns == 0) {
-        t->next_probe = (struct mono){0};
+        site_probe_early(t);
         heap_set(&s->probes, &t->probe_index, 0);
     }
 }

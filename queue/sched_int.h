@@ -83,6 +83,7 @@ struct sched_conn {
     bool offers;         /* takes one ahead: on site->ahead */
     bool has_two;        /* has one ahead */
     bool probe;          /* opened to see whether a dead site lives */
+    bool early;          /* a probe before its time */
     bool stale;          /* opened by a plan that was forgotten: its job is the last */
     enum conn_state state;
     struct mono idle_since;
@@ -107,6 +108,7 @@ struct sched_site {
     unsigned oks; /* since it was last left alone */
     bool suspended;
     bool dead, throttled;
+    bool early; /* the next probe goes before its time: somebody asks for it */
     struct mono next_probe;
     int64_t probe_pause_ms; /* 0: not left alone yet */
     struct bucket bucket;
@@ -125,6 +127,13 @@ struct sched_site {
     size_t name_n, destination_n;
     char key[]; /* destination, NUL, name */
 };
+
+/* Somebody asks for the next probe before its time. */
+static inline void site_probe_early(struct sched_site *t)
+{
+    t->next_probe = (struct mono){0};
+    t->early = true;
+}
 
 struct sched {
     unsigned loops, next_loop;

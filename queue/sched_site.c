@@ -268,7 +268,7 @@ void sched_forget_plans(struct sched *s)
     HASH_ITER (hh, s->sites, t, next_site) {
         t->valid_until = (struct mono){0};
         if (t->dead && !t->throttled)
-            t->next_probe = (struct mono){0};
+            site_probe_early(t);
         site_kick(s, t);
     }
     HASH_ITER (hh, s->conns, c, next_conn) {
@@ -332,16 +332,22 @@ static int64_t probe_wait(struct sched *s, const struct sched_site *t)
     return t->probe_pause_ms - tenth + (int64_t)rng_below(&s->rng, (uint64_t)tenth * 2 + 1);
 }
 
-/* Alone until `pause` has passed; it grows while too little comes through in between. */
-static void site_bury(struct sched *s, struct sched_site *t, bool throttled, int64_t after_s,
-                      struct mono now)
+/* It grows while too little comes through in between. */
+static void pause_grow(struct sched_site *t)
 {
-    int64_t pause = t->probe_pause_ms, asked_ms = after_s * 1000;
+    int64_t pause = t->probe_pause_ms;
     if (pause == 0 || t->oks >= OKS_FORGET)
         pause = PROBE_FIRST_MS;
     else if (t->oks < OKS_ENOUGH)
         pause = 2 * pause < PROBE_LAST_MS ? 2 * pause : PROBE_LAST_MS;
     t->probe_pause_ms = pause;
+}
+
+/* Alone until its pause has passed, or what the receiver asked for. */
+static void site_bury(struct sched *s, struct sched_site *t, bool throttled, int64_t after_s,
+                      struct mono now)
+{
+    int64_t asked_ms = after_s * 1000;
     t->oks = 0;
     t->dead = true;
     t->throttled = throttled;
@@ -387,6 +393,7 @@ static void site_failed(struct sched *s, struct sched_site *t, const struct sche
     if (o == SCHED_BARRED || (throttled ? is_alone : t->fails >= FAILS_DEAD)) {
         t->epoch++;
         window_hold(t, now);
+        pause_grow(t);
         site_bury(s, t, throttled, after_s, now);
     } else if (o == SCHED_REFUSED) {
         window_shrink(s, t, window_in_use(t) - 1);
@@ -434,10 +441,14 @@ static void site_worked(struct sched *s, struct sched_site *t, struct mono now)
     site_kick(s, t);
 }
 
-/* What fails beside the probe was under way when the site died. */
-static void probe_failed(struct sched *s, struct sched_site *t, int64_t after_s, struct mono now)
+/* What fails beside the probe was under way when the site died. One that somebody asked for says
+ * nothing new: whoever is impatient does not make everybody wait for longer. */
+static void probe_failed(struct sched *s, struct sched_site *t, bool early, int64_t after_s,
+                         struct mono now)
 {
     t->oks = 0;
+    if (!early)
+        pause_grow(t);
     site_bury(s, t, t->throttled, after_s, now);
 }
 
@@ -453,7 +464,7 @@ void sched_feedback(struct sched *s, uint64_t conn, enum sched_outcome o, int64_
     else if (!t->dead)
         site_failed(s, t, c, o, after_s, mono);
     else if (c->probe)
-        probe_failed(s, t, after_s, mono);
+        probe_failed(s, t, c->early, after_s, mono);
 }
 
 /* --- work ----------------------------------------------------------------------------------------
@@ -508,6 +519,8 @@ static void job_begins(struct sched *s, struct sched_site *t, struct sched_conn 
         bucket_take(&t->bucket, t->limits.rate, t->limits.rate_ms, mono);
     site_count_job(t, mono);
     c->probe = t->dead;
+    c->early = t->dead && t->early;
+    t->early = false;
     if (t->dead)
         t->next_probe = mono_add(mono, probe_wait(s, t));
 }

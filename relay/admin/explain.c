@@ -216,6 +216,8 @@ static const char *why_then(const struct queue_row *r)
         return "an attempt is under way";
     if (r->state == RCPT_HELD)
         return "an operator holds it, until queue release";
+    if (r->ready && r->stands_still)
+        return "it is due, but nothing is begun at its site now: see there";
     if (r->ready)
         return "it is due, and stands in line";
     if (r->attempts > 0)
@@ -294,8 +296,7 @@ void explain_go_on(struct peer *p)
     }
     task_drop_page(t);
     if (e->recipients == 0)
-        peer_error(p, "not-found",
-                   "no such message in the queue (any more); its story is in the delivery log");
+        peer_no_message(p);
     else
         next_way(p);
 }

@@ -98,6 +98,14 @@ void peer_error(struct peer *p, const char *code, const char *message)
     finish(p);
 }
 
+void peer_no_message(struct peer *p)
+{
+    peer_error(
+        p, "not-found",
+        "no such message in the queue (any more); its story is in the delivery log: postwain "
+        "log --since-seq 0 --id ID");
+}
+
 /* ---- in ---- */
 
 /* What is wrong with the line itself is told, then the peer is closed: nobody knows where its next

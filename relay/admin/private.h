@@ -83,6 +83,8 @@ void peer_row_recipient(struct peer *p, const struct queue_row *r);
 void peer_progress(struct peer *p, json_t *value);
 void peer_done(struct peer *p, json_t *value);
 void peer_error(struct peer *p, const char *code, const char *message);
+/* ... that the message asked for is not in the queue. */
+void peer_no_message(struct peer *p);
 
 /* task.c */
 void task_begin(struct peer *p, struct request *r); /* takes what r holds */

@@ -160,8 +160,7 @@ static void show(struct peer *p)
 {
     struct task *t = &p->task;
     if (t->page->rows_given == 0) {
-        peer_error(p, "not-found",
-                   "no such message in the queue (any more); its story is in the delivery log");
+        peer_no_message(p);
         return;
     }
     if (t->request.verb == VERB_CAT) {

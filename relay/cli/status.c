@@ -48,6 +48,8 @@ void print_counts(FILE *to, const json_t *d)
             messages, plural(messages), recipients, plural(recipients),
             (long long)json_number(d, "ready"), (long long)json_number(d, "waiting"),
             (long long)json_number(d, "held"), (long long)json_number(d, "active"));
+    if (messages && !recipients) /* a report each, and they are gone */
+        fputs("; only reports to their senders are still to be written", to);
     if (messages)
         fprintf(to, "; the oldest is %s old",
                 show_seconds(oldest, json_number(d, "oldest_seconds")));

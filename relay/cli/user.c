@@ -6,6 +6,7 @@
 #include "relay/cli/private.h"
 #include "relay/conf/users.h"
 #include <errno.h>
+#include <termios.h>
 #include <unistd.h>
 
 #define PASSWORD_LENGTH 24
@@ -127,11 +128,25 @@ static void make_password(char ret[PASSWORD_SIZE])
     ret[PASSWORD_LENGTH] = 0;
 }
 
+/* At a terminal it is asked for, and not shown while it is typed. */
+static char *get_password(char ret[PASSWORD_SIZE])
+{
+    struct termios shown, hidden;
+    if (tcgetattr(STDIN_FILENO, &shown) != 0)
+        return fgets(ret, PASSWORD_SIZE, stdin);
+    hidden = shown;
+    hidden.c_lflag &= ~(tcflag_t)ECHO;
+    fputs("password: ", stderr);
+    tcsetattr(STDIN_FILENO, TCSAFLUSH, &hidden);
+    char *got = fgets(ret, PASSWORD_SIZE, stdin);
+    tcsetattr(STDIN_FILENO, TCSAFLUSH, &shown);
+    fputc('\n', stderr);
+    return got;
+}
+
 static int read_password(char ret[PASSWORD_SIZE])
 {
-    if (isatty(STDIN_FILENO))
-        fputs("password: ", stderr);
-    if (!fgets(ret, PASSWORD_SIZE, stdin))
+    if (!get_password(ret))
         return cli_fail(CLI_USAGE, "there is no password on standard input");
     ret[strcspn(ret, "\r\n")] = 0;
     return ret[0] ? ARGS_GO_ON : cli_fail(CLI_USAGE, "the password is empty");

@@ -6,6 +6,7 @@
  * hosts share limits and back-off.
  */
 #include "dns/ip.h"
+#include "relay/base/log.h"
 #include "relay/base/must.h"
 #include "relay/net/addr.h"
 #include "relay/outbound/private.h"
@@ -54,8 +55,12 @@ static void add_here(struct outbound *o)
 {
     uv_interface_address_t *list;
     int n;
-    if (uv_interface_addresses(&list, &n) != 0)
+    const int rc = uv_interface_addresses(&list, &n);
+    if (rc != 0) {
+        LOG(LV_WARN, "own_addresses_unknown", LOG_S("problem", uv_strerror(rc)),
+            LOG_S("effect", "mail that leads back to this relay may go round"));
         return;
+    }
     for (int i = 0; i < n; i++)
         add_address(&o->here, &o->n_here, (const struct sockaddr *)&list[i].address, 0);
     uv_free_interface_addresses(list, n);

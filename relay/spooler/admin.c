@@ -43,6 +43,7 @@ static struct queue_row row_of(const struct recipient *r, bool whole)
         .rcpt = r->number,
         .n_rcpts = m->n_rcpts,
         .attempts = r->attempts,
+        .stands_still = sched_stands_still(r),
         .state = (enum rcpt_state)r->state,
         .active = r->active,
     };

@@ -327,6 +327,7 @@ struct queue_row {
     uint32_t rcpt, n_rcpts, attempts;
     enum rcpt_state state;
     bool active, ready;
+    bool stands_still; /* nothing is begun at its site: suspended, or dead until the next probe */
 };
 struct queue_site_row {
     struct buf site, destination;

@@ -130,13 +130,14 @@ def test_which_destination_and_why(relay, sink, dns, tmp_path):
     id = r.send(mail.message(), recipients=["a@smart.test", "b@smart.test"])
     until(lambda: explain(r, id)["site"][0].get("ready") == 2, why=lambda: explain(r, id))
     assert explain(r, id)["site"][0]["ahead"] == 0 and explain(r, id)["recipient"][0]["state"] == "ready"
+    assert "nothing is begun at its site" in explain(r, id)["recipient"][0]["why"]
     later = r.send(mail.message(), recipients="c@smart.test")
     until(lambda: explain(r, later)["site"][0].get("ahead") == 2, why=lambda: explain(r, later))
     assert "they move house" in r.cli("explain", later).out and "2 recipients of the same user" in r.cli("explain", later).out
 
 
 @pytest.mark.parametrize("words,code,why", [
-    (["001MF7BDBW000"], 1, "no such message"), (["nonsense"], 2, "neither a queue id nor an address"), ([], 2, "say what"),
+    (["001MF7BDBW000"], 1, "no such message in the queue (any more); its story is in the delivery log: postwain log"), (["nonsense"], 2, "neither a queue id nor an address"), ([], 2, "say what"),
     (["a@b.test", "c@d.test"], 2, "say what"), (["bob@"], 2, "is not an address"), (["bob smith@b.test"], 2, "is not an address")])
 def test_what_cannot_be_explained(relay, words, code, why):
     """A slip of the pen looks like an answer."""

@@ -1,13 +1,14 @@
 """Started as root with `user` in the configuration: ports as root, everything else as the account, for good."""
 import os
 import pwd
+import re
 import shutil
 import socket
 
 import pytest
 
 from kit import mail
-from kit.relay import Relay, smarthost
+from kit.relay import ENVIRONMENT, POSTWAIN, ROOT, Relay, smarthost
 from kit.wait import until
 
 ACCOUNT = pwd.getpwnam("nobody")
@@ -82,3 +83,17 @@ def test_a_renewal_that_the_account_cannot_read(as_nobody):
     os.chmod(key, 0o640)
     until(lambda: "certificates_reloaded" in r.process.errors(), 30, "the next look", pause=0.5)
     assert "key.pem" not in r.cli("status").out
+
+
+def test_the_unit_forbids_nothing_that_is_needed(relay, sink, tmp_path):
+    """A family of sockets that the systemd unit refuses: the relay would not know which addresses are its own, and mail to itself would go round."""
+    r, path = relay(start=False, destinations=smarthost(sink())), tmp_path / "strace.out"
+    r.process.start(["strace", "-D", "-f", "-qq", "-o", str(path), "-e", "signal=none", "-e", "trace=socket", POSTWAIN, "serve", "-c", str(r.conf)],
+                    env={**ENVIRONMENT, "ASAN_OPTIONS": ENVIRONMENT["ASAN_OPTIONS"] + ":detect_leaks=0"})
+    r.wait_final(r.send(mail.message()))
+    r.cli("reload")
+    r.stop()
+    with open(f"{ROOT}/contrib/systemd/postwain.service", encoding="utf-8") as unit:
+        allowed = re.search(r"^RestrictAddressFamilies=(.*)$", unit.read(), re.M).group(1).split()
+    used = set(re.findall(r"socket\((AF_\w+)", path.read_text()))
+    assert {"AF_INET", "AF_UNIX", "AF_NETLINK"} <= used <= set(allowed), (used, allowed)

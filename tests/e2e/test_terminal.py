@@ -57,6 +57,16 @@ def test_asks_before_it_acts_on_many(waiting, terminal):
     t.wait("2 recipients match, not 3", "code=6")
 
 
+def test_a_password_is_not_shown(relay, terminal):
+    """Whoever looks over a shoulder, or scrolls back, reads it."""
+    r = relay()
+    t = terminal().run(POSTWAIN, "user", "add", "typed", "--password-stdin", "-c", r.conf)
+    t.wait("password:")
+    t.keys("a long enough word", "Enter")
+    assert "enough" not in t.wait("Added typed.", "code=0")
+    r.smtp(user="typed", password="a long enough word").quit()
+
+
 def test_top(waiting, terminal):
     """`top` shows what was, leaves the terminal unusable, or ends when the daemon does."""
     t = terminal(80, 24).run(POSTWAIN, "top", "--every", "200ms", "-c", waiting.conf)

@@ -424,6 +424,43 @@ static void dead_sites_are_probed(void **state)
     world_done(&w);
 }
 
+/* An operator who retries again and again while a receiver is away would make everybody wait for
+ * half an hour when it is back. */
+static void who_is_impatient_makes_no_pause_longer(void **state)
+{
+    (void)state;
+    struct world w;
+    struct sched_action a;
+    world_init(&w, 4);
+    for (int i = 0; i < 50; i++)
+        add(&w, "u", "dead.test", 1);
+    expect(&w, SCHED_RESOLVE, &a);
+    plan(&w, "dead.test", "mx");
+    for (int i = 0; i < 3; i++) {
+        expect(&w, SCHED_OPEN, &a);
+        fail_job(&w, &a, 86400);
+    }
+    for (int i = 0; i < 20; i++) {
+        expect_nothing(&w);
+        if (i % 2)
+            sched_forget_plans(w.s); /* a reload */
+        else
+            sched_hurry(w.s, &w.messages[40]->rcpts[0], w.now);
+        if (i % 2)
+            expect(&w, SCHED_RESOLVE, &a);
+        plan(&w, "dead.test", "mx");
+        expect(&w, SCHED_OPEN, &a);
+        fail_job(&w, &a, 86400);
+        assert_in_range(view(&w, "mx").next_probe.ms, w.mono.ms + 13500, w.mono.ms + 16500);
+    }
+    pass(&w, 16501);
+    plan(&w, "dead.test", "mx");
+    expect(&w, SCHED_OPEN, &a); /* in its own time */
+    fail_job(&w, &a, 86400);
+    assert_in_range(view(&w, "mx").next_probe.ms, w.mono.ms + 27000, w.mono.ms + 33000);
+    world_done(&w);
+}
+
 /* Promise 9: nothing stands before a dead site for ever. */
 static void expires_in_line_before_a_dead_site(void **state)
 {
@@ -528,6 +565,7 @@ int main(void)
         cmocka_unit_test(window_opens_and_closes),
         cmocka_unit_test(connections_are_changed_after_enough_messages),
         cmocka_unit_test(dead_sites_are_probed),
+        cmocka_unit_test(who_is_impatient_makes_no_pause_longer),
         cmocka_unit_test(expires_in_line_before_a_dead_site),
         cmocka_unit_test(users_take_turns),
         cmocka_unit_test(turns_count_recipients),

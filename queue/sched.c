@@ -39,6 +39,7 @@ static struct sched_domain *domain_get(struct sched *s, struct slice name)
     struct sched_domain *d = domain_find(s, name);
     if (d)
         return d;
+    s->n_made++;
     d = must_alloc(sizeof *d + name.n + 1);
     d->name_n = name.n;
     if (name.n)
@@ -100,10 +101,14 @@ static void domain_free(struct sched *s, struct sched_domain *d)
     free(d);
 }
 
-/* Two are looked at in each call, so that the list cannot grow by itself. */
+/* Two are looked at in each millisecond, and two for each that was made, so that the list cannot
+ * grow by itself. Not in each call: of a thousand destinations each look is at cold memory. */
 static void sweep_empty(struct sched *s, struct mono mono)
 {
-    for (int i = 0; i < 2 && s->empty; i++) {
+    uint64_t looks = 2 * s->n_made + (mono.ms != s->swept.ms ? 2 : 0);
+    s->n_made = 0;
+    s->swept = mono;
+    for (; looks > 0 && s->empty; looks--) {
         struct sched_domain *d = s->empty;
         if (!d->site || mono_reached(d->valid_until, mono))
             domain_free(s, d);

@@ -141,6 +141,8 @@ struct sched {
     struct mono now; /* the last that was told */
     struct rng rng;
     uint64_t last_conn, ready, waiting;
+    uint64_t n_made;   /* domains, since empty ones were last looked at … */
+    struct mono swept; /* … then */
     struct heap moments, probes;
     struct sched_domain *domains, *to_resolve, *empty;
     struct sched_site *sites, *runnable;

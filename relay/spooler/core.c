@@ -180,8 +180,8 @@ static bool may_wait(const struct core *c)
 /* Stores wait for others, until two thirds of all that are on their way have come. */
 static bool gathers(const struct core *c)
 {
-    return c->gather.pays && c->gather.waiting > 0 && c->gather.waiting < 2 * expected(c) &&
-           !mono_reached(c->gather.until, c->mono);
+    return c->gather.pays && c->gather.waiting > 0 && c->gather.waiting < CORE_GATHER_MAX &&
+           c->gather.waiting < 2 * expected(c) && !mono_reached(c->gather.until, c->mono);
 }
 
 static bool next_batch(struct core *c, struct core_action *ret)

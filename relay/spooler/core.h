@@ -41,6 +41,7 @@
  * meanwhile. Only when the stores before had company in their batch: one that comes alone goes at
  * once, whoever else is slowly sending something. */
 #define CORE_GATHER_MS 2
+#define CORE_GATHER_MAX 32 /* so many have company enough: more would save next to no sync */
 /* What follows for records that have become durable (events, schedule): so many at a time, and in
  * one turn, before new mail is looked at again. */
 #define CORE_SETTLE_STEP 16

@@ -163,6 +163,21 @@ static void stores_wait_for_those_that_were_just_answered(void **state)
     assert_true(has_gone(w));
 }
 
+/* Of a thousand busy clients nobody waits for six hundred others. */
+static void enough_stores_wait_for_no_more(void **state)
+{
+    struct world *w = *state;
+    store(w, "a@x.test", 1, 0, 0);
+    store(w, "b@x.test", 1, 0, 0);
+    assert_true(has_gone(w));
+    core_set_coming(w->core, 1000);
+    for (int i = 1; i < CORE_GATHER_MAX; i++)
+        store(w, "c@x.test", 1, 0, 0);
+    assert_false(has_gone(w));
+    store(w, "d@x.test", 1, 0, 0);
+    assert_true(has_gone(w));
+}
+
 /* Nor does it wait for those that have gone away. */
 static void stores_wait_for_nobody_who_does_not_come(void **state)
 {
@@ -511,6 +526,7 @@ int main(void)
         TEST(a_done_mark_waits_for_company),
         TEST(stores_wait_for_those_that_are_coming),
         TEST(stores_wait_for_those_that_were_just_answered),
+        TEST(enough_stores_wait_for_no_more),
         TEST(stores_wait_for_nobody_who_does_not_come),
         TEST(a_message_goes_out_and_is_forgotten),
         TEST(a_job_that_comes_back_untouched_goes_again),

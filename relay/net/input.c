@@ -99,7 +99,7 @@ static void pump_tls(struct net_conn *c)
         if (state != TLS_OPEN)
             break;
     }
-    if (tls_engine_output(c->tls).n)
+    if (tls_engine_is_pressing(c->tls))
         net_mark_dirty(c); /* an alert, or the answer to a change of keys */
     if (state == TLS_CLOSED)
         net_tell_eof(c, 0);
@@ -110,7 +110,8 @@ static void pump_tls(struct net_conn *c)
 static void feed_tls(struct net_conn *c, struct slice ciphertext)
 {
     enum tls_state state = tls_engine_feed(c->tls, ciphertext);
-    net_mark_dirty(c);
+    if (tls_engine_is_pressing(c->tls) || fifo_size(&c->out))
+        net_mark_dirty(c);
     if (c->phase == NET_HANDSHAKE) {
         if (state == TLS_HANDSHAKING)
             return;

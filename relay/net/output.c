@@ -70,14 +70,16 @@ void net_push_out(struct net_conn *c)
         request(c, &c->out);
 }
 
-/* Plaintext waits unencrypted for as long as it can: records are full, and memory is used once. */
+/* Plaintext waits unencrypted for as long as it can: records are full, and memory is used once. The
+ * end is said together with the last words. */
 static void encrypt_some(struct net_conn *c)
 {
     struct slice s = slice_head(fifo_slice(&c->out), ENCRYPT_BYTES);
     if (s.n) {
         tls_engine_write(c->tls, s);
         fifo_take(&c->out, s.n);
-    } else if (!net_conn_is_open(c) && !c->notified) {
+    }
+    if (fifo_size(&c->out) == 0 && !net_conn_is_open(c) && !c->notified) {
         c->notified = true;
         tls_engine_close(c->tls);
     }
@@ -87,7 +89,7 @@ static struct slice next_bytes(struct net_conn *c)
 {
     if (!c->tls)
         return c->phase == NET_CLEAR ? fifo_slice(&c->out) : SLICE_NONE;
-    if (c->phase == NET_SECURE && tls_engine_output(c->tls).n == 0)
+    if (c->phase == NET_SECURE && !tls_engine_is_pressing(c->tls))
         encrypt_some(c);
     return tls_engine_output(c->tls);
 }

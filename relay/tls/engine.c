@@ -25,6 +25,7 @@ struct tls_engine {
     enum tls_state state;
     size_t answers; /* octets of output that OpenSSL made by itself and the peer has not taken */
     bool unverified;
+    size_t can_wait;                             /* octets of output: nothing but tickets */
     unsigned sessions_left;                      /* of those that the peer gives */
     struct tls_session *sessions[SESSIONS_KEPT]; /* the oldest first */
     unsigned n_sessions;
@@ -87,14 +88,25 @@ static void fail_handshake(struct tls_engine *t)
         snprintf(t->error, sizeof t->error, "%s", X509_verify_cert_error_string(result));
 }
 
+/* What a server of TLS 1.3 says behind the client's Finished are tickets (RFC 8446 section 4.6.1).
+ * Nobody waits for one: it need not wake the client before the next words do. */
+static void note_tickets(struct tls_engine *t, size_t before)
+{
+    if (SSL_is_server(t->ssl) && SSL_version(t->ssl) >= TLS1_3_VERSION && before == 0)
+        t->can_wait = fifo_size(&t->out);
+}
+
 static void turn_handshake(struct tls_engine *t)
 {
+    const size_t before = fifo_size(&t->out);
     ERR_clear_error(); /* checklist 91: an old error would be taken for this call's */
     int n = SSL_do_handshake(t->ssl);
-    if (n == 1)
+    if (n == 1) {
         t->state = TLS_OPEN;
-    else if (SSL_get_error(t->ssl, n) != SSL_ERROR_WANT_READ)
+        note_tickets(t, before);
+    } else if (SSL_get_error(t->ssl, n) != SSL_ERROR_WANT_READ) {
         fail_handshake(t);
+    }
 }
 
 /* RFC 6066: a host name, no literal address; a name that OpenSSL does not take is not sent. */
@@ -251,9 +263,16 @@ static void count_answers(struct tls_engine *t, size_t before)
     fail(t, "the peer asks for answers and does not read them");
 }
 
+/* Whether reading may give something. OpenSSL takes a record's octets from us one record at a time,
+ * so what it has not seen is ours; asked in vain it takes memory for a record and gives it back. */
+static bool has_input(const struct tls_engine *t)
+{
+    return fifo_size(&t->in) > 0 || SSL_pending(t->ssl) > 0;
+}
+
 enum tls_state tls_engine_read(struct tls_engine *t, struct buf *out, size_t max_bytes)
 {
-    while (t->state == TLS_OPEN && max_bytes > 0 && out->n < out->max) {
+    while (t->state == TLS_OPEN && max_bytes > 0 && out->n < out->max && has_input(t)) {
         size_t want = max_bytes < SSL3_RT_MAX_PLAIN_LENGTH ? max_bytes : SSL3_RT_MAX_PLAIN_LENGTH;
         if (want > out->max - out->n)
             want = out->max - out->n;
@@ -306,8 +325,14 @@ struct slice tls_engine_output(struct tls_engine *t)
     return fifo_slice(&t->out);
 }
 
+bool tls_engine_is_pressing(const struct tls_engine *t)
+{
+    return fifo_size(&t->out) > t->can_wait;
+}
+
 void tls_engine_sent(struct tls_engine *t, size_t n)
 {
+    t->can_wait = 0;
     fifo_take(&t->out, n);
     if (fifo_size(&t->out) == 0)
         t->answers = 0;

@@ -134,6 +134,9 @@ enum tls_state tls_engine_write(struct tls_engine *t, struct slice plaintext);
 void tls_engine_close(struct tls_engine *t); /* close_notify into the output */
 /* Ciphertext to send; *ret is borrowed until tls_engine_sent. */
 struct slice tls_engine_output(struct tls_engine *t);
+/* Whether the peer waits for it. False: there is none, or only a session ticket, which may leave
+ * together with what comes next. */
+bool tls_engine_is_pressing(const struct tls_engine *t);
 void tls_engine_sent(struct tls_engine *t, size_t n);
 
 struct tls_info {

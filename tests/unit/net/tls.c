@@ -358,13 +358,94 @@ static void foreign_clients(void **state)
     }
 }
 
+/* --- what leaves together --------------------------------------------------------------------- */
+
+struct listening {
+    int fd;
+    char greeting[100], farewell[100];
+    bool end; /* close_notify came with the farewell */
+};
+
+static void push(const struct listening *l, SSL *ssl)
+{
+    char out[4096];
+    int n = BIO_read(SSL_get_wbio(ssl), out, sizeof out);
+    if (n > 0)
+        MUST(send(l->fd, out, (size_t)n, MSG_NOSIGNAL) == n);
+}
+
+/* What the server has written at once; on loopback that is what is read at once. */
+static void fetch(const struct listening *l, SSL *ssl)
+{
+    char in[16384];
+    ssize_t n = recv(l->fd, in, sizeof in, 0);
+    if (n > 0)
+        MUST(BIO_write(SSL_get_rbio(ssl), in, (int)n) == n);
+}
+
+static void hear(SSL *ssl, char *text, size_t size)
+{
+    int n = SSL_read(ssl, text, (int)size - 1);
+    text[n > 0 ? n : 0] = 0;
+}
+
+static void *play_listening(void *arg)
+{
+    struct listening *l = arg;
+    char none[1];
+    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+    SSL *ssl = SSL_new(ctx);
+    SSL_set_bio(ssl, BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
+    BIO_set_mem_eof_return(SSL_get_rbio(ssl), -1);
+    while (SSL_connect(ssl) != 1) {
+        push(l, ssl);
+        fetch(l, ssl);
+    }
+    push(l, ssl);
+    fetch(l, ssl);
+    hear(ssl, l->greeting, sizeof l->greeting);
+    SSL_write(ssl, "QUIT\r\n", 6);
+    push(l, ssl);
+    fetch(l, ssl);
+    hear(ssl, l->farewell, sizeof l->farewell);
+    l->end = SSL_read(ssl, none, 1) <= 0 && (SSL_get_shutdown(ssl) & SSL_RECEIVED_SHUTDOWN);
+    close(l->fd);
+    SSL_free(ssl);
+    SSL_CTX_free(ctx);
+    return NULL;
+}
+
+static size_t bid_farewell(struct peer *p, struct slice in)
+{
+    net_conn_send(p->c, SLICE_LIT("221 farewell\r\n"));
+    net_conn_close(p->c);
+    return in.n;
+}
+
+/* Each write wakes the peer: a ticket goes with the greeting, close_notify with the last reply. */
+static void one_write_for_what_belongs_together(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    served[0].on = close_when_over;
+    served[0].take = bid_farewell;
+    server.accepted = greet;
+    struct listening l = {.fd = raw_connect(&server)};
+    pthread_create(&thread, NULL, play_listening, &l);
+    run_for(loop, 10000);
+    pthread_join(thread, NULL);
+    assert_string_equal(l.greeting, "220 secret greeting\r\n");
+    assert_string_equal(l.farewell, "221 farewell\r\n");
+    assert_true(l.end);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup_tls, teardown)
     const struct CMUnitTest tests[] = {
         T(garbage_for_a_handshake), T(server_without_tls),  T(leaves_in_handshake),
         T(silent_in_handshake),     T(close_within_on_tls), T(kept_bytes_after_end),
-        T(resume_from_another),     T(foreign_clients),
+        T(resume_from_another),     T(foreign_clients),     T(one_write_for_what_belongs_together),
     };
     return cmocka_run_group_tests(tests, make_contexts, free_contexts);
 }

@@ -13,8 +13,10 @@
 #include "relay/conf/users_private.h"
 #include <crypt.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <openssl/evp.h>
 #include <stdio.h>
+#include <unistd.h>
 /* Names are told by clients, keyed all the same. */
 #define HASH_FUNCTION(key, length, ret_hash)                                                       \
     ((ret_hash) = (unsigned)slice_hash(slice_of((key), (length))))
@@ -198,6 +200,8 @@ static void users_free(struct frozen *f)
     free(us->index);
     arena_done(&us->arena);
     free(us->list);
+    if (us->fd >= 0)
+        close(us->fd);
     explicit_bzero(us->key, sizeof us->key);
     free(us);
 }
@@ -238,6 +242,7 @@ static struct users *users_new(void)
 {
     struct users *us = must_alloc(sizeof *us);
     us->index = must_alloc(sizeof *us->index);
+    us->fd = -1;
     arena_init(&us->arena, ARENA_MAX);
     frozen_init(&us->frozen, users_free);
     return us;
@@ -254,7 +259,10 @@ struct users *users_load(const char *path, void (*say)(void *ctx, const char *li
     } else if (text.overflow) {
         tell(&l.teller, NULL, 0, "is larger than %zu bytes", USERS_FILE_MAX);
     } else {
+        l.users->fd =
+            fcntl(fileno(f), F_DUPFD_CLOEXEC, 0); /* -1: as if it were touched each time */
         l.users->mtime = st.st_mtim;
+        l.users->ctime = st.st_ctim;
         l.users->inode = st.st_ino;
         l.users->bytes = st.st_size;
         take_text(&l, buf_slice(&text));
@@ -296,13 +304,28 @@ void users_unref(struct users *u)
         frozen_unref(&u->frozen);
 }
 
+static bool is_same_time(struct timespec a, struct timespec b)
+{
+    return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
+}
+
+static bool is_as_read(const struct users *u, const struct stat *st)
+{
+    return st->st_ino == u->inode && st->st_size == u->bytes && is_same_time(st->st_mtim, u->mtime);
+}
+
 bool users_changed(const struct users *u, const char *path)
 {
     struct stat st;
-    if (stat(path, &st) < 0)
-        return true;
-    return st.st_ino != u->inode || st.st_size != u->bytes ||
-           st.st_mtim.tv_sec != u->mtime.tv_sec || st.st_mtim.tv_nsec != u->mtime.tv_nsec;
+    return stat(path, &st) < 0 || !is_as_read(u, &st);
+}
+
+/* Whoever replaces or removes a file takes a link from it, which is a change of its ctime. */
+bool users_touched(const struct users *u)
+{
+    struct stat st;
+    return fstat(u->fd, &st) < 0 || !is_as_read(u, &st) || st.st_nlink == 0 ||
+           !is_same_time(st.st_ctim, u->ctime);
 }
 
 const struct user *users_find(const struct users *u, struct slice name)

@@ -56,8 +56,10 @@ struct users { /* frozen */
     struct user **list;    /* in the order of the file */
     size_t n, n_scram;     /* n_scram: those whose secret counts */
     struct timespec mtime; /* stamp of what was read */
+    struct timespec ctime;
     ino_t inode;
     off_t bytes;
+    int fd; /* the file itself, open for as long: what is done to it shows */
     struct users_index *index;
     struct arena arena; /* all but the list and the index */
     uint8_t key[32];    /* the file's, for salts of names that are not in it */
@@ -67,6 +69,10 @@ struct users { /* frozen */
 struct users *users_load(const char *path, void (*say)(void *ctx, const char *line), void *ctx);
 void users_unref(struct users *u);
 bool users_changed(const struct users *u, const char *path); /* one stat */
+/* Whether the file that was read has been written to since, or another has been put in its place by
+ * rename(2), or it has been removed: one fstat, which costs a tenth of that. It does not see that
+ * the path leads elsewhere because a folder or a link on the way was replaced. */
+bool users_touched(const struct users *u);
 const struct user *users_find(const struct users *u, struct slice name);
 /* The one user with this certificate or key. */
 const struct user *users_find_certificate(const struct users *u,

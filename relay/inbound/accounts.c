@@ -6,12 +6,14 @@
 #include <uv.h>
 
 #define BROKEN_MS 1000
+#define PATH_MS 1000
 
 struct accounts {
     uv_mutex_t lock;
     char *path; /* a copy: a reload frees the configuration it came from */
     struct users *users;
     struct mono not_before; /* a broken file is not looked at again */
+    struct mono path_at;    /* the path is looked at: it may lead to another file */
     bool broken;
 };
 
@@ -51,11 +53,21 @@ static void look(struct accounts *a, struct mono now)
     a->users = fresh;
 }
 
+static bool has_changed(struct accounts *a, struct mono now)
+{
+    if (users_touched(a->users))
+        return true;
+    if (!mono_reached(a->path_at, now))
+        return false;
+    a->path_at = mono_add(now, PATH_MS);
+    return users_changed(a->users, a->path);
+}
+
 struct users *accounts_now(struct accounts *a, struct mono now)
 {
     uv_mutex_lock(&a->lock);
     if (a->path[0] && mono_reached(a->not_before, now) &&
-        (!a->users || a->broken || users_changed(a->users, a->path)))
+        (!a->users || a->broken || has_changed(a, now)))
         look(a, now);
     struct users *users = a->users ? (struct users *)frozen_ref(&a->users->frozen) : NULL;
     uv_mutex_unlock(&a->lock);

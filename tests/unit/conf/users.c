@@ -355,6 +355,63 @@ static void test_edit(void **state)
     expect_file("# head\n\nbob:" NEW ":rate=1/s\n# tail\nc:" OTHER ":from=*@x\n");
 }
 
+static void touch_in_place(void)
+{
+    FILE *f = fopen(PATH, "r+");
+    MUST(f && fputs("b", f) >= 0 && fclose(f) == 0);
+}
+
+static void replace(void)
+{
+    FILE *f = fopen(FOLDER "/new", "w");
+    MUST(f && fputs("a:" MD5 "\n", f) >= 0 && fclose(f) == 0);
+    MUST(rename(FOLDER "/new", PATH) == 0);
+}
+
+static void remove_it(void)
+{
+    MUST(unlink(PATH) == 0);
+}
+
+static void link_it_elsewhere(void)
+{
+    MUST(link(PATH, FOLDER "/other") == 0 && unlink(FOLDER "/other") == 0);
+}
+
+/* However a file changes hands, whoever was in it yesterday is not let in by it. */
+static void test_touched(void **state)
+{
+    static void (*const ways[])(void) = {touch_in_place, replace, remove_it, link_it_elsewhere};
+    (void)state;
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        struct users *us = load("a:" MD5 "\n");
+        assert_false(users_touched(us));
+        MUST(usleep(20000) == 0); /* a tick of the clock that stamps files */
+        ways[i]();
+        assert_true(users_touched(us));
+        users_unref(us);
+    }
+}
+
+/* A folder on the way is replaced: only the path shows it. */
+static void test_led_elsewhere(void **state)
+{
+    (void)state;
+    struct users *us = load("a:" MD5 "\n");
+    mkdir(FOLDER "/way", 0700);
+    MUST(rename(PATH, FOLDER "/way/users") == 0);
+    users_unref(us);
+    us = users_load(FOLDER "/way/users", say, NULL);
+    MUST(rename(FOLDER "/way", FOLDER "/left") == 0 && mkdir(FOLDER "/way", 0700) == 0);
+    write_file("b:" MD5 "\n");
+    MUST(rename(PATH, FOLDER "/way/users") == 0);
+    assert_false(users_touched(us));
+    assert_true(users_changed(us, FOLDER "/way/users"));
+    users_unref(us);
+    MUST(unlink(FOLDER "/way/users") == 0 && rmdir(FOLDER "/way") == 0);
+    MUST(unlink(FOLDER "/left/users") == 0 && rmdir(FOLDER "/left") == 0);
+}
+
 /* Options of the same name are replaced as a whole, the others stay in their order. */
 static void test_edit_options(void **state)
 {
@@ -464,6 +521,8 @@ int main(void)
         cmocka_unit_test(test_scram_vector),
         cmocka_unit_test(test_scram_of_a_password),
         cmocka_unit_test(test_edit),
+        cmocka_unit_test(test_touched),
+        cmocka_unit_test(test_led_elsewhere),
         cmocka_unit_test(test_edit_options),
         cmocka_unit_test(test_edit_secrets),
         cmocka_unit_test(test_edit_keeps_mode_and_link),

@@ -1,6 +1,9 @@
 /*
  * What a login at a relay needs to know: a password from a file, a token from a file or a program.
- * A helper thread reads and runs, so that neither a slow disk nor a slow program holds the loop.
+ * Helper threads read and run, so that neither a slow disk nor a slow program holds the loop: one
+ * reads files, and each program under way has one of its own, RUNNERS_MAX at most, so that one that
+ * hangs delays no other destination's login. Of a destination one program is under way at a time;
+ * those beyond RUNNERS_MAX wait for the first that ends.
  *
  * Files are read for each login. A program's token is kept for TOKEN_MS, or until it is refused;
  * connections that want it while the program runs wait for the same answer. All of this is a
@@ -22,8 +25,9 @@
 
 #define SECRET_MAX 8192 /* of the first line; a longer one is refused */
 #define COMMAND_MS 30000
-#define END_MS 10    /* between looks at one that has said all */
-#define SLICE_MS 200 /* a program under way hears so soon that the relay ends */
+#define RUNNERS_MAX 8 /* destinations whose programs are under way at one time */
+#define END_MS 10     /* between looks at one that has said all */
+#define SLICE_MS 200  /* a program under way hears so soon that the relay ends */
 #define TOKEN_MS 300000
 
 extern char **environ;
@@ -39,9 +43,17 @@ struct secret {
     struct secret *next;
 };
 
+/* A thread that runs one program at a time. */
+struct runner {
+    struct worker *worker; /* NULL: not needed yet */
+    bool busy;
+};
+
 struct out_secrets {
     struct outbound *o;
-    struct worker *worker;
+    struct worker *reader; /* of files; NULL: not needed yet */
+    struct runner runners[RUNNERS_MAX];
+    struct secret_job *first, **last; /* programs that wait for a runner, linked by `next` */
     struct port port;
     atomic_bool ending;
     struct secret *list;
@@ -51,9 +63,12 @@ struct out_secrets {
 struct secret_job {
     struct worker_job job;
     struct out_secrets *from;
+    struct runner *runner; /* whose it is; the loop's */
+    struct secret_job *next;
     uint64_t conf;
     char *destination, *path; /* of a file; NULL: run argv */
     char **argv;
+    int64_t limit_ms;
     struct buf value; /* answer */
     char problem[300];
 };
@@ -119,7 +134,8 @@ static bool read_piece(int fd, struct buf *out, int *ret_error)
 static void read_file(struct secret_job *j)
 {
     int error = 0;
-    int fd = open(j->path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    /* Without O_NONBLOCK a pipe of that name would hold all files, and the end of the relay. */
+    int fd = open(j->path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (fd < 0) {
         problem(j, j->path, strerror(errno));
         return;
@@ -154,10 +170,9 @@ static int start(struct secret_job *j, int out, pid_t *ret_pid)
 }
 
 /* Until the program closes its output. False: it has taken too long, or the relay ends. */
-static bool hear(struct secret_job *j, int fd)
+static bool hear(struct secret_job *j, int fd, struct mono until)
 {
     int error = 0;
-    const struct mono until = mono_add(mono_now(), COMMAND_MS);
     while (!mono_reached(until, mono_now()) && !atomic_load(&j->from->ending)) {
         struct pollfd p = {.fd = fd, .events = POLLIN};
         if (poll(&p, 1, SLICE_MS) > 0 && !read_piece(fd, &j->value, &error))
@@ -167,9 +182,8 @@ static bool hear(struct secret_job *j, int fd)
 }
 
 /* It has said all, and may still run. False: it had to be killed. */
-static bool end(const struct secret_job *j, pid_t pid, int *ret_status)
+static bool end(const struct secret_job *j, pid_t pid, struct mono until, int *ret_status)
 {
-    const struct mono until = mono_add(mono_now(), COMMAND_MS);
     pid_t ended;
     while ((ended = waitpid(pid, ret_status, WNOHANG)) == 0 || (ended < 0 && errno == EINTR)) {
         if (mono_reached(until, mono_now()) || atomic_load(&j->from->ending)) {
@@ -183,8 +197,16 @@ static bool end(const struct secret_job *j, pid_t pid, int *ret_status)
     return true;
 }
 
+static void took_too_long(struct secret_job *j)
+{
+    char why[80];
+    snprintf(why, sizeof why, "took longer than %lld seconds", (long long)j->limit_ms / 1000);
+    problem(j, j->argv[0], why);
+}
+
 static void run_command(struct secret_job *j)
 {
+    const struct mono until = mono_add(mono_now(), j->limit_ms);
     int pipe_fds[2], status = 0;
     pid_t pid;
     if (pipe2(pipe_fds, O_CLOEXEC) < 0) {
@@ -193,7 +215,7 @@ static void run_command(struct secret_job *j)
     }
     int rc = start(j, pipe_fds[1], &pid);
     close(pipe_fds[1]);
-    bool in_time = rc == 0 && hear(j, pipe_fds[0]);
+    bool in_time = rc == 0 && hear(j, pipe_fds[0], until);
     close(pipe_fds[0]);
     if (rc != 0) {
         problem(j, j->argv[0], strerror(rc));
@@ -201,9 +223,9 @@ static void run_command(struct secret_job *j)
     }
     if (!in_time || j->value.overflow)
         kill(-pid, SIGKILL);
-    in_time = end(j, pid, &status) && in_time;
+    in_time = end(j, pid, until, &status) && in_time;
     if (!in_time)
-        problem(j, j->argv[0], "took longer than 30 seconds");
+        took_too_long(j);
     else if (!j->value.overflow && (!WIFEXITED(status) || WEXITSTATUS(status) != 0))
         problem(j, j->argv[0], "failed");
     else
@@ -256,6 +278,44 @@ static void forget_before(struct out_secrets *s, uint64_t conf)
     }
 }
 
+static struct runner *free_runner(struct out_secrets *s)
+{
+    for (size_t i = 0; i < RUNNERS_MAX; i++)
+        if (!s->runners[i].busy)
+            return &s->runners[i];
+    return NULL;
+}
+
+/* As many of those that wait as there are runners. */
+static void run_programs(struct out_secrets *s)
+{
+    struct runner *r;
+    while (s->first && (r = free_runner(s))) {
+        struct secret_job *j = s->first;
+        s->first = j->next;
+        if (!s->first)
+            s->last = &s->first;
+        if (!r->worker)
+            r->worker = worker_new("secrets");
+        r->busy = true;
+        j->runner = r;
+        worker_push(r->worker, &j->job);
+    }
+}
+
+static void push(struct out_secrets *s, struct secret_job *j)
+{
+    if (!j->path) {
+        *s->last = j;
+        s->last = &j->next;
+        run_programs(s);
+        return;
+    }
+    if (!s->reader)
+        s->reader = worker_new("secrets");
+    worker_push(s->reader, &j->job);
+}
+
 static void ask(struct out_secrets *s, struct secret *t, const struct conf_destination *d)
 {
     struct secret_job *j = must_alloc(sizeof *j);
@@ -267,6 +327,7 @@ static void ask(struct out_secrets *s, struct secret *t, const struct conf_desti
     j->conf = t->conf;
     j->destination = slice_dup(slice_str(t->destination));
     j->value = BUF_MAX(4 * SECRET_MAX);
+    j->limit_ms = COMMAND_MS / 100 * s->o->conf->debug_phase_percent;
     if (path[0]) {
         j->path = slice_dup(slice_str(path));
     } else {
@@ -275,7 +336,7 @@ static void ask(struct out_secrets *s, struct secret *t, const struct conf_desti
             j->argv[i] = slice_dup(slice_str(d->token_command.items[i]));
     }
     t->asked = true;
-    worker_push(s->worker, &j->job);
+    push(s, j);
 }
 
 static void keep(struct secret *t, struct buf *value, struct mono now)
@@ -291,6 +352,10 @@ static void on_answer(void *ctx, struct msg *m)
     struct out_secrets *s = ctx;
     struct secret_job *j = (struct secret_job *)(void *)m;
     struct secret *t = secret_of(s, j->conf, j->destination);
+    if (j->runner) {
+        j->runner->busy = false;
+        run_programs(s);
+    }
     DEFER_FREE uint64_t *waiting = t->waiting;
     size_t n = t->n_waiting;
     t->waiting = NULL;
@@ -309,7 +374,7 @@ static struct out_secrets *secrets_new(struct outbound *o)
     struct out_secrets *s = must_alloc(sizeof *s);
     s->o = o;
     s->port = (struct port){.inbox = o->port.inbox, .fn = on_answer, .ctx = s};
-    s->worker = worker_new("secrets");
+    s->last = &s->first;
     return s;
 }
 
@@ -348,7 +413,14 @@ void out_secrets_free(struct out_secrets *s)
     if (!s)
         return;
     atomic_store(&s->ending, true);
-    worker_free(s->worker);
+    worker_free(s->reader);
+    for (size_t i = 0; i < RUNNERS_MAX; i++)
+        worker_free(s->runners[i].worker);
+    while (s->first) {
+        struct secret_job *j = s->first;
+        s->first = j->next;
+        job_free(j);
+    }
     for (struct secret *t = s->list; t; t = next) {
         next = t->next;
         secret_free(t);

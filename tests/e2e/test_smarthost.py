@@ -1,5 +1,6 @@
 """Providers that want a login: every mechanism at a real one, wrong passwords, tokens that end, failover and back."""
 import base64
+import os
 import socket
 import ssl
 import threading
@@ -345,6 +346,40 @@ def test_token_command_that_fails(relay, authority, tmp_path, kind):
         assert (event["error"], event["command"]) == ("login", "auth")
         assert len(warnings(r)) == 1 and str(program) in warnings(r)[0]
         assert not p.logins and "a-token" not in all_output(r)
+
+
+def test_a_slow_token_delays_no_other_destination(relay, authority, tmp_path):
+    """75: one provider's program for tokens hangs, and no mail goes to the others."""
+    slow, quick = tmp_path / "slow", tmp_path / "quick"
+    slow.write_text(f"#!/bin/sh\ntouch {tmp_path}/asked\nwhile ! [ -e {tmp_path}/go ]; do sleep 0.05; done\necho of-the-slow\n")
+    quick.write_text("#!/bin/sh\necho of-the-quick\n")
+    slow.chmod(0o755), quick.chmod(0o755)
+    with Provider(authority.issue("peer", "peer.test"), mechanisms="XOAUTH2") as p:
+        keys = lambda program: {"token_command": f'{{ "{program}" }}'}
+        both = [smarthost(peer(p), **keys(program)).replace('"smarthost"', f'"{program.name}"').replace('"*"', f'"{program.name}.test"') for program in (slow, quick)]
+        r = relay(top="threads = 1", dns=NAMED, destinations="".join(both))
+        waiting = r.send(mail.message(), recipients="bob@slow.test")
+        until((tmp_path / "asked").exists)
+        assert r.wait_final(r.send(mail.message(), recipients="bob@quick.test"))[0]["event"] == "delivered"
+        assert not r.events(queue_id=waiting)[1:]  # its program still runs
+        (tmp_path / "go").touch()
+        assert r.wait_final(waiting)[0]["event"] == "delivered"
+        assert [token_of(response) for _, _, response in p.logins] == ["of-the-quick", "of-the-slow"]
+
+
+def test_a_token_command_has_its_time(relay, authority, tmp_path):
+    """75: a program for tokens that never ends, silent or with its word said, holds its mail for ever; or a process is left behind."""
+    program = tmp_path / "token"
+    program.write_text(f"#!/bin/sh\necho a-token\nexec >&-\necho $$ > {tmp_path}/pid\nexec sleep 600\n")
+    program.chmod(0o755)
+    with Provider(authority.issue("peer", "peer.test"), mechanisms="XOAUTH2") as p:
+        r = relay(top="debug-phase-percent = 10", dns=NAMED, destinations=smarthost(peer(p), token_command=f'{{ "{program}" }}'))
+        event = r.wait_event("deferred", queue_id=r.send(mail.message()))
+        assert event["error"] == "login"
+        assert len(warnings(r)) == 1 and f"{program}: took longer than 3 seconds" in warnings(r)[0]
+        assert not p.logins
+        pid = int((tmp_path / "pid").read_text())
+        until(lambda: not os.path.exists(f"/proc/{pid}"), why="its process is gone")
 
 
 def test_no_password_in_clear(relay, authority, tmp_path):

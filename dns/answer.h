@@ -13,7 +13,7 @@
 #define DNS_MX_MAX 100
 #define DNS_IP_MAX 32
 
-enum dns_type { DNS_A = 1, DNS_MX = 15, DNS_AAAA = 28 };
+enum dns_type { DNS_A = 1, DNS_PTR = 12, DNS_MX = 15, DNS_AAAA = 28 };
 /* NO_SERVER: every name server of ours refuses the connection, so it says nothing of the domain. */
 enum dns_status { DNS_OK, DNS_NXDOMAIN, DNS_NODATA, DNS_SERVFAIL, DNS_TIMEOUT, DNS_NO_SERVER };
 
@@ -36,7 +36,7 @@ struct dns_answer {
     bool secure; /* AD bit, when trusted */
     char canonical[DNS_NAME_SIZE]; /* after CNAMEs */
     size_t n;
-    struct dns_mx *mx; /* n, for MX */
+    struct dns_mx *mx; /* n, for MX, and for PTR: targets of preference 0 */
     struct dns_ip *ip; /* n, for A and AAAA */
 };
 struct dns_answer *dns_answer_new(enum dns_status status, enum dns_type type, uint32_t ttl_s);

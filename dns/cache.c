@@ -75,7 +75,7 @@ struct dns_answer *dns_cache_find(struct dns_cache *c, const char *name, enum dn
 
 static size_t bytes_of(const struct dns_answer *a)
 {
-    size_t each = a->type == DNS_MX ? sizeof *a->mx : sizeof *a->ip;
+    size_t each = a->mx ? sizeof *a->mx : sizeof *a->ip;
     return sizeof(struct entry) + sizeof *a + a->n * each;
 }
 

@@ -1,6 +1,7 @@
 #include "dns/ip.h"
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <stdio.h>
 
 enum ip_reach dns_ip_reach(const struct dns_ip *ip)
 {
@@ -40,6 +41,21 @@ void dns_ip_text(const struct dns_ip *ip, char ret_text[46])
 {
     if (!inet_ntop(ip->family, ip->bytes, ret_text, 46))
         ret_text[0] = 0;
+}
+
+void dns_ip_reverse(const struct dns_ip *ip, char ret_name[DNS_NAME_SIZE])
+{
+    const struct dns_ip plain = dns_ip_plain(ip);
+    const uint8_t *b = plain.bytes;
+    size_t n = 0;
+    memset(ret_name, 0, DNS_NAME_SIZE);
+    if (plain.family == AF_INET) {
+        snprintf(ret_name, DNS_NAME_SIZE, "%u.%u.%u.%u.in-addr.arpa", b[3], b[2], b[1], b[0]);
+        return;
+    }
+    for (size_t i = 16; i-- > 0; n += 4)
+        snprintf(ret_name + n, DNS_NAME_SIZE - n, "%x.%x.", b[i] & 15, b[i] >> 4);
+    snprintf(ret_name + n, DNS_NAME_SIZE - n, "ip6.arpa");
 }
 
 struct sockaddr_storage dns_ip_sockaddr(const struct dns_ip *ip, uint16_t port)

@@ -155,7 +155,10 @@ struct dns_answer *dns_override_find(const struct dns_override *o, const char *n
     HASH_FIND_STR(o->rows, name, row);
     if (!row)
         return NULL;
-    struct dns_answer *a = type == DNS_MX ? row->mx : type == DNS_A ? row->a : row->aaaa;
+    struct dns_answer *a = type == DNS_MX     ? row->mx
+                           : type == DNS_A    ? row->a
+                           : type == DNS_AAAA ? row->aaaa
+                                              : NULL;
     return a ? dns_answer_ref(a)
              : dns_answer_new(row->is_nxdomain ? DNS_NXDOMAIN : DNS_NODATA, type, OVERRIDE_TTL_S);
 }

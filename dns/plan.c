@@ -45,6 +45,7 @@ struct plan_maker {
     struct plan_options o; /* o.own and o.here are ours */
     char own_name[DNS_NAME_SIZE];
     bool is_relay, is_implicit;
+    bool is_cut; /* 42: there are more hosts than are looked at */
     char domain[DNS_NAME_SIZE];
     enum step step;
     struct asked asked[QUESTIONS_MAX];
@@ -226,9 +227,11 @@ static void read_mx_list(struct plan_maker *m, const struct dns_answer *a)
     for (size_t i = n; i-- > 0;)
         if (m->own_name[0] && strcmp(names[i], m->own_name) == 0) /* 41 */
             m->self_preference = prefs[i];
-    for (size_t i = 0; i < n && m->n_targets < HOSTS_MAX; i++)
-        if (prefs[i] < m->self_preference)
+    for (size_t i = 0; i < n && prefs[i] < m->self_preference; i++) {
+        m->is_cut = m->n_targets == HOSTS_MAX;
+        if (!m->is_cut)
             add_target(m, names[i], prefs[i]);
+    }
     ask_addresses(m);
     if (m->n_targets > 0)
         return;
@@ -325,7 +328,7 @@ static enum fault fault_without_address(const struct plan_maker *m, const struct
 }
 
 /* Nothing to try: 36, the first soft reason outranks all hard ones; of these the one that says
- * most. */
+ * most. 42: what is true of the first hosts is not certain of all. */
 static void end_without_hosts(struct plan_maker *m)
 {
     static const enum host_state by_weight[] = {HOST_SOFT, HOST_SELF, HOST_PRIVATE, HOST_NONE};
@@ -334,7 +337,9 @@ static void end_without_hosts(struct plan_maker *m)
         t = first_in_state(m, by_weight[i]);
     MUST(t != NULL);
     const bool is_hard = t->finding.state != HOST_SOFT && t->finding.state != HOST_SELF;
-    if (is_hard && m->self_preference != NO_PREFERENCE) /* 41: those before us are not there */
+    if (is_hard && m->is_cut)
+        end(m, FAULT_DNS_SERVFAIL, m->domain, "none of its first 20 mail hosts is there");
+    else if (is_hard && m->self_preference != NO_PREFERENCE) /* 41: those before us are not there */
         end(m, FAULT_LOOP, m->own_name, "this host is the best MX that can be used");
     else if (t->finding.state == HOST_NONE)
         end_at_host(m, fault_without_address(m, t), t);

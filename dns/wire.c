@@ -126,6 +126,11 @@ static bool add_record(const struct reading *r, const ns_rr *rr, struct dns_answ
             return false;
         dns_answer_add_ip(a, AF_INET6, p);
         return true;
+    case DNS_PTR:
+        if (!unpack_name(r, rr, 0, target, sizeof target))
+            return false;
+        add_mx(a, 0, target);
+        return true;
     case DNS_MX:
         if (ns_rr_rdlen(*rr) < 3 || !unpack_name(r, rr, 2, target, sizeof target))
             return false;

@@ -194,6 +194,8 @@ int verb_check(const struct cli_verb *v, int argc, char **argv)
     if (problems == 0) {
         print_summary(c);
         print_notes(c);
+        if (args_value(&a, "dns"))
+            problems += check_names(c, say_problem, say_note);
     }
     conf_unref(c);
     return problems ? CLI_NOTHING : CLI_DONE;

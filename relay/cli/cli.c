@@ -9,6 +9,7 @@
 static const struct cli_option help_options[] = {{"mdoc", 0, false}, {0}};
 static const struct cli_option explain_options[] = {
     {"user", 0, true}, {"probe", 0, false}, {"no-rcpt", 0, false}, {"sender", 0, true}, {0}};
+static const struct cli_option check_options[] = {{"dns", 0, false}, {0}};
 static const struct cli_option trace_options[] = {
     {"to", 0, true},          {"from", 0, true},   {"site", 0, true},
     {"destination", 0, true}, {"client", 0, true}, {"id", 0, true},
@@ -70,15 +71,20 @@ static const struct cli_verb verbs[] = {
      "  postwain init                          for this machine\n"
      "  postwain init ./run --hostname relay.example.com\n"
      "  postwain check -c ./run/postwain.conf\n"},
-    {"check", "validate the configuration and all it names", verb_check, NULL,
-     "usage: postwain check [-c FILE]\n"
+    {"check", "validate the configuration and all it names", verb_check, check_options,
+     "usage: postwain check [--dns] [-c FILE]\n"
      "\n"
      "Reads the configuration as `serve` would, then looks at what it names: certificate and key,\n"
      "keys that sign mail, users, folders. Each problem is one line, FILE:LINE: message. Exit\n"
      "code 0 when all is well, 1 when there are problems.\n"
      "\n"
+     "  --dns   also ask the name servers what receivers will: whether each address that mail "
+     "goes\n"
+     "          out from has a name (PTR), and whether that and the name said in EHLO lead to it\n"
+     "\n"
      "examples:\n"
      "  postwain check\n"
+     "  postwain check --dns\n"
      "  postwain check -c ./run/postwain.conf && postwain reload -c ./run/postwain.conf\n"},
     {"user", "credentials: add, list, remove, password", verb_user, NULL, ""},
     {"status", "one screen: what the relay is doing", verb_status, NULL,

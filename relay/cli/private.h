@@ -214,6 +214,10 @@ struct conf *user_conf(const struct cli_args *a, int *ret_exit);
 struct users *user_load(const struct conf *c, int *ret_exit);
 int user_list(const struct cli_verb *v, int argc, char **argv);
 
+/* check_names.c: `check --dns`. What is wrong, each a line; returns how many. */
+typedef void check_say_fn(void *ctx, const char *line);
+unsigned check_names(const struct conf *c, check_say_fn *say_problem, check_say_fn *say_note);
+
 /* The verbs. */
 int verb_init(const struct cli_verb *v, int argc, char **argv);
 int verb_check(const struct cli_verb *v, int argc, char **argv);

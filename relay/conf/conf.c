@@ -392,6 +392,12 @@ void conf_tell_destination(const struct conf *c, size_t i, const char *key, cons
     tell_for(c, S_DESTINATION, key, i, text, say, ctx);
 }
 
+void conf_tell_top(const struct conf *c, const char *key, const char *text, conf_say *say,
+                   void *ctx)
+{
+    tell_for(c, S_TOP, key, 0, text, say, ctx);
+}
+
 const struct conf_destination *conf_by_domain(const struct conf *c, struct slice domain)
 {
     for (size_t i = 0; i < c->n_destinations; i++) {

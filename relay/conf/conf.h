@@ -200,6 +200,9 @@ void conf_tell_listener(const struct conf *c, size_t i, const char *key, const c
 /* And for a destination. */
 void conf_tell_destination(const struct conf *c, size_t i, const char *key, const char *text,
                            void (*say)(void *ctx, const char *line), void *ctx);
+/* And for a key outside of all sections. */
+void conf_tell_top(const struct conf *c, const char *key, const char *text,
+                   void (*say)(void *ctx, const char *line), void *ctx);
 /* The key in log.hash-key-file, 16 to `max` octets without the white space around them; read now.
  */
 int conf_hash_key(const struct conf *c, uint8_t *ret, size_t max, size_t *ret_n, struct err *e);

@@ -1,4 +1,5 @@
-"""A real DNS server (Knot) that serves .test from records written by the tests."""
+"""A real DNS server (Knot) that serves .test, and the names of some addresses, from records written by the tests."""
+import ipaddress
 import subprocess
 
 from kit.wait import Process, free_port, until
@@ -21,16 +22,26 @@ template:
 zone:
   - domain: test.
     file: test.zone
+  - domain: 8.in-addr.arpa.
+    file: reverse4.zone
+  - domain: 0.0.a.2.ip6.arpa.
+    file: reverse6.zone
   - domain: broken.test.
+    file: there-is-no-such.zone
+  - domain: 9.in-addr.arpa.
     file: there-is-no-such.zone
 """
 
 
 class Dns:
-    """.test is served; broken.test answers SERVFAIL, because its zone cannot be loaded."""
+    """
+    .test is served, and the addresses 8.0.0.0/8 and 2a00::/16; broken.test and 9.0.0.0/8 answer SERVFAIL, because their zones cannot be loaded.
+    """
+
+    REVERSE = {"reverse4.zone": "8.in-addr.arpa.", "reverse6.zone": "0.0.a.2.ip6.arpa."}
 
     def __init__(self, folder):
-        self.dir, self.port, self.serial, self.records = folder, free_port(), 0, []
+        self.dir, self.port, self.serial, self.records, self.names = folder, free_port(), 0, [], []
         self.process = Process("knotd", folder, ready="")
 
     def start(self):
@@ -51,8 +62,11 @@ class Dns:
 
     def write(self):
         self.serial += 1
-        head = ["$ORIGIN test.", "$TTL 1", f"@ SOA ns hostmaster {self.serial} 1000 1000 100000 1", "@ NS ns", "ns A 127.0.0.1"]
-        (self.dir / "test.zone").write_text("\n".join(head + self.records) + "\n")
+        head = ["$TTL 1", f"@ SOA ns.test. hostmaster.test. {self.serial} 1000 1000 100000 1", "@ NS ns.test."]
+        (self.dir / "test.zone").write_text("\n".join(["$ORIGIN test.", *head, "ns A 127.0.0.1"] + self.records) + "\n")
+        for file, zone in self.REVERSE.items():
+            mine = [r for r in self.names if r.split(" ")[0].endswith(zone)]
+            (self.dir / file).write_text("\n".join([f"$ORIGIN {zone}", *head] + mine) + "\n")
 
     def add(self, *records):
         """Records with names relative to .test: add("d1 MX 10 mx.d1", "mx.d1 A 127.0.0.11")."""
@@ -61,6 +75,15 @@ class Dns:
         done = self.knotc("zone-reload", "test.")
         assert done.returncode == 0, done.stdout + done.stderr
         until(lambda: f" {self.serial} " in " ".join(self.ask("test", "SOA")) + " ", 10, "the zone's new serial")
+
+    def name(self, address, *names):
+        """PTR records: name("8.7.6.5", "out.test")."""
+        self.names += [f"{ipaddress.ip_address(address).reverse_pointer}. PTR {n}." for n in names]
+        self.write()
+        for zone in self.REVERSE.values():
+            done = self.knotc("zone-reload", zone)
+            assert done.returncode == 0, done.stdout + done.stderr
+            until(lambda: f" {self.serial} " in " ".join(self.ask(zone, "SOA")) + " ", 10, "the zone's new serial")
 
     def close(self):
         if self.process.running:

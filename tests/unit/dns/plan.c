@@ -218,6 +218,26 @@ static void test_caps(void **state)
     plan_unref(p);
 }
 
+/* 42: that the hosts which are looked at are not there says nothing about the rest, and bounces
+ * nothing; of exactly as many as are looked at it does. */
+static void test_cut(void **state)
+{
+    (void)state;
+    for (unsigned n = 20; n <= 22; n++) {
+        DEFER(buf_done) struct buf zone = BUF_MAX(1 << 20);
+        for (unsigned i = 0; i < n; i++)
+            buf_addf(&zone, "a.test MX %u h%u.test;", i, i);
+        buf_addf(&zone, "h%u.test A 25.0.0.1;", n == 20 ? 99 : n - 1);
+        struct plan_options o = options_of(BOTH);
+        struct plan *p =
+            run(plan_maker_new(SLICE_LIT("a.test"), &o), buf_str(&zone), SHUFFLED, NULL);
+        assert_string_equal(fault_name(p->fault), n == 20 ? "mx_unresolved" : "dns_servfail");
+        if (n > 20)
+            assert_string_equal(p->detail, "a.test: none of its first 20 mail hosts is there");
+        plan_unref(p);
+    }
+}
+
 /* A host that can be reached over our only family costs one question. */
 static void test_other_family_is_not_asked(void **state)
 {
@@ -235,6 +255,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rules),
         cmocka_unit_test(test_caps),
+        cmocka_unit_test(test_cut),
         cmocka_unit_test(test_other_family_is_not_asked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

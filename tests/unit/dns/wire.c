@@ -12,7 +12,16 @@
 #include <cmocka.h>
 
 #define QUESTION "\7example\4test\0"
-enum { AT_NAME = 12, T_A = 1, T_NS = 2, T_CNAME = 5, T_SOA = 6, T_MX = 15, T_AAAA = 28 };
+enum {
+    AT_NAME = 12,
+    T_A = 1,
+    T_NS = 2,
+    T_CNAME = 5,
+    T_SOA = 6,
+    T_PTR = 12,
+    T_MX = 15,
+    T_AAAA = 28
+};
 enum {
     F_QR = 0x8000,
     F_AA = 0x400,
@@ -375,18 +384,56 @@ static void test_huge(void **state)
     }
 }
 
+/* 76: the names of an address, by an alias as RFC 2317 delegates it. */
+static void test_names(void **state)
+{
+    (void)state;
+    DEFER(buf_done) struct buf b = BUF_MAX(65536);
+    begin(&b, REPLY, DNS_PTR, 4, 0);
+    RR(&b, SELF, T_CNAME, 300,
+       "\4"
+       "0/25"
+       "\4"
+       "test\0");
+    RR(&b,
+       "\4"
+       "0/25"
+       "\4"
+       "test\0",
+       T_PTR, 200, "\3OUT\4test\0");
+    RR(&b,
+       "\4"
+       "0/25"
+       "\4"
+       "test\0",
+       T_PTR, 100, "\1a\300\24");
+    RR(&b,
+       "\4"
+       "0/25"
+       "\4"
+       "test\0",
+       T_PTR, 100, "\4a\nb\\\4test\0");
+    struct dns_answer *a = read_copy(buf_slice(&b), DNS_PTR);
+    assert_int_equal(a->status, DNS_OK);
+    assert_int_equal(a->ttl_s, 100);
+    assert_int_equal(a->n, 3);
+    assert_string_equal(a->mx[0].target, "a.test");
+    assert_string_equal(a->mx[2].target, "out.test");
+    assert_null(strchr(a->mx[1].target, '\n'));
+    dns_answer_unref(a);
+    begin(&b, REPLY, DNS_PTR, 1, 0);
+    RR(&b, SELF, T_PTR, 300, "\3out\4test\0x"); /* more than the name */
+    expect(&b, DNS_PTR, DNS_SERVFAIL, 0, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_addresses),
-        cmocka_unit_test(test_mx),
-        cmocka_unit_test(test_mx_cap),
-        cmocka_unit_test(test_aliases),
-        cmocka_unit_test(test_no),
-        cmocka_unit_test(test_negative_ttl),
-        cmocka_unit_test(test_other_questions),
-        cmocka_unit_test(test_bad_rdata),
-        cmocka_unit_test(test_prefixes_and_flips),
+        cmocka_unit_test(test_names),        cmocka_unit_test(test_addresses),
+        cmocka_unit_test(test_mx),           cmocka_unit_test(test_mx_cap),
+        cmocka_unit_test(test_aliases),      cmocka_unit_test(test_no),
+        cmocka_unit_test(test_negative_ttl), cmocka_unit_test(test_other_questions),
+        cmocka_unit_test(test_bad_rdata),    cmocka_unit_test(test_prefixes_and_flips),
         cmocka_unit_test(test_huge),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

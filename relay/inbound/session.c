@@ -210,6 +210,12 @@ static void on_closed(void *ctx)
         session_free(s);
 }
 
+static void looked_at(void *ctx)
+{
+    const struct session *s = ctx;
+    net_conn_label(s->served.conn, &(struct net_label){.name = s->id});
+}
+
 static void configure(struct session *s)
 {
     const struct conf_listener *l = s->listener;
@@ -244,7 +250,7 @@ struct session *session_new(struct inbound *in, const struct listening *l,
                             const struct admission *a, struct net_conn *c)
 {
     static const struct served_by by = {
-        .act = act, .tls = on_tls, .late = on_late, .closed = on_closed};
+        .act = act, .tls = on_tls, .late = on_late, .closed = on_closed, .looked_at = looked_at};
     struct session *s = must_alloc(sizeof *s);
     s->in = in;
     s->slot = l->slot;

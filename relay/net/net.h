@@ -40,6 +40,11 @@ struct net_handler {
      * before are offered before, those left unconsumed stay for net_conn_resume. After err 0 one
      * may still send; if that fails, the error is told, too. Close it with net_conn_close. */
     void (*on_eof)(void *ctx, int err, struct mono now);
+    /* Somebody wants to look on at a dialogue that has begun. True: he may begin here, and so many
+     * replies are still to come: nothing is said by halves, neither a login nor content is under
+     * way. He is not known before this has returned; the connection may be labelled. NULL: never.
+     */
+    bool (*at_ease)(void *ctx, size_t *ret_awaited);
     /* Last call of all, from the loop, never from within another call: ctx may be freed. When the
      * loop ends, all its connections are closed and hear this. */
     void (*on_closed)(void *ctx);
@@ -97,6 +102,8 @@ struct net_label {
 };
 void net_conn_label(struct net_conn *c, const struct net_label *l);
 bool net_conn_is_traced(const struct net_conn *c);
+/* A new command is about to be said: a moment to ask at_ease, where somebody waits for one. */
+void net_conn_look_on(struct net_conn *c);
 struct loop *net_conn_loop(const struct net_conn *c);
 
 /* --- listening

@@ -103,6 +103,9 @@ void net_tap_tls(struct net_conn *c); /* begins */
 void net_tap_free(struct net_conn *c);
 /* A connection's life has begun: a tracer may look. */
 void net_tap_begin(struct net_conn *c);
+/* A tracer has come to a connection that has begun: from the next moment between two commands on.
+ */
+void net_tap_join(struct net_conn *c);
 void net_tap_note(struct net_conn *c, const char *text);
 void net_tap_secure(struct net_conn *c); /* the handshake is done */
 struct net_traced *net_tap_traced(const struct net_conn *c);

@@ -125,6 +125,17 @@ static void on_closed(void *ctx)
     s->by->closed(s->ctx);
 }
 
+static bool at_ease(void *ctx, size_t *ret_awaited)
+{
+    const struct served *s = ctx;
+    *ret_awaited = 0;
+    if (!s->smtp || s->handshaking || !smtp_server_at_ease(s->smtp))
+        return false;
+    if (s->by->looked_at)
+        s->by->looked_at(s->ctx);
+    return true;
+}
+
 const struct net_handler served_handler = {
     .on_bytes = on_bytes,
     .on_tls = on_tls,
@@ -132,6 +143,7 @@ const struct net_handler served_handler = {
     .on_deadline = on_deadline,
     .on_eof = on_eof,
     .on_closed = on_closed,
+    .at_ease = at_ease,
 };
 
 void served_begin(struct served *s, struct net_conn *c, const struct smtp_server_conf *conf,

@@ -19,6 +19,8 @@ struct served_by {
     void (*late)(void *ctx, struct mono now);
     /* The connection is gone: last call. */
     void (*closed)(void *ctx);
+    /* Somebody looks on from now on (net_handler.at_ease): a moment to label it. May be NULL. */
+    void (*looked_at)(void *ctx);
 };
 
 struct served {

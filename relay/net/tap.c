@@ -6,23 +6,19 @@
 #include <stdlib.h>
 
 struct net_tap {
-    struct smtp_watch *watch;
+    struct smtp_watch *watch;  /* NULL: who looks has come in the middle, and waits until he can
+                                  begin: net_conn_look_on */
     struct net_traced *traced; /* NULL: no tracer looks */
     watch_fn *fn;              /* of who has asked for this very connection, or NULL */
     void *ctx;
 };
 
-static struct net_tap *tap_new(void)
-{
-    struct net_tap *t = must_alloc(sizeof *t);
-    t->watch = smtp_watch_new();
-    return t;
-}
-
 void net_conn_tap(struct net_conn *c, watch_fn *fn, void *ctx)
 {
     if (!c->tap)
-        c->tap = tap_new();
+        c->tap = must_alloc(sizeof *c->tap);
+    if (!c->tap->watch)
+        c->tap->watch = smtp_watch_new();
     MUST(!c->tap->fn);
     c->tap->fn = fn;
     c->tap->ctx = ctx;
@@ -33,9 +29,40 @@ void net_tap_begin(struct net_conn *c)
     struct net_traced *traced = c->local->traces ? net_traced_new(c) : NULL;
     if (!traced)
         return;
-    c->tap = tap_new();
+    c->tap = must_alloc(sizeof *c->tap);
+    c->tap->watch = smtp_watch_new();
     c->tap->traced = traced;
     net_tap_note(c, c->caller ? "calling" : "connected");
+}
+
+static void begin_if_at_ease(struct net_conn *c)
+{
+    size_t awaited;
+    if (net_conn_is_open(c) && c->h->at_ease && c->h->at_ease(c->ctx, &awaited))
+        c->tap->watch = smtp_watch_new_within(awaited);
+}
+
+/* One that calls still, or has not said yet who it is, has all of its dialogue before it. */
+void net_tap_join(struct net_conn *c)
+{
+    if (c->phase == NET_PROXY || !net_conn_is_open(c) || net_conn_is_traced(c))
+        return;
+    struct net_traced *traced = net_traced_new(c);
+    if (!traced)
+        return;
+    if (!c->tap)
+        c->tap = must_alloc(sizeof *c->tap);
+    c->tap->traced = traced;
+    if (c->phase == NET_CONNECTING && !c->tap->watch)
+        c->tap->watch = smtp_watch_new();
+    net_conn_look_on(c);
+}
+
+/* Not while the handler has bytes before it, of which nobody knows how many it has taken. */
+void net_conn_look_on(struct net_conn *c)
+{
+    if (c->tap && !c->tap->watch && !c->offering)
+        begin_if_at_ease(c);
 }
 
 struct net_traced *net_tap_traced(const struct net_conn *c)
@@ -82,14 +109,17 @@ static void on_line(void *ctx, const struct watch_line *l)
 
 static void pass(struct net_conn *c, bool ours, struct slice bytes)
 {
-    smtp_watch_bytes(c->tap->watch, ours == c->caller ? WATCH_CLIENT : WATCH_SERVER, bytes, on_line,
-                     c);
+    if (c->tap->watch)
+        smtp_watch_bytes(c->tap->watch, ours == c->caller ? WATCH_CLIENT : WATCH_SERVER, bytes,
+                         on_line, c);
 }
 
 /* Before the handler answers it. What it leaves is offered again. */
 void net_tap_in(struct net_conn *c, struct slice offered)
 {
-    if (offered.n <= c->tapped)
+    if (!c->tap->watch)
+        begin_if_at_ease(c);
+    if (!c->tap->watch || offered.n <= c->tapped)
         return;
     pass(c, false, slice_skip(offered, c->tapped));
     c->tapped = offered.n;
@@ -103,7 +133,8 @@ void net_tap_out(struct net_conn *c, struct slice sent)
 void net_tap_tls(struct net_conn *c)
 {
     c->tapped = 0;
-    smtp_watch_tls(c->tap->watch);
+    if (c->tap->watch)
+        smtp_watch_tls(c->tap->watch);
 }
 
 void net_tap_secure(struct net_conn *c)

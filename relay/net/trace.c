@@ -41,7 +41,8 @@ struct order {
     void *cookie;
 };
 
-/* What one connection has shown so far. */
+/* What one connection has shown so far. While nobody looks it is told nothing: who comes then finds
+ * it as if it had just been met. */
 struct net_traced {
     struct buf kept; /* rows: of the beginning, then of the transaction */
     size_t head_n;   /* octets of the beginning; 0: there was no MAIL yet */
@@ -327,6 +328,29 @@ static struct lines *lines_new(struct net_traces *r, void *cookie)
     return l;
 }
 
+/* Lines have passed that nobody was shown: of which transaction those that come are is not known.
+ */
+static void forget(struct net_traced *d)
+{
+    buf_reset(&d->kept);
+    buf_done(&d->from);
+    d->head_n = 0;
+    d->has_head = d->skipped = false;
+}
+
+/* What is known of a connection by this place's last tracer is not the new one's. */
+static void meet(const struct net_traces *r, struct net_conn *c, size_t at)
+{
+    struct net_traced *d = net_tap_traced(c);
+    if (!d) {
+        net_tap_join(c);
+        return;
+    }
+    d->matches[at] = d->begun[at] = d->to[at] = false;
+    if (r->n == 1)
+        forget(d);
+}
+
 static void begin(struct net_traces *r, struct order *o)
 {
     struct tracer *t = NULL;
@@ -344,12 +368,8 @@ static void begin(struct net_traces *r, struct order *o)
                          .text = BUF_MAX(NET_TRACE_BYTES)};
     memset(&o->filter, 0, sizeof o->filter);
     r->n++;
-    /* This place's last tracer may have left its marks. */
-    for (struct net_conn *c = r->local->conns; c; c = c->next) {
-        struct net_traced *d = net_tap_traced(c);
-        if (d)
-            d->matches[at] = d->begun[at] = d->to[at] = false;
-    }
+    for (struct net_conn *c = r->local->conns; c; c = c->next)
+        meet(r, c, at);
 }
 
 static void end(struct net_traces *r, const void *cookie)

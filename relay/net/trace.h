@@ -5,9 +5,11 @@
  * out and NET_TRACE_BYTES behind it; what does not fit is counted as lost, and told. Where nobody
  * traces a connection pays for one look at a pointer.
  *
- * A connection is looked at from its beginning or not at all; the lines before a match (of sender,
- * recipient, queue id: known only in its middle) are kept, NET_TRACE_KEPT octets of them, and told
- * with it. A match holds until the next MAIL. At most NET_TRACED_MAX connections of a loop.
+ * A connection that has begun before is looked at from the next moment on at which nothing is said
+ * by halves, and neither a login nor content is under way (at_ease of its handler): mostly the next
+ * command. The lines before a match (of sender, recipient, queue id: known only in its middle) are
+ * kept, NET_TRACE_KEPT octets of them, and told with it. A match holds until the next MAIL. At most
+ * NET_TRACED_MAX connections of a loop; each beyond counts as a line that is lost.
  *
  * A row, by the names of events: `time` `direction` (in, out), of the way in `session_id`
  * `client_ip` `client_port`, of the way out `connection` `mx_ip` `mx_port` `site`, `queue_id`,

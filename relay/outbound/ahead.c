@@ -88,7 +88,7 @@ static void try_behind(struct out_conn *c, struct mono now)
     c->sent = 0;
     c->wants_body = false;
     c->jobs++;
-    out_conn_label(c, c->link->net);
+    out_look_label(c, c->link->net);
     smtp_client_begin_behind(c->client, &t, now);
 }
 

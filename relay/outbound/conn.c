@@ -10,7 +10,6 @@
 #include "relay/outbound/conn.h"
 #include "relay/base/metrics.h"
 #include "relay/base/must.h"
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -171,22 +170,6 @@ struct out_conn *out_conn_new(struct outbound *o, uint64_t id, struct conf *conf
     c->load.job = job;
     HASH_ADD(hh, o->conns, id, sizeof c->id, c);
     return c;
-}
-
-void out_conn_label(const struct out_conn *c, struct net_conn *net)
-{
-    char name[40], id[QUEUE_ID_SIZE] = "";
-    if (!net_conn_is_traced(net))
-        return;
-    snprintf(name, sizeof name, c->probe ? "probe-%" PRIu64 : "out-%" PRIu64,
-             c->id & ~(UINT64_C(1) << 63));
-    if (c->load.job && c->load.job->message_id)
-        queue_id_write(c->load.job->message_id, id);
-    net_conn_label(
-        net, &(struct net_label){.name = name,
-                                 .site = c->load.job ? buf_slice(&c->load.job->site) : SLICE_NONE,
-                                 .destination = slice_str(c->dest->name),
-                                 .id = slice_str(id)});
 }
 
 void out_conn_start(struct out_conn *c)

@@ -153,8 +153,6 @@ struct out_conn *out_conn_new(struct outbound *o, uint64_t id, struct conf *conf
                               const struct conf_destination *d, struct plan *plan,
                               struct out_work *job);
 void out_conn_start(struct out_conn *c);
-/* For transcripts: what it carries, and where to. */
-void out_conn_label(const struct out_conn *c, struct net_conn *net);
 /* Without a word to anybody. */
 void out_conn_drop(struct out_conn *c);
 /* The same address once more. */
@@ -163,6 +161,11 @@ void out_conn_again(struct out_conn *c);
 void out_conn_call_failed(struct link *l, int err, struct mono now);
 /* Gives this address up because of v (taken) and goes on with the next one, or ends. */
 void out_conn_go_on(struct out_conn *c, struct verdict v);
+
+/* look.c: for who looks on at a connection (transcripts) */
+/* A call, or a transaction, is about to begin: what is carried, and where to. */
+void out_look_label(const struct out_conn *c, struct net_conn *net);
+bool out_look_at_ease(void *link, size_t *ret_awaited); /* of out_link_handler */
 
 /* resume.c: TLS, and the sessions that it is resumed by */
 /* Begins the handshake, perhaps with the offer of a session. */

@@ -135,7 +135,7 @@ static struct link *dial(struct out_conn *c, size_t way)
     l->net =
         net_connect(c->o->loop, (struct sockaddr *)&to, from, CONNECT_MS, &out_link_handler, l);
     c->dials[c->n_dials++] = l;
-    out_conn_label(c, l->net);
+    out_look_label(c, l->net);
     out_probe_called(l, (struct sockaddr *)&to);
     return l;
 }

@@ -333,7 +333,7 @@ void out_job_begin(struct out_conn *c, struct mono now)
         return;
     }
     t.n_rcpts = c->load.n_now;
-    out_conn_label(c, c->link->net);
+    out_look_label(c, c->link->net);
     t.sender = out_rcpts_sender(c);
     c->begun = true;
     c->wants_body = false;

@@ -326,4 +326,5 @@ const struct net_handler out_link_handler = {
     .on_deadline = on_deadline,
     .on_eof = on_eof,
     .on_closed = on_closed,
+    .at_ease = out_look_at_ease,
 };

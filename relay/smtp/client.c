@@ -81,6 +81,13 @@ enum phase smtp_client_phase(const struct smtp_client *c)
     return PHASE_NONE;
 }
 
+bool smtp_client_at_ease(const struct smtp_client *c, size_t *ret_awaited)
+{
+    const bool between = c->stage == STAGE_READY || c->stage == STAGE_DOT;
+    *ret_awaited = c->ahead_n;
+    return between && smtp_client_output(c).n == 0 && !smtp_reply_parser_busy(&c->parser);
+}
+
 /* ---- output and time ---- */
 
 struct slice smtp_client_output(const struct smtp_client *c)

@@ -143,6 +143,9 @@ void smtp_client_tick(struct smtp_client *c, struct mono now);
 /* After the last EHLO; all false before, and after HELO. */
 const struct smtp_peer *smtp_client_peer(const struct smtp_client *c);
 enum phase smtp_client_phase(const struct smtp_client *c);
+/* Who looks on may begin here (smtp_watch_new_within): nothing is half said, neither a login nor
+ * content is under way, the output is empty, and so many replies are still to come. */
+bool smtp_client_at_ease(const struct smtp_client *c, size_t *ret_awaited);
 /* Of the last transaction: some of its content went by BDAT. */
 bool smtp_client_used_chunks(const struct smtp_client *c);
 

@@ -432,3 +432,10 @@ bool smtp_server_authenticated(const struct smtp_server *s)
 {
     return s->authenticated;
 }
+
+bool smtp_server_at_ease(const struct smtp_server *s)
+{
+    const bool between_lines = s->line.text.n == 0 && !s->line.cr && !s->line.skip;
+    return s->state == SERVER_COMMAND && s->question == ASKED_NOTHING && s->queued == 0 &&
+           s->out.n == 0 && between_lines;
+}

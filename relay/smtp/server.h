@@ -132,3 +132,6 @@ smtp_server_helo(const struct smtp_server *s); /* as given, printable ASCII only
 bool smtp_server_esmtp(const struct smtp_server *s); /* EHLO rather than HELO */
 bool smtp_server_tls(const struct smtp_server *s);
 bool smtp_server_authenticated(const struct smtp_server *s);
+/* Who looks on may begin here (smtp_watch_new_within, with no reply to come): between two commands,
+ * of which all are answered, and nothing is left in the output. */
+bool smtp_server_at_ease(const struct smtp_server *s);

@@ -41,8 +41,15 @@ struct smtp_watch {
 
 struct smtp_watch *smtp_watch_new(void)
 {
+    return smtp_watch_new_within(1); /* the greeting */
+}
+
+struct smtp_watch *smtp_watch_new_within(size_t awaited)
+{
     struct smtp_watch *w = must_alloc(sizeof *w);
-    w->awaited[w->n++] = ANY; /* the greeting */
+    w->lost = awaited > WATCH_AWAITED_MAX;
+    w->n = w->lost ? WATCH_AWAITED_MAX : awaited;
+    memset(w->awaited, ANY, w->n);
     return w;
 }
 

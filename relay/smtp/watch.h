@@ -7,6 +7,8 @@
  * content only the octets are counted.
  *
  * Both streams are handed in as they pass, each in order; any split of them gives the same lines.
+ * Whoever comes in the middle of a dialogue begins between two commands, and knows how many replies
+ * are still to come: with one too many more is hidden, with one too few content could pass.
  * Bounds: WATCH_LINE_MAX octets of a line are kept, WATCH_AWAITED_MAX commands without a reply;
  * past that the client's words are hidden.
  */
@@ -29,7 +31,10 @@ struct watch_line { /* lent for the call */
 typedef void watch_fn(void *ctx, const struct watch_line *l);
 
 struct smtp_watch;
-struct smtp_watch *smtp_watch_new(void);
+struct smtp_watch *smtp_watch_new(void); /* from the greeting on */
+/* From the middle on: nothing is said by halves, neither a login nor content is under way. What was
+ * said before is not known, so a reply that repeats a secret of then is shown. */
+struct smtp_watch *smtp_watch_new_within(size_t awaited);
 void smtp_watch_free(struct smtp_watch *w); /* what was hidden is wiped */
 void smtp_watch_bytes(struct smtp_watch *w, enum watch_who who, struct slice in, watch_fn *fn,
                       void *ctx);

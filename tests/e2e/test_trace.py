@@ -4,10 +4,12 @@ import json
 import os
 import signal
 import subprocess
+import threading
 
 import pytest
 
 from kit import mail
+from kit.peer import Peer
 from kit.relay import ENVIRONMENT, PASSWORD, POSTWAIN, smarthost
 from kit.wait import until
 
@@ -84,6 +86,35 @@ def test_both_ways_of_a_message(relay, sink, trace):
     t.end()
     for secret in (PASSWORD, base64.b64encode(f"\0app\0{PASSWORD}".encode()).decode(), "the secret of the content"):
         assert secret not in t.text()
+
+
+def test_connections_that_are_open_already(relay, trace):
+    """Mail is stuck on a connection, an operator looks on, and that is the one connection he does not see; or he sees half a line, or content."""
+    gate = threading.Event()
+    with Peer(["PIPELINING"], gate=gate) as p:
+        r = relay(destinations=smarthost(p, extra="connections = 1"), top="threads = 1")
+        session = r.smtp()
+        ids = [r.submit(session, mail.message(b"the secret of the content\r\n"), "ann@sender.test", f"bob{i}@rcpt.test") for i in range(2)]
+        assert p.asked.wait(30)
+        t = trace(r)
+        looks(r, t)
+        session.docmd("NOOP", "is anybody there")
+        later = r.submit(session, mail.message(b"the secret of the content\r\n"), "ann@sender.test", "eve@rcpt.test")
+        gate.set()
+        for id in [*ids, later]:
+            assert r.wait_final(id)[0]["event"] == "delivered"
+        rows = t.wait(lambda rows: any(row.get("text") == "QUIT" and row["direction"] == "out" for row in rows))
+        session.quit()
+        assert p.connections == 1
+    here = [row for row in rows if row.get("connection") == r.events("accepted", queue_id=later)[0]["session_id"]]
+    assert [row["text"] for row in here[:2]] == ["NOOP is anybody there", "250 2.0.0 Ok"], here
+    assert any(row.get("text", "").startswith("rcpt TO:<eve@rcpt.test>") for row in here)
+    out = words(rows, "out")
+    assert out[0] == ("S", "250 2.0.0 taken"), out  # of the first one: its dot was the last that was said before
+    for i in (1, 2):
+        mine = [row["text"] for row in rows if row.get("queue_id") == [*ids, later][i] and "text" in row]
+        assert any(text.startswith("MAIL FROM:<ann@sender.test>") for text in mine) and any(text.startswith("RCPT TO:<") for text in mine), mine
+    assert not any("EHLO" in text for who, text in out) and "secret" not in t.text() and PASSWORD not in t.text()
 
 
 def test_only_what_matches(relay, sink, trace):

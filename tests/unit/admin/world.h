@@ -409,7 +409,27 @@ static inline bool hook_suspended(void *ctx, size_t *at, struct admin_suspension
     return (*at)++ < SUSPENSIONS;
 }
 
+/* For the test that plays the net loops. */
+static int (*trace_played)(const struct admin_trace *t, const struct port *reply, void *cookie,
+                           struct err *e);
+static void (*trace_end_played)(const void *cookie);
+
+static inline int hook_trace(void *ctx, const struct admin_trace *t, const struct port *reply,
+                             void *cookie, struct err *e)
+{
+    (void)ctx;
+    return trace_played(t, reply, cookie, e);
+}
+
+static inline void hook_trace_end(void *ctx, const void *cookie)
+{
+    (void)ctx;
+    trace_end_played(cookie);
+}
+
 static const struct admin_hooks hooks = {.explain = hook_explain,
+                                         .trace = hook_trace,
+                                         .trace_end = hook_trace_end,
                                          .explain_stop = hook_explain_stop,
                                          .suspended = hook_suspended,
                                          .suppress_asked = hook_suppress_asked,

@@ -181,13 +181,106 @@ static void who_does_not_read(void **state)
     assert_true(shown.n < (size_t)3 * NET_TRACE_BYTES);
 }
 
+/* --- a dialogue that has begun
+ * ------------------------------------------------------------------------------------------------------------
+ */
+
+#define FIRST "EHLO a\r\nMAIL FROM:<old@a.test>\r\n"
+#define SECOND SAYS "QUIT\r\n"
+
+static bool easy;
+
+static bool at_ease(struct peer *p, size_t *ret_awaited)
+{
+    *ret_awaited = 0;
+    net_conn_label(p->c, &(struct net_label){.name = p == &client ? "out-1" : "session-7"});
+    return easy && p->got.n >= strlen(FIRST);
+}
+
+static void say_second(void *ctx, struct mono now)
+{
+    (void)ctx, (void)now;
+    net_conn_send(client.c, SLICE_LIT(SECOND));
+    deadline_set(loop, &start, MONO_NEVER);
+}
+
+/* The first part comes back whole: then somebody begins to look, and the second follows. */
+static size_t echoed(struct peer *p, struct slice in)
+{
+    if (p->got.n + in.n == strlen(FIRST)) {
+        net_traces_begin(traces, &(struct net_trace_filter){.from = SLICE_NONE}, &reader, &reader);
+        deadline_set(loop, &start, mono_add(mono_now(), 20));
+    }
+    return in.n;
+}
+
+static size_t echo_first(struct peer *p, struct slice in)
+{
+    if (p->got.n < strlen(FIRST))
+        net_conn_send(p->c, in);
+    else if (p->got.n + in.n == strlen(FIRST SECOND))
+        net_conn_close(p->c);
+    return in.n;
+}
+
+static void echoing(struct peer *p)
+{
+    p->take = echo_first;
+    p->ease = at_ease;
+}
+
+static void run_from_the_middle(void)
+{
+    script = FIRST;
+    flood = 1;
+    buf_reset(&shown);
+    lost = 0;
+    ended = false;
+    held = NULL;
+    setup(NULL);
+    inbox = inbox_new(loop, NULL, NULL);
+    traces = net_traces_new(loop, inbox);
+    reader = (struct port){inbox, on_lines, NULL};
+    server.accepted = echoing;
+    deadline_init(loop, &start, say_second, NULL);
+    client_init(&client, loop, &server);
+    client.on = on_client;
+    client.take = echoed;
+    client.ease = at_ease;
+    run_for(loop, 20000);
+    assert_true(ended);
+    net_traces_free(traces);
+    inbox_free(inbox, NULL);
+    peer_done(&client);
+    teardown(NULL);
+}
+
+/* What was said before is not told, and what comes is, by its name; of a dialogue that never comes
+ * to a moment of ease only that it ended. */
+static void in_the_middle(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        easy = i == 0;
+        run_from_the_middle();
+        const char *all = buf_str(&shown);
+        assert_int_equal(count(all, "old@a.test"), 0);
+        assert_int_equal(count(all, "EHLO"), 0);
+        assert_int_equal(count(all, "\"text\":\"MAIL FROM:<ann@a.test>\""), easy ? 2 : 0);
+        assert_int_equal(count(all, "\"text\":\"QUIT\""), easy ? 2 : 0);
+        assert_int_equal(count(all, "\"who\":\"client\""), easy ? 6 : 0);
+        assert_int_equal(count(all, "\"connection\":\"session-7\",\"direction\":\"in\",\"peer_ip"),
+                         count(all, "\"direction\":\"in\""));
+        assert_int_equal(lost, 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(each_line_once),
-        cmocka_unit_test(what_matches_with_its_beginning),
-        cmocka_unit_test(until_the_next_mail),
-        cmocka_unit_test(who_does_not_read),
+        cmocka_unit_test(each_line_once),      cmocka_unit_test(what_matches_with_its_beginning),
+        cmocka_unit_test(until_the_next_mail), cmocka_unit_test(who_does_not_read),
+        cmocka_unit_test(in_the_middle),
     };
     shown = BUF_MAX(16 << 20);
     int rc = cmocka_run_group_tests(tests, NULL, NULL);

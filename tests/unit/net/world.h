@@ -32,6 +32,7 @@ struct peer {
     /* What the test does; NULL: takes all, does nothing. */
     size_t (*take)(struct peer *p, struct slice in);
     void (*on)(struct peer *p, enum event e);
+    bool (*ease)(struct peer *p, size_t *ret_awaited); /* NULL: never */
     void *data;
     struct rng rng;
 };
@@ -101,6 +102,12 @@ static void peer_on_closed(void *ctx)
     peer_event(ctx, EV_CLOSED);
 }
 
+static bool peer_at_ease(void *ctx, size_t *ret_awaited)
+{
+    struct peer *p = ctx;
+    return p->ease && p->ease(p, ret_awaited);
+}
+
 static const struct net_handler peer_handler = {
     .on_bytes = peer_on_bytes,
     .on_connected = peer_on_connected,
@@ -109,6 +116,7 @@ static const struct net_handler peer_handler = {
     .on_deadline = peer_on_deadline,
     .on_eof = peer_on_eof,
     .on_closed = peer_on_closed,
+    .at_ease = peer_at_ease,
 };
 
 static void peer_init(struct peer *p, struct loop *l)

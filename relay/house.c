@@ -134,6 +134,7 @@ static int make_nets(struct house *h, struct err *e)
     out_hosts_reload(h->out_hosts, h->conf->serial);
     h->n_nets = h->conf->threads ? h->conf->threads : cores();
     h->nets = must_alloc(h->n_nets * sizeof *h->nets);
+    h->outbounds = must_alloc(h->n_nets * sizeof(struct outbound *));
     const struct port **ports = must_alloc(h->n_nets * sizeof *ports);
     int rc = 0;
     for (unsigned i = 0; i < h->n_nets && rc == 0; i++) {
@@ -146,8 +147,11 @@ static int make_nets(struct house *h, struct err *e)
         t->inbound = inbound_new(t->loop, t->inbox, h->shared, h->conf, h->tls);
         rc = outbound_new(&t->outbound, t->loop, t->inbox, h->conf, h->client_tls, h->out_hosts,
                           spooler_port(h->spooler), e);
-        if (rc == 0)
+        if (rc == 0) {
             ports[i] = outbound_port(t->outbound);
+            h->outbounds[i] = t->outbound;
+            outbound_meet(t->outbound, h->outbounds, h->n_nets);
+        }
     }
     if (rc == 0)
         spooler_set_outbound(h->spooler, ports, h->n_nets);
@@ -538,6 +542,7 @@ static void free_rooms(struct house *h)
         if (t->loop)
             loop_free(t->loop);
     }
+    free(h->outbounds);
     free(h->nets);
 }
 

@@ -38,6 +38,7 @@ struct house {
     struct suspensions suspended;
     struct net_thread *nets;
     unsigned n_nets;
+    struct outbound **outbounds; /* those of nets */
     struct admin *admin;
     struct loop *loop; /* main's */
     struct inbox *inbox;

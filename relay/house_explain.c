@@ -3,8 +3,7 @@
 #include "relay/net/addr.h"
 #include <errno.h>
 
-/* The first net loop stands for all: what each has learnt of addresses by itself is no more than an
- * order of calling. */
+/* The rooms of the net loops know which of them has the answer. */
 int house_explain(void *ctx, const struct admin_explain *a, const struct port *reply, void *cookie,
                   struct err *e)
 {

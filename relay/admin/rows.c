@@ -1,6 +1,7 @@
 #include "relay/admin/rows.h"
 #include "relay/base/base64.h"
 #include "relay/base/defer.h"
+#include "relay/base/jrow.h"
 #include "relay/base/jtext.h"
 #include "relay/base/must.h"
 #include "relay/base/utf8.h"
@@ -183,31 +184,14 @@ void rows_recipient(struct buf *out, const struct queue_row *r, bool brief)
 
 json_t *rows_site(const struct queue_site_row *s)
 {
-    json_t *o = json_object();
-    rows_put_text(o, "destination", buf_slice(&s->destination));
-    rows_put_text(o, "site", buf_slice(&s->site));
-    rows_put_number(o, "ready", s->ready);
-    rows_put_number(o, "waiting", s->waiting);
-    rows_put_number(o, "connections", s->connections);
-    rows_put_number(o, "idle", s->idle);
-    rows_put_number(o, "window", s->window);
-    rows_put_number(o, "limit", s->limit);
-    rows_put_number(o, "per_minute", s->per_minute);
-    if (s->rate) {
-        rows_put_number(o, "rate", s->rate);
-        rows_put_number(o, "rate_seconds", (uint64_t)(s->rate_ms + 999) / 1000);
-    }
-    rows_put(o, "dead", json_boolean(s->dead));
-    if (s->throttled)
-        rows_put(o, "throttled", json_true());
-    if (s->error.n) {
-        rows_put_text(o, "last_error", buf_slice(&s->error));
-        rows_put(o, "last_error_time", rows_time(s->error_at));
-    }
+    DEFER(buf_done) struct buf row = BUF_MAX(4 * TEXT_MAX);
+    jrow_begin(&row);
+    queue_site_row_write(&row, s, true);
     if (s->suspended)
-        rows_put(o, "suspended", json_true());
-    if (s->next_probe_ms >= 0)
-        rows_put_number(o, "next_probe_seconds", (uint64_t)(s->next_probe_ms + 999) / 1000);
+        jrow_bool(&row, "suspended", true);
+    jrow_end(&row);
+    json_t *o = json_loadb(buf_str(&row), row.n, 0, NULL);
+    MUST(o);
     return o;
 }
 

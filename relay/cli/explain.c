@@ -243,6 +243,9 @@ static void print_host(const json_t *row)
     }
     if (is_true(row, "no_answer_lately"))
         fputs("; did not answer lately, so it is called last", stdout);
+    if (number(row, "no_answer_threads"))
+        printf(" by %lld of %lld threads", number(row, "no_answer_threads"),
+               number(row, "threads"));
     if (json_text(row, "state")[0]) {
         const bool login = strcmp(json_text(row, "state"), "login_refused") == 0;
         printf("; %s, again in %s: ", login ? "refused the login" : "failed",

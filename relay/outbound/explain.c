@@ -14,6 +14,7 @@ static void explain_free(struct out_explain *x)
     buf_done(&x->sender);
     buf_done(&x->rows);
     buf_done(&x->site);
+    buf_done(&x->left_out);
     plan_unref(x->plan);
     conf_unref(x->conf);
     free(x);
@@ -54,8 +55,17 @@ void out_explain_end(struct out_explain *x, bool good)
 struct hosts {
     struct out_explain *x;
     const struct out_conn *conn;
+    const struct out_rang *rang; /* NULL: this loop is the only one */
     unsigned turn;
 };
+
+static unsigned loops_of(const struct out_rang *g, const struct sockaddr_storage *a)
+{
+    for (size_t i = 0; i < g->n; i++)
+        if (memcmp(&g->addresses[i].address, a, sizeof *a) == 0)
+            return g->addresses[i].loops;
+    return 0;
+}
 
 static void put_host(void *ctx, const struct out_way *w, const struct sockaddr_storage *a,
                      bool rang)
@@ -69,7 +79,8 @@ static void put_host(void *ctx, const struct out_way *w, const struct sockaddr_s
                              .preference = host->preference,
                              .address = a,
                              .helo = x->dest->helo[0] ? x->dest->helo : x->conf->hostname,
-                             .rang = rang};
+                             .rang = hosts->rang ? loops_of(hosts->rang, a) : rang,
+                             .loops = hosts->rang ? x->o->n_all : 1};
     out_source_find(x->dest, buf_slice(&x->site), a->ss_family, &h.source);
     if (x->dest->relay.n > 0)
         h.state = out_relay_state(hosts->conn, host, &h.again_ms, &why);
@@ -78,13 +89,36 @@ static void put_host(void *ctx, const struct out_way *w, const struct sockaddr_s
     free(why);
 }
 
-static void put_hosts(struct out_explain *x)
+static void put_hosts(struct out_explain *x, const struct out_rang *g)
 {
     struct out_conn c = {
         .o = x->o, .conf = x->conf, .dest = x->dest, .plan = x->plan, .rehearsal = true};
     out_dial_init(&c);
-    out_dial_look(&c, loop_now(x->o->loop), put_host, &(struct hosts){.x = x, .conn = &c});
+    out_dial_look(&c, loop_now(x->o->loop), put_host,
+                  &(struct hosts){.x = x, .conn = &c, .rang = g});
     free(c.ways);
+}
+
+static void add_address(void *ctx, const struct out_way *w, const struct sockaddr_storage *a,
+                        bool rang)
+{
+    struct out_rang *g = ctx;
+    (void)w, (void)rang;
+    g->addresses[g->n++].address = *a;
+}
+
+/* The message goes from room to room, and comes back. */
+static void ask_who_rang(struct out_explain *x)
+{
+    struct out_conn c = {
+        .o = x->o, .conf = x->conf, .dest = x->dest, .plan = x->plan, .rehearsal = true};
+    out_dial_init(&c);
+    struct out_rang *g = must_alloc(sizeof *g + c.n_ways * sizeof g->addresses[0]);
+    g->msg.type = OUT_RANG;
+    g->x = x;
+    out_dial_look(&c, loop_now(x->o->loop), add_address, g);
+    free(c.ways);
+    port_send(&x->o->all[0]->port, &g->msg);
 }
 
 /* --- the way there
@@ -97,11 +131,41 @@ static void ask_site(struct out_explain *x)
     q->msg.type = SPOOLER_SITE;
     q->reply = &x->o->port;
     q->cookie = x;
-    q->destination = buf_of(slice_str(x->dest->name));
-    q->site = buf_of(buf_slice(&x->site));
+    q->row.destination = buf_of(slice_str(x->dest->name));
+    q->row.site = buf_of(buf_slice(&x->site));
     q->id = x->id;
     q->rcpt = x->rcpt;
     out_send(x->o, &q->msg);
+}
+
+static void put_the_rest(struct out_explain *x, const struct out_rang *g)
+{
+    put_hosts(x, g);
+    buf_add(&x->rows, buf_slice(&x->left_out));
+    ask_site(x);
+}
+
+void out_explain_rang_free(struct out_rang *g)
+{
+    free(g);
+}
+
+void out_explain_rang(struct outbound *o, struct out_rang *g)
+{
+    struct out_explain *x = g->x;
+    if (g->at == o->n_all) {
+        if (x->over || !o->spooler)
+            drop(x);
+        else
+            put_the_rest(x, g);
+        out_explain_rang_free(g);
+        return;
+    }
+    for (size_t i = 0; i < g->n; i++)
+        g->addresses[i].loops +=
+            out_has_learnt(o, &g->addresses[i].address, OUT_NO_ANSWER, loop_now(o->loop));
+    struct outbound *next = ++g->at < o->n_all ? o->all[g->at] : x->o;
+    port_send(&next->port, &g->msg);
 }
 
 static void found(void *ctx, struct out_found *f)
@@ -119,13 +183,15 @@ static void found(void *ctx, struct out_found *f)
         out_name_site(&x->site, f);
     explain_destination(&x->rows, f, domain, &x->params);
     explain_dns(&x->rows, f, buf_slice(&x->site));
-    if (f->plan->fault == FAULT_NONE)
-        put_hosts(x);
-    explain_left_out(&x->rows, f);
-    if (f->plan->fault == FAULT_NONE)
-        ask_site(x);
-    else
+    explain_left_out(&x->left_out, f);
+    if (f->plan->fault != FAULT_NONE) {
+        buf_add(&x->rows, buf_slice(&x->left_out));
         out_explain_end(x, false);
+    } else if (x->o->n_all > 1) {
+        ask_who_rang(x);
+    } else {
+        put_the_rest(x, NULL);
+    }
 }
 
 void out_explain_site(struct outbound *o, struct spooler_site *q)
@@ -198,22 +264,34 @@ int outbound_explain(struct outbound *o, const struct outbound_asked *a, const s
                               .params = a->params,
                               .probe = a->probe,
                               .with_rcpt = !a->no_rcpt,
-                              .rows = BUF_MAX(EXPLAIN_TEXT_MAX)};
+                              .rows = BUF_MAX(EXPLAIN_TEXT_MAX),
+                              .left_out = BUF_MAX(EXPLAIN_TEXT_MAX)};
     address_domain_lower(a->recipient, &x->domain);
     if (a->route.n) {
         buf_add_u8(&x->domain, '>');
         buf_add(&x->domain, a->route);
     }
-    port_send(&o->port, &x->msg);
+    if (o->n_all > 1)
+        x->o = o->all[spooler_loop_of(buf_slice(&x->domain), o->n_all)];
+    port_send(&x->o->port, &x->msg);
     return 0;
 }
 
-void outbound_explain_stop(struct outbound *o, const void *cookie)
+static void send_stop(struct outbound *o, const void *cookie)
 {
     struct out_explain_order *order = must_alloc(sizeof *order);
     order->msg.type = OUT_EXPLAIN_STOP;
     order->cookie = cookie;
     port_send(&o->port, &order->msg);
+}
+
+/* Which of them has it is known to none. */
+void outbound_explain_stop(struct outbound *o, const void *cookie)
+{
+    for (unsigned i = 0; i < o->n_all; i++)
+        send_stop(o->all[i], cookie);
+    if (o->n_all == 0)
+        send_stop(o, cookie);
 }
 
 void out_explain_drop(struct msg *m)

@@ -31,6 +31,19 @@ struct out_explain {
     const struct conf_destination *dest;
     struct plan *plan;
     struct buf site;
+    struct buf left_out; /* rows that stand behind those of the hosts */
+};
+
+/* Which addresses let calls ring: asked of one loop's memory after the other's. */
+struct out_rang {
+    struct msg msg;
+    struct out_explain *x;
+    unsigned at; /* whose turn it is; past the last: it goes back to x's */
+    size_t n;
+    struct out_rang_address {
+        struct sockaddr_storage address;
+        unsigned loops; /* that it did not answer lately */
+    } addresses[];
 };
 
 /* explain.c: the rows so far; and the last ones, x is gone then. */
@@ -53,7 +66,7 @@ struct explain_host { /* one that would be called */
     const struct sockaddr_storage *address;
     struct out_source source;
     const char *helo;
-    bool rang;
+    unsigned rang, loops;      /* of so many loops so many got no answer lately */
     enum out_host_state state; /* of a relay */
     int64_t again_ms;
     const char *why;

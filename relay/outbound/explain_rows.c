@@ -36,8 +36,10 @@ void explain_way(struct buf *out, const struct out_explain *x)
  * ------------------------------------------------------------------------------------------------------------
  */
 
-static const char *matching(const struct conf_list *patterns, struct slice domain)
+static const char *matching(const struct conf_list *patterns, struct slice as_written)
 {
+    char ascii[DNS_NAME_SIZE];
+    const struct slice domain = out_domain_ascii(as_written, ascii);
     for (size_t i = 0; i < patterns->n; i++)
         if (slice_glob(slice_str(patterns->items[i]), domain))
             return patterns->items[i];
@@ -232,6 +234,10 @@ void explain_host(struct buf *out, const struct explain_host *h)
     jrow_text(out, "helo", slice_str(h->source.helo[0] ? h->source.helo : h->helo));
     if (h->rang)
         jrow_bool(out, "no_answer_lately", true);
+    if (h->rang && h->rang < h->loops) {
+        jrow_number(out, "no_answer_threads", h->rang);
+        jrow_number(out, "threads", h->loops);
+    }
     if (h->turn > OUT_TRIES_MAX)
         jrow_text(out, "left_out", SLICE_LIT("an attempt calls five addresses at most"));
     if (h->state != OUT_HOST_FINE) {
@@ -295,34 +301,16 @@ static void put_standing(struct buf *out, const struct sched_standing *s)
 void explain_site(struct buf *out, const struct spooler_site *s)
 {
     begin(out, "site");
-    jrow_text(out, "destination", buf_slice(&s->destination));
-    jrow_text(out, "site", buf_slice(&s->site));
     jrow_bool(out, "known", s->known);
+    queue_site_row_write(out, &s->row, s->known);
     if (s->known) {
-        jrow_number(out, "ready", s->ready);
-        jrow_number(out, "waiting", s->waiting);
-        jrow_number(out, "connections", s->connections);
-        jrow_number(out, "idle", s->idle);
-        jrow_number(out, "window", s->window);
-        jrow_number(out, "limit", s->limit);
         put_wait(out, "window_holds_seconds", s->hold_ms);
-        jrow_number(out, "per_minute", s->per_minute);
-        if (s->rate) {
-            jrow_number(out, "rate", s->rate);
-            jrow_number(out, "rate_seconds", (uint64_t)s->rate_ms / 1000);
+        if (s->row.rate)
             put_wait(out, "next_job_seconds", s->next_job_ms);
-        }
-        jrow_bool(out, "dead", s->dead);
-        jrow_bool(out, "throttled", s->throttled);
-        put_wait(out, "next_probe_seconds", s->next_probe_ms);
         jrow_number(out, "failures", s->fails);
-        if (s->error.n) {
-            jrow_text(out, "last_error", buf_slice(&s->error));
-            jrow_time(out, "last_error_time", s->error_at);
-        }
         if (s->stands)
             put_standing(out, &s->standing);
     }
-    jrow_bool(out, "suspended", s->suspended);
+    jrow_bool(out, "suspended", s->row.suspended);
     jrow_end(out);
 }

@@ -92,6 +92,9 @@ static void on_msg(void *ctx, struct msg *m)
     case OUT_EXPLAIN_STOP:
         out_explain_stop(o, (struct out_explain_order *)m);
         break;
+    case OUT_RANG:
+        out_explain_rang(o, (struct out_rang *)m);
+        break;
     case SPOOLER_STORE: /* a bounce is durable, or will be asked for again */
         free(m);
         break;
@@ -137,6 +140,8 @@ void outbound_drop(struct msg *m)
         out_explain_drop(m);
     } else if (m->type == OUT_EXPLAIN_STOP) {
         free(m);
+    } else if (m->type == OUT_RANG) {
+        out_explain_rang_free((struct out_rang *)m);
     } else if (m->type == OUT_CAPTURED) {
         out_capture_drop(m);
     } else if (m->type >= OUT_RESOLVE) {
@@ -149,6 +154,12 @@ void outbound_drop(struct msg *m)
 const struct port *outbound_port(struct outbound *o)
 {
     return &o->port;
+}
+
+void outbound_meet(struct outbound *o, struct outbound *const *all, unsigned n)
+{
+    o->all = all;
+    o->n_all = n;
 }
 
 void outbound_reconfigure(struct outbound *o, struct conf *conf)

@@ -17,6 +17,8 @@ int outbound_new(struct outbound **ret, struct loop *l, struct inbox *i, struct 
                  struct tls_context *client_tls, struct out_hosts *hosts,
                  const struct port *spooler, struct err *e);
 const struct port *outbound_port(struct outbound *o);
+/* Before the loops run: the rooms of all loops, this one among them; borrowed for its life. */
+void outbound_meet(struct outbound *o, struct outbound *const *all, unsigned n);
 /* Whose way is to be explained; lent for the call. */
 struct outbound_asked {
     struct slice recipient; /* a mailbox with a domain */
@@ -28,12 +30,13 @@ struct outbound_asked {
     bool probe;   /* and the way is gone, up to RCPT … */
     bool no_rcpt; /* … or only up to the login */
 };
-/* From any thread. The answer comes to `reply` as struct lines with this cookie, freed by who gets
- * them: rows (relay/admin/README.md), the last one marked. -EINVAL: that is no address, and nothing
- * comes. */
+/* From any thread, of any of the rooms that have met: the one that delivery asks for this domain
+ * answers, and all say which addresses did not answer them. The answer comes to `reply` as struct
+ * lines with this cookie, freed by who gets them: rows (relay/admin/README.md), the last one
+ * marked. -EINVAL: that is no address, and nothing comes. */
 int outbound_explain(struct outbound *o, const struct outbound_asked *a, const struct port *reply,
                      void *cookie, struct err *e);
-/* From any thread: the answer is not waited for, and ends as soon as it can. */
+/* From any thread, of the same rooms: the answer is not waited for, and ends as soon as it can. */
 void outbound_explain_stop(struct outbound *o, const void *cookie);
 /* From any thread. */
 void outbound_reconfigure(struct outbound *o, struct conf *conf);

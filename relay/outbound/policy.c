@@ -85,7 +85,8 @@ bool out_trusts_host(const struct conf_destination *d, struct slice host, struct
         if (names_somebody(pattern) && slice_glob(pattern, host))
             return true;
     }
-    return is_in_domain(host, slice_behind_last(recipient, '@'));
+    char ascii[DNS_NAME_SIZE];
+    return is_in_domain(host, out_domain_ascii(slice_behind_last(recipient, '@'), ascii));
 }
 
 /* What another host may offer. */

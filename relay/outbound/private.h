@@ -9,6 +9,7 @@
 struct out_capture;
 struct out_conn;
 struct out_explain;
+struct out_rang;
 struct out_secrets;
 struct out_sessions;
 
@@ -16,7 +17,8 @@ enum {
     OUT_SECRET = 2001,
     OUT_CAPTURED,
     OUT_EXPLAIN,
-    OUT_EXPLAIN_STOP
+    OUT_EXPLAIN_STOP,
+    OUT_RANG
 }; /* beside outbound.c's own */
 
 struct outbound {
@@ -26,6 +28,8 @@ struct outbound {
     struct tls_context *tls_verify; /* made when it is first needed; a reload makes it anew */
     const struct port *spooler;
     struct port port;
+    struct outbound *const *all; /* the rooms of all loops; NULL: they have not met */
+    unsigned n_all;
     struct resolver *resolver;
     struct dns_override *override;
     struct rng rng;
@@ -108,6 +112,9 @@ struct out_found { /* lent for the call, but for the plan */
 typedef void out_found_fn(void *ctx, struct out_found *f);
 /* domain_and_route: as in struct out_resolve; copied. fn is called once, perhaps at once. */
 void out_find(struct outbound *o, struct slice domain_and_route, out_found_fn *fn, void *ctx);
+/* An international domain as DNS, and patterns of the configuration, have it (RFC 5891 section
+ * 4.4); what is no name stays as it is. */
+struct slice out_domain_ascii(struct slice domain, char ret[DNS_NAME_SIZE]);
 /* With a plan that is usable. The caller's. */
 void out_name_site(struct buf *out, const struct out_found *f);
 /* OUT_RESOLVE -> SPOOLER_PLAN, whose plan is a struct out_route */
@@ -135,7 +142,9 @@ struct out_explain_order {
 void out_explain_run(struct outbound *o, struct out_explain *x);
 void out_explain_stop(struct outbound *o, struct out_explain_order *order); /* owns it */
 void out_explain_site(struct outbound *o, struct spooler_site *q);          /* owns q */
+void out_explain_rang(struct outbound *o, struct out_rang *g);              /* owns g */
 void out_explain_drop(struct msg *m);
+void out_explain_rang_free(struct out_rang *g);
 void out_explain_free_all(struct outbound *o);
 
 /* secrets.c */

@@ -6,6 +6,7 @@
  * hosts share limits and back-off.
  */
 #include "dns/ip.h"
+#include "dns/name.h"
 #include "relay/base/log.h"
 #include "relay/base/must.h"
 #include "relay/net/addr.h"
@@ -267,6 +268,11 @@ static struct plan_maker *relay_maker(const struct conf_destination *d,
     return m;
 }
 
+struct slice out_domain_ascii(struct slice domain, char ret[DNS_NAME_SIZE])
+{
+    return dns_name_parse(domain, ret) ? slice_str(ret) : domain;
+}
+
 /* NULL: the MX tells. */
 static const struct conf_destination *destination_of(const struct conf *conf, struct slice domain,
                                                      struct slice route, enum out_rule *ret_rule)
@@ -278,7 +284,8 @@ static const struct conf_destination *destination_of(const struct conf *conf, st
     if (route.n)
         LOG(LV_WARN, "route_unknown", LOG_B("destination", route), LOG_B("domain", domain),
             LOG_S("hint", "no destination has this name any more; the mail goes by its domain"));
-    return conf_by_domain(conf, domain);
+    char ascii[DNS_NAME_SIZE];
+    return conf_by_domain(conf, out_domain_ascii(domain, ascii));
 }
 
 static struct slice domain_of(const char *address)

@@ -158,7 +158,7 @@ void core_answer(struct core *c, struct msg *m, const struct port *reply)
 
 unsigned core_loop_of(const struct core *c, struct slice key)
 {
-    return (unsigned)(slice_hash(key) % c->loops);
+    return spooler_loop_of(key, c->loops);
 }
 
 /* How many stores are on their way, about: what clients are handing in; and, just behind a batch,

@@ -249,6 +249,8 @@ void export_run(struct core *c, struct spooler_export *x);
 
 /* site.c */
 void site_run(struct core *c, struct spooler_site *q);
+/* All but the names. */
+void site_row_fill(const struct core *c, struct queue_site_row *r, const struct sched_site_view *v);
 
 /* admin.c */
 void admin_ask(struct core *c, struct spooler_admin *a);

@@ -82,11 +82,8 @@ void queue_filter_done(struct queue_filter *f)
 
 void spooler_admin_reset(struct spooler_admin *a)
 {
-    for (size_t i = 0; i < a->n_sites; i++) {
-        buf_done(&a->sites[i].site);
-        buf_done(&a->sites[i].destination);
-        buf_done(&a->sites[i].error);
-    }
+    for (size_t i = 0; i < a->n_sites; i++)
+        queue_site_row_done(&a->sites[i]);
     free(a->sites);
     a->sites = NULL;
     a->n_rows = a->text_n = a->n_sites = 0;
@@ -188,9 +185,7 @@ void spooler_request_free(struct msg *m)
         free(((struct spooler_suspend *)v)->names);
         break;
     case SPOOLER_SITE:
-        buf_done(&((struct spooler_site *)v)->destination);
-        buf_done(&((struct spooler_site *)v)->site);
-        buf_done(&((struct spooler_site *)v)->error);
+        queue_site_row_done(&((struct spooler_site *)v)->row);
         break;
     case SPOOLER_CONN_GONE:
     case SPOOLER_AHEAD:

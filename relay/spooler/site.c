@@ -1,5 +1,5 @@
-/* How a site stands, for those who ask why mail is not there yet: its state, its last error,
- * and a recipient's place in its line. */
+/* How a site stands, for lists of them and for those who ask why mail is not there yet: its state,
+ * its last error, and a recipient's place in its line. */
 #include "relay/spooler/core_int.h"
 
 static int64_t from_now(const struct core *c, struct mono at)
@@ -9,27 +9,32 @@ static int64_t from_now(const struct core *c, struct mono at)
     return at.ms > c->mono.ms ? at.ms - c->mono.ms : 0;
 }
 
+void site_row_fill(const struct core *c, struct queue_site_row *r, const struct sched_site_view *v)
+{
+    r->ready = v->ready;
+    r->waiting = v->waiting;
+    r->connections = v->connections;
+    r->idle = v->idle;
+    r->window = v->window;
+    r->limit = v->limit;
+    r->dead = v->dead;
+    r->suspended = v->suspended;
+    r->throttled = v->throttled;
+    r->next_probe_ms = from_now(c, v->next_probe);
+    r->rate = v->rate;
+    r->rate_ms = v->rate_ms;
+    r->per_minute = v->per_minute;
+    r->error = buf_of(v->error);
+    r->error_at = v->error_at;
+}
+
 static void fill(const struct core *c, struct spooler_site *q, const struct sched_site_view *v)
 {
     q->known = true;
-    q->ready = v->ready;
-    q->waiting = v->waiting;
-    q->connections = v->connections;
-    q->idle = v->idle;
-    q->window = v->window;
-    q->limit = v->limit;
+    site_row_fill(c, &q->row, v);
     q->fails = v->fails;
-    q->rate = v->rate;
-    q->rate_ms = v->rate_ms;
-    q->dead = v->dead;
-    q->suspended = v->suspended;
-    q->throttled = v->throttled;
-    q->next_probe_ms = from_now(c, v->next_probe);
     q->next_job_ms = from_now(c, v->next_job);
     q->hold_ms = v->hold.ms > c->mono.ms ? v->hold.ms - c->mono.ms : -1;
-    q->error = buf_of(v->error);
-    q->error_at = v->error_at;
-    q->per_minute = v->per_minute;
 }
 
 static void find_standing(struct core *c, struct spooler_site *q)
@@ -39,15 +44,16 @@ static void find_standing(struct core *c, struct spooler_site *q)
     if (!m || q->rcpt >= m->n_rcpts)
         return;
     const struct recipient *r = &m->rcpts[q->rcpt];
-    q->stands = sched_where(r, &site, &destination) && slice_eq(site, buf_slice(&q->site)) &&
-                slice_eq(destination, buf_slice(&q->destination)) &&
+    q->stands = sched_where(r, &site, &destination) && slice_eq(site, buf_slice(&q->row.site)) &&
+                slice_eq(destination, buf_slice(&q->row.destination)) &&
                 sched_standing(r, &q->standing);
 }
 
 void site_run(struct core *c, struct spooler_site *q)
 {
     struct sched_site_view v;
-    if (sched_site_look(c->sched, buf_slice(&q->destination), buf_slice(&q->site), c->mono, &v))
+    if (sched_site_look(c->sched, buf_slice(&q->row.destination), buf_slice(&q->row.site), c->mono,
+                        &v))
         fill(c, q, &v);
     if (q->known && q->id)
         find_standing(c, q);

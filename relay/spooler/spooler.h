@@ -209,6 +209,13 @@ enum out_type {
                   nothing (tried again in 1 min) */
 };
 
+/* Which of so many loops is asked for a domain (as in struct out_resolve), and so keeps what DNS
+ * says of it. */
+static inline unsigned spooler_loop_of(struct slice domain, unsigned loops)
+{
+    return (unsigned)(slice_hash(domain) % loops);
+}
+
 struct out_resolve {
     struct msg msg;
     struct buf domain; /* lower case, or an address literal with brackets; of messages with a route
@@ -342,6 +349,11 @@ struct queue_site_row {
     struct buf error;    /* why a job was put off last; "" = none was */
     struct wall error_at;
 };
+void queue_site_row_done(struct queue_site_row *r);
+/* Its keys (relay/admin/README.md) into an open row (relay/base/jrow.h); only of a site that is
+ * known has it more than the two names. Whether it is suspended is the caller's to say: who did it
+ * is main's to know. */
+void queue_site_row_write(struct buf *out, const struct queue_site_row *r, bool known);
 /* What the disk does not let the spooler do. */
 struct spooler_disk {
     char error[200];   /* why records cannot be written and deliveries wait; "": they can */
@@ -446,19 +458,14 @@ struct spooler_site {
     struct msg msg;
     const struct port *reply;
     void *cookie;
-    struct buf destination, site;
     uint64_t id;
     uint32_t rcpt;
+    struct queue_site_row row; /* its destination and site are the question, the rest the answer */
     /* answer */
     bool known; /* it has mail or connections, or had some lately; the next ones belong to it */
-    uint64_t ready, waiting;
-    unsigned connections, idle, window, limit, fails, rate;
-    bool dead, suspended, throttled;
-    int64_t rate_ms, next_probe_ms, next_job_ms, hold_ms; /* the last three from now; -1: none */
-    uint64_t per_minute;                                  /* jobs begun in the last minute */
-    struct buf error; /* why a job was put off last; "" = none was */
-    struct wall error_at;
-    bool stands; /* the recipient does, in that line */
+    unsigned fails;
+    int64_t next_job_ms, hold_ms; /* from now; -1: none */
+    bool stands;                  /* the recipient does, in that line */
     struct sched_standing standing;
 };
 

@@ -20,28 +20,9 @@ static void site_row_add(void *ctx, const struct sched_site_view *v)
     /* Grown by doubling: capacity is the next power of two. */
     if ((a->n_sites & (a->n_sites - 1)) == 0)
         a->sites = must_realloc(a->sites, (a->n_sites ? a->n_sites * 2 : 1) * sizeof *a->sites);
-    int64_t probe = v->next_probe.ms - to->c->mono.ms;
-    a->sites[a->n_sites++] = (struct queue_site_row){
-        .site = buf_of(v->site),
-        .destination = buf_of(v->destination),
-        .ready = v->ready,
-        .waiting = v->waiting,
-        .connections = v->connections,
-        .idle = v->idle,
-        .window = v->window,
-        .limit = v->limit,
-        .dead = v->dead,
-        .throttled = v->throttled,
-        .rate = v->rate,
-        .rate_ms = v->rate_ms,
-        .per_minute = v->per_minute,
-        .error = buf_of(v->error),
-        .error_at = v->error_at,
-        .suspended = v->suspended,
-        .next_probe_ms = !v->dead    ? -1
-                         : probe > 0 ? probe
-                                     : 0,
-    };
+    struct queue_site_row *r = &a->sites[a->n_sites++];
+    *r = (struct queue_site_row){.site = buf_of(v->site), .destination = buf_of(v->destination)};
+    site_row_fill(to->c, r, v);
 }
 
 static void count(struct core *c, struct spooler_admin *a)

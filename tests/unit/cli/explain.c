@@ -19,7 +19,8 @@ static void test_explain(void **state)
                         TOLD("{\"about\":\"host\",\"turn\":1,\"mx_host\":\"mx.x\",\"mx_ip\":\"192."
                              "0.2."
                              "1\","
-                             "\"mx_port\":25,\"helo\":\"r.test\",\"no_answer_lately\":true}")
+                             "\"mx_port\":25,\"helo\":\"r.test\",\"no_answer_lately\":true,"
+                             "\"no_answer_threads\":1,\"threads\":2}")
                             TOLD(
                                 "{\"about\":\"host\",\"mx_host\":\"mx2.x\",\"left_out\":\"does not "
                                 "exist\"}")
@@ -40,7 +41,10 @@ static void test_explain(void **state)
     expect(out, "1 connection, 1 message in 60 s; given up after 1h\n");
     expect(out, "d: its mx matches the mail hosts by *.x\n");
     expect(out, "b.test MX: 10 mx .x (for 9 s)\n");
-    expect(out, "host 1       mx.x [192.0.2.1]:25, as r.test; did not answer lately");
+    expect(
+        out,
+        "host 1       mx.x [192.0.2.1]:25, as r.test; did not answer lately, so it is called last "
+        "by 1 of 2 threads\n");
     expect(out, "not called   mx2.x: does not exist\n");
     expect(out, "mx.x: 3 due, 4 waiting; 1 of 2 connections now, 20 at most\n");
     expect(out, "one connection tries it in 1m 30s\n");

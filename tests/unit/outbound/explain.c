@@ -69,12 +69,12 @@ static void an_address_literal(void **state)
     struct asker *a = asker_new(w);
     assert_int_equal(ask(a, "x@[8.8.8.8]"), 0);
     struct spooler_site *q = told(w, SPOOLER_SITE);
-    assert_string_equal(buf_str(&q->site), "[8.8.8.8]");
-    assert_string_equal(buf_str(&q->destination), "default");
+    assert_string_equal(buf_str(&q->row.site), "[8.8.8.8]");
+    assert_string_equal(buf_str(&q->row.destination), "default");
     q->known = true;
-    q->ready = 3;
-    q->next_probe_ms = q->next_job_ms = q->hold_ms = -1;
-    q->error = buf_of(SLICE_LIT("421 \"no\""));
+    q->row.ready = 3;
+    q->row.next_probe_ms = q->next_job_ms = q->hold_ms = -1;
+    q->row.error = buf_of(SLICE_LIT("421 \"no\""));
     port_send(q->reply, &q->msg);
     wait_for_last(a);
     assert_true(a->good);
@@ -281,6 +281,49 @@ static void a_flood_of_words(void **state)
     asker_free(a);
 }
 
+/* --- more than one loop */
+
+/* What one loop has learnt is told, whichever is asked: the one that delivery asks for the domain.
+ */
+static void all_loops_are_asked(void **state)
+{
+    (void)state;
+    static const char *const domains[] = {"[8.8.8.8]", "[8.8.4.4]", "[1.1.1.1]", "[9.9.9.9]"};
+    struct world *w[2] = {world_new(1, ""), world_new(1, "")};
+    struct outbound *all[] = {w[0]->out, w[1]->out};
+    for (unsigned i = 0; i < 2; i++) /* nobody is at work yet */
+        outbound_meet(w[i]->out, all, 2);
+    struct sockaddr_storage rang = {.ss_family = AF_INET};
+    ((struct sockaddr_in *)&rang)->sin_port = htons(25);
+    inet_pton(AF_INET, "8.8.8.8", &((struct sockaddr_in *)&rang)->sin_addr);
+    out_learn(w[1]->out, &rang, OUT_NO_ANSWER, mono_add(mono_now(), 600000));
+    for (size_t i = 0; i < sizeof domains / sizeof *domains; i++) {
+        char address[40];
+        struct asker *a = asker_new(w[0]);
+        snprintf(address, sizeof address, "x@%s", domains[i]);
+        assert_int_equal(ask(a, address), 0);
+        struct spooler_site *q = told(w[spooler_loop_of(slice_str(domains[i]), 2)], SPOOLER_SITE);
+        port_send(q->reply, &q->msg);
+        wait_for_last(a);
+        const bool one =
+            strstr(buf_str(&a->text), "\"no_answer_lately\":true,\"no_answer_threads\":1,"
+                                      "\"threads\":2}") != NULL;
+        assert_int_equal(one, i == 0);
+        assert_int_equal(strstr(buf_str(&a->text), "no_answer_lately") != NULL, i == 0);
+        asker_free(a);
+    }
+    /* Who has left is found, wherever his question is. */
+    struct asker *a = asker_new(w[0]);
+    assert_int_equal(ask(a, "x@[8.8.8.8]"), 0);
+    struct spooler_site *q = told(w[spooler_loop_of(SLICE_LIT("[8.8.8.8]"), 2)], SPOOLER_SITE);
+    outbound_explain_stop(w[0]->out, a);
+    wait_for_last(a);
+    port_send(q->reply, &q->msg);
+    world_free(w[0]);
+    world_free(w[1]);
+    asker_free(a);
+}
+
 /* --- rows */
 
 static const char *host_row(const struct explain_host *h, struct buf *out)
@@ -329,28 +372,28 @@ static void rows_of_sites(void **state)
 {
     (void)state;
     struct buf out = BUF_MAX(4096);
-    struct spooler_site s = {.destination = buf_of(SLICE_LIT("d")), .site = buf_of(SLICE_LIT("s"))};
+    struct spooler_site s = {
+        .row = {.destination = buf_of(SLICE_LIT("d")), .site = buf_of(SLICE_LIT("s"))}};
     explain_site(&out, &s);
-    assert_string_equal(buf_str(&out), "{\"about\":\"site\",\"destination\":\"d\",\"site\":\"s\","
-                                       "\"known\":false,\"suspended\":false}\n");
-    s.known = s.dead = s.stands = s.suspended = true;
-    s.rate = 5;
-    s.rate_ms = 60000;
+    assert_string_equal(buf_str(&out), "{\"about\":\"site\",\"known\":false,\"destination\":\"d\","
+                                       "\"site\":\"s\",\"suspended\":false}\n");
+    s.known = s.row.dead = s.stands = s.row.suspended = true;
+    s.row.rate = 5;
+    s.row.rate_ms = 60000;
     s.next_job_ms = 1;
-    s.next_probe_ms = 15000;
+    s.row.next_probe_ms = 15000;
     s.hold_ms = -1;
     s.standing = (struct sched_standing){.rank = 2, .ahead = 9, .users = 3};
     buf_reset(&out);
     explain_site(&out, &s);
-    assert_non_null(strstr(buf_str(&out), "\"rate\":5,\"rate_seconds\":60,\"next_job_seconds\":1,"
-                                          "\"dead\":true,\"throttled\":false,"
-                                          "\"next_probe_seconds\":15,\"failures\":0,"
+    assert_non_null(strstr(buf_str(&out), "\"rate\":5,\"rate_seconds\":60,\"dead\":true,"
+                                          "\"next_probe_seconds\":15,"
+                                          "\"next_job_seconds\":1,\"failures\":0,"
                                           "\"rank\":\"low\",\"ahead\":9,\"users\":3,"
                                           "\"suspended\":true}"));
     assert_null(strstr(buf_str(&out), "window_holds_seconds"));
     buf_done(&out);
-    buf_done(&s.destination);
-    buf_done(&s.site);
+    queue_site_row_done(&s.row);
 }
 
 /* What a rehearsal asks of a relay's state takes nobody's turn. */
@@ -381,6 +424,7 @@ static void looking_takes_no_turn(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(all_loops_are_asked),
         cmocka_unit_test(an_address_literal),
         cmocka_unit_test(a_way_that_is_none),
         cmocka_unit_test(no_address),

@@ -60,6 +60,12 @@ static void test_trust(void **state)
         {NULL, NULL, "b.test.evil.test", "a@b.test", false},
         {NULL, NULL, "", "a@[192.0.2.1]", false},
         {NULL, NULL, "mx.b.test", "postmaster", false},
+        /* DNS has it in ASCII */
+        {NULL, NULL, "mx.xn--bcher-kva.test",
+         "a@b\xc3\xbc"
+         "cher.test",
+         true},
+        {NULL, NULL, "mx.xn--bcher-kva.test", "a@bucher.test", false},
         {NULL, "*.hoster.test", "mx1.hoster.test", "a@b.test", true},
         {NULL, "mx?.hoster.test", "mx1.hoster.test", "a@b.test", true},
         {NULL, "mx1.hoster.test", "mx1.hoster.test", "a@b.test", true},

@@ -5,8 +5,8 @@
 static struct spooler_site *ask(struct world *w, const char *site, uint64_t id, uint32_t rcpt)
 {
     struct spooler_site *q = must_alloc(sizeof *q);
-    q->destination = buf_of(SLICE_LIT("default"));
-    q->site = buf_of(slice_str(site));
+    q->row.destination = buf_of(SLICE_LIT("default"));
+    q->row.site = buf_of(slice_str(site));
     q->id = id;
     q->rcpt = rcpt;
     give(w, q, SPOOLER_SITE);
@@ -28,7 +28,7 @@ static void nobody_knows_it(void **state)
 {
     struct world *w = *state;
     struct spooler_site *q = ask(w, "mx", 0, 0);
-    assert_true(!q->known && !q->stands && q->error.n == 0);
+    assert_true(!q->known && !q->stands && q->row.error.n == 0);
     done(q);
 }
 
@@ -38,9 +38,9 @@ static void its_trouble_is_told(void **state)
     store(w, "s@x", 1, 0, 0);
     struct out_work *job = job_of(w);
     struct spooler_site *q = ask(w, "mx", 0, 0);
-    assert_true(q->known && q->connections == 1 && q->window == 2 && q->limit == 4);
-    assert_true(q->next_probe_ms == -1 && q->next_job_ms == -1 && q->hold_ms == -1);
-    assert_int_equal(q->error.n, 0);
+    assert_true(q->known && q->row.connections == 1 && q->row.window == 2 && q->row.limit == 4);
+    assert_true(q->row.next_probe_ms == -1 && q->next_job_ms == -1 && q->hold_ms == -1);
+    assert_int_equal(q->row.error.n, 0);
     done(q);
     struct verdict v = {.kind = VERDICT_DEFERRED,
                         .scope = SCOPE_SITE,
@@ -53,8 +53,8 @@ static void its_trouble_is_told(void **state)
     pump(w);
     forget(w);
     q = ask(w, "mx", 0, 0);
-    assert_string_equal(buf_str(&q->error), "450 4.7.1 too much mail");
-    assert_true(q->error_at.us > 0 && q->fails == 1 && q->window == 1 && q->hold_ms > 0);
+    assert_string_equal(buf_str(&q->row.error), "450 4.7.1 too much mail");
+    assert_true(q->row.error_at.us > 0 && q->fails == 1 && q->row.window == 1 && q->hold_ms > 0);
     done(q);
 }
 
@@ -71,7 +71,7 @@ static void a_full_mailbox_is_no_failure(void **state)
     pump(w);
     forget(w);
     struct spooler_site *q = ask(w, "mx", 0, 0);
-    assert_true(q->known && q->error.n > 0 && q->fails == 0 && q->hold_ms == -1);
+    assert_true(q->known && q->row.error.n > 0 && q->fails == 0 && q->hold_ms == -1);
     done(q);
 }
 
@@ -89,8 +89,8 @@ static void where_it_stands(void **state)
     unsigned places = 0; /* each has one of its own */
     for (uint32_t i = 0; i < 4; i++) {
         struct spooler_site *at = ask(w, "mx", i < 2 ? first : second, i % 2);
-        assert_true(at->known && at->suspended && at->stands);
-        assert_true(at->standing.ahead < 4 && at->standing.users == 1 && at->ready == 4);
+        assert_true(at->known && at->row.suspended && at->stands);
+        assert_true(at->standing.ahead < 4 && at->standing.users == 1 && at->row.ready == 4);
         places |= 1U << at->standing.ahead;
         done(at);
     }

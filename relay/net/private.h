@@ -106,6 +106,8 @@ void net_tap_begin(struct net_conn *c);
 /* A tracer has come to a connection that has begun: from the next moment between two commands on.
  */
 void net_tap_join(struct net_conn *c);
+/* No tracer looks any more: it costs nothing again. */
+void net_tap_leave(struct net_conn *c);
 void net_tap_note(struct net_conn *c, const char *text);
 void net_tap_secure(struct net_conn *c); /* the handshake is done */
 struct net_traced *net_tap_traced(const struct net_conn *c);

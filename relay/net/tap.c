@@ -1,5 +1,6 @@
 /* Somebody looks on: what a connection's handler is offered and sends, as lines. A connection that
  * nobody looks at pays for one look at a pointer of its own. */
+#include "relay/base/defer.h"
 #include "relay/base/must.h"
 #include "relay/net/private.h"
 #include <stdio.h>
@@ -56,6 +57,19 @@ void net_tap_join(struct net_conn *c)
     if (c->phase == NET_CONNECTING && !c->tap->watch)
         c->tap->watch = smtp_watch_new();
     net_conn_look_on(c);
+}
+
+/* What was told and not taken yet is told once more to whoever comes next. */
+void net_tap_leave(struct net_conn *c)
+{
+    if (!net_conn_is_traced(c))
+        return;
+    net_traced_free(c, TAKE_PTR(c->tap->traced));
+    if (c->tap->fn)
+        return;
+    smtp_watch_free(c->tap->watch);
+    free(TAKE_PTR(c->tap));
+    c->tapped = 0;
 }
 
 /* Not while the handler has bytes before it, of which nobody knows how many it has taken. */

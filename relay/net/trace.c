@@ -41,8 +41,7 @@ struct order {
     void *cookie;
 };
 
-/* What one connection has shown so far. While nobody looks it is told nothing: who comes then finds
- * it as if it had just been met. */
+/* What one connection has shown so far. */
 struct net_traced {
     struct buf kept; /* rows: of the beginning, then of the transaction */
     size_t head_n;   /* octets of the beginning; 0: there was no MAIL yet */
@@ -136,7 +135,10 @@ static void tracer_done(struct net_traces *r, struct tracer *t)
     if (t->here)
         lines_free(t->here);
     *t = (struct tracer){0};
-    r->n--;
+    if (--r->n > 0)
+        return;
+    for (struct net_conn *c = r->local->conns; c; c = c->next)
+        net_tap_leave(c);
 }
 
 /* --- connections
@@ -328,27 +330,16 @@ static struct lines *lines_new(struct net_traces *r, void *cookie)
     return l;
 }
 
-/* Lines have passed that nobody was shown: of which transaction those that come are is not known.
- */
-static void forget(struct net_traced *d)
-{
-    buf_reset(&d->kept);
-    buf_done(&d->from);
-    d->head_n = 0;
-    d->has_head = d->skipped = false;
-}
-
 /* What is known of a connection by this place's last tracer is not the new one's. */
-static void meet(const struct net_traces *r, struct net_conn *c, size_t at)
+static void meet(struct net_traces *r, struct net_conn *c, size_t at)
 {
     struct net_traced *d = net_tap_traced(c);
-    if (!d) {
+    if (d)
+        d->matches[at] = d->begun[at] = d->to[at] = false;
+    else if (r->n_traced == NET_TRACED_MAX)
+        r->tracers[at].lost++;
+    else
         net_tap_join(c);
-        return;
-    }
-    d->matches[at] = d->begun[at] = d->to[at] = false;
-    if (r->n == 1)
-        forget(d);
 }
 
 static void begin(struct net_traces *r, struct order *o)

@@ -15,6 +15,9 @@ static struct deadline start;
 static const char *script; /* what the client says, all at once */
 static unsigned flood;     /* how often */
 
+static bool leaving;
+static void left(void);
+
 /* Rows as they come; the first ones are kept where the test holds them. */
 static void on_lines(void *ctx, struct msg *m)
 {
@@ -26,7 +29,10 @@ static void on_lines(void *ctx, struct msg *m)
         assert_null(l->back);
         lines_free(l);
         ended = true;
-        loop_stop(loop);
+        if (leaving)
+            left();
+        else
+            loop_stop(loop);
     } else if (hold && !held) {
         held = l;
     } else {
@@ -275,12 +281,75 @@ static void in_the_middle(void **state)
     }
 }
 
+/* --- nobody looks any more
+ * ------------------------------------------------------------------------------------------------------------
+ */
+
+static void left(void)
+{
+    assert_false(net_conn_is_traced(client.c));
+    assert_false(net_conn_is_traced(served[0].c));
+    net_conn_close(client.c);
+}
+
+static void on_leaving_client(struct peer *p, enum event e)
+{
+    (void)p;
+    if (e == EV_CONNECTED)
+        net_traces_begin(traces, &(struct net_trace_filter){.from = SLICE_NONE}, &reader, &reader);
+    if (e == EV_CLOSED)
+        loop_stop(loop);
+}
+
+/* Both ends are looked at in the end, once the server's is there. */
+static void end_when_both_are_seen(void *ctx, struct mono now)
+{
+    (void)ctx;
+    if (server.next == 1 && net_conn_is_traced(client.c) && net_conn_is_traced(served[0].c)) {
+        deadline_set(loop, &start, MONO_NEVER);
+        net_traces_end(traces, &reader);
+    } else {
+        deadline_set(loop, &start, mono_add(now, 5));
+    }
+}
+
+static void accept_closing(struct peer *p)
+{
+    p->on = close_on_eof;
+}
+
+/* A connection that was looked at costs what it did before. */
+static void it_costs_nothing_again(void **state)
+{
+    (void)state;
+    leaving = true;
+    ended = false;
+    held = NULL;
+    setup(NULL);
+    to_close = 2; /* the loop is stopped by the client's */
+    inbox = inbox_new(loop, NULL, NULL);
+    traces = net_traces_new(loop, inbox);
+    reader = (struct port){inbox, on_lines, NULL};
+    server.accepted = accept_closing;
+    deadline_init(loop, &start, end_when_both_are_seen, NULL);
+    deadline_set(loop, &start, mono_add(mono_now(), 5));
+    client_init(&client, loop, &server);
+    client.on = on_leaving_client;
+    run_for(loop, 20000);
+    assert_true(ended);
+    leaving = false;
+    net_traces_free(traces);
+    inbox_free(inbox, NULL);
+    peer_done(&client);
+    teardown(NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_line_once),      cmocka_unit_test(what_matches_with_its_beginning),
         cmocka_unit_test(until_the_next_mail), cmocka_unit_test(who_does_not_read),
-        cmocka_unit_test(in_the_middle),
+        cmocka_unit_test(in_the_middle),       cmocka_unit_test(it_costs_nothing_again),
     };
     shown = BUF_MAX(16 << 20);
     int rc = cmocka_run_group_tests(tests, NULL, NULL);

@@ -168,10 +168,22 @@ void out_explain_rang(struct outbound *o, struct out_rang *g)
     port_send(&next->port, &g->msg);
 }
 
+/* Other name servers are asked since a reload: what was open at the old ones has come to no end. */
+static bool was_cut_short(const struct out_explain *x, const struct out_found *f)
+{
+    return f->plan->fault == FAULT_DNS_TIMEOUT && f->conf != x->o->conf && !x->over &&
+           x->o->spooler;
+}
+
 static void found(void *ctx, struct out_found *f)
 {
     struct out_explain *x = ctx;
     struct slice rest = buf_slice(&x->domain), domain = slice_cut(&rest, '>');
+    if (was_cut_short(x, f)) {
+        plan_unref(f->plan);
+        out_find(x->o, buf_slice(&x->domain), found, x);
+        return;
+    }
     x->plan = f->plan;
     if (x->over || !x->o->spooler) {
         drop(x);

@@ -144,11 +144,13 @@ int out_resolver_new(struct outbound *o, struct err *e)
         dns_override_unref(override);
         return rc;
     }
-    if (o->resolver)
-        resolver_free(o->resolver);
-    dns_override_unref(o->override);
-    o->resolver = fresh;
+    struct resolver *old = o->resolver;
+    struct dns_override *old_override = o->override;
+    o->resolver = fresh; /* who hears the end of a question may have another one */
     o->override = override;
+    if (old)
+        resolver_free(old);
+    dns_override_unref(old_override);
     return 0;
 }
 

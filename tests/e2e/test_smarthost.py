@@ -367,6 +367,18 @@ def test_a_slow_token_delays_no_other_destination(relay, authority, tmp_path):
         assert [token_of(response) for _, _, response in p.logins] == ["of-the-quick", "of-the-slow"]
 
 
+def test_a_pipe_in_place_of_a_password(relay, authority, tmp_path):
+    """75: a pipe that nobody writes to, where the password was, holds all logins, and the relay does not stop any more."""
+    path = secret_file(tmp_path, PASSWORD)
+    with Provider(authority.issue("peer", "peer.test")) as p:
+        r = relay(dns=NAMED, destinations=smarthost(peer(p), password_file=f'"{path}"'))
+        path.unlink()
+        os.mkfifo(path, 0o600)
+        event = r.wait_event("deferred", queue_id=r.send(mail.message()))
+        assert event["error"] == "login" and f"{path}: its first line is empty" in warnings(r)[0]
+        assert not p.logins
+
+
 def test_a_token_command_has_its_time(relay, authority, tmp_path):
     """75: a program for tokens that never ends, silent or with its word said, holds its mail for ever; or a process is left behind."""
     program = tmp_path / "token"

@@ -281,6 +281,31 @@ static void a_flood_of_words(void **state)
     asker_free(a);
 }
 
+/* A reload that names other name servers is no answer of theirs: they are asked. */
+static void other_name_servers(void **state)
+{
+    (void)state;
+    struct world *w = world_new(1, "");
+    struct asker *a = asker_new(w);
+    struct pollfd heard = {.fd = w->name_server, .events = POLLIN};
+    assert_int_equal(ask(a, "x@example.test"), 0);
+    assert_int_equal(poll(&heard, 1, PATIENCE_MS), 1);
+    const uint16_t old_port = w->name_server_port;
+    heard.fd = udp(&w->name_server_port);
+    struct conf *fresh = conf_of(w, "");
+    outbound_reconfigure(w->out, fresh);
+    assert_int_equal(poll(&heard, 1, PATIENCE_MS), 1);
+    pthread_mutex_lock(&w->lock);
+    assert_false(a->last);
+    assert_null(strstr(buf_str(&a->text), "timeout"));
+    pthread_mutex_unlock(&w->lock);
+    w->name_server_port = old_port;
+    world_free(w);
+    close(heard.fd);
+    conf_unref(fresh);
+    asker_free(a);
+}
+
 /* --- more than one loop */
 
 /* What one loop has learnt is told, whichever is asked: the one that delivery asks for the domain.
@@ -425,6 +450,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_loops_are_asked),
+        cmocka_unit_test(other_name_servers),
         cmocka_unit_test(an_address_literal),
         cmocka_unit_test(a_way_that_is_none),
         cmocka_unit_test(no_address),

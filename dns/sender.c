@@ -101,9 +101,10 @@ bool sender_is_done(const struct sender *s)
  * ------------------------------------------------------------------------------------------------------------
  */
 
+/* Neither yes nor no. */
 static bool is_trouble(const struct dns_answer *a)
 {
-    return a->status == DNS_SERVFAIL || a->status == DNS_TIMEOUT;
+    return a->status != DNS_OK && a->status != DNS_NXDOMAIN && a->status != DNS_NODATA;
 }
 
 static bool leads_here(const struct sender *s, const struct dns_answer *a)

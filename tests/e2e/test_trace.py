@@ -106,7 +106,7 @@ def test_connections_that_are_open_already(relay, trace):
         rows = t.wait(lambda rows: any(row.get("text") == "QUIT" and row["direction"] == "out" for row in rows))
         session.quit()
         assert p.connections == 1
-    here = [row for row in rows if row.get("connection") == r.events("accepted", queue_id=later)[0]["session_id"]]
+    here = [row for row in rows if row.get("session_id") == r.events("accepted", queue_id=later)[0]["session_id"]]
     assert [row["text"] for row in here[:2]] == ["NOOP is anybody there", "250 2.0.0 Ok"], here
     assert any(row.get("text", "").startswith("rcpt TO:<eve@rcpt.test>") for row in here)
     out = words(rows, "out")

@@ -10,7 +10,6 @@
 #include "relay/outbound/conn.h"
 #include "relay/base/metrics.h"
 #include "relay/base/must.h"
-#include <stdio.h>
 #include <stdlib.h>
 
 /* --- the end of things

@@ -41,6 +41,7 @@ static void unlink_socket(struct out_conn *c, bool politely)
 static void conn_free(struct out_conn *c)
 {
     unlink_socket(c, true);
+    out_place_leave(c);
     out_job_drop(c);
     out_ahead_drop(c);
     HASH_DEL(c->o->conns, c);
@@ -90,7 +91,7 @@ static void give_up(struct out_conn *c)
     out_conn_end(c);
 }
 
-static void next_address(struct out_conn *c)
+void out_conn_call(struct out_conn *c)
 {
     c->pumping = c->in_clear = c->no_session = false;
     if (!out_dial_next(c))
@@ -120,7 +121,7 @@ void out_conn_go_on(struct out_conn *c, struct verdict v)
     c->has_news = c->has_news || out_relay_is_news(c, &v);
     note_failure(c, v);
     unlink_socket(c, true);
-    next_address(c);
+    out_conn_call(c);
 }
 
 void out_conn_again(struct out_conn *c)
@@ -134,6 +135,8 @@ void out_conn_again(struct out_conn *c)
 void out_conn_call_failed(struct link *l, int err, struct mono now)
 {
     struct out_conn *c = l->conn;
+    if (out_dial_put_off(l, err))
+        return;
     bool no_route = out_dial_is_no_route(err);
     struct verdict v = out_dial_verdict(l, err);
     metric_add(M_CONNECTS_OUT_FAILED, 1);
@@ -174,7 +177,8 @@ struct out_conn *out_conn_new(struct outbound *o, uint64_t id, struct conf *conf
 void out_conn_start(struct out_conn *c)
 {
     out_dial_init(c);
-    next_address(c);
+    if (out_place_take(c))
+        out_conn_call(c);
 }
 
 static void open_conn(struct outbound *o, struct out_work *w)

@@ -12,7 +12,8 @@ struct link {
     struct net_conn *net;
     size_t way; /* of conn->ways */
     struct out_source source;
-    struct mono since; /* when it was dialled */
+    struct mono since;        /* when it was dialled */
+    struct outbound *counted; /* among whose sockets; NULL: not (any more) */
 };
 
 /* An address: plan->hosts[host].addrs[addr]. */
@@ -85,6 +86,8 @@ struct out_conn {
     bool rehearsal;            /* nothing is learnt from it, and nobody else's turn is taken … */
     struct out_explain *probe; /* … and it is told step by step: see probe.c. NULL: it is none */
     bool ready, begun, reading, pumping;
+    bool in_line; /* it waits for a socket, linked by prev and next */
+    struct out_conn *prev, *next;
     bool ending;     /* it is told to have no job any more, and says QUIT */
     bool wants_body; /* the machine has asked for the content at `sent`, and it is not here */
     bool waiting;    /* the machine is ready, and the start of the content is not here */
@@ -120,6 +123,8 @@ void out_dial_init(struct out_conn *c);
 bool out_dial_more(const struct out_conn *c);
 /* Calls it; false: there is none. */
 bool out_dial_next(struct out_conn *c);
+/* Calls it beside l, which has not answered; later, when there is no place for another socket. */
+void out_dial_beside(struct out_conn *c, struct link *l);
 /* The same address once more. */
 void out_dial_again(struct out_conn *c);
 /* A call has been answered: it is the connection's link, the others hang up. */
@@ -138,6 +143,24 @@ void out_dial_look(const struct out_conn *c, struct mono now,
                    void (*each)(void *ctx, const struct out_way *w,
                                 const struct sockaddr_storage *a, bool rang),
                    void *ctx);
+
+/* The call has found no descriptor, while other connections have some: the connection is to wait
+ * for one of them, as if it had not called. False: it has failed. */
+bool out_dial_put_off(struct link *l, int err);
+
+/* places.c */
+bool out_places_left(const struct outbound *o);
+/* May it begin to call? False: it waits, and is called up (out_conn_call) by itself. A rehearsal
+ * does not wait. */
+bool out_place_take(struct out_conn *c);
+void out_place_wait(struct out_conn *c); /* behind the others */
+void out_place_leave(struct out_conn *c);
+/* A link's socket is counted until it is closed. */
+void out_place_begin(struct link *l, struct outbound *o);
+/* Where it was counted; NULL: it is no more. */
+struct outbound *out_place_end(struct link *l);
+/* Whoever waits, and has a place now, calls. May end those, and no others. */
+void out_places_call_up(struct outbound *o);
 
 /* talk.c */
 extern const struct net_handler out_link_handler;
@@ -159,6 +182,8 @@ void out_conn_drop(struct out_conn *c);
 void out_conn_again(struct out_conn *c);
 /* A call has failed: the next address, or the end. */
 void out_conn_call_failed(struct link *l, int err, struct mono now);
+/* It has a place, and calls the next address. */
+void out_conn_call(struct out_conn *c);
 /* Gives this address up because of v (taken) and goes on with the next one, or ends. */
 void out_conn_go_on(struct out_conn *c, struct verdict v);
 

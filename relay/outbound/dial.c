@@ -129,6 +129,7 @@ static struct link *dial(struct out_conn *c, size_t way)
     c->jobs = 0;
     metric_add(M_CONNECTS_OUT, 1);
     *l = (struct link){.conn = c, .way = way, .since = loop_now(c->o->loop)};
+    out_place_begin(l, c->o);
     out_source_find(c->dest, buf_slice(&c->load.job->site), to.ss_family, &l->source);
     const struct sockaddr *from =
         l->source.from.ss_family ? (struct sockaddr *)&l->source.from : NULL;
@@ -149,6 +150,14 @@ bool out_dial_next(struct out_conn *c)
     struct link *l = dial(c, (size_t)(w - c->ways));
     look_beside(c, l, now);
     return true;
+}
+
+void out_dial_beside(struct out_conn *c, struct link *l)
+{
+    if (out_places_left(c->o))
+        out_dial_next(c);
+    else
+        look_beside(c, l, loop_now(c->o->loop));
 }
 
 void out_dial_again(struct out_conn *c)
@@ -210,6 +219,8 @@ void out_dial_answered(struct link *l, struct mono now)
     net_conn_deadline(l->net, MONO_NEVER);
     if (!c->rehearsal)
         out_unlearn(c->o, &c->peer, OUT_NO_ANSWER);
+    if (c->o->scarce)
+        out_places_call_up(c->o);
 }
 
 bool out_dial_failed(struct link *l, bool costs, struct mono now)
@@ -233,6 +244,23 @@ bool out_dial_failed(struct link *l, bool costs, struct mono now)
 static bool is_ours(int err)
 {
     return err == -EMFILE || err == -ENFILE || err == -ENOBUFS || err == -ENOMEM;
+}
+
+/* Of descriptors only: what else has run out does not come back with the end of a connection. */
+bool out_dial_put_off(struct link *l, int err)
+{
+    struct out_conn *c = l->conn;
+    const bool scarce = err == -EMFILE || err == -ENFILE;
+    if (!scarce || c->rehearsal || c->n_dials > 1 || c->o->n_sockets <= 1)
+        return false;
+    c->o->scarce = true;
+    out_dial_forget(c, l);
+    c->ways[l->way].tried = false;
+    c->tries--;
+    out_place_end(l); /* it never had one: nobody is called up for it */
+    hang_up(l);
+    out_place_wait(c);
+    return true;
 }
 
 /* An address that is not this machine's (yet) is our fault, too: nothing ends for it (promise 10).

@@ -38,6 +38,9 @@ struct outbound {
     struct sockaddr_storage *here; /* this machine's addresses, whoever listens there */
     size_t n_here;
     struct out_conn *conns; /* by id */
+    struct out_conn *line;  /* those that wait for a socket, see places.c */
+    uint64_t n_sockets;     /* called, connected or closing */
+    bool scarce;            /* a call found no descriptor; until nobody waits */
     struct out_explain *explains;
     uint64_t probes;               /* so far */
     struct out_memory *memory;     /* of addresses, this loop's own */

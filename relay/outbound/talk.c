@@ -244,10 +244,10 @@ static void on_sent(void *ctx, struct mono now)
 
 static void on_deadline(void *ctx, struct mono now)
 {
-    const struct link *l = ctx;
+    struct link *l = ctx;
     struct out_conn *c = l->conn;
     if (c && c->link != l)
-        out_dial_next(c); /* beside this one, which has not answered */
+        out_dial_beside(c, l);
     if (!c || c->link != l || (!c->client && !c->handshaking))
         return;
     if (c->handshaking) {
@@ -281,7 +281,10 @@ static void on_closed(void *ctx)
     struct link *l = ctx;
     if (l->conn && !out_dial_forget(l->conn, l))
         l->conn->link = NULL;
+    struct outbound *o = out_place_end(l);
     free(l);
+    if (o)
+        out_places_call_up(o);
 }
 
 static void on_connected(void *ctx, int err, struct mono now)

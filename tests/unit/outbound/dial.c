@@ -3,6 +3,7 @@
  * hides all others. */
 #include "tests/unit/outbound/world.h"
 #include <fcntl.h>
+#include <sys/resource.h>
 
 #define BODY "Subject: x\r\n\r\nhello\r\n"
 
@@ -161,12 +162,168 @@ static void many_addresses(void **state)
     world_free(w);
 }
 
+/* --- places (checklist 100) */
+
+enum { LIMIT = 128, LOOPS = 32 }; /* half of that for so many: two sockets for this one */
+
+static struct rlimit limit_descriptors(void)
+{
+    struct rlimit before, low;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    low = before;
+    low.rlim_cur = LIMIT;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+    return before;
+}
+
+static void order_conn(struct world *w, uint64_t conn, struct plan *p)
+{
+    struct out_work *k = work(conn, BODY, 1);
+    k->conn = conn;
+    order(w, opening(k, p));
+}
+
+static void expect_end(struct world *w, uint64_t conn, enum fault fault)
+{
+    struct spooler_result *r = told(w, SPOOLER_RESULT);
+    assert_int_equal(r->conn, conn);
+    assert_int_equal(r->verdicts[0].fault, fault);
+    assert_int_equal(r->verdicts[0].kind, fault ? VERDICT_DEFERRED : VERDICT_DELIVERED);
+    spooler_result_free(r);
+    struct spooler_conn_gone *g = told(w, SPOOLER_CONN_GONE);
+    assert_int_equal(g->conn, conn);
+    free(g);
+}
+
+static void take_and_leave(struct world *w, int fd, uint64_t conn)
+{
+    take_message(fd, "250 ok\r\n");
+    close(fd);
+    expect_end(w, conn, FAULT_NONE);
+}
+
+/* A loop has so many sockets and no more, whatever the number of sites; who waits goes on when one
+ * ends, in the order of coming, and waiting is no attempt. */
+static void no_more_than_its_share(void **state)
+{
+    (void)state;
+    struct world *w = world_new(4, "");
+    struct rlimit before = limit_descriptors();
+    outbound_meet(w->out, NULL, LOOPS);
+    for (unsigned i = 0; i < 4; i++)
+        order_conn(w, 10 + i, one_host(w, i, 1));
+    int fds[4] = {receive_ready(w, 0), receive_ready(w, 1)};
+    nobody_calls(w, 2);
+    nobody_calls(w, 3);
+    told_nothing(w);
+    take_and_leave(w, fds[1], 11);
+    fds[2] = receive_ready(w, 2);
+    nobody_calls(w, 3);
+    take_and_leave(w, fds[0], 10);
+    fds[3] = receive_ready(w, 3);
+    take_and_leave(w, fds[3], 13);
+    take_and_leave(w, fds[2], 12);
+    setrlimit(RLIMIT_NOFILE, &before);
+    world_free(w);
+}
+
+/* Nor is another address called beside one that rings, when there is no place for it; one that has
+ * failed makes place for the next. */
+static void no_place_beside(void **state)
+{
+    (void)state;
+    int fillers[FILLERS];
+    struct world *w = world_new(3, "");
+    let_ring(w, 0, fillers);
+    struct rlimit before = limit_descriptors();
+    outbound_meet(w->out, NULL, LOOPS);
+    order_conn(w, 10, one_host(w, 2, 1));
+    int fd = receive_ready(w, 2);
+    order_conn(w, 11, one_host(w, 0, 2));
+    struct pollfd p = {.fd = w->listening[1], .events = POLLIN};
+    assert_int_equal(poll(&p, 1, 1300), 0);
+    take_and_leave(w, fd, 10);
+    take_and_leave(w, receive_ready(w, 1), 11);
+    setrlimit(RLIMIT_NOFILE, &before);
+    close_all(fillers);
+    world_free(w);
+}
+
+/* Who is still waiting when all ends is freed. */
+static void ended_while_waiting(void **state)
+{
+    (void)state;
+    struct world *w = world_new(1, "");
+    struct rlimit before = limit_descriptors();
+    outbound_meet(w->out, NULL, LOOPS);
+    for (unsigned i = 0; i < 5; i++)
+        order_conn(w, 10 + i, one_host(w, 0, 1));
+    int fds[2] = {receive(w, 0), receive(w, 0)};
+    told_nothing(w);
+    world_free(w);
+    close(fds[0]);
+    close(fds[1]);
+    setrlimit(RLIMIT_NOFILE, &before);
+}
+
+static int64_t cpu_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* No descriptor is left (callers have them, say): mail waits for another connection's, without a
+ * verdict and without a turn of the loop; with no other to wait for it is put off as a fault of
+ * this host. */
+static void no_descriptor(void **state)
+{
+    (void)state;
+    int held[LIMIT];
+    unsigned n = 0;
+    struct world *w = world_new(3, "");
+    struct rlimit before = limit_descriptors();
+    order_conn(w, 10, one_host(w, 0, 1));
+    int fd = receive_ready(w, 0);
+    hear(fd, "MAIL FROM:<s@relay.test>");
+    while ((held[n] = dup(0)) >= 0)
+        n++;
+    order_conn(w, 11, one_host(w, 1, 1));
+    order_conn(w, 12, one_host(w, 2, 1));
+    int64_t cpu = cpu_ms();
+    assert_null(told_within(w, 400));
+    assert_true(cpu_ms() - cpu < 200);
+    close(held[--n]);
+    say(fd, "451 no\r\n");
+    struct spooler_result *r = told(w, SPOOLER_RESULT);
+    assert_int_equal(r->conn, 10);
+    spooler_result_free(r);
+    close(fd);
+    struct spooler_conn_gone *g = told(w, SPOOLER_CONN_GONE);
+    free(g);
+    while (n > 0)
+        close(held[--n]);
+    take_and_leave(w, receive_ready(w, 1), 11);
+    take_and_leave(w, receive_ready(w, 2), 12);
+
+    while ((held[n] = dup(0)) >= 0)
+        n++;
+    order_conn(w, 13, one_host(w, 0, 1));
+    expect_end(w, 13, FAULT_LOCAL);
+    while (n > 0)
+        close(held[--n]);
+    setrlimit(RLIMIT_NOFILE, &before);
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_black_hole),           cmocka_unit_test(second_choice),
         cmocka_unit_test(the_quicker_is_no_good), cmocka_unit_test(ended_while_ringing),
-        cmocka_unit_test(many_addresses),
+        cmocka_unit_test(many_addresses),         cmocka_unit_test(no_more_than_its_share),
+        cmocka_unit_test(no_place_beside),        cmocka_unit_test(ended_while_waiting),
+        cmocka_unit_test(no_descriptor),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -32,7 +32,7 @@ int house_trace(void *ctx, const struct admin_trace *t, const struct port *reply
 {
     struct house *h = ctx;
     struct net_cidr net;
-    const struct net_trace_filter f = {t->from, t->to, t->site, t->client, t->id};
+    const struct net_trace_filter f = {t->from, t->to, t->site, t->client, t->id, t->user};
     if (t->client.n > 0 && !net_cidr_parse(t->client, &net))
         return err_set(e, -EINVAL, "%.*s is neither an address nor a network",
                        SLICE_ARG(slice_head(t->client, 60)));

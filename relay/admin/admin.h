@@ -57,7 +57,7 @@ struct admin_explain {
 
 /* Which dialogues; lent for the call. As struct net_trace_filter. */
 struct admin_trace {
-    struct slice from, to, site, client, id;
+    struct slice from, to, site, client, id, user;
 };
 #define ADMIN_TRACERS_MAX 4
 

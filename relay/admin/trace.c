@@ -154,7 +154,8 @@ void trace_begin(struct peer *p)
                                       .to = buf_slice(&r->filter.to),
                                       .site = buf_slice(&r->filter.site),
                                       .client = buf_slice(&r->address),
-                                      .id = slice_str(id)};
+                                      .id = slice_str(id),
+                                      .user = buf_slice(&r->import.user)};
     int n = a->hooks.trace(a->hooks.ctx, &asked, &a->from_nets, p, &e);
     if (n < 0) {
         peer_error(p, "usage", e.text);

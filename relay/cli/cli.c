@@ -10,10 +10,11 @@ static const struct cli_option help_options[] = {{"mdoc", 0, false}, {0}};
 static const struct cli_option explain_options[] = {
     {"user", 0, true}, {"probe", 0, false}, {"no-rcpt", 0, false}, {"sender", 0, true}, {0}};
 static const struct cli_option check_options[] = {{"dns", 0, false}, {0}};
-static const struct cli_option trace_options[] = {
-    {"to", 0, true},          {"from", 0, true},   {"site", 0, true},
-    {"destination", 0, true}, {"client", 0, true}, {"id", 0, true},
-    {"for", 0, true},         {"count", 0, true},  {0}};
+static const struct cli_option trace_options[] = {{"to", 0, true},     {"from", 0, true},
+                                                  {"site", 0, true},   {"destination", 0, true},
+                                                  {"client", 0, true}, {"id", 0, true},
+                                                  {"user", 0, true},   {"for", 0, true},
+                                                  {"count", 0, true},  {0}};
 static const struct cli_option top_options[] = {{"every", 0, true}, {0}};
 static const struct cli_option init_options[] = {{"hostname", 0, true}, {0}};
 static const struct cli_option forward_options[] = {
@@ -141,19 +142,20 @@ static const struct cli_verb verbs[] = {
      "  postwain explain bob@example.com --json | jq 'select(.about == \"host\")'\n"},
     {"trace", "SMTP dialogues as they are spoken", verb_trace, trace_options,
      "usage: postwain trace [--to PATTERN] [--from PATTERN] [--site NAME] [--client ADDRESS]\n"
-     "                      [--id QUEUE-ID] [--for DURATION] [--count N] [--json]\n"
+     "                      [--user NAME] [--id QUEUE-ID] [--for DURATION] [--count N] [--json]\n"
      "\n"
      "  --to, --from PATTERN   shell patterns on the addresses of RCPT and MAIL\n"
      "  --site, --destination NAME   the way out to there\n"
      "  --client ADDRESS       the way in from this address, or network\n"
+     "  --user NAME            who logs in, or tries to, by this name; his mail going out\n"
      "  --id QUEUE-ID          the message with this id, coming in or going out\n"
      "  --for DURATION         ends after it (default: until ^C)    --count N   after N lines\n"
      "\n"
-     "All that are given must hold. Connections that begin from now on, in and out: what the "
-     "client\n"
-     "(C:) and the server (S:) say, TLS, the end. Passwords and tokens are never shown, and of\n"
-     "content only its octets. What comes faster than it is read is lost, counted and told; mail\n"
-     "never waits for it. At most four look on at a time.\n"
+     "All that are given must hold. What the client (C:) and the server (S:) say, in and out, "
+     "TLS,\n"
+     "the end; of a connection that is open already, from its next command on. Passwords and\n"
+     "tokens are never shown, and of content only its octets. What comes faster than it is read\n"
+     "is lost, counted and told; mail never waits for it. At most four look on at a time.\n"
      "\n"
      "examples:\n"
      "  postwain trace --to '*@example.com'\n"

@@ -228,7 +228,7 @@ static void print_next_json(const struct fresh *f, struct slice record)
     char name[NAME_SIZE], path[PATH_MAX + sizeof f->file + 1];
     name_of(name, f->selector, f->domain);
     snprintf(path, sizeof path, "%s/%s", f->folder, f->file);
-    json_t *row = json_pack("{s:s, s:s, s:s, s:s, s:s%}", "domain", f->domain, "selector",
+    json_t *row = json_pack("{s:s, s:s, s:s, s:s, s:s%}", "signing_domain", f->domain, "selector",
                             f->selector, "key", path, "name", name, "record", record.p, record.n);
     MUST(row);
     print_json_line(NULL, row);
@@ -281,7 +281,7 @@ static void say_problem(void *ctx, const char *line)
 static json_t *json_of(const struct seen *s)
 {
     json_t *row =
-        json_pack("{s:s, s:s, s:s, s:I, s:b, s:s, s:s, s:s%}", "domain", s->domain->name,
+        json_pack("{s:s, s:s, s:s, s:I, s:b, s:s, s:s, s:s%}", "signing_domain", s->domain->name,
                   "selector", s->selector, "type", dkim_key_name(s->key), "bits",
                   (json_int_t)dkim_key_bits(s->key), "subdomains", (int)s->domain->subdomains,
                   "key", s->path, "name", s->name, "record", s->record.p, s->record.n);

@@ -34,7 +34,7 @@ static bool on_row(void *json, const json_t *row)
 /* NULL: told. */
 static json_t *args_of(const struct cli_args *a, int *ret_exit)
 {
-    static const char *const texts[] = {"to", "from", "site", "client", "id"};
+    static const char *const texts[] = {"to", "from", "site", "client", "id", "user"};
     json_t *args = json_object();
     const char *span = args_value(a, "for");
     uint64_t count = 0, id;

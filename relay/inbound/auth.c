@@ -177,6 +177,8 @@ void auth_decide(struct session *s, bool ok)
     struct auth *a = &s->auth;
     const struct guess guess = guess_of(a);
     metric_add(ok ? M_AUTH_OK : M_AUTH_FAILED, 1);
+    if (!s->closed) /* who looks on for him sees the answer, too */
+        net_conn_label(s->served.conn, &(struct net_label){.user = slice_str(a->authid)});
     if (ok) {
         free(a->user);
         a->user = TAKE_PTR(a->authid);

@@ -213,7 +213,8 @@ static void on_closed(void *ctx)
 static void looked_at(void *ctx)
 {
     const struct session *s = ctx;
-    net_conn_label(s->served.conn, &(struct net_label){.name = s->id});
+    net_conn_label(s->served.conn,
+                   &(struct net_label){.name = s->id, .user = slice_str(s->auth.user)});
 }
 
 static void configure(struct session *s)

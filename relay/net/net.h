@@ -99,6 +99,7 @@ void net_conn_tap(struct net_conn *c, watch_fn *fn, void *ctx);
 struct net_label {
     const char *name;
     struct slice site, destination, id;
+    struct slice user; /* SLICE_LIT(""): nobody any more */
 };
 void net_conn_label(struct net_conn *c, const struct net_label *l);
 bool net_conn_is_traced(const struct net_conn *c);

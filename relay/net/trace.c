@@ -9,7 +9,7 @@
 enum { TRACE_BEGIN = 3000, TRACE_END, TRACE_LINES };
 
 struct filter {
-    struct buf from, to, site, client, id;
+    struct buf from, to, site, client, id, user;
 };
 
 /* It may have more to show than there is room: `text` is what waits while `out` is with the reader.
@@ -48,7 +48,7 @@ struct net_traced {
     bool has_head;
     bool skipped; /* a row was not kept */
     char name[40];
-    struct buf site, destination, id, from;
+    struct buf site, destination, id, from, user;
     bool to[NET_TRACERS_MAX];      /* a recipient is one of this tracer's */
     bool matches[NET_TRACERS_MAX]; /* what comes is told to it … */
     bool begun[NET_TRACERS_MAX];   /* … and so was the beginning */
@@ -72,6 +72,7 @@ static void filter_done(struct filter *f)
     buf_done(&f->site);
     buf_done(&f->client);
     buf_done(&f->id);
+    buf_done(&f->user);
 }
 
 static bool is_client(const struct buf *wanted, const struct net_conn *c)
@@ -91,6 +92,7 @@ static bool fits(const struct tracer *t, const struct net_conn *c, const struct 
            (site.n == 0 || (c->caller && (slice_eq(site, buf_slice(&d->site)) ||
                                           slice_eq(site, buf_slice(&d->destination))))) &&
            (f->id.n == 0 || slice_ieq(buf_slice(&f->id), buf_slice(&d->id))) &&
+           (f->user.n == 0 || slice_eq(buf_slice(&f->user), buf_slice(&d->user))) &&
            (f->from.n == 0 ||
             (d->has_head && slice_glob(buf_slice(&f->from), buf_slice(&d->from)))) &&
            (f->to.n == 0 || d->to[at]);
@@ -185,6 +187,7 @@ static void begin_row(const struct net_conn *c, const struct net_traced *d, stru
     jrow_number(row, c->caller ? "mx_port" : "client_port", c->names.peer_port);
     jrow_some(row, "site", buf_slice(&d->site));
     jrow_some(row, "queue_id", buf_slice(&d->id));
+    jrow_some(row, "user", buf_slice(&d->user));
     jrow_text(row, "who", slice_str(who));
 }
 
@@ -199,7 +202,8 @@ static void begin_transaction(const struct net_traces *r, struct net_traced *d)
     for (size_t i = 0; i < NET_TRACERS_MAX; i++) {
         const struct filter *f = &r->tracers[i].filter;
         d->to[i] = false;
-        d->matches[i] = d->matches[i] && f->from.n == 0 && f->to.n == 0 && f->id.n == 0;
+        d->matches[i] =
+            d->matches[i] && f->from.n == 0 && f->to.n == 0 && f->id.n == 0 && f->user.n == 0;
     }
 }
 
@@ -292,6 +296,7 @@ void net_traced_free(struct net_conn *c, struct net_traced *d)
     buf_done(&d->destination);
     buf_done(&d->id);
     buf_done(&d->from);
+    buf_done(&d->user);
     free(d);
 }
 
@@ -305,6 +310,8 @@ void net_traced_label(struct net_traced *d, const struct net_label *l)
         set(&d->destination, l->destination);
     if (l->id.n)
         set(&d->id, l->id);
+    if (l->user.p)
+        set(&d->user, l->user);
 }
 
 /* --- orders
@@ -419,11 +426,11 @@ void net_traces_begin(struct net_traces *r, const struct net_trace_filter *f,
                       const struct port *reply, void *cookie)
 {
     struct order *o = must_alloc(sizeof *o);
-    *o = (struct order){
-        .msg.type = TRACE_BEGIN,
-        .filter = {copy(f->from), copy(f->to), copy(f->site), copy(f->client), copy(f->id)},
-        .reply = reply,
-        .cookie = cookie};
+    *o = (struct order){.msg.type = TRACE_BEGIN,
+                        .filter = {copy(f->from), copy(f->to), copy(f->site), copy(f->client),
+                                   copy(f->id), copy(f->user)},
+                        .reply = reply,
+                        .cookie = cookie};
     port_send(&r->port, &o->msg);
 }
 

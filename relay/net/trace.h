@@ -13,7 +13,7 @@
  *
  * A row, by the names of events: `time` `direction` (in, out), of the way in `session_id`
  * `client_ip` `client_port`, of the way out `connection` `mx_ip` `mx_port` `site`, `queue_id`,
- * `who` (client, server, note), `text`, `hidden` (octets not shown).
+ * `user`, `who` (client, server, note), `text`, `hidden` (octets not shown).
  */
 #pragma once
 #include "relay/loop/lines.h"
@@ -28,6 +28,7 @@ struct net_trace_filter { /* all that are not "" must hold; patterns as of slice
     struct slice site;   /* or a destination's name */
     struct slice client; /* an address or a network; of the way in */
     struct slice id;     /* a queue id */
+    struct slice user;   /* who has logged in, or tried to; who handed in what goes out */
 };
 
 struct net_traces;

@@ -5,18 +5,20 @@
 
 static void label(const struct out_conn *c, struct net_conn *net)
 {
+    const struct out_work *job = c->load.job;
     char name[40], id[QUEUE_ID_SIZE] = "";
     if (!net_conn_is_traced(net))
         return;
     snprintf(name, sizeof name, c->probe ? "probe-%" PRIu64 : "out-%" PRIu64,
              c->id & ~(UINT64_C(1) << 63));
-    if (c->load.job && c->load.job->message_id)
-        queue_id_write(c->load.job->message_id, id);
-    net_conn_label(
-        net, &(struct net_label){.name = name,
-                                 .site = c->load.job ? buf_slice(&c->load.job->site) : SLICE_NONE,
-                                 .destination = slice_str(c->dest->name),
-                                 .id = slice_str(id)});
+    if (job && job->message_id)
+        queue_id_write(job->message_id, id);
+    net_conn_label(net, &(struct net_label){.name = name,
+                                            .site = job ? buf_slice(&job->site) : SLICE_NONE,
+                                            .destination = slice_str(c->dest->name),
+                                            .id = slice_str(id),
+                                            .user = job && job->user.n ? buf_slice(&job->user)
+                                                                       : SLICE_LIT("")});
 }
 
 void out_look_label(const struct out_conn *c, struct net_conn *net)

@@ -76,7 +76,7 @@ PROMISED = {
     "queue": "", "queue list": f"{FILTER} --limit --after --sort --count", "queue show": "", "queue cat": "--headers", "queue retry": ACT, "queue hold": ACT,
     "queue release": ACT, "queue remove": ACT, "queue bounce": ACT, "queue expire": ACT, "queue redirect": "--to", "queue export": "", "queue import": "",
     "destination list": "", "destination show": "", "destination suspend": "--for --reason", "destination resume": "", "explain": "--probe",
-    "log": f"{FILTER.replace(' --state', '')} --follow --since-seq --event", "trace": "--id --destination", "top": "", "spool check": "--repair",
+    "log": f"{FILTER.replace(' --state', '')} --follow --since-seq --event", "trace": "--id --destination --user", "top": "", "spool check": "--repair",
     "sink": "--listen --maildir --refuse --defer", "reload": "", "drain": "", "stop": "", "sendmail": "", "mailq": "",
 }
 

@@ -7,6 +7,7 @@ import pytest
 
 import test_help
 from kit import mail
+from kit.dkim import Keys
 from kit.relay import ROOT, SCHEMA, smarthost
 from kit.wait import until
 from test_trace import Trace, looks
@@ -20,7 +21,7 @@ OTHER_NAMES = {"id": "queue_id", "msgid": "message_id", "host": "mx_host", "addr
 ELSEWHERE = {"next": "the cursor of a listing"}
 
 # Verbs with no rows of their own: groups, text, bytes, a screen; trace has a test of its own.
-TEXT = {"init", "check", "top", "user", "client", "destination", "suppress", "spool", "queue cat", "suppress export", "sendmail", "mailq",
+TEXT = {"init", "check", "top", "user", "client", "destination", "suppress", "dkim", "spool", "queue cat", "suppress export", "sendmail", "mailq",
         "newaliases", "completion", "trace"}
 
 
@@ -61,7 +62,8 @@ def problems(verb, row, types, words):
 def busy(relay, sink, tmp_path):
     """A relay with mail in every state, and something on each of its lists."""
     s = sink("--defer", "*@later.test", "--refuse", "*@never.test")
-    r = relay(destinations=smarthost(s, "other", "*.none") + smarthost(s, extra='rate = "1000/h"'), delivery='retry = { "1h" }')
+    keys = Keys(tmp_path / "keys").section("sender.test", r1="rsa")
+    r = relay(destinations=smarthost(s, "other", "*.none") + smarthost(s, extra='rate = "1000/h"') + keys, delivery='retry = { "1h" }')
     r.user_add("shop", "xyzzy plugh", "--from", "*@sender.test", "--rate", "100/10m", "--tag", "a=b", "--priority", "high", "--destination", "sink")
     ids = [r.send(mail.message(), recipients=[f"{who}@later.test" for who in ("ann", "bob")]) for _ in range(3)]
     r.wait_event("deferred", n=6)
@@ -85,7 +87,7 @@ def called(ids, tmp):
         "suppress add": ["eve@later.test", "--reason", "left"], "suppress list": [], "suppress remove": ["eve@later.test"],
         "suppress import": [tmp / "suppress"], "explain": ["eve@later.test", "--probe", "--sender", "ann@sender.test"], "spool check": [],
         "log": ["--since-seq", "0"], "log rotate": [], "forward": ["--url", "http://127.0.0.1:9/", "--since-file", tmp / "seq", "--event", "none", "--once"],
-        "reload": [], "drain": [], "version": [], "stop": [],
+        "dkim key": ["sender.test"], "dkim list": [], "dkim check": [], "reload": [], "drain": [], "version": [], "stop": [],
     }
 
 

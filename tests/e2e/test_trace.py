@@ -3,6 +3,7 @@ import base64
 import json
 import os
 import signal
+import smtplib
 import subprocess
 import threading
 
@@ -134,6 +135,32 @@ def test_only_what_matches(relay, sink, trace):
     assert {row["direction"] for row in rows} == {"out"} and "bob@one.test" not in str(rows) and {row["queue_id"] for row in rows if "queue_id" in row} == {ids["two"]}
     for t in (everything, to, site):
         t.end()
+
+
+def test_of_one_user(relay, sink, trace):
+    """An application's mail does not come, and its operator sees everybody's dialogues, or none of those that failed to log in; or mail that went out on
+    another's connection is taken for its own."""
+    s = sink()
+    r = relay(destinations=smarthost(s, extra="connections = 1"), top="threads = 1")
+    r.user_add("shop", "xyzzy plugh")
+    t = trace(r, "--user", "shop")
+
+    def refused():
+        with pytest.raises(smtplib.SMTPAuthenticationError):
+            r.smtp(user="shop", password="guessed so")
+        return any(row.get("text", "").startswith("535 ") for row in t.rows())
+    until(refused, 30, t.text)
+    session, theirs = r.smtp(user="shop", password="xyzzy plugh"), r.smtp()
+    ids = [r.submit(c, mail.message(), f"ann@{who}.test", "bob@rcpt.test") for who, c in (("app", theirs), ("shop", session), ("app", theirs), ("shop", session))]
+    for id in ids:
+        r.wait_final(id)
+    rows = t.wait(lambda rows: sum(row.get("text", "").startswith("MAIL FROM:<ann@shop.test>") for row in rows if row["direction"] == "out") == 2)
+    session.quit(), theirs.quit()
+    t.end()
+    assert {row.get("user") for row in rows if row["direction"] == "out" and "MAIL" in row.get("text", "")} == {"shop"}
+    assert "app.test" not in t.text() and "guessed so" not in t.text() and "xyzzy" not in t.text()
+    first = {row["session_id"]: row["text"] for row in reversed(rows) if row["direction"] == "in" and "text" in row}
+    assert first[r.events("accepted", queue_id=ids[1])[0]["session_id"]].startswith("220 ")  # what was said before the name is kept
 
 
 def test_ends_and_bounds(relay, sink, trace):

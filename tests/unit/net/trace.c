@@ -69,7 +69,7 @@ static size_t take_little(struct peer *p, struct slice in)
 static void accepted(struct peer *p)
 {
     p->take = take_little;
-    net_conn_label(p->c, &(struct net_label){.name = "session-7"});
+    net_conn_label(p->c, &(struct net_label){.name = "session-7", .user = SLICE_LIT("shop")});
 }
 
 static void call(void *ctx, struct mono now)
@@ -80,7 +80,8 @@ static void call(void *ctx, struct mono now)
     net_conn_label(client.c, &(struct net_label){.name = "out-1",
                                                  .site = SLICE_LIT("mx.test"),
                                                  .destination = SLICE_LIT("d"),
-                                                 .id = SLICE_LIT("0123456789ABD")});
+                                                 .id = SLICE_LIT("0123456789ABD"),
+                                                 .user = SLICE_LIT("tim")});
     deadline_set(loop, &start, MONO_NEVER);
 }
 
@@ -146,6 +147,9 @@ static void what_matches_with_its_beginning(void **state)
         {.f = {.site = {(const uint8_t *)"mx.test", 7}}, 0, 6},
         {.f = {.site = {(const uint8_t *)"d", 1}}, 0, 6},
         {.f = {.id = {(const uint8_t *)"0123456789ABD", 13}}, 0, 6},
+        {.f = {.user = {(const uint8_t *)"shop", 4}}, 5, 0},
+        {.f = {.user = {(const uint8_t *)"tim", 3}}, 0, 6},
+        {.f = {.user = {(const uint8_t *)"eve", 3}}, 0, 0},
         /* known by our own 250, at the end of it all */
         {.f = {.id = {(const uint8_t *)"0123456789ABC", 13}}, 5, 0},
         {.f = {.id = {(const uint8_t *)"0123456789ABC", 13}, .from = {(const uint8_t *)"x", 1}},

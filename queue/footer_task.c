@@ -101,7 +101,8 @@ static int read_segment(struct footer_task *t, struct footer_builder *b)
     reader.ctx = &t->damaged;
     struct record rec;
     while (!t->damaged && (rc = segment_reader_next(&reader, &rec)) > 0)
-        t->damaged = !footer_builder_add(b, &rec);
+        if (!footer_builder_add(b, &rec)) /* what was passed over on the way has set it, too */
+            t->damaged = true;
     segment_reader_done(&reader);
     return rc;
 }

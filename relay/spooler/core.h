@@ -113,6 +113,9 @@ void core_read_done(struct core *c, struct core_read *r);
 bool core_has_more(const struct core *c);
 void core_deadline(const struct core *c, struct wall *ret_wall, struct mono *ret_mono);
 
+/* What a file system has left (negative: it does not say), as a reason to take no new mail; NULL:
+ * there is room. Static text. */
+const char *trouble_no_room(int64_t bytes, int64_t files, uint64_t min_bytes, bool was_full);
 /* The rim says why there is no room for new mail (static text), or NULL: there is. */
 void core_set_full(struct core *c, const char *why);
 /* How many messages clients are handing in now, about: the next batch may wait for some of them. */

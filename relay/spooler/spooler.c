@@ -25,7 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TICK_MS = 1000, MIN_FREE_FILES = 100, CREW = 2 };
+enum { TICK_MS = 1000, CREW = 2 };
 
 struct commit_job {
     struct worker_job job;
@@ -392,13 +392,7 @@ static void on_space(void *ctx, struct msg *m)
             files = ((struct space_job *)(void *)m)->free_files;
     free(m);
     s->space_asked = false;
-    const char *full = NULL;
-    /* What was full has room again with a little more than that: no flapping. */
-    const uint64_t wanted = s->min_free_bytes + (s->full ? s->min_free_bytes / 16 : 0);
-    if (bytes >= 0 && (uint64_t)bytes < wanted)
-        full = "the spool's disk has less room than spool.min-free";
-    else if (files >= 0 && files < MIN_FREE_FILES)
-        full = "the spool's disk has hardly an inode left";
+    const char *full = trouble_no_room(bytes, files, s->min_free_bytes, s->full);
     if (!full != !s->full)
         LOG(full ? LV_ERROR : LV_INFO, full ? "spool_full" : "spool_has_room",
             LOG_N("free_bytes", bytes), LOG_N("min_free_bytes", s->min_free_bytes),

@@ -63,6 +63,18 @@ bool trouble_takes_note(struct core *c)
     return c->disk.notes++ < CORE_TROUBLE_NOTES_MAX;
 }
 
+const char *trouble_no_room(int64_t bytes, int64_t files, uint64_t min_bytes, bool was_full)
+{
+    enum { MIN_FREE_FILES = 100 };
+    /* What was full has room again with a little more than that: no flapping. */
+    const uint64_t wanted = min_bytes + (was_full ? min_bytes / 16 : 0);
+    if (bytes >= 0 && (uint64_t)bytes < wanted)
+        return "the spool's disk has less room than spool.min-free";
+    if (files >= 0 && files < MIN_FREE_FILES)
+        return "the spool's disk has hardly an inode left";
+    return NULL;
+}
+
 int core_accepting(const struct core *c)
 {
     if (c->disk.failures > 1)

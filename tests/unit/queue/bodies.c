@@ -57,6 +57,44 @@ static void test_forgotten(void **state)
     fake_disk_free(d);
 }
 
+/* 98: a file goes when the end of its message is durable, not when it is known: whatever is swept
+ * meanwhile, a crash brings back a message with its content. */
+static void test_stays_until_its_end_is_durable(void **state)
+{
+    (void)state;
+    struct fake_disk *d = fake_disk_new(1);
+    struct spool *s = kit_open(d, SEGMENT, NULL);
+    uint64_t id = put_large(d, s);
+    assert_int_equal(kit_commit(s, NULL, NULL, NULL), 0);
+    const struct rcpt_change end = {.rcpt = 0, .state = RCPT_DELIVERED, .attempts = 1};
+    spool_change(s, spool_find(s, id), &end, 1, NOW, NULL, 0);
+    kit_sweep(s);
+    struct spool_batch *b = spool_batch_take(s);
+    assert_non_null(b);
+    kit_sweep(s);
+    assert_int_equal(files(d), 1);
+
+    struct fake_disk *killed = fake_disk_clone(d);
+    fake_disk_power_on(killed, FAKE_LOSE_ALL);
+    struct spool *after = kit_open(killed, SEGMENT, NULL);
+    struct body *body = NULL;
+    assert_non_null(spool_find(after, id));
+    assert_int_equal(kit_read(after, spool_find(after, id), &body), 0);
+    assert_true(kit_body_is(body, id, SIZE));
+    body_unref(body);
+    spool_close(after);
+    fake_disk_free(killed);
+
+    struct err e = {0};
+    spool_batch_run(b);
+    assert_int_equal(spool_batch_end(s, b, NULL, NULL, NULL, &e), 0);
+    spool_settle(s, SIZE_MAX, NULL, NULL);
+    kit_sweep(s);
+    assert_int_equal(files(d), 0);
+    spool_close(s);
+    fake_disk_free(d);
+}
+
 /* The refused record may come back until a segment says where the log ended: so does its file. */
 static void test_failed_batch(void **state)
 {
@@ -219,6 +257,7 @@ int main(void)
         cmocka_unit_test(test_patched),
         cmocka_unit_test(test_patch_fails),
         cmocka_unit_test(test_forgotten),
+        cmocka_unit_test(test_stays_until_its_end_is_durable),
         cmocka_unit_test(test_failed_batch),
         cmocka_unit_test(test_unlink_fails),
         cmocka_unit_test(test_flipped_while_open),

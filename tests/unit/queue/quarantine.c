@@ -108,12 +108,101 @@ static void test_what_there_is(void **state)
     fake_disk_free(d);
 }
 
+/* --- at the start */
+
+static bool no_copies;
+
+static int open_but_no_copy(void *ctx, const char *path, int flags, unsigned mode)
+{
+    return no_copies && name_in_folder(path, "quarantine") ? -ENOSPC
+                                                           : fake_open(ctx, path, flags, mode);
+}
+
+static void count_lines(void *ctx, const char *line)
+{
+    assert_non_null(strstr(line, "damaged record"));
+    ++*(unsigned *)ctx;
+}
+
+static struct spool *open_telling(struct fake_disk *d, unsigned *said)
+{
+    struct spool_options o = {
+        .segment_bytes = 64 * 1024, .lifetime_s = 86400, .say = count_lines, .say_ctx = said};
+    struct spool *s = NULL;
+    struct spool_report report;
+    struct err e = {0};
+    *said = 0;
+    assert_int_equal(spool_open(&s, fake_disk_ops(d), &o, &report, &e), 0);
+    return s;
+}
+
+static void deliver_all(struct spool *s)
+{
+    const struct rcpt_change end = {.rcpt = 0, .state = RCPT_DELIVERED, .attempts = 1};
+    for (struct message *m = spool_after(s, 0); m; m = spool_after(s, m->id))
+        spool_change(s, m, &end, 1, NOW, NULL, 0);
+    kit_settle(s);
+    spool_events_kept(s, spool_last_seq(s));
+    kit_put(s, NOW, 1, 60000, NULL); /* the next segment: the first one is not needed any more */
+    kit_settle(s);
+}
+
+/* 101: a damaged record is passed over, told, and copied before its segment goes; where it cannot
+ * be copied the segment stays, until a start that can. */
+static void test_at_the_start(void **state)
+{
+    (void)state;
+    enum { BODY = 3000 };
+    struct fake_disk *d = fake_disk_new(1);
+    d->ops.open = open_but_no_copy;
+    unsigned said;
+    struct spool *s = open_telling(d, &said);
+    struct message *m[3];
+    uint64_t ids[3];
+    for (unsigned i = 0; i < 3; i++) {
+        ids[i] = kit_put(s, NOW, 1, BODY, &m[i]);
+        assert_int_equal(kit_commit(s, NULL, NULL, NULL), 0);
+    }
+    const uint32_t number = m[1]->home->number;
+    const uint64_t at = m[1]->record_at;
+    char seg[SEGMENT_NAME_SIZE];
+    segment_name(seg, "seg", number);
+    spool_close(s);
+    assert_true(fake_disk_flip(d, seg, at + RECORD_HEADER_SIZE + 9, 1));
+    uint8_t bytes[BODY];
+    int fd = d->ops.open(d, seg, O_RDONLY, 0);
+    assert_int_equal(d->ops.pread(d, fd, bytes, BODY, at), BODY);
+    d->ops.close(d, fd);
+
+    no_copies = true;
+    s = open_telling(d, &said);
+    assert_int_equal(said, 1);
+    assert_non_null(spool_find(s, ids[0]));
+    assert_null(spool_find(s, ids[1]));
+    assert_non_null(spool_find(s, ids[2]));
+    deliver_all(s);
+    spool_close(s);
+    assert_true(fake_disk_file_size(d, seg) > 0);
+    assert_int_equal(fake_disk_count(d, "quarantine"), 0);
+
+    no_copies = false;
+    s = open_telling(d, &said);
+    assert_int_equal(said, 1);
+    assert_true(is_there(d, bytes, BODY));
+    deliver_all(s);
+    spool_close(s);
+    assert_true(fake_disk_file_size(d, seg) < 0);
+    assert_true(is_there(d, bytes, BODY));
+    fake_disk_free(d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_power_cut),
         cmocka_unit_test(test_same_place),
         cmocka_unit_test(test_what_there_is),
+        cmocka_unit_test(test_at_the_start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -533,6 +533,33 @@ static void told_in_time_and_killed(void **state)
     world_free(w);
 }
 
+/* A disk that does not answer is one in trouble: what was delivered now could not be marked. */
+static void no_attempt_while_it_hangs(void **state)
+{
+    (void)state;
+    struct world *w = world_new(64 * 1024);
+    store(w);
+    pump(w);
+    struct verdict v = verdict_of_fault(FAULT_CONNECT_TIMEOUT, PHASE_CONNECT, SLICE_NONE);
+    w->hold = true;
+    result(w, &v);
+    verdict_done(&v);
+    pass(w, 1000);
+    assert_non_null(w->held);
+    for (int i = 0; i < 60; i++) /* due after one minute */
+        pass(w, 10000);
+    assert_true(in_trouble(w));
+    assert_int_equal(w->attempts, 1);
+    w->hold = false;
+    assert_int_equal(batch_done(w, TAKE_PTR(w->held)), 0);
+    pass(w, 1000);
+    assert_int_equal(w->attempts, 2);
+    result(w, &delivered);
+    pass(w, 1000);
+    assert_int_equal(w->delivered, 1);
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -545,6 +572,7 @@ int main(void)
         cmocka_unit_test(told_in_time_and_killed),
         cmocka_unit_test(full_and_delivering),
         cmocka_unit_test(spare_survives),
+        cmocka_unit_test(no_attempt_while_it_hangs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -121,6 +121,15 @@ void admin_stop_if_over(struct admin *a)
         loop_stop(a->loop);
 }
 
+/* They are answers to nobody now, and one to a change would wait until the disk has room for it. */
+static void let_go(struct admin *a)
+{
+    struct spooler_control *c = must_alloc(sizeof *c);
+    c->msg.type = SPOOLER_CONTROL;
+    c->what = SPOOLER_LET_GO;
+    port_send(spooler_port(a->spooler), &c->msg);
+}
+
 static void stop(struct admin *a)
 {
     struct peer *p, *next;
@@ -132,6 +141,8 @@ static void stop(struct admin *a)
         http_stop(a->http);
     DL_FOREACH_SAFE (a->peers, p, next)
         peer_close(p);
+    if (a->outstanding > 0)
+        let_go(a);
     admin_stop_if_over(a);
 }
 

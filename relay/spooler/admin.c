@@ -256,8 +256,22 @@ bool admin_step(struct core *c)
     if (a->at.id == 0)
         filter_prepare(&a->filter);
     run(c, a);
-    core_answer_durable(c, answer_at(a), &a->msg, a->reply);
+    core_answer_durable(c, c->asked.let_go ? 0 : answer_at(a), &a->msg, a->reply);
     return true;
+}
+
+/* On a full disk they would come when it has room, and the relay could not end before. */
+void admin_let_go(struct core *c)
+{
+    struct wait *w, *next;
+    c->asked.let_go = true;
+    DL_FOREACH_SAFE (c->waits, w, next) {
+        if (w->kind != WAIT_ANSWER || w->msg->type != SPOOLER_ADMIN)
+            continue;
+        DL_DELETE(c->waits, w);
+        core_answer(c, w->msg, w->reply);
+        free(w);
+    }
 }
 
 void admin_ask(struct core *c, struct spooler_admin *a)

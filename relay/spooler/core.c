@@ -439,6 +439,10 @@ static void control(struct core *c, struct spooler_control *m)
         sched_forget_plans(c->sched);
         core_answer(c, &m->msg, m->reply);
         return;
+    case SPOOLER_LET_GO:
+        admin_let_go(c);
+        core_answer(c, &m->msg, m->reply);
+        return;
     }
 }
 

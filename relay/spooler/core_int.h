@@ -146,6 +146,7 @@ struct core {
     struct { /* operators, first come first served */
         struct msg *first, *last;
         bool had_turn;                 /* since the time was set */
+        bool let_go;                   /* they have gone: nothing is durable for them */
         struct mono quiet_at, step_at; /* the next step: when no mail has come for a moment, or at
                                           the latest */
     } asked;
@@ -256,7 +257,8 @@ void site_row_fill(const struct core *c, struct queue_site_row *r, const struct 
 void admin_ask(struct core *c, struct spooler_admin *a);
 bool admin_step(struct core *c); /* one request; false: none, or not yet */
 struct mono admin_deadline(const struct core *c);
-void admin_mail(struct core *c); /* mail has come: operators give way */
+void admin_mail(struct core *c);   /* mail has come: operators give way */
+void admin_let_go(struct core *c); /* what operators wait for is answered now, and from now on */
 void admin_drop(struct core *c);
 
 /* act.c: what an operator's verb does. Shared by the request and what is to be done later. */

@@ -493,7 +493,8 @@ struct spooler_control {
     enum {
         SPOOLER_PAUSE, /* start no more deliveries; answered when none is active (or after 10 s) */
         SPOOLER_FLUSH, /* answered when everything appended so far is durable */
-        SPOOLER_RECONFIGURE /* new defaults */
+        SPOOLER_RECONFIGURE, /* new defaults */
+        SPOOLER_LET_GO /* operators have gone: no answer to them waits for the disk any more */
     } what;
     struct retry_policy retry, widest; /* as in core.h */
     int64_t lifetime_s, delay_warning_s;

@@ -12,6 +12,7 @@ import random
 import re
 import socket
 import struct
+import threading
 import time
 
 import proof
@@ -297,8 +298,16 @@ class Operator:
             return
         self.small.fill()
         time.sleep(self.chance.uniform(0.1, 1.5))
-        self.chance.choice((self.do_look, self.do_change, self.do_reload, self.do_kill, self.do_stop, lambda: None))()
-        self.small.empty()
+        what = self.chance.choice((self.do_look, self.do_change, self.do_reload, self.do_kill, self.do_stop, lambda: None))
+        # A change is answered when it is durable, and where the open segment has no room for it that is when the disk has.
+        room = threading.Timer(1 if what == self.do_change else 3600, self.small.empty)
+        room.start()
+        try:
+            what()
+        finally:
+            room.cancel()
+            room.join()
+            self.small.empty()
 
     def do_nothing(self):
         time.sleep(self.chance.uniform(0.2, 1.5))

@@ -186,6 +186,43 @@ static void test_end_in_the_middle(void **state)
     assert_int_equal(start(state), 0);
 }
 
+static _Atomic(struct spooler_export *) held;
+
+static const struct port *hold(struct spooler *s, struct msg *m)
+{
+    (void)s;
+    atomic_store(&held, (struct spooler_export *)(void *)m);
+    return NULL;
+}
+
+static void let_go(void)
+{
+    struct spooler_export *x = atomic_exchange(&held, NULL);
+    MUST(x);
+    port_send(x->reply, &x->msg);
+}
+
+/* An answer that waits for the disk (a change's does, until it is durable) waits for ever where
+ * that is full; the relay ends all the same. */
+static void test_end_while_an_answer_waits(void **state)
+{
+    FILE *f = call();
+    atomic_store(&play, hold);
+    play_let_go = let_go;
+    say(f, "{\"id\":1,\"verb\":\"queue.export\"}");
+    for (int i = 0; i < 1000 && !atomic_load(&held); i++)
+        usleep(10000);
+    assert_non_null(atomic_load(&held));
+    alarm(60); /* or it never comes back */
+    assert_int_equal(end(state), 0);
+    alarm(0);
+    assert_null(atomic_load(&held));
+    assert_null(read_object(f)); /* nobody is told that anything was done */
+    fclose(f);
+    play_let_go = NULL;
+    assert_int_equal(start(state), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -196,6 +233,7 @@ int main(void)
         cmocka_unit_test(test_second_start),
         cmocka_unit_test(test_stale_socket),
         cmocka_unit_test(test_end_in_the_middle),
+        cmocka_unit_test(test_end_while_an_answer_waits),
     };
     return run_with_admin(tests, sizeof tests / sizeof *tests);
 }

@@ -204,9 +204,19 @@ static inline void answer_read(struct spooler *s, struct spooler_read *r)
 /* What a test plays itself: where the answer goes, or NULL: it has been freed. */
 static const struct port *(*_Atomic play)(struct spooler *s, struct msg *m);
 
+/* At the end: answers that wait for the disk are to come. NULL: none does. */
+static void (*play_let_go)(void);
+
 static inline void on_request(void *ctx, struct msg *m)
 {
     const struct port *reply;
+    if (m->type == SPOOLER_CONTROL) {
+        MUST(((struct spooler_control *)(void *)m)->what == SPOOLER_LET_GO);
+        if (play_let_go)
+            play_let_go();
+        free(m);
+        return;
+    }
     if (m->type == SPOOLER_EXPORT || m->type == SPOOLER_STORE || m->type == SPOOLER_BODY ||
         m->type == SPOOLER_CHECK) {
         reply = atomic_load(&play)(ctx, m);

@@ -447,6 +447,36 @@ static void listings_come_in_pages(void **state)
     assert_int_equal(pages, 3);
 }
 
+/* The disk does not come back with what was changed, and the relay is to end. */
+static void answers_wait_for_the_disk_until_they_are_let_go(void **state)
+{
+    struct world *w = *state;
+    store(w, "a@x.test", 2, 0, 0);
+    pump(w);
+    forget(w);
+    w->hold = true;
+    give(w, request(ADMIN_HOLD, "one@*"), SPOOLER_ADMIN);
+    pump(w);
+    assert_non_null(w->held);
+    assert_null(seen(w, CORE_ANSWER, SPOOLER_ADMIN));
+    forget(w);
+    struct spooler_control *c = must_alloc(sizeof *c);
+    c->what = SPOOLER_LET_GO;
+    give(w, c, SPOOLER_CONTROL);
+    pump(w);
+    assert_non_null(seen(w, CORE_ANSWER, SPOOLER_ADMIN));
+    assert_non_null(seen(w, CORE_ANSWER, SPOOLER_CONTROL));
+    assert_int_equal(w->n, 2);
+    forget(w);
+    give_all(w, request(ADMIN_HOLD, "two@*")); /* those that come later, too */
+    forget(w);
+    batch_done(w, w->held);
+    w->hold = false;
+    pump(w);
+    assert_null(seen(w, CORE_ANSWER, SPOOLER_ADMIN)); /* once each */
+    forget(w);
+}
+
 int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
@@ -461,6 +491,7 @@ int main(void)
         TEST(redirect_is_kept),
         TEST(priority_is_of_the_message_and_kept),
         TEST(listings_come_in_pages),
+        TEST(answers_wait_for_the_disk_until_they_are_let_go),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -124,11 +124,18 @@ static void wait_until_ended(unsigned n)
 static int begin(void **state)
 {
     (void)state;
-    trace_played = play_trace;
-    trace_end_played = play_trace_end;
+    pthread_mutex_lock(&house.lock);
     house.port = (struct port){.inbox = spooler.inbox, .fn = came_back};
     house.n = house.begun = house.ended = 0;
+    pthread_mutex_unlock(&house.lock);
     return 0;
+}
+
+static void expect_asked(const char *what, const char *want)
+{
+    pthread_mutex_lock(&house.lock);
+    assert_string_equal(what, want);
+    pthread_mutex_unlock(&house.lock);
 }
 
 /* Returns when it looks. */
@@ -169,7 +176,7 @@ static void rows_and_what_was_lost(void **state)
 {
     (void)state;
     FILE *f = look("\"to\":\"*@b.test\",\"limit\":4");
-    assert_string_equal(house.to, "*@b.test");
+    expect_asked(house.to, "*@b.test");
     show_when_it_can(0, "{\"n\":1}\n{\"n\":2}\n", 0);
     show_when_it_can(1, "{\"n\":3}\n", 7);
     show_when_it_can(0, "{\"n\":4}\n{\"n\":5}\n", 2);
@@ -193,7 +200,9 @@ static void what_is_asked_for_is_wrong(void **state)
     assert_false(a.ok);
     assert_string_equal(string(a.last, "code"), "usage");
     answer_done(&a);
+    pthread_mutex_lock(&house.lock);
     assert_int_equal(house.begun, 0);
+    pthread_mutex_unlock(&house.lock);
     say(f, "{\"id\":2,\"verb\":\"status\"}"); /* and the connection goes on */
     a = hear(f);
     assert_true(a.ok);
@@ -292,7 +301,7 @@ static void who_goes_away_without_reading(void **state)
     fclose(f);
     wait_until_ended(SOURCES);
     FILE *next = look("\"id\":\"0000000000007\"");
-    assert_string_equal(house.id, "0000000000007");
+    expect_asked(house.id, "0000000000007");
     show_when_it_can(SOURCES, "{\"n\":1}\n", 0);
     expect_row(next, "n", 1);
     fclose(next);
@@ -308,5 +317,7 @@ int main(void)
         cmocka_unit_test_setup(who_does_not_read, begin),
         cmocka_unit_test_setup(who_goes_away_without_reading, begin),
     };
+    trace_played = play_trace;
+    trace_end_played = play_trace_end;
     return run_with_admin(tests, sizeof tests / sizeof *tests);
 }

@@ -427,6 +427,14 @@ static bool check(const struct request *r, struct problem *p)
     return true;
 }
 
+bool request_word_is(const char *word, const char *const *of, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(word, of[i]) == 0)
+            return true;
+    return false;
+}
+
 /* A word that is spelled wrongly is not passed over: what it was to say would be left out. */
 static bool has_only_known(json_t *top, struct problem *p)
 {
@@ -435,10 +443,7 @@ static bool has_only_known(json_t *top, struct problem *p)
     json_t *v;
     json_object_foreach(top, key, v)
     {
-        bool found = false;
-        for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-            found = found || strcmp(key, known[i]) == 0;
-        if (!found)
+        if (!request_word_is(key, known, sizeof known / sizeof *known))
             return say(p, "usage", "a request has id, verb and args, and no %.40s", key);
     }
     return true;

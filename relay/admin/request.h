@@ -96,4 +96,6 @@ struct problem {
 bool request_parse(struct slice line, struct request *ret, struct problem *ret_problem);
 /* It changes nothing and shows no content. */
 bool request_looks(enum verb v);
+/* Is it one of these words? */
+bool request_word_is(const char *word, const char *const *of, size_t n);
 void request_done(struct request *r);

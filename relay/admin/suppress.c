@@ -68,10 +68,7 @@ static bool entry_read(json_t *o, struct admin_suppress *ret, const char **why)
     *why = "each of recipients is an object with recipient, user, reason, since, source";
     json_object_foreach(o, key, v)
     {
-        bool known = false;
-        for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
-            known = known || strcmp(key, keys[i]) == 0;
-        if (!known || !json_is_string(v))
+        if (!request_word_is(key, keys, sizeof keys / sizeof *keys) || !json_is_string(v))
             return false;
     }
     ret->recipient = text_of(o, "recipient");

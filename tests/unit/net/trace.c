@@ -85,7 +85,7 @@ static void call(void *ctx, struct mono now)
     deadline_set(loop, &start, MONO_NEVER);
 }
 
-static const char *run(const struct net_trace_filter *f, const char *says, unsigned times)
+static void open_house(const char *says, unsigned times)
 {
     script = says;
     flood = times;
@@ -97,16 +97,26 @@ static const char *run(const struct net_trace_filter *f, const char *says, unsig
     inbox = inbox_new(loop, NULL, NULL);
     traces = net_traces_new(loop, inbox);
     reader = (struct port){inbox, on_lines, NULL};
-    server.accepted = accepted;
-    deadline_init(loop, &start, call, NULL);
-    deadline_set(loop, &start, mono_add(mono_now(), 20));
-    net_traces_begin(traces, f, &reader, &reader);
+}
+
+static void look_to_the_end(void)
+{
     run_for(loop, 20000);
     assert_true(ended);
     net_traces_free(traces);
     inbox_free(inbox, NULL);
     peer_done(&client);
     teardown(NULL);
+}
+
+static const char *run(const struct net_trace_filter *f, const char *says, unsigned times)
+{
+    open_house(says, times);
+    server.accepted = accepted;
+    deadline_init(loop, &start, call, NULL);
+    deadline_set(loop, &start, mono_add(mono_now(), 20));
+    net_traces_begin(traces, f, &reader, &reader);
+    look_to_the_end();
     return buf_str(&shown);
 }
 
@@ -241,28 +251,14 @@ static void echoing(struct peer *p)
 
 static void run_from_the_middle(void)
 {
-    script = FIRST;
-    flood = 1;
-    buf_reset(&shown);
-    lost = 0;
-    ended = false;
-    held = NULL;
-    setup(NULL);
-    inbox = inbox_new(loop, NULL, NULL);
-    traces = net_traces_new(loop, inbox);
-    reader = (struct port){inbox, on_lines, NULL};
+    open_house(FIRST, 1);
     server.accepted = echoing;
     deadline_init(loop, &start, say_second, NULL);
     client_init(&client, loop, &server);
     client.on = on_client;
     client.take = echoed;
     client.ease = at_ease;
-    run_for(loop, 20000);
-    assert_true(ended);
-    net_traces_free(traces);
-    inbox_free(inbox, NULL);
-    peer_done(&client);
-    teardown(NULL);
+    look_to_the_end();
 }
 
 /* What was said before is not told, and what comes is, by its name; of a dialogue that never comes

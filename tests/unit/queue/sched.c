@@ -375,6 +375,20 @@ static void connections_are_changed_after_enough_messages(void **state)
     world_done(&w);
 }
 
+/* So many messages wait, and three calls have failed. */
+static void find_dead(struct world *w, int messages)
+{
+    struct sched_action a;
+    for (int i = 0; i < messages; i++)
+        add(w, "u", "dead.test", 1);
+    expect(w, SCHED_RESOLVE, &a);
+    plan(w, "dead.test", "mx");
+    for (int i = 0; i < 3; i++) {
+        expect(w, SCHED_OPEN, &a);
+        fail_job(w, &a, 86400);
+    }
+}
+
 /* Promise 24's half: a dead site burns no attempts of what waits, is probed more and more rarely,
  * and comes back at once. */
 static void dead_sites_are_probed(void **state)
@@ -383,14 +397,7 @@ static void dead_sites_are_probed(void **state)
     struct world w;
     struct sched_action a;
     world_init(&w, 4);
-    for (int i = 0; i < 50; i++)
-        add(&w, "u", "dead.test", 1);
-    expect(&w, SCHED_RESOLVE, &a);
-    plan(&w, "dead.test", "mx");
-    for (int i = 0; i < 3; i++) {
-        expect(&w, SCHED_OPEN, &a);
-        fail_job(&w, &a, 86400);
-    }
+    find_dead(&w, 50);
     assert_true(view(&w, "mx").dead);
     w.limits.connections = 4;
     int64_t pause = 15000;
@@ -432,14 +439,7 @@ static void who_is_impatient_makes_no_pause_longer(void **state)
     struct world w;
     struct sched_action a;
     world_init(&w, 4);
-    for (int i = 0; i < 50; i++)
-        add(&w, "u", "dead.test", 1);
-    expect(&w, SCHED_RESOLVE, &a);
-    plan(&w, "dead.test", "mx");
-    for (int i = 0; i < 3; i++) {
-        expect(&w, SCHED_OPEN, &a);
-        fail_job(&w, &a, 86400);
-    }
+    find_dead(&w, 50);
     for (int i = 0; i < 20; i++) {
         expect_nothing(&w);
         if (i % 2)

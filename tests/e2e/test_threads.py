@@ -3,6 +3,7 @@ import collections
 import concurrent.futures
 
 from kit import mail
+from kit.dkim import Keys
 from kit.relay import mx_destination, smarthost
 
 THREADS, EACH = 8, 20
@@ -93,6 +94,30 @@ def test_threads_with_operators(relay, sink):
     for id in ids:
         assert [e["event"] for e in r.wait_final(id, 2)] == ["delivered"] * 2
     assert len(r.events("config_reloaded")) == 5
+
+
+def test_threads_signed(relay, sink, tmp_path):
+    """Keys are shared by all threads, and others come while mail is being signed on its way in, and reports on the way out."""
+    s, keys = sink("--refuse", "bad*"), Keys(tmp_path / "keys")
+    signing = keys.section("sender.test", r1="rsa", e1="ed25519") + keys.section("relay.test", e2="ed25519")
+    r = relay(destinations=smarthost(s) + signing)
+
+    def clients(t):
+        session = r.smtp()
+        for i in range(5):
+            rcpts = [f"u{i}@x.test", f"bad{i}@x.test"][:1 + (i == 4)]
+            r.submit(session, mail.message(b"%d  \t%d \r\n" % (t, i) * 30 ** (i % 4)), f"ann{t}@sender.test", rcpts)
+        session.quit()
+
+    def operator(_):
+        for _ in range(5):
+            r.cli("reload")
+
+    in_threads(lambda t: (operator if t == 0 else clients)(t), 5)
+    for raw in s.wait(24, timeout=60):
+        report = b"multipart/report" in raw
+        assert keys.verify(raw) == ({("relay.test", "e2"): True} if report else {("sender.test", "r1"): True, ("sender.test", "e1"): True})
+    r.wait_queue_empty()
 
 
 def test_threads_large_bodies(relay, sink):

@@ -170,9 +170,56 @@ static void what_would_wait_for_days_is_over(void **state)
     assert_null(spool_find(w->spool, dropped));
 }
 
+static ssize_t (*good_pread)(void *ctx, int fd, void *p, size_t n, uint64_t at);
+static int reading_says;
+
+static ssize_t bad_pread(void *ctx, int fd, void *p, size_t n, uint64_t at)
+{
+    return reading_says < 0 ? reading_says : good_pread(ctx, fd, p, n, at);
+}
+
+/* 28, 96: trouble with reading the original delays its report, and costs nothing of it; what is
+ * lost for good keeps no failure from being told. */
+static void an_original_that_cannot_be_read(void **state)
+{
+    static const struct {
+        int error;
+        bool passes;
+    } rows[] = {{-EIO, true}, {-EMFILE, true}, {-EBADMSG, false}, {-ENOENT, false}};
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const struct verdict both[] = {refused, refused};
+        void *made;
+        uint64_t id;
+        setup(&made);
+        struct world *w = made;
+        good_pread = w->fs->pread;
+        w->fs->pread = bad_pread;
+        result(w, two_go(w, &id), both, true); /* content leaves memory */
+        reading_says = rows[i].error;
+        for (int again = 0; again < 5 && rows[i].passes; again++) {
+            pump(w);
+            assert_null(dsn(w));
+            forget(w);
+            pass(w, CORE_DSN_AGAIN_MS);
+        }
+        reading_says = rows[i].passes ? 0 : reading_says;
+        pump(w);
+        assert_true(dsn(w) && dsn(w)->n == 2 && dsn(w)->original);
+        assert_int_equal(dsn(w)->original->n, rows[i].passes ? 5 : 0);
+        assert_int_equal(dsn(w)->original_whole, rows[i].passes);
+        assert_int_equal(report_comes(w, id, dsn(w)->serial), 0);
+        assert_null(spool_find(w->spool, id));
+        forget(w);
+        reading_says = 0;
+        teardown(&made);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_original_that_cannot_be_read),
         cmocka_unit_test_setup_teardown(waits_for_the_first_attempts, setup, teardown),
         cmocka_unit_test_setup_teardown(but_not_for_ever, setup, teardown),
         cmocka_unit_test_setup_teardown(a_late_report_is_not_taken_for_its_successor, setup,

@@ -16,11 +16,11 @@ static struct table *attempts_table(void)
     return table_new(columns, sizeof columns / sizeof *columns, term_width());
 }
 
-/* "450 4.2.1 mailbox full", or the cause where nobody replied, or an operator's reason. */
+/* "450 4.2.1 mailbox full", or the cause in words where nobody replied, or an operator's reason. */
 static void reply_of(struct buf *out, const json_t *event)
 {
     const long long code = (long long)json_number(event, "smtp_code");
-    const char *const keys[] = {"response", "error", "reason"};
+    const char *const keys[] = {"response", "reason", "error"};
     if (code)
         buf_addf(out, "%lld ", code);
     if (json_text(event, "enhanced_status")[0])

@@ -114,13 +114,15 @@ static bool code_matches(const struct log_filter *f, const json_t *event)
                                                    : code / 100 == want[0] - '0';
 }
 
+/* What the receiver said last, or why it could not be asked, as in the queue. */
 static bool reply_matches(const struct log_filter *f, const json_t *event)
 {
     struct buf pattern = BUF_MAX(65536);
     const char *want = json_text(f->limits, "reply");
+    const bool is_said = !json_text(event, "error")[0] || json_number(event, "smtp_code");
     buf_addf(&pattern, "*%s*", want);
-    bool hit = !want[0] ||
-               slice_glob(slice_str(buf_str(&pattern)), slice_str(json_text(event, "response")));
+    bool hit = !want[0] || slice_glob(slice_str(buf_str(&pattern)),
+                                      slice_str(json_text(event, is_said ? "response" : "reason")));
     buf_done(&pattern);
     return hit;
 }

@@ -31,6 +31,12 @@ static const char *color_of(const char *event)
     return "";
 }
 
+/* The reason is what the error means here, and nobody's word for what he did. */
+static bool is_in_words(const json_t *e)
+{
+    return json_text(e, "error")[0] && json_text(e, "reason")[0] && !json_object_get(e, "actor");
+}
+
 static void add_reply(struct buf *out, const json_t *e)
 {
     int64_t code = json_number(e, "smtp_code");
@@ -43,6 +49,10 @@ static void add_reply(struct buf *out, const json_t *e)
     if (!code && error[0])
         add_named(out, e, "", "error");
     add_named(out, e, "", "response");
+    if (is_in_words(e)) {
+        buf_add_str(out, ":");
+        add_named(out, e, "", "reason");
+    }
 }
 
 /* "2026-01-02T03:04:05.123456Z" → "2026-01-02 03:04:05" */
@@ -94,7 +104,8 @@ bool log_line(struct buf *out, const json_t *e, bool color)
     add_reply(out, e);
     add_next(out, e);
     add_named(out, e, "actor ", "actor");
-    add_named(out, e, "reason: ", "reason");
+    if (!is_in_words(e))
+        add_named(out, e, "reason: ", "reason");
     add_named(out, e, "is told: ", "dsn_kind");
     add_named(out, e, "not before ", "release");
     return !out->overflow;

@@ -237,6 +237,14 @@ void outcome_who(struct buf *out, const struct recipient *r)
     outbox_who(out, m->id, &e, r->number, recipient_address(r), recipient_orcpt(r));
 }
 
+/* Nobody replied, so there is no response: what happened, in words. What an operator did has his
+ * own or none. */
+static struct slice reason_of(const struct verdict *v, const struct outcome_facts *f)
+{
+    bool says_itself = v && v->fault != FAULT_NONE && !v->code && v->text && !f->actor.n;
+    return says_itself && !f->reason.n ? slice_str(v->text) : f->reason;
+}
+
 void outcome_event(struct buf *out, const struct recipient *r, const struct outcome *o,
                    const struct verdict *v, const struct outcome_facts *f, struct wall now)
 {
@@ -253,7 +261,7 @@ void outcome_event(struct buf *out, const struct recipient *r, const struct outc
         add_cstr(out, EV_CLASS, class_name(v->class));
     add_attempt(out, f->attempt);
     event_add_str(out, EV_ACTOR, f->actor);
-    event_add_str(out, EV_REASON, f->reason);
+    event_add_str(out, EV_REASON, reason_of(v, f));
     event_add_tags(out, message_tags(m));
     if (f->ranked)
         event_add_int(out, EV_PRIORITY, f->priority);

@@ -1,4 +1,5 @@
 #include "relay/tls/certificate.h"
+#include "relay/base/clock.h"
 #include "relay/base/defer.h"
 #include "relay/base/must.h"
 #include "relay/base/utf8.h"
@@ -63,6 +64,15 @@ static void put_issuer(const X509 *x, struct tls_certificate *ret)
     put_text(ret->issuer, sizeof ret->issuer, &issuer);
 }
 
+/* The beginning will do: a certificate may have a hundred names. */
+static void add_some(struct buf *out, const char *text)
+{
+    enum { SOME = 160 };
+    utf8_clean(out, slice_str(text), SOME);
+    if (strlen(text) > SOME)
+        buf_add_str(out, " ...");
+}
+
 static void put_problem(const SSL *ssl, X509 *x, const struct tls_context *verify,
                         struct slice name, struct tls_certificate *ret)
 {
@@ -80,6 +90,79 @@ static void put_problem(const SSL *ssl, X509 *x, const struct tls_context *verif
     }
     X509_STORE_CTX_free(ctx);
 }
+
+/* --- one that did not do
+ * ------------------------------------------------------------------------------------------------------------
+ */
+
+static void add_whose(struct buf *out, X509 *leaf, X509 *top)
+{
+    struct tls_certificate shown = {0};
+    (void)top;
+    put_names(leaf, &shown);
+    buf_add_str(out, shown.names[0] ? ", it is for " : ", it names no host");
+    add_some(out, shown.names);
+}
+
+static void add_issuer(struct buf *out, X509 *leaf, X509 *top)
+{
+    struct tls_certificate shown = {0};
+    (void)leaf;
+    put_issuer(top, &shown);
+    buf_add_str(out, ", issued by ");
+    add_some(out, shown.issuer);
+}
+
+/* Another one of its chain may be meant: then there is nothing to add. */
+static void add_moment(struct buf *out, const char *word, const ASN1_TIME *at, bool is_meant)
+{
+    char text[WALL_RFC3339_SIZE];
+    wall_rfc3339((struct wall){certs_seconds(at) * WALL_SECOND}, text);
+    if (is_meant && certs_seconds(at) > 0)
+        buf_addf(out, ", %s %.19sZ", word, text);
+}
+
+static void add_end(struct buf *out, X509 *leaf, X509 *top)
+{
+    const ASN1_TIME *at = X509_get0_notAfter(leaf);
+    (void)top;
+    add_moment(out, "it ended", at, X509_cmp_current_time(at) < 0);
+}
+
+static void add_beginning(struct buf *out, X509 *leaf, X509 *top)
+{
+    const ASN1_TIME *at = X509_get0_notBefore(leaf);
+    (void)top;
+    add_moment(out, "it begins", at, X509_cmp_current_time(at) > 0);
+}
+
+static const struct {
+    long result;
+    void (*add)(struct buf *out, X509 *leaf, X509 *top);
+} facts[] = {
+    {X509_V_ERR_HOSTNAME_MISMATCH, add_whose},
+    {X509_V_ERR_IP_ADDRESS_MISMATCH, add_whose},
+    {X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY, add_issuer},
+    {X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE, add_issuer},
+    {X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN, add_issuer},
+    {X509_V_ERR_CERT_HAS_EXPIRED, add_end},
+    {X509_V_ERR_CERT_NOT_YET_VALID, add_beginning},
+};
+
+void certificate_add_facts(struct buf *out, const SSL *ssl, long verify_result)
+{
+    /* The session has the certificate only when it has passed; the chain is there before. */
+    STACK_OF(X509) *chain = SSL_get_peer_cert_chain(ssl);
+    const int n = SSL_is_server(ssl) ? 0 : sk_X509_num(chain);
+    for (size_t i = 0; n > 0 && i < sizeof facts / sizeof *facts; i++)
+        if (facts[i].result == verify_result)
+            facts[i].add(out, sk_X509_value(chain, 0), sk_X509_value(chain, n - 1));
+    ERR_clear_error();
+}
+
+/* --- any
+ * ------------------------------------------------------------------------------------------------------------
+ */
 
 bool tls_engine_certificate(const struct tls_engine *t, struct tls_context *verify,
                             struct slice name, struct tls_certificate *ret)

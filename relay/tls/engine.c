@@ -1,7 +1,9 @@
 /* One TLS connection between two queues of bytes. OpenSSL reads and writes them through a BIO of
  * our own: no copying inside a memory BIO, and what is empty keeps no memory. */
 #include "relay/tls/engine.h"
+#include "relay/base/defer.h"
 #include "relay/base/must.h"
+#include "relay/tls/certificate.h"
 #include "relay/tls/fifo.h"
 #include "relay/tls/reason.h"
 #include "relay/tls/session.h"
@@ -29,7 +31,7 @@ struct tls_engine {
     unsigned sessions_left;                      /* of those that the peer gives */
     struct tls_session *sessions[SESSIONS_KEPT]; /* the oldest first */
     unsigned n_sessions;
-    char error[160];
+    char error[300];
 };
 
 static int bio_read(BIO *bio, char *to, size_t n, size_t *ret_n)
@@ -74,7 +76,7 @@ static void make_bio_method(void)
 static void fail(struct tls_engine *t, const char *otherwise)
 {
     t->state = TLS_FAILED;
-    snprintf(t->error, sizeof t->error, "%s", reason_take(otherwise));
+    reason_write(t->error, sizeof t->error, otherwise);
 }
 
 /* "certificate has expired" says more than "certificate verify failed". */
@@ -84,8 +86,12 @@ static void fail_handshake(struct tls_engine *t)
     bool counts = SSL_get_verify_mode(t->ssl) != SSL_VERIFY_NONE;
     fail(t, "the handshake failed");
     t->unverified = counts && result != X509_V_OK;
-    if (t->unverified)
-        snprintf(t->error, sizeof t->error, "%s", X509_verify_cert_error_string(result));
+    if (!t->unverified)
+        return;
+    DEFER(buf_done) struct buf why = BUF_MAX(sizeof t->error - 1);
+    buf_add_str(&why, X509_verify_cert_error_string(result));
+    certificate_add_facts(&why, t->ssl, result);
+    snprintf(t->error, sizeof t->error, "%s", buf_str(&why));
 }
 
 /* What a server of TLS 1.3 says behind the client's Finished are tickets (RFC 8446 section 4.6.1).

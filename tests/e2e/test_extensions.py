@@ -2,6 +2,8 @@
 What a message asks for on its way out: said where the receiver offers it, kept back where it does not, and what becomes of the mail
 then. Items 71, 73, 74, 80 and 90 of the checklist; RFC 3030, 3461, 6531, 8689, 9422.
 """
+import contextlib
+import datetime
 import email
 import random
 import re
@@ -11,7 +13,7 @@ import pytest
 from kit import mail
 from kit.certs import Authority
 from kit.peer import ALL, Peer
-from kit.relay import queue_id
+from kit.relay import queue_id, smarthost
 from kit.wait import until
 
 RAW = mail.message(subject="plain")
@@ -329,6 +331,36 @@ def test_certificates_that_prove_nothing(relay, authority, certificate, kind, ho
         assert not event.get("tls_verified")
         assert not there.transactions
         no_mail_in_clear(there)
+
+
+def test_why_a_certificate_proves_nothing(relay, sink, authority, certificate, tmp_path):
+    """Who looks for his mail sees at once what is wrong: in the event, in `log`, in `queue show`, and in the report to the sender."""
+    yesterday = (datetime.datetime.utcnow() - datetime.timedelta(days=1)).date()
+    tomorrow = (datetime.datetime.utcnow() + datetime.timedelta(days=1)).date()
+    kinds = {"name": (authority.issue("wrong", "mx.other.test", "10.1.2.3"), "hostname mismatch, it is for mx.other.test 10.1.2.3"),
+             "old": (authority.issue("old", HOST, days=-1), f"certificate has expired, it ended {yesterday}T"),
+             "early": (authority.issue("early", HOST, begins=1), f"certificate is not yet valid, it begins {tomorrow}T"),
+             "stranger": (Authority(tmp_path, "Somebody Else").issue("stranger", HOST),
+                          "self-signed certificate in certificate chain, issued by /CN=Somebody Else"),
+             "own": (certificate, "self-signed certificate")}
+    reports = sink()
+    with contextlib.ExitStack() as peers:
+        ways = "".join(to_peers(peers.enter_context(Peer(ALL, certificate=files)), host=HOST, extra='tls = "verify"', domains=f"{name}.test")
+                       .replace('"peer"', f'"{name}"') for name, (files, _) in kinds.items())
+        r = relay(destinations=ways + smarthost(reports), delivery='retry = { "1h" }', **NAMED)
+        id = submit(r, rcpts={f"bob@{name}.test": "" for name in kinds})
+        for name, (_, why) in kinds.items():
+            event = r.wait_event("deferred", recipient=f"bob@{name}.test")
+            assert f"that can be trusted: {why}" in event["reason"], event
+        for out in (r.cli("queue", "show", id).out, r.cli("log", "--id", id).out):
+            assert not [why for _, why in kinds.values() if why not in out], out
+        assert r.cli("log", "--json", "--reply", "hostname mismatch").out.count("\n") == 1
+        r.cli("queue", "expire", id, "--yes")
+        until(lambda: reports.find("multipart/report"))
+        report, = reports.find("multipart/report")
+        codes = re.sub(rb"\r\n[ \t]+", b" ", report)
+        for _, why in kinds.values():
+            assert re.search(rb"Diagnostic-Code: x-postwain;[^\r]*: " + re.escape(why.encode()), codes), report
 
 
 def test_verify(relay, authority):

@@ -221,7 +221,7 @@ class Relay:
         return self.events(queue_id=id, final=True)
 
     def validate(self):
-        """The log's contract: the schema for each line, `seq` without gaps."""
+        """The log's contract: the schema for each line, `seq` without gaps, words for each cause."""
         lines = self.log()
         check = jsonschema.Draft202012Validator(json.load(open(SCHEMA)))
         for line in lines[: VALIDATED_MAX // 2] + lines[max(VALIDATED_MAX // 2, len(lines) - VALIDATED_MAX // 2):]:
@@ -229,6 +229,8 @@ class Relay:
             assert not problems, f"{problems} in {json.dumps(line)}"
         wrong = [e for e in lines if "expires" in e and e["expires"] < e.get("queued_time", "")]
         assert not wrong, f"it expires before it was queued: {json.dumps(wrong[0])}"
+        wordless = [e for e in lines if "error" in e and "actor" not in e and "reason" not in e]
+        assert not wordless, f"why, in words? {json.dumps(wordless[0])}"
         seqs = sorted({e["seq"] for e in lines if "seq" in e})
         assert seqs == list(range(seqs[0], seqs[0] + len(seqs))) if seqs else True, "seq has gaps"
 

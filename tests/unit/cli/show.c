@@ -77,6 +77,19 @@ static void test_log_lines(void **state)
         true,
         "2026-01-02 03:04:05  \033[33mdeferred   \033[0m  Q1  <> -> c@d: connect_timeout (next try "
         "2026-01-02 03:09:05)");
+    /* Why, beside the cause; an operator's reason is what he gave for what he did. */
+    expect_line(
+        "{\"time\":\"2026-01-02T03:04:05Z\",\"event\":\"deferred\",\"queue_id\":\"Q1\","
+        "\"recipient\":\"c@d\",\"enhanced_status\":\"4.7.5\",\"error\":\"tls_verify\","
+        "\"reason\":\"not one: it has expired\",\"next_attempt\":\"2026-01-02T03:09:05Z\"}",
+        false,
+        "2026-01-02 03:04:05  deferred     Q1  <> -> c@d: 4.7.5 tls_verify: not one: it has "
+        "expired (next try 2026-01-02 03:09:05)");
+    expect_line(
+        "{\"time\":\"2026-01-02T03:04:05Z\",\"event\":\"bounced\",\"queue_id\":\"Q1\","
+        "\"recipient\":\"c@d\",\"error\":\"cancelled\",\"actor\":\"root\",\"reason\":\"moved\"}",
+        false,
+        "2026-01-02 03:04:05  bounced      Q1  <> -> c@d: cancelled actor root reason: moved");
     expect_line("{\"time\":\"2026-01-02T03:04:05Z\",\"event\":\"log_opened\"}", false,
                 "2026-01-02 03:04:05  log_opened ");
     expect_line("{\"time\":\"2026-01-02T03:04:05Z\",\"event\":\"dsn_queued\",\"queue_id\":\"Q1\","

@@ -373,6 +373,7 @@ static void a_line_tells_what_happened(void **state)
     is_number(&e, EV_SMTP_CODE, 250);
     is_text(&e, EV_ENHANCED_STATUS, "2.0.0");
     is_text(&e, EV_RESPONSE, "Ok: queued as ABC123 (more)");
+    is_text(&e, EV_REASON, NULL); /* nobody has to be told in our words what he said */
     is_text(&e, EV_REMOTE_QUEUE_ID, "ABC123");
     is_text(&e, EV_COMMAND, "eod");
     is_text(&e, EV_MX_HOST, "mx.example.com");
@@ -401,14 +402,27 @@ static void a_line_tells_what_happened(void **state)
     buf_done(&e);
     verdict_done(&v);
 
-    /* Without a reply there is a cause, and no response. */
+    /* Without a reply there is a cause with its words, and no response. */
     world_done(&w);
     world_init(&w, "a@x", -1);
-    v = verdict_of_fault(FAULT_CONNECT_REFUSED, PHASE_CONNECT, SLICE_NONE);
+    v = verdict_of_fault(FAULT_TLS_VERIFY, PHASE_STARTTLS, SLICE_LIT("certificate has expired"));
     e = event_of(&w, &v, &f);
-    is_text(&e, EV_ERROR, "connect_refused");
+    is_text(&e, EV_ERROR, "tls_verify");
     is_text(&e, EV_RESPONSE, NULL);
+    is_text(&e, EV_REASON,
+            "the receiver's certificate is not one for its name that can be trusted: certificate "
+            "has expired");
     is_text(&e, EV_CLASS, "expired");
+    buf_done(&e);
+
+    /* What an operator did has his words, or none. */
+    f.actor = SLICE_LIT("root");
+    e = event_of(&w, &v, &f);
+    is_text(&e, EV_REASON, NULL);
+    buf_done(&e);
+    f.reason = SLICE_LIT("moved");
+    e = event_of(&w, &v, &f);
+    is_text(&e, EV_REASON, "moved");
     buf_done(&e);
     verdict_done(&v);
     attempt_done(&a);

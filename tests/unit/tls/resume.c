@@ -177,9 +177,10 @@ static void verified_as_it_was(void **state)
         assert_true(first.open && first.verified && first.session);
         struct talk t = talk_once(verifier, server_context, "MX.test", first.session);
         assert_true(t.open && t.resumed && t.verified);
-        static const char *const others[][2] = {{"mx2.test", "hostname mismatch"},
-                                                {"192.0.2.1", "IP address mismatch"},
-                                                {"", "hostname mismatch"}};
+        static const char *const others[][2] = {
+            {"mx2.test", "hostname mismatch, it is for mx.test"},
+            {"192.0.2.1", "IP address mismatch, it is for mx.test"},
+            {"", "hostname mismatch, it is for mx.test"}};
         for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
             t = talk_once(verifier, server_context, others[i][0], first.session);
             assert_true(!t.open && t.unverified);
@@ -259,7 +260,7 @@ static void not_beyond_the_certificate(void **state)
     X509_VERIFY_PARAM_clear_flags(param, X509_V_FLAG_NO_CHECK_TIME);
     struct talk t = talk_once(verifier, old, "mx.test", first.session);
     assert_false(t.open);
-    assert_string_equal(t.why, "certificate has expired");
+    assert_non_null(strstr(t.why, "certificate has expired, it ended 20"));
     t = talk_once(client_context, old, "mx.test", first.session);
     assert_true(t.open && t.resumed); /* it was a good one */
     tls_session_unref(first.session);

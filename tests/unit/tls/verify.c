@@ -102,12 +102,38 @@ static void test_names(void **state)
     (void)state;
     assert_string_equal(shake(verifier, server, "mx.test"), "");
     assert_string_equal(shake(verifier, server, "MX.test"), "");
-    assert_string_equal(shake(verifier, server, "mx2.test"), "hostname mismatch");
-    assert_string_equal(shake(verifier, server, "test"), "hostname mismatch");
-    assert_string_equal(shake(verifier, server, "sub.mx.test"), "hostname mismatch");
-    assert_string_equal(shake(verifier, server, "192.0.2.1"), "IP address mismatch");
-    assert_string_equal(shake(verifier, server, ""), "hostname mismatch");
+    assert_string_equal(shake(verifier, server, "mx2.test"),
+                        "hostname mismatch, it is for mx.test");
+    assert_string_equal(shake(verifier, server, "test"), "hostname mismatch, it is for mx.test");
+    assert_string_equal(shake(verifier, server, "sub.mx.test"),
+                        "hostname mismatch, it is for mx.test");
+    assert_string_equal(shake(verifier, server, "192.0.2.1"),
+                        "IP address mismatch, it is for mx.test");
+    assert_string_equal(shake(verifier, server, ""), "hostname mismatch, it is for mx.test");
     assert_string_equal(shake(anyone, server, "mx2.test"), "");
+}
+
+/* An administrator who reads "sslv3 alert" or "wrong version number" looks in the wrong place. */
+static void test_said_by_the_other_side(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *bytes;
+        size_t n;
+        const char *why;
+    } rows[] = {
+        {"\x15\x03\x01\x00\x02\x02\x28", 7, "the other side says: handshake failure"},
+        {"\x15\x03\x03\x00\x02\x02\x46", 7, "the other side says: protocol version"},
+        {"\x15\x03\x03\x00\x02\x02\x30", 7, "the other side says: unknown CA"},
+        {"500 5.5.1 what?\r\n", 17, "the other side does not speak TLS"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct tls_engine *c = tls_engine_new(verifier, false, SLICE_LIT("mx.test"));
+        assert_int_equal(tls_engine_feed(c, slice_of(rows[i].bytes, rows[i].n)), TLS_FAILED);
+        assert_string_equal(tls_engine_error(c), rows[i].why);
+        assert_false(tls_engine_unverified(c));
+        tls_engine_free(c);
+    }
 }
 
 static void test_unknown_authority(void **state)
@@ -118,7 +144,7 @@ static void test_unknown_authority(void **state)
     struct tls_context *other;
     assert_int_equal(tls_self_signed(SLICE_LIT("mx.test"), &cert, &key, &e), 0);
     assert_int_equal(tls_context_server_pem(&other, buf_slice(&cert), buf_slice(&key), &e), 0);
-    assert_string_not_equal(shake(verifier, other, "mx.test"), "");
+    assert_string_equal(shake(verifier, other, "mx.test"), "self-signed certificate");
     assert_string_equal(shake(anyone, other, "mx.test"), "");
     tls_context_unref(other);
     buf_done(&cert);
@@ -185,7 +211,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_told),        cmocka_unit_test(not_the_certificates_fault),
         cmocka_unit_test(test_names),       cmocka_unit_test(test_unknown_authority),
-        cmocka_unit_test(test_empty_store),
+        cmocka_unit_test(test_empty_store), cmocka_unit_test(test_said_by_the_other_side),
     };
     return cmocka_run_group_tests(tests, make_contexts, free_contexts);
 }

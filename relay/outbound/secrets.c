@@ -68,6 +68,7 @@ struct secret_job {
     uint64_t conf;
     char *destination, *path; /* of a file; NULL: run argv */
     char **argv;
+    bool token; /* it is to be one, not a password */
     int64_t limit_ms;
     struct buf value; /* answer */
     char problem[300];
@@ -103,6 +104,16 @@ static void problem(struct secret_job *j, const char *what, const char *why)
     snprintf(j->problem, sizeof j->problem, "%.200s: %.80s", what, why);
 }
 
+/* RFC 6749 appendix A.12, without blanks: a caret-A would be a field of its own in what is said
+ * (RFC 7628 section 3.1), and a program that prints JSON, or why it fails, has made none. */
+static bool is_token(struct slice s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if (s.p[i] < 0x21 || s.p[i] > 0x7e)
+            return false;
+    return true;
+}
+
 /* The first line, as far as it can be a secret. */
 static void judge(struct secret_job *j, const char *what)
 {
@@ -115,6 +126,8 @@ static void judge(struct secret_job *j, const char *what)
         problem(j, what, "its first line is empty");
     else if (slice_find(line, 0) < line.n)
         problem(j, what, "holds a NUL");
+    else if (j->token && !is_token(line))
+        problem(j, what, "its first line is no access token");
     if (!j->problem[0])
         buf_cut(&j->value, line.n);
 }
@@ -327,6 +340,7 @@ static void ask(struct out_secrets *s, struct secret *t, const struct conf_desti
     j->conf = t->conf;
     j->destination = slice_dup(slice_str(t->destination));
     j->value = BUF_MAX(4 * SECRET_MAX);
+    j->token = !d->password_file[0];
     j->limit_ms = COMMAND_MS / 100 * s->o->conf->debug_phase_percent;
     if (path[0]) {
         j->path = slice_dup(slice_str(path));

@@ -332,11 +332,15 @@ def test_reloads_never_mix_credentials(relay, authority, tmp_path):
         assert not warnings(r)
 
 
-@pytest.mark.parametrize("kind", ("fails", "says nothing", "is not there"))
+FAILURES = {"fails": "echo a-token; exit 3", "says nothing": "exit 0", "is not there": "",
+            "says why": "echo no refresh token found: a-token", "says more": "printf 'a-token\\001auth=Bearer b-token\\n'"}
+
+
+@pytest.mark.parametrize("kind", FAILURES)
 def test_token_command_that_fails(relay, authority, tmp_path, kind):
-    """75: trouble with the program that gives tokens bounces mail."""
+    """75: trouble with the program that gives tokens bounces mail, or what cannot be a token is shown to the provider."""
     program = tmp_path / "token"
-    program.write_text("#!/bin/sh\n" + ("echo a-token; exit 3\n" if kind == "fails" else "exit 0\n"))
+    program.write_text(f"#!/bin/sh\n{FAILURES[kind]}\n")
     program.chmod(0o755)
     with Provider(authority.issue("peer", "peer.test"), mechanisms="XOAUTH2") as p:
         r = relay(dns=NAMED, destinations=smarthost(peer(p), token_command=f'{{ "{program}" }}'))

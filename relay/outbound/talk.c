@@ -306,6 +306,7 @@ static void on_connected(void *ctx, int err, struct mono now)
         .tls = c->in_clear ? SMTP_TLS_NONE : out_tls_level(c->dest, &c->load.job->params),
         .classes = c->conf->classes,
         .login = c->dest->user[0] != 0,
+        .set_up = c->dest->relay.n > 0 || c->dest->tls == CONF_OUT_NONE || c->in_clear,
         /* A relay is whom the administrator means, whatever it calls itself. */
         .own_name = c->dest->relay.n ? SLICE_NONE : slice_str(c->conf->hostname),
         .no_chunking = !c->dest->chunking || out_has_learnt(c->o, &c->peer, OUT_NO_CHUNKING, now),

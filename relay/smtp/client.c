@@ -351,7 +351,7 @@ static void protocol_error(struct smtp_client *c)
 static void surplus_reply(struct smtp_client *c, const struct smtp_reply *reply)
 {
     if (c->stage == STAGE_CONTENT)
-        client_over(c, smtp_trouble_by(c->conf->classes, PHASE_DATA, reply), false);
+        client_over(c, smtp_trouble_by(c->conf, PHASE_DATA, reply), false);
     else
         protocol_error(c);
 }
@@ -359,7 +359,7 @@ static void surplus_reply(struct smtp_client *c, const struct smtp_reply *reply)
 static void take_reply(struct smtp_client *c, const struct smtp_reply *reply, struct mono now)
 {
     if (reply->code == 421) {
-        client_over(c, smtp_trouble_by(c->conf->classes, smtp_client_phase(c), reply), false);
+        client_over(c, smtp_trouble_by(c->conf, smtp_client_phase(c), reply), false);
         return;
     }
     if (c->ahead_n == 0) {

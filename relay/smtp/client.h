@@ -30,8 +30,10 @@ struct smtp_client_conf { /* borrowed, must outlive the session */
     enum smtp_tls_level tls;
     bool tls_on;                   /* already under TLS (implicit) */
     const struct classes *classes; /* own rows of the classification; NULL: none */
-    bool no_chunking;        /* CHUNKING, where offered, is not to be believed (FAULT_CHUNKING) */
-    bool login;              /* AUTH (RFC 4954) before the first transaction, inside TLS only */
+    bool no_chunking; /* CHUNKING, where offered, is not to be believed (FAULT_CHUNKING) */
+    bool login;       /* AUTH (RFC 4954) before the first transaction, inside TLS only */
+    bool set_up;      /* what the peer demands of us (530: a login, TLS) is for whoever set this
+                         way up to mend: no word on the mail */
     struct slice own_name;   /* a peer that says this, or helo, of itself is we: FAULT_LOOP; "": not
                                 looked at */
     int64_t timeout_percent; /* scales all timeouts for tests; 0 = 100 */
@@ -151,9 +153,10 @@ bool smtp_client_used_chunks(const struct smtp_client *c);
 
 /* (phase, reply) -> fate: pure, one table, tested whole. relay/smtp/trouble.c. Text is copied. */
 struct verdict smtp_trouble(enum phase phase, const struct smtp_reply *reply);
-/* The same, an administrator's own rows asked first (NULL: there are none). They say why, and
- * inside of a transaction whether for ever, but of 421 and of too many recipients at a time. */
-struct verdict smtp_trouble_by(const struct classes *own, enum phase phase,
+/* The same on a session's terms. An administrator's own rows (conf->classes) are asked first: they
+ * say why, and inside of a transaction whether for ever, but of 421 and of too many recipients at a
+ * time. conf->set_up: a demand is temporary and the host's. */
+struct verdict smtp_trouble_by(const struct smtp_client_conf *conf, enum phase phase,
                                const struct smtp_reply *reply);
 /* A refusal of RCPT that only says that the transaction is full (RFC 5321 section 4.5.3.1.10): 452
  * without another reason, or a code x.5.3. With others taken in it, the next transaction may do. */

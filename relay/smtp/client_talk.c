@@ -61,7 +61,7 @@ static void on_helo(struct smtp_client *c, const struct awaited *a, const struct
 static void on_session_refused(struct smtp_client *c, const struct awaited *a,
                                const struct smtp_reply *reply)
 {
-    client_over(c, smtp_trouble_by(c->conf->classes, client_phases[a->step].phase, reply), true);
+    client_over(c, smtp_trouble_by(c->conf, client_phases[a->step].phase, reply), true);
 }
 
 static void on_ehlo_refused(struct smtp_client *c, const struct awaited *a,
@@ -264,7 +264,7 @@ static void on_rset_refused(struct smtp_client *c, const struct awaited *a,
                             const struct smtp_reply *reply)
 {
     (void)a;
-    struct verdict v = smtp_trouble_by(c->conf->classes, PHASE_EHLO, reply);
+    struct verdict v = smtp_trouble_by(c->conf, PHASE_EHLO, reply);
     v.phase = PHASE_MAIL;
     client_over(c, v, true);
 }
@@ -279,7 +279,7 @@ static void decide_all(struct smtp_client *c, const struct awaited *a,
                        const struct smtp_reply *reply)
 {
     DEFER(verdict_done)
-    struct verdict v = smtp_trouble_by(c->conf->classes, client_phases[a->step].phase, reply);
+    struct verdict v = smtp_trouble_by(c->conf, client_phases[a->step].phase, reply);
     client_settle(c, &v);
 }
 
@@ -303,7 +303,7 @@ static void on_rcpt_refused(struct smtp_client *c, const struct awaited *a,
                             const struct smtp_reply *reply)
 {
     if (c->verdicts[a->rcpt].kind == VERDICT_NONE)
-        c->verdicts[a->rcpt] = smtp_trouble_by(c->conf->classes, PHASE_RCPT, reply);
+        c->verdicts[a->rcpt] = smtp_trouble_by(c->conf, PHASE_RCPT, reply);
 }
 
 /* ---- content ---- */
@@ -365,7 +365,7 @@ static void on_chunk_refused(struct smtp_client *c, const struct awaited *a,
     if (knows_no_chunks(c, reply))
         return;
     if (is_early(c, a)) {
-        client_over(c, smtp_trouble_by(c->conf->classes, PHASE_DATA, reply), false);
+        client_over(c, smtp_trouble_by(c->conf, PHASE_DATA, reply), false);
         return;
     }
     decide_all(c, a, reply);
@@ -377,7 +377,7 @@ static void on_chunk_refused(struct smtp_client *c, const struct awaited *a,
 static void end_front(struct smtp_client *c, const struct smtp_reply *reply)
 {
     DEFER(verdict_done)
-    struct verdict v = smtp_trouble_by(c->conf->classes, PHASE_EOD, reply);
+    struct verdict v = smtp_trouble_by(c->conf, PHASE_EOD, reply);
     client_front_done(c, &v);
 }
 
@@ -409,7 +409,7 @@ static void on_eod_refused(struct smtp_client *c, const struct awaited *a,
         return;
     if (smtp_client_output(c).n > 0) {
         /* Before the whole content went: what the peer makes of the rest is anybody's guess. */
-        client_over(c, smtp_trouble_by(c->conf->classes, PHASE_EOD, reply), false);
+        client_over(c, smtp_trouble_by(c->conf, PHASE_EOD, reply), false);
         return;
     }
     decide_all(c, a, reply);

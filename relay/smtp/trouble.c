@@ -239,20 +239,30 @@ static void own_word(const struct class_row *own, bool for_ever, struct verdict 
         v->kind = own->kind;
 }
 
-static struct verdict refusal(const struct classes *own, enum phase phase,
+/* A login that we have not made (RFC 4954 section 6), TLS that we do not speak (RFC 3207 section 4;
+ * 523: RFC 5248): the configuration lacks something, all mail would hear the same. */
+static bool is_demand(const struct smtp_reply *reply)
+{
+    return reply->code == 530 || reply->code == 523 || reply->code == 534 || reply->code == 535 ||
+           reply->code == 538;
+}
+
+static struct verdict refusal(const struct smtp_client_conf *conf, enum phase phase,
                               const struct smtp_reply *reply)
 {
     const struct ground *ground = &grounds[phase];
+    const bool demand = conf->set_up && is_demand(reply);
     struct verdict v = {.kind = VERDICT_FAILED, .scope = ground->scope, .phase = phase};
     v.code = reply->code;
     v.enhanced = enhanced_of(reply);
     const struct rule *rule = find_rule(phase, reply, v.enhanced);
     v.class = rule->class;
-    if (reply->code < 500 || ground->soft || rule->soft)
+    if (reply->code < 500 || ground->soft || rule->soft || demand)
         v.kind = VERDICT_DEFERRED;
-    own_word(classes_find(own, phase, reply->code, v.enhanced, reply->text),
+    own_word(classes_find(conf->classes, phase, reply->code, v.enhanced, reply->text),
              may_be_for_ever(ground, rule, reply), &v);
-    if (reply->code == 421) /* they hang up, whatever we were saying */
+    if (reply->code == 421 || /* they hang up, whatever we were saying */
+        (demand && v.kind == VERDICT_DEFERRED))
         v.scope = SCOPE_HOST;
     if (v.class == CLASS_RATE && v.kind == VERDICT_DEFERRED)
         v.scope = SCOPE_SITE;
@@ -262,15 +272,16 @@ static struct verdict refusal(const struct classes *own, enum phase phase,
 
 struct verdict smtp_trouble(enum phase phase, const struct smtp_reply *reply)
 {
-    return smtp_trouble_by(NULL, phase, reply);
+    const struct smtp_client_conf anybody = {0};
+    return smtp_trouble_by(&anybody, phase, reply);
 }
 
-struct verdict smtp_trouble_by(const struct classes *own, enum phase phase,
+struct verdict smtp_trouble_by(const struct smtp_client_conf *conf, enum phase phase,
                                const struct smtp_reply *reply)
 {
     unsigned class = reply->code / 100;
     if (class == 4 || class == 5)
-        return refusal(own, phase, reply);
+        return refusal(conf, phase, reply);
     if (class != 2 || phase != PHASE_EOD)
         return verdict_of_fault(FAULT_SMTP_PROTOCOL, phase, reply->text);
     struct verdict v = {.kind = VERDICT_DELIVERED, .scope = SCOPE_RECIPIENT, .phase = phase};

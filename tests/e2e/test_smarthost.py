@@ -464,6 +464,23 @@ def test_failover_and_back(relay, authority, tmp_path):
         assert event["mx_port"] == first.port
 
 
+@pytest.mark.parametrize("hosts", (1, 2))
+def test_a_login_that_was_forgotten(relay, authority, hosts):
+    """75, promise 10: all mail bounces because the destination lacks the login, or the TLS, that its relay wants."""
+    refuse = {"MAIL": "530 5.7.0 Authentication required"}
+    with Peer(refuse=refuse) as first, Peer() as second:
+        relays = ", ".join(f'"{peer(p)}"' for p in (first, second)[:hosts])
+        r = relay(dns=NAMED, destinations=f'destination "d" {{ domains = {{ "*" }}  relay = {{ {relays} }} }}')
+        id = r.send(mail.message())
+        if hosts == 2:
+            event, = r.wait_final(id)
+            assert (event["event"], event["mx_port"]) == ("delivered", second.port)
+        else:
+            event = r.wait_event("deferred", queue_id=id)
+            assert (event["smtp_code"], event["command"], event["response"]) == (530, "mail", "Authentication required")
+        assert not r.events("bounced")
+
+
 def test_back_by_itself(relay, authority, tmp_path):
     """58: a provider that was down for a moment is never used again."""
     certificate = authority.issue("peer", "peer.test")

@@ -212,7 +212,8 @@ static void test_own_rows(void **state)
         struct smtp_reply r = {.code = own[i].code, .text = slice_str(own[i].text)};
         if (own[i].enhanced[0])
             assert_true(enhanced_parse(slice_str(own[i].enhanced), &r.enhanced) > 0);
-        struct verdict v = smtp_trouble_by(c, own[i].phase, &r);
+        const struct smtp_client_conf conf = {.classes = c};
+        struct verdict v = smtp_trouble_by(&conf, own[i].phase, &r);
         if (v.kind != own[i].kind || v.scope != own[i].scope || v.class != own[i].class)
             fail_msg("%u %s: kind %d scope %d class %s", own[i].code, own[i].text, (int)v.kind,
                      (int)v.scope, class_name(v.class));
@@ -222,12 +223,55 @@ static void test_own_rows(void **state)
     free(c);
 }
 
+/* 75, promise 10: where somebody set the way up (a relay, a level of TLS), what is lacking there
+ * bounces no mail; at anybody else's mail host the same words are an answer. */
+static void test_demands(void **state)
+{
+    static const struct {
+        enum phase phase;
+        uint16_t code;
+        const char *text;
+        bool demand;
+    } said[] = {
+        {PHASE_MAIL, 530, "Authentication required", true},
+        {PHASE_RCPT, 530, "log in first", true},
+        {PHASE_MAIL, 530, "Must issue a STARTTLS command first", true},
+        {PHASE_DATA, 530, "log in first", true},
+        {PHASE_MAIL, 523, "encryption needed", true},
+        {PHASE_MAIL, 534, "mechanism too weak", true},
+        {PHASE_MAIL, 535, "not logged in", true},
+        {PHASE_MAIL, 538, "encryption required", true},
+        {PHASE_MAIL, 550, "not your address", false},
+        {PHASE_RCPT, 550, "no such user", false},
+        {PHASE_EOD, 554, "no", false},
+    };
+    struct classes *own = classes_parse(slice_str("mail 535 any auth:permanent\n"), say, NULL);
+    const struct smtp_client_conf ours = {.set_up = true},
+                                  strict = {.set_up = true, .classes = own};
+    (void)state;
+    for (size_t i = 0; i < sizeof said / sizeof *said; i++) {
+        const struct smtp_reply r = {.code = said[i].code, .text = slice_str(said[i].text)};
+        struct verdict v = smtp_trouble_by(&ours, said[i].phase, &r);
+        assert_int_equal(v.kind, said[i].demand ? VERDICT_DEFERRED : VERDICT_FAILED);
+        assert_int_equal(v.scope == SCOPE_HOST, said[i].demand);
+        assert_int_equal(v.code, said[i].code);
+        verdict_done(&v);
+        v = smtp_trouble(said[i].phase, &r);
+        assert_int_equal(v.kind, VERDICT_FAILED);
+        assert_int_not_equal(v.scope, SCOPE_HOST);
+        verdict_done(&v);
+        v = smtp_trouble_by(&strict, said[i].phase, &r); /* the administrator has the last word */
+        assert_int_equal(v.kind == VERDICT_DEFERRED, said[i].demand && said[i].code != 535);
+        verdict_done(&v);
+    }
+    free(own);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rows),
-        cmocka_unit_test(test_own_rows),
-        cmocka_unit_test(test_whole),
+        cmocka_unit_test(test_rows),    cmocka_unit_test(test_own_rows),
+        cmocka_unit_test(test_demands), cmocka_unit_test(test_whole),
         cmocka_unit_test(test_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -133,6 +133,14 @@ static bool is_hosts_own(const struct verdict *v)
     return v->kind == VERDICT_DEFERRED && own && !verdict_in_doubt(v);
 }
 
+/* The hosts of a `relay` list are providers with limits and rules of their own: "later" for the
+ * mail or for us is the word of one of them. Of a recipient it is what his own host said. */
+static bool is_providers_own(const struct out_conn *c, const struct verdict *v)
+{
+    return c->dest->relay.n > 1 && v->kind == VERDICT_DEFERRED && v->fault == FAULT_NONE &&
+           v->scope != SCOPE_RECIPIENT;
+}
+
 /* RFC 5321 section 5.1, checklist 58, 59, 73, 90: the next host is asked at once, as long as nobody
  * has a verdict of his own. */
 static bool is_for_next_host(const struct out_conn *c, const struct smtp_client_action *a)
@@ -140,9 +148,21 @@ static bool is_for_next_host(const struct out_conn *c, const struct smtp_client_
     if (c->jobs > 1 || c->load.first > 0 || !out_dial_more(c))
         return false;
     for (size_t i = 0; i < a->n; i++)
-        if (!is_hosts_own(&a->verdicts[i]) && !out_is_inability(&a->verdicts[i]))
+        if (!is_hosts_own(&a->verdicts[i]) && !out_is_inability(&a->verdicts[i]) &&
+            !is_providers_own(c, &a->verdicts[i]))
             return false;
     return a->n > 0;
+}
+
+/* A provider that has had enough of us, on a connection that worked so far: the next connection
+ * asks another one first. */
+static bool is_left(struct out_conn *c, const struct smtp_client_action *a)
+{
+    for (size_t i = 0; i < a->n; i++)
+        if (!is_providers_own(c, &a->verdicts[i]) || a->verdicts[i].scope == SCOPE_MESSAGE)
+            return false;
+    out_relay_failed(c, out_conn_host(c), &a->verdicts[0]);
+    return true;
 }
 
 /* Of those verdicts the one that leaves most hope. */
@@ -271,10 +291,11 @@ bool out_job_done(struct out_conn *c, const struct smtp_client_action *a, struct
         out_conn_go_on(c, v);
         return false;
     }
+    const bool left = is_left(c, a);
     out_rcpts_settle(c, a->verdicts, a->n);
     if (a->reusable && c->load.first < c->load.job->n)
         return true; /* READY follows, and the others' transaction */
-    c->ending = out_job_is_last(c, now);
+    c->ending = left || out_job_is_last(c, now);
     out_job_report_all(c, a->reusable && !c->ending);
     return true;
 }

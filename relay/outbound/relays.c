@@ -99,10 +99,11 @@ bool out_relay_is_news(const struct out_conn *c, const struct verdict *v)
     return v->phase != PHASE_AUTH || v->fault != FAULT_LOGIN || c->logging_in;
 }
 
-/* What speaks of a host of ours, and not of us or of this mail. */
+/* What speaks of a host of ours, and not of this machine or of this mail. */
 static bool is_hosts(const struct verdict *v)
 {
-    return v->kind == VERDICT_DEFERRED && v->fault != FAULT_LOCAL;
+    return v->kind == VERDICT_DEFERRED && v->fault != FAULT_LOCAL &&
+           (v->scope == SCOPE_HOST || v->scope == SCOPE_SITE || v->enhanced.subject == 3);
 }
 
 void out_relay_failed(struct out_conn *c, const struct plan_host *h, const struct verdict *v)

@@ -81,6 +81,88 @@ static void the_next_host_is_asked_at_once(void **state)
     }
 }
 
+/* A second destination, since one with relays has no port of its own. */
+#define TWO_RELAYS                                                                                 \
+    "} destination \"e\" { domains = { \"e.test\" } relay = { \"h0.test:25\", \"h1.test:25\" }"
+
+static void order_by_relays(struct world *w, uint64_t message)
+{
+    struct out_work *k = opening(work(message, BODY, 1), plan_of(w, 2));
+    buf_done(&k->destination);
+    k->destination = buf_of(SLICE_LIT("e"));
+    order(w, k);
+}
+
+/* Of providers each has limits of its own: one that has had enough keeps mail waiting though
+ * another would take it. */
+static void the_next_provider_is_asked_at_once(void **state)
+{
+    static const struct {
+        const char *says[6];
+        bool goes_on;
+    } says[] = {
+        {{"220 hi\r\n", "250 x\r\n", "421 4.7.0 too fast\r\n"}, true},
+        {{"220 hi\r\n", "250 x\r\n", "450 4.7.1 quota of today\r\n", ""}, true},
+        {{"220 hi\r\n", "250 x\r\n", "250 ok\r\n", "421 4.7.0 too fast\r\n"}, true},
+        {{"220 hi\r\n", "250 x\r\n", "250 ok\r\n", "250 ok\r\n", "454 4.7.0 Throttling\r\n", ""},
+         true},
+        {{"220 hi\r\n", "250 x\r\n", "250 ok\r\n", "450 4.2.0 later\r\n"}, false},
+        {{"220 hi\r\n", "250 x\r\n", "550 5.7.1 no\r\n"}, false},
+        {{"220 hi\r\n", "250 x\r\n", "250 ok\r\n", "250 ok\r\n", "354 go\r\n"}, false},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof says / sizeof *says; i++) {
+        struct world *w = world_new(2, TWO_RELAYS);
+        order_by_relays(w, 1);
+        play(receive(w, 0), says[i].says);
+        if (says[i].goes_on) {
+            int fd = receive_ready(w, 1);
+            take_message(fd, "250 ok\r\n");
+            expect_delivered_by(w, "h1.test", "127.0.0.2");
+            close(fd);
+        } else {
+            nobody_calls(w, 1);
+            struct spooler_result *r = told_result(w);
+            assert_string_equal(buf_str(&r->attempt.mx_host), "h0.test");
+            bool ready = r->ready;
+            spooler_result_free(r);
+            if (ready)
+                order_close(w);
+        }
+        told_gone(w);
+        told_nothing(w);
+        world_free(w);
+    }
+}
+
+/* The same on a connection that has worked: this mail waits, the next one goes to the other. */
+static void a_provider_that_has_had_enough_is_left(void **state)
+{
+    struct world *w = world_new(2, TWO_RELAYS);
+    (void)state;
+    order_by_relays(w, 1);
+    int fd = receive_ready(w, 0);
+    take_message(fd, "250 ok\r\n");
+    expect_delivered_by(w, "h0.test", "127.0.0.1");
+    order(w, work(2, BODY, 1));
+    hear(fd, "MAIL");
+    say(fd, "450 4.7.1 too many messages\r\n");
+    struct spooler_result *r = told_result(w);
+    assert_int_equal(r->verdicts[0].code, 450);
+    assert_false(r->ready);
+    spooler_result_free(r);
+    hear(fd, "QUIT");
+    close(fd);
+    told_gone(w);
+    order_by_relays(w, 3);
+    fd = receive_ready(w, 1);
+    take_message(fd, "250 ok\r\n");
+    expect_delivered_by(w, "h1.test", "127.0.0.2");
+    close(fd);
+    told_gone(w);
+    world_free(w);
+}
+
 /* What the last of them did is the verdict, for all recipients; each host is asked once. */
 static void all_hosts_fail(void **state)
 {
@@ -237,6 +319,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_next_host_is_asked_at_once),
+        cmocka_unit_test(the_next_provider_is_asked_at_once),
+        cmocka_unit_test(a_provider_that_has_had_enough_is_left),
         cmocka_unit_test(all_hosts_fail),
         cmocka_unit_test(five_tries),
         cmocka_unit_test(silence_of_a_network_costs_no_try),

@@ -337,10 +337,12 @@ static int import(const struct cli_verb *v, int argc, char **argv)
     rc = sending_open(&s, &a, "suppress.add");
     if (s.client) {
         rc = import_lines(&a, &s, f, path);
-        if (rc == CLI_DONE)
+        if (rc == CLI_DONE) {
             rc = tell(&a, &s);
-        else if (s.changed)
+        } else if (s.changed) {
+            tell(&a, &s);
             rc = CLI_PARTLY;
+        }
         sending_close(&s);
     }
     if (f != stdin)

@@ -1,4 +1,5 @@
 #include "relay/suppress/list.h"
+#include "dns/name.h"
 #include "relay/base/defer.h"
 #include "relay/base/must.h"
 #include "relay/base/utf8.h"
@@ -26,7 +27,7 @@ struct entry {
     struct wall *times; /* of bounces, the oldest first; NULL: none */
     char *reason;
     size_t key_n, user_n;
-    uint8_t key[]; /* user, KEY_SEPARATOR, address in lower case */
+    uint8_t key[]; /* user, KEY_SEPARATOR, address in lower case, its domain in ASCII */
 };
 
 struct suppress_list {
@@ -73,19 +74,42 @@ struct key {
     uint8_t bytes[KEY_MAX];
 };
 
+/* "@domain" of an address, "" of what has no @. */
+static struct slice domain_of(struct slice address)
+{
+    size_t at = address.n;
+    while (at > 0 && address.p[at - 1] != '@')
+        at--;
+    return at ? slice_skip(address, at - 1) : SLICE_NONE;
+}
+
+static void key_add(struct key *k, struct slice s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        k->bytes[k->n++] = byte_lower(s.p[i]);
+}
+
 /* False: too long to be one, or a TAB in it. */
 static bool key_make(struct key *k, struct slice user, struct slice address)
 {
-    if (user.n > SUPPRESS_USER_MAX || address.n > SUPPRESS_ADDRESS_MAX || address.n == 0 ||
-        slice_find(user, KEY_SEPARATOR) < user.n || slice_find(address, KEY_SEPARATOR) < address.n)
+    char ascii[DNS_NAME_SIZE];
+    struct slice domain = slice_skip(domain_of(address), 1);
+    const struct slice before = slice_head(address, address.n - domain.n);
+    if (slice_find(user, KEY_SEPARATOR) < user.n || slice_find(address, KEY_SEPARATOR) < address.n)
         return false;
-    k->user_n = user.n;
-    k->n = user.n + 1 + address.n;
+    /* What lies beyond ASCII and is no name is told apart by its bytes. */
+    if (dns_name_parse(domain, ascii))
+        domain = slice_str(ascii);
+    if (user.n > SUPPRESS_USER_MAX || address.n == 0 ||
+        before.n + domain.n > SUPPRESS_ADDRESS_MAX)
+        return false;
     if (user.n)
         memcpy(k->bytes, user.p, user.n);
     k->bytes[user.n] = KEY_SEPARATOR;
-    for (size_t i = 0; i < address.n; i++)
-        k->bytes[user.n + 1 + i] = byte_lower(address.p[i]);
+    k->user_n = user.n;
+    k->n = user.n + 1;
+    key_add(k, before);
+    key_add(k, domain);
     return true;
 }
 
@@ -280,14 +304,6 @@ static bool has_run_out(const struct entry *e, const struct suppress_policy *p, 
 {
     return e->listed && e->source == SUPPRESS_BY_BOUNCES && p->keep_s > 0 &&
            now.us >= wall_add_s(e->since, p->keep_s).us;
-}
-
-static struct slice domain_of(struct slice address)
-{
-    size_t at = address.n;
-    while (at > 0 && address.p[at - 1] != '@')
-        at--;
-    return at ? slice_skip(address, at - 1) : SLICE_NONE;
 }
 
 bool suppress_list_find(struct suppress_list *l, const struct suppress_policy *p, struct slice user,

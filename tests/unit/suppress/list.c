@@ -39,6 +39,40 @@ static void everybody_s(void **state)
     fake_disk_free(d);
 }
 
+/* A domain past ASCII and its ASCII form lead to one mailbox, whoever wrote which. What IDNA knows
+ * no form of is told apart by its bytes. */
+static void a_domain_has_two_forms(void **state)
+{
+    static const char *const both[] = {"bob@b\u00fccher.test", "bob@xn--bcher-kva.test"};
+    const struct slice none = SLICE_NONE;
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct fake_disk *d = fake_disk_new(1);
+        struct suppress *s = kit_open(d, &two_in_a_month, NULL);
+        kit_bounce(s, 1, "shop", both[i], 0);
+        kit_bounce(s, 2, "shop", both[1 - i], 0);
+        assert_true(kit_is_listed(s, "shop", both[0]));
+        assert_true(kit_is_listed(s, "shop", both[1]));
+        assert_true(kit_is_listed(s, "shop", "BOB@B\u00dcCHER.TEST"));
+        assert_int_equal(suppress_remove(s, SLICE_LIT("shop"), slice_str(both[i])), 1);
+        assert_false(kit_is_listed(s, "shop", both[1]));
+        assert_int_equal(suppress_add(s, none, slice_skip(slice_str(both[i]), 3), none,
+                                      SUPPRESS_BY_OPERATOR, (struct wall){1}),
+                         1);
+        assert_true(kit_is_listed(s, "", both[1 - i]));
+        assert_int_equal(suppress_add(s, none, slice_skip(slice_str(both[1 - i]), 3), none,
+                                      SUPPRESS_BY_OPERATOR, (struct wall){1}),
+                         0);
+        assert_int_equal(suppress_add(s, none, SLICE_LIT("bob@\u2603.test"), none,
+                                      SUPPRESS_BY_OPERATOR, (struct wall){1}),
+                         1);
+        assert_true(kit_is_listed(s, "", "bob@\u2603.test"));
+        assert_false(kit_is_listed(s, "", "bob@\u2604.test"));
+        suppress_free(s);
+        fake_disk_free(d);
+    }
+}
+
 /* What says nothing of the mailbox counts for nothing. */
 static void which_failures_count(void **state)
 {
@@ -217,6 +251,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_last_bounce_lists),
         cmocka_unit_test(everybody_s),
+        cmocka_unit_test(a_domain_has_two_forms),
         cmocka_unit_test(which_failures_count),
         cmocka_unit_test(a_delivery_forgives),
         cmocka_unit_test(none_count_when_none_should),

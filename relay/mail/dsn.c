@@ -124,6 +124,18 @@ static void add_original_recipient(struct buf *out, struct slice orcpt, bool glo
     fold_end(&f);
 }
 
+/* A host that has no name, but an address, is a domain-literal (RFC 3464 section 9.3). */
+static void add_mta(struct buf *out, struct slice host)
+{
+    DEFER(buf_done) struct buf literal = BUF_MAX(DSN_HOST_MAX);
+    buf_addf(&literal, "[%s%.*s]", slice_find(host, ':') < host.n ? "IPv6:" : "",
+             SLICE_ARG(slice_head(host, DSN_HOST_MAX - 8)));
+    buf_add_str(out, "Remote-MTA: dns; ");
+    ascii_token(out, address_is_domain(buf_slice(&literal)) ? buf_slice(&literal) : host,
+                DSN_HOST_MAX);
+    buf_add_str(out, "\r\n");
+}
+
 static void add_recipient_fields(struct buf *out, const struct dsn_recipient *r, bool global)
 {
     char status[ENHANCED_SIZE];
@@ -136,11 +148,8 @@ static void add_recipient_fields(struct buf *out, const struct dsn_recipient *r,
     enhanced_write(dsn_status_of(r), status);
     buf_addf(out, "\r\nAction: %s\r\n", action_name(r->action));
     buf_addf(out, "Status: %s\r\n", status);
-    if (r->remote_mta.n > 0) {
-        buf_add_str(out, "Remote-MTA: dns; ");
-        ascii_token(out, r->remote_mta, DSN_HOST_MAX);
-        buf_add_str(out, "\r\n");
-    }
+    if (r->remote_mta.n > 0)
+        add_mta(out, r->remote_mta);
     add_diagnostic(out, r->verdict, global);
     add_date(out, "Last-Attempt-Date", r->last_attempt);
     if (r->action == DSN_DELAYED)

@@ -12,7 +12,8 @@ TEXT = r"[\x20-\x7e]+"
 UTF8 = r"[\x20-\x7e\u00a0-\U0010ffff]+"
 DATE = (r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), [0-3][0-9] (Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) [12][0-9]{3} "
         r"[0-2][0-9]:[0-5][0-9]:[0-6][0-9] [+-][0-9]{4}")
-HOST = r"([A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?\.)*[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f.:IPv]+\]"
+# No bare IP address: the last label of a name is not all digits.
+HOST = r"(?!(?:[0-9]+\.)*[0-9]+(?:$|[\s>]))([A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?\.)*[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f.:IPv]+\]"
 MAILBOX = r'("(\\[\x20-\x7e]|[\x20\x21\x23-\x5b\x5d-\x7e])*"|[^\s<>@"\\,;:()\[\]]+)@' + f"({HOST})"
 # RFC 6533 section 3: past ASCII an address is of type utf-8, as it is or as \x{…} for those who read only ASCII.
 ADDRESS = rf"(rfc822; ?{MAILBOX}|utf-8; ?{UTF8})"

@@ -44,6 +44,30 @@ static void a_refusal_says_who_what_and_why(void **state)
     assert_true(slice_eq(r.original.body, SLICE_LIT(ORIGINAL)));
 }
 
+/* 93: RFC 3464 section 9.3: a host that is known by its address only is written as a literal. */
+static void a_host_without_a_name(void **state)
+{
+    static const struct {
+        const char *host, *value;
+    } rows[] = {
+        {"192.0.2.1", "dns; [192.0.2.1]"},       {"2001:db8::1", "dns; [IPv6:2001:db8::1]"},
+        {"[192.0.2.1]", "dns; [192.0.2.1]"},     {"mx1.example.net", "dns; mx1.example.net"},
+        {"1.2.3.example", "dns; 1.2.3.example"}, {"a b:c", "dns; a?b:c"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct verdict v = verdict_with(550, (struct enhanced){5, 1, 1}, "no such user here");
+        struct dsn_recipient rcpt = recipient_for(&v);
+        rcpt.remote_mta = slice_str(rows[i].host);
+        struct dsn_input in = input_for(&rcpt, 1);
+        DEFER(buf_done) struct buf out = BUF_MAX(100000);
+        struct report r;
+        assert_true(dsn_write(&out, &in));
+        read_report(buf_slice(&out), &r);
+        assert_value(&r.recipients[0], "Remote-MTA", rows[i].value);
+    }
+}
+
 /* 93: a delay and a failure in one report; a cause without a reply is not called an SMTP answer. */
 static void delays_and_local_causes(void **state)
 {
@@ -489,6 +513,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_refusal_says_who_what_and_why),
+        cmocka_unit_test(a_host_without_a_name),
         cmocka_unit_test(delays_and_local_causes),
         cmocka_unit_test(relayed_and_all_kinds),
         cmocka_unit_test(international_reports),

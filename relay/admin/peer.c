@@ -27,6 +27,7 @@ static void on_written(uv_write_t *w, int status)
 {
     struct peer *p = w->data;
     p->writing = false;
+    p->moved = mono_now();
     buf_reset(&p->flying);
     if (status < 0) {
         peer_close(p);
@@ -188,6 +189,7 @@ static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *b)
             peer_flush(p);
         return;
     }
+    p->moved = mono_now();
     buf_commit(&p->in, (size_t)n);
     read_on(p);
 }
@@ -290,10 +292,37 @@ static void greet(struct peer *p)
     rows_object(&p->out, hello);
 }
 
+/* It asks for nothing, or takes nothing of what it asked for. */
+static bool is_quiet(const struct peer *p, struct mono now)
+{
+    return !p->closing && (!p->task.active || p->writing) &&
+           mono_reached(mono_add(p->moved, PEER_QUIET_MS), now);
+}
+
+/* Programs that hang, or forget their connections, do not lock an operator out. */
+static bool make_room(struct admin *a)
+{
+    const struct problem over = {"busy", "silent for too long: others waited for the place", true};
+    const struct mono now = mono_now();
+    struct peer *p, *longest = NULL;
+    DL_FOREACH (a->peers, p)
+        if (is_quiet(p, now) && (!longest || !mono_reached(longest->moved, p->moved)))
+            longest = p;
+    if (!longest)
+        return false;
+    if (longest->writing)
+        peer_close(longest);
+    else
+        hang_up(longest, &over);
+    return true;
+}
+
 void peer_accept(struct admin *a)
 {
     struct peer *p = must_alloc(sizeof *p);
+    const bool has_room = a->n_peers < ADMIN_PEERS_MAX || make_room(a);
     p->admin = a;
+    p->moved = mono_now();
     buf_init(&p->in, REQUEST_LINE_MAX);
     buf_init(&p->out, OUT_MAX);
     buf_init(&p->flying, OUT_MAX);
@@ -307,7 +336,7 @@ void peer_accept(struct admin *a)
     }
     find_actor(p);
     greet(p);
-    if (a->n_peers > ADMIN_PEERS_MAX) {
+    if (!has_room) {
         const struct problem full = {"busy", "too many clients of the control socket; try again",
                                      true};
         hang_up(p, &full);

@@ -7,6 +7,8 @@
 #include "relay/admin/rows.h"
 
 #define ADMIN_PEERS_MAX 64
+/* Of so many the one that has been silent for longest makes room for the next, if for so long. */
+#define PEER_QUIET_MS 3000
 #define PEER_UNSENT_MAX (256u * 1024) /* above it no further row is made */
 #define SAMPLE_ROWS 10
 #define PROGRESS_MS 1000          /* a client that waits hears from us so often */
@@ -40,6 +42,7 @@ struct peer {
     enum access access;
     struct buf in, out, flying; /* flying: with libuv */
     bool reading, writing, taking, closing, closed;
+    struct mono moved; /* when something last went either way */
     struct task task;
     struct import *import; /* begun and not ended; NULL: none */
     struct peer *prev, *next;

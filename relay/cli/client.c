@@ -223,6 +223,21 @@ static bool send_all(int fd, struct slice text)
     return true;
 }
 
+/* Who hung up has perhaps said why. */
+static int hung_up(struct client *c, int code)
+{
+    json_error_t ignored;
+    if (c->hushed)
+        return CLI_UNREACHABLE;
+    const ssize_t n = getline(&c->line, &c->line_size, c->in);
+    json_t *last = n > 0 ? json_loadb(c->line, (size_t)n, 0, &ignored) : NULL;
+    const char *why = json_text(json_object_get(last, "error"), "message");
+    cli_fail(CLI_UNREACHABLE, "%s: the daemon %s: %s", c->path, why[0] ? "hung up" : "went away",
+             why[0] ? why : strerror(code));
+    json_decref(last);
+    return CLI_UNREACHABLE;
+}
+
 int client_send(struct client *c, const char *verb, json_t *args)
 {
     json_t *request = json_pack("{s:i, s:s, s:o}", "id", ++c->next_id, "verb", verb, "args", args);
@@ -232,12 +247,9 @@ int client_send(struct client *c, const char *verb, json_t *args)
     MUST(text);
     bool sent =
         send_all(fileno(c->in), slice_str(text)) && send_all(fileno(c->in), SLICE_LIT("\n"));
+    const int code = errno;
     free(text);
-    if (!sent && c->hushed)
-        return CLI_UNREACHABLE;
-    if (!sent)
-        return cli_fail(CLI_UNREACHABLE, "%s: the daemon went away: %s", c->path, strerror(errno));
-    return CLI_DONE;
+    return sent ? CLI_DONE : hung_up(c, code);
 }
 
 int client_hear(struct client *c, bool (*row)(void *ctx, const json_t *row), void *ctx,

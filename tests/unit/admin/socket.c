@@ -126,6 +126,51 @@ static void test_too_many_peers(void **state)
     wait_for_room();
 }
 
+static void ask_status(FILE *f)
+{
+    say(f, "{\"id\":1,\"verb\":\"status\"}");
+    struct answer a = hear(f);
+    assert_true(a.ok);
+    answer_done(&a);
+}
+
+/* Connections that nobody uses any more do not lock an operator out: the one that was silent for
+ * longest goes, and nobody who was not. */
+static void test_the_silent_make_room(void **state)
+{
+    (void)state;
+    FILE *f[ADMIN_PEERS_MAX];
+    f[0] = call();
+    usleep(50000);
+    for (size_t i = 1; i < ADMIN_PEERS_MAX; i++)
+        f[i] = call();
+    ask_status(f[0]); /* not the one that came first, then */
+    usleep((PEER_QUIET_MS + 500) * 1000);
+    for (size_t i = 2; i < ADMIN_PEERS_MAX; i++)
+        ask_status(f[i]);
+    FILE *first = call(), *second = call(), *third = call();
+    ask_status(first);
+    ask_status(second);
+    json_t *o = read_object(f[1]);
+    assert_string_equal(string(json_object_get(o, "error"), "code"), "busy");
+    json_decref(o);
+    assert_null(read_object(f[1]));
+    o = read_object(f[0]);
+    assert_string_equal(string(json_object_get(o, "error"), "code"), "busy");
+    json_decref(o);
+    o = read_object(third); /* all others have just been heard */
+    assert_string_equal(string(json_object_get(o, "error"), "code"), "busy");
+    json_decref(o);
+    for (size_t i = 2; i < ADMIN_PEERS_MAX; i++)
+        ask_status(f[i]);
+    fclose(first);
+    fclose(second);
+    fclose(third);
+    for (size_t i = 0; i < ADMIN_PEERS_MAX; i++)
+        fclose(f[i]);
+    wait_for_room();
+}
+
 /* One socket, one relay. */
 static void test_second_start(void **state)
 {
@@ -230,6 +275,7 @@ int main(void)
         cmocka_unit_test(test_nonsense),
         cmocka_unit_test(test_flood),
         cmocka_unit_test(test_too_many_peers),
+        cmocka_unit_test(test_the_silent_make_room),
         cmocka_unit_test(test_second_start),
         cmocka_unit_test(test_stale_socket),
         cmocka_unit_test(test_end_in_the_middle),

@@ -218,9 +218,12 @@ static int step(struct forward *f, bool *ret_more)
 static int run(struct forward *f)
 {
     int rc = CLI_DONE;
-    bool more = true;
+    bool more = true, looked = false;
     while (rc == CLI_DONE && !stopped && (more || !f->once)) {
         rc = step(f, &more);
+        if (!more && !looked)
+            log_tell_ahead(f->reader, f->passed);
+        looked = looked || !more;
         if (!more && !f->once && rc == CLI_DONE)
             wait_ms(LOOK_MS);
     }

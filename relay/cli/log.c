@@ -52,6 +52,18 @@ static void tell_gap(uint64_t from, uint64_t to)
             (unsigned long long)from, (unsigned long long)to);
 }
 
+void log_tell_ahead(const struct log_read *from, uint64_t since)
+{
+    uint64_t newest = 0;
+    if (!log_read_is_ahead(from, since, &newest))
+        return;
+    fflush(stdout);
+    fprintf(stderr,
+            "postwain: the newest event is %llu: %llu is of another log, or of one that was lost; "
+            "what comes until then is passed over\n",
+            (unsigned long long)newest, (unsigned long long)since);
+}
+
 /* Waits a moment; false: nobody reads on. */
 static bool wait_for_more(void)
 {
@@ -61,11 +73,12 @@ static bool wait_for_more(void)
     return true;
 }
 
-static int read_on(struct reader *r, struct log_read *from)
+static int read_on(struct reader *r, struct log_read *from, uint64_t since)
 {
     struct slice line;
     struct err e = {0};
     uint64_t seq, gap_from, gap_to;
+    bool looked = false;
     while (!ferror(stdout)) {
         int rc = log_read_next(from, &line, &seq, &e);
         if (rc < 0)
@@ -74,8 +87,12 @@ static int read_on(struct reader *r, struct log_read *from)
             if (log_read_gap(from, &gap_from, &gap_to))
                 tell_gap(gap_from, gap_to);
             take_line(r, line);
-        } else if (!r->follow || !wait_for_more()) {
-            break;
+        } else {
+            if (!looked)
+                log_tell_ahead(from, since);
+            looked = true;
+            if (!r->follow || !wait_for_more())
+                break;
         }
     }
     return CLI_DONE;
@@ -111,7 +128,7 @@ static int run(struct reader *r, const char *path, bool has_since, uint64_t sinc
         log_read_free(from);
         return cli_fail(cli_exit_of(errno), "%s: %s", path, strerror(errno));
     }
-    int rc = read_on(r, from);
+    int rc = read_on(r, from, since);
     log_read_free(from);
     if (rc == CLI_DONE && r->shown == 0 && !r->follow)
         return cli_fail(CLI_NOTHING, "nothing matched");

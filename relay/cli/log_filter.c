@@ -1,6 +1,8 @@
 /* Which events the FILTER options let pass: those of one option by any of its values, and all
  * options must. */
+#include "queue/event.h"
 #include "relay/base/must.h"
+#include "relay/base/verdict.h"
 #include "relay/cli/private.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -29,9 +31,52 @@ static int64_t moment(const json_t *limits, const char *key, struct wall now)
     return v ? now.us - (int64_t)json_integer_value(v) * WALL_SECOND : 0;
 }
 
+static const char *event_at(unsigned i)
+{
+    static const char *const of_files[] = {"log_opened", "log_closed"};
+    const char *text = event_name_text((enum event_name)(EVENT_ACCEPTED + i));
+    const unsigned n = EVENT_SPOOL_DAMAGED - EVENT_ACCEPTED + 1;
+    return i < n ? text : i - n < 2 ? of_files[i - n] : NULL;
+}
+
+static const char *class_at(unsigned i)
+{
+    const unsigned n = CLASS_OTHER - CLASS_NONE;
+    return i < n ? class_name((enum verdict_class)(CLASS_NONE + 1 + i)) : NULL;
+}
+
+/* Texts of which all are known: a pattern that fits none is a typing error, and would be waited for
+ * in vain. */
+static const struct {
+    const char *option;
+    const char *(*at)(unsigned i); /* NULL behind the last */
+} known[] = {{"event", event_at}, {"class", class_at}};
+
+static bool fits_one(const char *pattern, const char *(*at)(unsigned i))
+{
+    const char *text;
+    for (unsigned i = 0; (text = at(i)); i++)
+        if (slice_glob(slice_str(pattern), slice_str(text)))
+            return true;
+    return false;
+}
+
+static bool all_are_known(const struct cli_args *a, int *ret_exit)
+{
+    for (size_t k = 0; k < sizeof known / sizeof *known; k++)
+        for (size_t i = 0; i < a->n; i++)
+            if (strcmp(a->names[i], known[k].option) == 0 &&
+                !fits_one(a->values[i], known[k].at)) {
+                *ret_exit = args_wrong(a, "--%s: there is no %s; postwain log --schema has them",
+                                       known[k].option, a->values[i]);
+                return false;
+            }
+    return true;
+}
+
 struct log_filter *log_filter_new(const struct cli_args *a, int *ret_exit)
 {
-    json_t *limits = filter_of(a, ret_exit);
+    json_t *limits = all_are_known(a, ret_exit) ? filter_of(a, ret_exit) : NULL;
     if (!limits)
         return NULL;
     struct log_filter *f = must_alloc(sizeof *f);

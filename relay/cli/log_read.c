@@ -23,6 +23,7 @@ struct log_read {
     struct wall since;  /* the first file is begun here … */
     uint64_t max_bytes; /* … or so far before its end; 0: as files are */
     uint64_t gap_from, gap_to;
+    uint64_t newest;   /* number that lines and names have told of, passed over or not */
     uint64_t done_seq; /* of the file put aside that was read last … */
     char *done_name;   /* … and its name; NULL: none */
     /* the open file; fd -1: none */
@@ -142,6 +143,20 @@ bool log_read_gap(struct log_read *r, uint64_t *ret_from, uint64_t *ret_to)
     return true;
 }
 
+bool log_read_is_ahead(const struct log_read *r, uint64_t after, uint64_t *ret_newest)
+{
+    if (r->fd < 0 || !r->live || after <= r->newest)
+        return false;
+    *ret_newest = r->newest;
+    return true;
+}
+
+static void note_newest(struct log_read *r, uint64_t seq)
+{
+    if (seq > r->newest)
+        r->newest = seq;
+}
+
 /* ---- which file ---- */
 
 static bool is_behind_done(const struct log_read *r, const struct names_file *f)
@@ -174,6 +189,7 @@ static int open_next_aside(struct log_read *r)
         if (rc < 0)
             return rc;
         const struct names_file *wanted = NULL;
+        note_newest(r, l.n ? l.at[l.n - 1].seq : 0);
         for (size_t i = 0; i < l.n && !wanted; i++)
             if (l.at[i].seq >= r->next && is_behind_done(r, &l.at[i]))
                 wanted = &l.at[i];
@@ -342,9 +358,24 @@ static uint64_t seq_of(struct slice line)
     return !slice_starts(line, service) && line_seq(line, &seq) ? seq : 0;
 }
 
+/* A file begins with the number that its first event will have. */
+static void note_opened(struct log_read *r, struct slice line)
+{
+    static const struct slice key = {(const uint8_t *)"\"next_seq\":", 11};
+    uint64_t next = 0;
+    const struct slice found = slice_skip(line, slice_find_slice(line, key));
+    const struct slice rest = slice_skip(found, key.n);
+    size_t digits = 0;
+    while (digits < rest.n && rest.p[digits] >= '0' && rest.p[digits] <= '9')
+        digits++;
+    if (slice_u64(slice_head(rest, digits), UINT64_MAX, &next) && next)
+        note_newest(r, next - 1);
+}
+
 /* Whether this one is to be given; then what is wanted is the one behind it. */
 static bool is_wanted(struct log_read *r, uint64_t seq)
 {
+    note_newest(r, seq);
     if (seq == 0)
         return !r->by_seq;
     if (seq < r->next)
@@ -375,6 +406,8 @@ int log_read_next(struct log_read *r, struct slice *ret, uint64_t *ret_seq, stru
         int rc;
         while (take_line(r, ret)) {
             *ret_seq = seq_of(*ret);
+            if (*ret_seq == 0)
+                note_opened(r, *ret);
             if (is_wanted(r, *ret_seq))
                 return 1;
         }

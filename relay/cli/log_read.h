@@ -31,5 +31,9 @@ void log_read_free(struct log_read *r);
  * line that has none). 0: there is no more at the moment; ask again. Negative errno with e: a file
  * cannot be read. */
 int log_read_next(struct log_read *r, struct slice *ret, uint64_t *ret_seq, struct err *e);
+/* Asked when there is no more: `after` is a number that no event has had yet. So it is of another
+ * log, or of one that was lost with its spool: what comes until then would be passed over. Of which
+ * the newest is in *ret_newest. */
+bool log_read_is_ahead(const struct log_read *r, uint64_t after, uint64_t *ret_newest);
 /* Numbers between the last line given and the one before it that are in no file: true once. */
 bool log_read_gap(struct log_read *r, uint64_t *ret_from, uint64_t *ret_to);

@@ -192,6 +192,10 @@ void init_write_conf(struct buf *out, const struct init_names *names);
 /* log_line.c: an event for a person, one line. False: the line is not an event. */
 bool log_line(struct buf *out, const json_t *event, bool color);
 
+/* log.c: a number to begin behind that is none of this log's. */
+struct log_read;
+void log_tell_ahead(const struct log_read *from, uint64_t since);
+
 /* log_filter.c */
 struct log_filter;
 /* From the FILTER options that the log knows; NULL: told, and *ret_exit. a outlives it. */

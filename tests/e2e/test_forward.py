@@ -130,6 +130,24 @@ def test_once_gives_up_and_says_so(log, hook):
     assert [e["seq"] for e in hook.events()] == list(range(1, 121))
 
 
+def test_a_cursor_of_another_log_is_told(log, hook):
+    """It would pass over whatever this one says until it has come so far."""
+    (log.dir / "since").write_text("121\n")
+    done = forward(log, hook, "--once")
+    assert "the newest event is 120: 121 is of another log" in done.err and not hook.posts
+    assert "121 is of another log" in run_postwain("log", "--since-seq", "121", env=log.env).err
+    (log.dir / "since").write_text("120\n")
+    assert forward(log, hook, "--once").err == ""
+
+
+def test_a_name_that_no_event_has_is_told(log):
+    """Who follows would wait for it for ever."""
+    for option, wrong, right in (("--event", "deliverd", "deliver*"), ("--class", "spamm", "bad_*")):
+        done = run_postwain("log", "-f", option, wrong, env=log.env)
+        assert done.code == 2 and f"there is no {wrong}" in done.err
+        assert run_postwain("log", option, right, env=log.env).code in (0, 1)
+
+
 def test_killed_in_the_middle_nothing_is_left_out(log, hook):
     """kill -9 between a POST and the cursor: it comes again under the same id; nothing is missing."""
     argv = [POSTWAIN, "forward", "--url", hook.url, "--since-file", str(log.dir / "since"), "--batch", "7"]

@@ -159,12 +159,47 @@ static void test_nothing_to_go_by(void **state)
     close(fd);
 }
 
+static bool is_ahead(const char *log, uint64_t after, uint64_t *ret_newest)
+{
+    struct log_read *r = log_read_since(log, after);
+    struct slice line;
+    struct err e = {0};
+    uint64_t seq;
+    while (log_read_next(r, &line, &seq, &e) > 0)
+        ;
+    const bool ahead = log_read_is_ahead(r, after, ret_newest);
+    log_read_free(r);
+    return ahead;
+}
+
+/* A cursor of another log, or of one that was lost: whoever kept it would wait, and miss what comes
+ * until then. */
+static void test_a_number_nobody_had(void **state)
+{
+    (void)state;
+    uint64_t newest = 0;
+    char path[128];
+    assert_false(is_ahead(live, 0, &newest));
+    assert_false(is_ahead(live, LINES, &newest));
+    assert_false(is_ahead(live, 4 * LINES, &newest));
+    assert_true(is_ahead(live, 4 * LINES + 1, &newest));
+    assert_int_equal(newest, 4 * LINES);
+    snprintf(path, sizeof path, "%s/young.jsonl", folder); /* no event yet, its first line only */
+    write_file("young.jsonl", 701, 700);
+    assert_false(is_ahead(path, 700, &newest));
+    assert_true(is_ahead(path, 701, &newest));
+    assert_int_equal(newest, 700);
+    snprintf(path, sizeof path, "%s/none.jsonl", folder);
+    assert_false(is_ahead(path, 5, &newest)); /* nobody knows */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_begins_in_time),
         cmocka_unit_test(test_as_much_as_is_wanted),
         cmocka_unit_test(test_nothing_to_go_by),
+        cmocka_unit_test(test_a_number_nobody_had),
     };
     return cmocka_run_group_tests(tests, make_files, remove_files);
 }

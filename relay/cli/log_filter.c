@@ -65,8 +65,7 @@ static bool all_are_known(const struct cli_args *a, int *ret_exit)
 {
     for (size_t k = 0; k < sizeof known / sizeof *known; k++)
         for (size_t i = 0; i < a->n; i++)
-            if (strcmp(a->names[i], known[k].option) == 0 &&
-                !fits_one(a->values[i], known[k].at)) {
+            if (strcmp(a->names[i], known[k].option) == 0 && !fits_one(a->values[i], known[k].at)) {
                 *ret_exit = args_wrong(a, "--%s: there is no %s; postwain log --schema has them",
                                        known[k].option, a->values[i]);
                 return false;

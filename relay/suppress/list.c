@@ -100,8 +100,7 @@ static bool key_make(struct key *k, struct slice user, struct slice address)
     /* What lies beyond ASCII and is no name is told apart by its bytes. */
     if (dns_name_parse(domain, ascii))
         domain = slice_str(ascii);
-    if (user.n > SUPPRESS_USER_MAX || address.n == 0 ||
-        before.n + domain.n > SUPPRESS_ADDRESS_MAX)
+    if (user.n > SUPPRESS_USER_MAX || address.n == 0 || before.n + domain.n > SUPPRESS_ADDRESS_MAX)
         return false;
     if (user.n)
         memcpy(k->bytes, user.p, user.n);

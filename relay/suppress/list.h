@@ -3,8 +3,8 @@
  * file's lines. Pure: time is handed in, lines come out. Owner: suppress.c, under its lock.
  *
  * A name is a user ("" = everybody) and an address, or "@domain" for all of a domain. Letter case
- * of ASCII does not count, in local parts neither: who is unknown as Bob is unknown as bob. A domain
- * past ASCII is the same as its ASCII form (xn--), and is kept in that.
+ * of ASCII does not count, in local parts neither: who is unknown as Bob is unknown as bob. A
+ * domain past ASCII is the same as its ASCII form (xn--), and is kept in that.
  *
  * Bounds: SUPPRESS_LISTED_MAX names listed (about 250 bytes each), SUPPRESS_COUNTED_MAX counted; of
  * the counted the one that bounced longest ago is forgotten for a new one.

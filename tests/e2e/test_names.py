@@ -86,7 +86,7 @@ def called(ids, tmp):
         "destination suspend": ["sink", "--reason", "they sleep"], "destination list": [], "destination show": ["sink"], "destination resume": ["sink"],
         "suppress add": ["eve@later.test", "--reason", "left"], "suppress list": [], "suppress remove": ["eve@later.test"],
         "suppress import": [tmp / "suppress"], "explain": ["eve@later.test", "--probe", "--sender", "ann@sender.test"], "spool check": [],
-        "log": ["--since-seq", "0"], "log rotate": [], "forward": ["--url", "http://127.0.0.1:9/", "--since-file", tmp / "seq", "--event", "none", "--once"],
+        "log": ["--since-seq", "0"], "log rotate": [], "forward": ["--url", "http://127.0.0.1:9/", "--since-file", tmp / "seq", "--user", "nobody", "--once"],
         "dkim key": ["sender.test"], "dkim list": [], "dkim check": [], "reload": [], "drain": [], "version": [], "stop": [],
     }
 

@@ -16,6 +16,8 @@ static const struct {
     {"--event", "accepted rejected deferred delivered relayed bounced expired cancelled suppressed "
                 "held released rescheduled rerouted dsn_queued service_started service_stopped "
                 "config_reloaded spool_damaged log_opened log_closed"},
+    {"--class", "bad_mailbox bad_domain full policy spam block rate auth content size network tls "
+                "expired admin other"},
     {"--every", "500ms 1s 2s 10s"},
     {"--type", "rsa ed25519"},
     {"--for", "30m 1h 2h 1d 7d"},

@@ -56,6 +56,7 @@ struct recipient {
     bool active : 1;  /* with a connection now */
     bool dsn_due : 1; /* failed for good, the sender not told yet */
     bool has_orcpt : 1;
+    bool last_turn : 1; /* the scheduler's: it has come in line with its lifetime over */
     uint8_t notify : 4; /* enum mail_notify */
 };
 static_assert(sizeof(struct recipient) == 64, "every queued recipient costs this");

@@ -251,6 +251,66 @@ void sched_hurry(struct sched *s, struct recipient *r, struct wall now)
     }
 }
 
+/* --- until when
+ * -----------------------------------------------------------------------------------
+ */
+
+/* Where it stands, or (active) is carried; NULL: at none yet. */
+static const struct sched_site *site_of(const struct recipient *r)
+{
+    return r->active ? r->carrier : r->domain ? r->domain->site : NULL;
+}
+
+void sched_set_warning(struct sched *s, int64_t warning_s)
+{
+    s->warning_s = warning_s;
+}
+
+struct wall sched_expires(const struct message *m, int64_t lifetime_s)
+{
+    struct wall own = message_expires(m), here = wall_add_s(message_first_due(m), lifetime_s);
+    return lifetime_s > 0 && here.us < own.us ? here : own;
+}
+
+struct wall sched_rcpt_expires(const struct recipient *r)
+{
+    const struct sched_limits *l = sched_rcpt_limits(r);
+    return sched_expires(recipient_message(r), l ? l->lifetime_s : 0);
+}
+
+const struct sched_limits *sched_rcpt_limits(const struct recipient *r)
+{
+    const struct sched_site *t = site_of(r);
+    return t ? &t->limits : NULL;
+}
+
+bool sched_stands_still(const struct recipient *r)
+{
+    const struct sched_site *t = site_of(r);
+    return t && (t->dead || t->suspended);
+}
+
+/* Until when it may stand in line. One that comes there when its lifetime is all but over has a
+ * minute for its last attempt. Where nothing is begun it has that once: a job may come back
+ * untouched (all hosts refuse our login), or an operator move its mail, and as often as somebody
+ * asks for that it would stand there anew. */
+static struct wall line_end(const struct recipient *r, struct wall now)
+{
+    struct wall turn = wall_add_s(now, LAST_TURN_S), end = sched_rcpt_expires(r);
+    return end.us > turn.us || (r->last_turn && sched_stands_still(r)) ? end : turn;
+}
+
+/* When it is to be looked at while it stands in line: it is late, or it has stood there for long
+ * enough. Both depend on where it stands. */
+static void watch(struct sched *s, struct recipient *r, struct wall now)
+{
+    int64_t turn = wall_add_s(now, LAST_TURN_S).us, end = line_end(r, now).us;
+    int64_t late = message_late_at(recipient_message(r), s->warning_s).us;
+    late = late > turn ? late : turn; /* what has its turn now tells by its end */
+    r->last_turn = r->last_turn || (site_of(r) && end == turn);
+    heap_set(&s->moments, &r->heap_index, late < end ? late : end);
+}
+
 /* --- answers to RESOLVE --------------------------------------------------------------------------
  */
 
@@ -289,6 +349,17 @@ static struct recipient *domain_pluck(struct sched *s, struct sched_domain *d)
     return chain;
 }
 
+/* Its destination has another lifetime. */
+static void watch_all(struct sched *s, struct sched_site *t)
+{
+    struct sched_lane *lane, *next;
+    struct recipient *r;
+    for (struct sched_rank *k = t->ranks; k < t->ranks + RANKS; k++)
+        HASH_ITER (hh, k->lanes, lane, next)
+            DL_FOREACH (lane->rcpts, r)
+                watch(s, r, s->wall);
+}
+
 /* The answer tells the ways of before: it is not used. */
 static bool asks_anew(struct sched *s, struct sched_domain *d)
 {
@@ -312,17 +383,22 @@ void sched_plan(struct sched *s, struct slice domain, struct slice site, struct 
     d->asked = false;
     domain_list(s, d, LIST_NONE);
     d->valid_until = valid_until.ms > least.ms ? valid_until : least;
+    struct recipient *chain = NULL, *r, *next;
     if (d->site != t) {
-        struct recipient *chain = domain_pluck(s, d), *r, *next;
+        chain = domain_pluck(s, d);
         if (d->site)
             d->site->refreshing = false;
         domain_set_site(s, d, t);
-        DL_FOREACH_SAFE (chain, r, next) {
-            r->prev = r->next = NULL;
-            enlist(s, r);
-        }
     }
+    const int64_t lifetime_s = t->limits.lifetime_s;
     site_set_plan(s, t, l, plan, d->valid_until);
+    if (l->lifetime_s != lifetime_s)
+        watch_all(s, t);
+    DL_FOREACH_SAFE (chain, r, next) {
+        r->prev = r->next = NULL;
+        enlist(s, r);
+        watch(s, r, s->wall);
+    }
     domain_settle(s, d);
 }
 
@@ -353,59 +429,15 @@ void sched_plan_failed(struct sched *s, struct slice domain,
     }
 }
 
-/* Where it stands, or (active) is carried; NULL: at none yet. */
-static const struct sched_site *site_of(const struct recipient *r)
-{
-    return r->active ? r->carrier : r->domain ? r->domain->site : NULL;
-}
-
 /* --- what is due ---------------------------------------------------------------------------------
  */
-
-void sched_set_warning(struct sched *s, int64_t warning_s)
-{
-    s->warning_s = warning_s;
-}
-
-struct wall sched_expires(const struct message *m, int64_t lifetime_s)
-{
-    struct wall own = message_expires(m), here = wall_add_s(message_first_due(m), lifetime_s);
-    return lifetime_s > 0 && here.us < own.us ? here : own;
-}
-
-struct wall sched_rcpt_expires(const struct recipient *r)
-{
-    const struct sched_limits *l = sched_rcpt_limits(r);
-    return sched_expires(recipient_message(r), l ? l->lifetime_s : 0);
-}
-
-const struct sched_limits *sched_rcpt_limits(const struct recipient *r)
-{
-    const struct sched_site *t = site_of(r);
-    return t ? &t->limits : NULL;
-}
-
-bool sched_stands_still(const struct recipient *r)
-{
-    const struct sched_site *t = site_of(r);
-    return t && (t->dead || t->suspended);
-}
-
-static struct wall line_end(const struct recipient *r, struct wall now)
-{
-    struct wall turn = wall_add_s(now, LAST_TURN_S), end = sched_rcpt_expires(r);
-    return end.us > turn.us ? end : turn;
-}
 
 static void becomes_ready(struct sched *s, struct recipient *r, struct wall now, struct mono mono)
 {
     struct sched_domain *d = r->domain;
-    int64_t turn = wall_add_s(now, LAST_TURN_S).us, end = line_end(r, now).us;
-    int64_t late = message_late_at(recipient_message(r), s->warning_s).us;
-    late = late > turn ? late : turn; /* what has its turn now tells by its end */
     count_waiting(s, d, false);
     enlist(s, r);
-    heap_set(&s->moments, &r->heap_index, late < end ? late : end);
+    watch(s, r, now);
     /* Checklist 48: each retry resolves again; meanwhile the site's plan, if it is good, may serve.
      */
     if (!d->site || mono_reached(d->valid_until, mono))
@@ -415,13 +447,14 @@ static void becomes_ready(struct sched *s, struct recipient *r, struct wall now,
 /*
  * Its lifetime has ended while it stood in line. Where attempts go on, one that never had any waits
  * for its only one; else the last attempt that was made, by it or by the site's probe, was the
- * last.
+ * last. Behind a fault of this host nothing ends.
  */
 static bool expires_in_line(struct sched *s, struct recipient *r, struct wall now,
                             struct sched_action *ret)
 {
     const struct sched_site *t = r->domain->site;
-    if (!t || (r->attempts == 0 && !sched_stands_still(r))) {
+    const bool ours = t && t->dead && t->ours && !t->suspended;
+    if (!t || ours || (r->attempts == 0 && !sched_stands_still(r))) {
         heap_set(&s->moments, &r->heap_index, wall_add_s(now, LOOK_AGAIN_S).us);
         return false;
     }
@@ -474,6 +507,7 @@ static bool next_resolve(struct sched *s, struct sched_action *ret)
 bool sched_next(struct sched *s, struct wall now, struct mono mono, struct sched_action *ret)
 {
     s->now = mono;
+    s->wall = now;
     sweep_empty(s, mono);
     site_timers(s, mono);
     return take_due(s, now, mono, ret) || site_next_close(s, ret) || next_resolve(s, ret) ||

@@ -122,7 +122,8 @@ enum sched_outcome {
     SCHED_REFUSED,   /* this connection was one too many: refused before it could carry anything */
     SCHED_THROTTLED, /* too much mail, too fast */
     SCHED_UNREACHABLE, /* no connection, or none that is any good */
-    SCHED_BARRED       /* no host there may be asked before after_s: our login was refused */
+    SCHED_BARRED,      /* no host there may be asked before after_s: our login was refused */
+    SCHED_OURS         /* a fault of this host kept it from calling anybody */
 };
 /* after_s: the receiver named a time for its next try; 0: it did not. */
 void sched_feedback(struct sched *s, uint64_t conn, enum sched_outcome o, int64_t after_s,
@@ -167,6 +168,7 @@ struct sched_site_view {
     unsigned connections, idle, window, limit;
     bool dead, suspended;
     bool throttled; /* dead, because the receiver asks for it */
+    bool ours;      /* dead, for a fault of this host */
     struct mono next_probe;
     struct mono next_job; /* by its rate, perhaps a moment past; MONO_NEVER: it has none */
     unsigned rate;        /* 0: no limit; else so many jobs in each rate_ms */

@@ -1,6 +1,7 @@
 /*
- * What sched.c (recipients, domains, whose turn), sched_site.c (sites, lanes, windows),
- * sched_conn.c (connections), sched_view.c and sched_suspend.c share. Private to these.
+ * What sched.c (recipients, domains, whose turn), sched_site.c (sites, lanes),
+ * sched_window.c (windows), sched_conn.c (connections), sched_view.c and sched_suspend.c share.
+ * Private to these.
  *
  *   domain ──▶ site ──▶ ranks ──▶ lanes (one a user) ──▶ ready recipients, first in first out
  *                 └───▶ connections: busy, idle (last used first), closing
@@ -27,6 +28,7 @@
 #define PLAN_MIN_MS                                                                                \
     5000 /* a plan without any validity would be asked for again before it is used */
 #define FAILS_DEAD 3
+#define OURS_MS (INT64_C(60) * 1000) /* between looks whether a fault of this host has passed */
 /* A window that was too wide is not tried again for a while, and longer when it is too wide again.
  */
 #define HOLD_FIRST_MS (INT64_C(60) * 1000)
@@ -108,6 +110,7 @@ struct sched_site {
     unsigned oks; /* since it was last left alone */
     bool suspended;
     bool dead, throttled;
+    bool ours;  /* dead for a fault of this host: nothing ends there (promise 10) */
     bool early; /* the next probe goes before its time: somebody asks for it */
     struct mono next_probe;
     int64_t probe_pause_ms; /* 0: not left alone yet */
@@ -138,7 +141,8 @@ static inline void site_probe_early(struct sched_site *t)
 struct sched {
     unsigned loops, next_loop;
     int64_t warning_s;
-    struct mono now; /* the last that was told */
+    struct mono now;  /* the last that was told; */
+    struct wall wall; /* the same */
     struct rng rng;
     uint64_t last_conn, ready, waiting;
     uint64_t n_made;   /* domains, since empty ones were last looked at … */
@@ -175,6 +179,16 @@ void conn_ahead_leave_all(struct sched_site *t);
 /* sched_suspend.c */
 bool site_is_suspended(const struct sched *s, const struct sched_site *t);
 void sched_suspend_done(struct sched *s);
+
+/* sched_window.c: until the next probe of a dead site */
+int64_t site_probe_wait(struct sched *s, const struct sched_site *t);
+
+static inline unsigned site_limit(const struct sched_site *t)
+{
+    return t->limits.connections ? t->limits.connections : 1;
+}
+/* Idle connections above the window close. */
+void site_close_surplus(struct sched *s, struct sched_site *t);
 
 struct sched_site *site_get(struct sched *s, struct slice destination, struct slice name);
 /* Goes when nothing leads to it any more. */

@@ -1,5 +1,4 @@
-/* Sites: who may be connected how often, which user's turn it is, and what failures do to the
- * window. */
+/* Sites: who may be connected, which user's turn it is, on which connection the next job goes. */
 #include "queue/sched_int.h"
 #include "relay/base/must.h"
 
@@ -59,15 +58,10 @@ void site_release(struct sched *s, struct sched_site *t)
         heap_set(&s->probes, &t->probe_index, full.ms);
 }
 
-static unsigned limit_of(const struct sched_site *t)
-{
-    return t->limits.connections ? t->limits.connections : 1;
-}
-
 /* Half the limit, but two where two are allowed: slow start would leave a good receiver idle. */
 static unsigned window_first(const struct sched_site *t)
 {
-    unsigned limit = limit_of(t), half = limit / 2 > 2 ? limit / 2 : 2;
+    unsigned limit = site_limit(t), half = limit / 2 > 2 ? limit / 2 : 2;
     unsigned first = t->limits.window ? t->limits.window : half;
     return first < limit ? first : limit;
 }
@@ -77,8 +71,6 @@ static bool same_rate(const struct sched_limits *a, const struct sched_limits *b
 {
     return a->rate == b->rate && a->rate_ms == b->rate_ms;
 }
-
-static void close_surplus(struct sched *s, struct sched_site *t);
 
 void site_set_plan(struct sched *s, struct sched_site *t, const struct sched_limits *l,
                    struct frozen *plan, struct mono valid_until)
@@ -93,9 +85,9 @@ void site_set_plan(struct sched *s, struct sched_site *t, const struct sched_lim
     t->limits = *l;
     if (t->window == 0)
         t->window = window_first(t);
-    if (t->window > limit_of(t))
-        t->window = limit_of(t);
-    close_surplus(s, t);
+    if (t->window > site_limit(t))
+        t->window = site_limit(t);
+    site_close_surplus(s, t);
     site_kick(s, t);
 }
 
@@ -247,7 +239,7 @@ static void conn_close(struct sched *s, struct sched_conn *c)
     DL_APPEND(s->closing, c);
 }
 
-static void close_surplus(struct sched *s, struct sched_site *t)
+void site_close_surplus(struct sched *s, struct sched_site *t)
 {
     if (t->n_conns > t->window)
         conn_ahead_leave_all(t);
@@ -322,151 +314,6 @@ void sched_conn_gone(struct sched *s, uint64_t conn, struct mono now)
     site_release(s, t);
 }
 
-/* --- the window ----------------------------------------------------------------------------------
- */
-
-/* ±10 %: receivers that fell together are not probed together. */
-static int64_t probe_wait(struct sched *s, const struct sched_site *t)
-{
-    int64_t tenth = t->probe_pause_ms / 10;
-    return t->probe_pause_ms - tenth + (int64_t)rng_below(&s->rng, (uint64_t)tenth * 2 + 1);
-}
-
-/* It grows while too little comes through in between. */
-static void pause_grow(struct sched_site *t)
-{
-    int64_t pause = t->probe_pause_ms;
-    if (pause == 0 || t->oks >= OKS_FORGET)
-        pause = PROBE_FIRST_MS;
-    else if (t->oks < OKS_ENOUGH)
-        pause = 2 * pause < PROBE_LAST_MS ? 2 * pause : PROBE_LAST_MS;
-    t->probe_pause_ms = pause;
-}
-
-/* Alone until its pause has passed, or what the receiver asked for. */
-static void site_bury(struct sched *s, struct sched_site *t, bool throttled, int64_t after_s,
-                      struct mono now)
-{
-    int64_t asked_ms = after_s * 1000;
-    t->oks = 0;
-    t->dead = true;
-    t->throttled = throttled;
-    t->window = 1;
-    t->ceiling = throttled ? 1 : 0; /* one that was unreachable may be as good as before */
-    int64_t wait = probe_wait(s, t);
-    if (asked_ms > wait)
-        wait = asked_ms < PROBE_LAST_MS ? asked_ms : PROBE_LAST_MS;
-    t->next_probe = mono_add(now, wait);
-    conn_ahead_leave_all(t);
-    close_surplus(s, t);
-}
-
-/* It is not made wider for a while; for longer each time that this was just tried. */
-static void window_hold(struct sched_site *t, struct mono now)
-{
-    if (t->trying)
-        t->hold_ms = 2 * t->hold_ms < HOLD_LAST_MS ? 2 * t->hold_ms : HOLD_LAST_MS;
-    t->trying = false;
-    t->step = 1;
-    t->ceiling = t->window;
-    t->hold_until = mono_add(now, t->hold_ms);
-}
-
-static unsigned window_in_use(const struct sched_site *t)
-{
-    return t->n_conns < t->window ? t->n_conns : t->window;
-}
-
-static void window_shrink(struct sched *s, struct sched_site *t, unsigned to)
-{
-    t->window = to > 1 ? to : 1;
-    close_surplus(s, t);
-}
-
-static void site_failed(struct sched *s, struct sched_site *t, const struct sched_conn *c,
-                        enum sched_outcome o, int64_t after_s, struct mono now)
-{
-    bool is_alone = t->n_conns == 1 && t->window == 1;
-    bool is_news = c->epoch == t->epoch; /* its job began since the window was last made smaller */
-    bool throttled = o == SCHED_THROTTLED || o == SCHED_REFUSED;
-    t->fails++;
-    if (o == SCHED_BARRED || (throttled ? is_alone : t->fails >= FAILS_DEAD)) {
-        t->epoch++;
-        window_hold(t, now);
-        pause_grow(t);
-        site_bury(s, t, throttled, after_s, now);
-    } else if (o == SCHED_REFUSED) {
-        window_shrink(s, t, window_in_use(t) - 1);
-        window_hold(t, now);
-    } else if (is_news) {
-        t->epoch++;
-        window_shrink(s, t, window_in_use(t) / 2);
-        if (o ==
-            SCHED_THROTTLED) /* a connection that was lost says little of how many are too many */
-            window_hold(t, now);
-    }
-}
-
-/* Wider by one for each job that went well, as long as all of it is in use; past what was too wide
- * once, only after a while, and then by 1, 2, 4 … */
-static void window_grow(struct sched_site *t, struct mono now)
-{
-    unsigned limit = limit_of(t);
-    if (t->window >= limit || t->n_conns < t->window)
-        return;
-    if (t->ceiling == 0 || t->window < t->ceiling) {
-        t->window++;
-        return;
-    }
-    if (!mono_reached(t->hold_until, now))
-        return;
-    if (t->trying) /* and nothing has failed since */
-        t->hold_ms = HOLD_FIRST_MS;
-    t->window = t->step < limit - t->window ? t->window + t->step : limit;
-    t->step *= 2;
-    t->trying = true;
-    t->ceiling = t->window;
-    t->hold_until = mono_add(now, t->hold_ms);
-}
-
-static void site_worked(struct sched *s, struct sched_site *t, struct mono now)
-{
-    t->fails = 0;
-    t->oks++;
-    if (t->dead) {
-        t->dead = t->throttled = false;
-        heap_drop(&s->probes, &t->probe_index);
-    }
-    window_grow(t, now);
-    site_kick(s, t);
-}
-
-/* What fails beside the probe was under way when the site died. One that somebody asked for says
- * nothing new: whoever is impatient does not make everybody wait for longer. */
-static void probe_failed(struct sched *s, struct sched_site *t, bool early, int64_t after_s,
-                         struct mono now)
-{
-    t->oks = 0;
-    if (!early)
-        pause_grow(t);
-    site_bury(s, t, t->throttled, after_s, now);
-}
-
-void sched_feedback(struct sched *s, uint64_t conn, enum sched_outcome o, int64_t after_s,
-                    struct mono mono)
-{
-    struct sched_conn *c = conn_find(s, conn);
-    if (!c)
-        return;
-    struct sched_site *t = c->site;
-    if (o == SCHED_OK)
-        site_worked(s, t, mono);
-    else if (!t->dead)
-        site_failed(s, t, c, o, after_s, mono);
-    else if (c->probe)
-        probe_failed(s, t, c->early, after_s, mono);
-}
-
 /* --- work ----------------------------------------------------------------------------------------
  */
 
@@ -522,7 +369,7 @@ static void job_begins(struct sched *s, struct sched_site *t, struct sched_conn 
     c->early = t->dead && t->early;
     t->early = false;
     if (t->dead)
-        t->next_probe = mono_add(mono, probe_wait(s, t));
+        t->next_probe = mono_add(mono, site_probe_wait(s, t));
 }
 
 /* Its plan is good for a new connection; else it is asked for. */

@@ -57,6 +57,7 @@ static struct sched_site_view view_of(const struct sched_site *t, struct mono no
         .dead = t->dead,
         .suspended = t->suspended,
         .throttled = t->dead && t->throttled,
+        .ours = t->dead && t->ours,
         .next_probe = t->dead ? t->next_probe : MONO_NEVER,
         .next_job =
             has_rate ? bucket_next(&t->bucket, t->limits.rate, t->limits.rate_ms) : MONO_NEVER,

@@ -80,6 +80,15 @@ static void number(char text[SHOW_SIZE], const json_t *row, const char *key)
         text[0] = 0;
 }
 
+/* Why nothing goes to a site that is left alone. */
+static const char *dead_words(const json_t *row)
+{
+    if (json_is_true(json_object_get(row, "local")))
+        return "a fault of this host, next try";
+    return json_is_true(json_object_get(row, "throttled")) ? "asks for less, next job"
+                                                           : "unreachable, next probe";
+}
+
 static void state_of(char text[SHOW_SIZE + 40], const json_t *row)
 {
     char wait[SHOW_SIZE];
@@ -89,9 +98,7 @@ static void state_of(char text[SHOW_SIZE + 40], const json_t *row)
                  json_object_get(row, "until") ? "suspended for %s%s" : "suspended%s%s",
                  json_object_get(row, "until") ? wait : "", "");
     } else if (json_is_true(json_object_get(row, "dead"))) {
-        snprintf(text, SHOW_SIZE + 40,
-                 json_is_true(json_object_get(row, "throttled")) ? "asks for less, next job in %s"
-                                                                 : "unreachable, next probe in %s",
+        snprintf(text, SHOW_SIZE + 40, "%s in %s", dead_words(row),
                  show_seconds(wait, json_number(row, "next_probe_seconds")));
     } else {
         snprintf(text, SHOW_SIZE + 40, "%s", json_object_get(row, "site") ? "ok" : "no mail");

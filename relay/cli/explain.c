@@ -282,7 +282,9 @@ static void print_state(const json_t *row)
             named("until", json_text(row, "until"));
     }
     if (is_true(row, "dead")) {
-        label(is_true(row, "throttled") ? "slowed down" : "unreachable");
+        label(is_true(row, "local")       ? "fault of this host"
+              : is_true(row, "throttled") ? "slowed down"
+                                          : "unreachable");
         printf("one connection tries it in %s\n",
                show_seconds(text, json_number(row, "next_probe_seconds")));
     }

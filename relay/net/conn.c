@@ -181,6 +181,11 @@ struct net_conn *net_connect(struct loop *l, const struct sockaddr *addr,
     return c;
 }
 
+bool net_conn_never_left(const struct net_conn *c)
+{
+    return c->connect_error != 0;
+}
+
 struct net_conn *net_conn_opened(struct loop *l, int fd, const struct sockaddr *peer)
 {
     struct net_conn *c = net_conn_new(l);

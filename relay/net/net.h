@@ -54,6 +54,8 @@ struct net_handler {
 struct net_conn *net_connect(struct loop *l, const struct sockaddr *addr,
                              const struct sockaddr *source, int64_t timeout_ms,
                              const struct net_handler *h, void *ctx);
+/* The call failed here, before anything went out: on_connected tells, or has told, why. */
+bool net_conn_never_left(const struct net_conn *c);
 /* Queues plaintext (copied). One write a turn: bytes of the same turn go together. */
 void net_conn_send(struct net_conn *c, struct slice plaintext);
 size_t net_conn_unsent(const struct net_conn *c);

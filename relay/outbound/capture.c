@@ -24,7 +24,8 @@ struct out_capture {
     struct body *piece;
     struct filing *filing;
     uint64_t written;
-    int error; /* of the last step */
+    int error;   /* of the last step … */
+    bool unread; /* … which was to read the content */
     struct err why;
 };
 
@@ -84,8 +85,9 @@ static struct verdict verdict_of(const struct out_capture *k)
 {
     if (k->error == -EBADMSG)
         return verdict_of_fault(FAULT_BODY_LOST, PHASE_NONE, SLICE_NONE);
-    if (k->error < 0)
-        return verdict_of_fault(FAULT_LOCAL, PHASE_NONE, slice_str(k->why.text));
+    if (k->error < 0) /* of the Maildir: nothing was tried yet; else of this message */
+        return verdict_of_fault(FAULT_LOCAL, k->unread ? PHASE_DATA : PHASE_NONE,
+                                slice_str(k->why.text));
     struct verdict v = {.kind = VERDICT_DELIVERED, .scope = SCOPE_RECIPIENT, .enhanced = {2, 0, 0}};
     verdict_set_text(&v, SLICE_LIT("captured"));
     return v;
@@ -151,6 +153,7 @@ static void is_read(struct out_capture *k, struct spooler_read *q)
     k->error = q->error;
     free(q);
     if (k->error < 0) {
+        k->unread = true;
         err_set(&k->why, k->error, "the content cannot be read");
         report(k);
         return;

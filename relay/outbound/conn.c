@@ -98,11 +98,20 @@ void out_conn_call(struct out_conn *c)
         give_up(c);
 }
 
+/* A receiver was there, or did not answer. */
+static bool is_theirs(const struct verdict *v)
+{
+    return v->kind == VERDICT_DEFERRED && v->fault != FAULT_LOCAL &&
+           v->fault != FAULT_CONNECT_FAILED;
+}
+
 /* What may pass counts more than what a host lacks for ever: there may be another host behind it.
+ * What a receiver has to say counts more than that we could not call another: an attempt was made.
  */
 static void note_failure(struct out_conn *c, struct verdict v)
 {
-    if (out_is_inability(&v) && c->failure.kind == VERDICT_DEFERRED) {
+    const bool lacks = out_is_inability(&v) && c->failure.kind == VERDICT_DEFERRED;
+    if (lacks || (v.fault == FAULT_LOCAL && is_theirs(&c->failure))) {
         verdict_done(&v);
         return;
     }
@@ -144,7 +153,7 @@ void out_conn_call_failed(struct link *l, int err, struct mono now)
     if (c->dest->relay.n > 0)
         out_relay_failed(c, &c->plan->hosts[c->ways[l->way].host], &v);
     c->has_news = true;
-    if (!no_route || c->failure.kind == VERDICT_NONE)
+    if (!no_route || v.fault == FAULT_LOCAL || c->failure.kind == VERDICT_NONE)
         note_failure(c, v);
     else
         verdict_done(&v);

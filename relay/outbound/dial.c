@@ -240,10 +240,27 @@ bool out_dial_failed(struct link *l, bool costs, struct mono now)
  * ------------------------------------------------------------------------------------------------------------
  */
 
-/* Not the receiver's: descriptors or memory have run out here. */
-static bool is_ours(int err)
+/* Not the receiver's: descriptors, memory or ports have run out here, or the address to call from
+ * is not this machine's, or has no way out. Without such an address, "no way" and (IPv6) "no
+ * address" speak of a family that this machine may never have had: mail to hosts of that family
+ * only is to end one day. */
+static bool is_ours(const struct link *l, int err)
 {
-    return err == -EMFILE || err == -ENFILE || err == -ENOBUFS || err == -ENOMEM;
+    const int to = address_of(l->conn, &l->conn->ways[l->way]).ss_family;
+    switch (err) {
+    case -EMFILE:
+    case -ENFILE:
+    case -ENOBUFS:
+    case -ENOMEM:
+    case -EADDRINUSE:
+        return true;
+    case -EADDRNOTAVAIL:
+        return to == AF_INET || l->source.from.ss_family;
+    case -ENETUNREACH:
+        return l->source.from.ss_family && net_conn_never_left(l->net);
+    default:
+        return false;
+    }
 }
 
 /* Of descriptors only: what else has run out does not come back with the end of a connection. */
@@ -270,7 +287,7 @@ static struct verdict bad_source(const struct link *l)
     char text[46];
     net_addr_text((const struct sockaddr *)&l->source.from, text);
     DEFER(buf_done) struct buf why = BUF_MAX(100);
-    buf_addf(&why, "%s is not an address of this machine", text);
+    buf_addf(&why, "%s is not an address of this machine, or has no port left", text);
     return verdict_of_fault(FAULT_LOCAL, PHASE_CONNECT, buf_slice(&why));
 }
 
@@ -278,7 +295,7 @@ struct verdict out_dial_verdict(const struct link *l, int err)
 {
     if (err == -EADDRNOTAVAIL && l->source.from.ss_family)
         return bad_source(l);
-    if (is_ours(err))
+    if (is_ours(l, err))
         return verdict_of_fault(FAULT_LOCAL, PHASE_CONNECT, slice_str(uv_strerror(err)));
     enum fault f = err == -ECONNREFUSED ? FAULT_CONNECT_REFUSED
                    : err == -ETIMEDOUT  ? FAULT_CONNECT_TIMEOUT

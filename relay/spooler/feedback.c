@@ -16,7 +16,7 @@ static bool is_throttled(const struct message *m, uint32_t rcpt, const struct ve
 
 bool feedback_of(const struct message *m, const struct spooler_result *r, struct feedback *ret)
 {
-    size_t host = 0, throttled = 0, refused = 0, local = 0;
+    size_t host = 0, throttled = 0, refused = 0, local = 0, ours = 0;
     int64_t after_s = 0;
     if (r->barred_ms > 0) {
         *ret = (struct feedback){SCHED_BARRED, r->barred_ms / 1000 + 1};
@@ -27,6 +27,7 @@ bool feedback_of(const struct message *m, const struct spooler_result *r, struct
     for (size_t i = 0; i < r->n; i++) {
         const struct verdict *v = &r->verdicts[i];
         local += v->fault == FAULT_LOCAL || v->kind == VERDICT_NONE;
+        ours += outcome_is_ours(v);
         if (v->kind != VERDICT_DEFERRED)
             continue;
         host += v->scope == SCOPE_HOST;
@@ -36,8 +37,10 @@ bool feedback_of(const struct message *m, const struct spooler_result *r, struct
         throttled++;
         after_s = retry_words(slice_str(v->text));
     }
-    if (local == r->n)
-        return false;
+    if (local == r->n) {
+        *ret = (struct feedback){SCHED_OURS, 0};
+        return ours > 0;
+    }
     ret->after_s = after_s;
     ret->outcome = refused                ? SCHED_REFUSED
                    : throttled            ? SCHED_THROTTLED

@@ -33,6 +33,11 @@ bool outcome_is_greylisting(const struct recipient *r, const struct verdict *v)
            v->enhanced.subject != 3 && !speaks_of_load(slice_str(v->text));
 }
 
+bool outcome_is_ours(const struct verdict *v)
+{
+    return v->kind == VERDICT_DEFERRED && v->fault == FAULT_LOCAL && v->phase <= PHASE_CONNECT;
+}
+
 /* The last attempt is made when the lifetime ends (checklist 96), so expiry is itself a due moment.
  * So is the deadline of BY=…N: the notice follows from an attempt. */
 static struct wall next_due(const struct outcome *o, const struct recipient *r,
@@ -40,9 +45,10 @@ static struct wall next_due(const struct outcome *o, const struct recipient *r,
                             struct wall now, struct rng *rng)
 {
     const struct message *m = recipient_message(r);
+    const bool ours = outcome_is_ours(v);
     struct retry_wish wish = {.greylisted = outcome_is_greylisting(r, v),
                               .after_s = v->code ? retry_words(slice_str(v->text)) : 0};
-    struct wall next = retry_next(retry, o->change.attempts, wish, now, rng),
+    struct wall next = retry_next(retry, ours ? 1 : o->change.attempts, wish, now, rng),
                 deadline = message_by_deadline(m);
     if (m->by == MAIL_BY_NOTIFY && deadline.us > now.us)
         next = earlier(next, deadline);
@@ -60,6 +66,10 @@ static void decide_deferred(struct outcome *o, const struct recipient *r, const 
     o->change.state = RCPT_QUEUED;
     o->change.due = next_due(o, r, v, retry, now, rng);
     o->event = EVENT_DEFERRED;
+    if (outcome_is_ours(v)) {
+        o->change.attempts = r->attempts;
+        o->change.last_attempt = r->last_attempt;
+    }
 }
 
 bool outcome_wants_failure(const struct recipient *r, bool double_bounces)

@@ -9,7 +9,8 @@
  * deferred, lifetime left         -> QUEUED     deferred  (attempts + 1, next due by the retry
  * policy, at the latest when it expires) deferred, lifetime over         -> EXPIRED expired (final;
  * DSN as above) deferred by a fault of our own  -> QUEUED     deferred  (for ever: nothing bounces
- * because of us; promise 10)
+ * because of us; promise 10. Before anybody was called it is no attempt, and the list's first pause
+ * follows, however many there were)
  */
 #pragma once
 #include "relay/spooler/spooler.h"
@@ -41,6 +42,9 @@ struct outcome outcome_decide(const struct recipient *r, const struct verdict *v
  * content, with 450 or 451 and no word of load (too much, busy): the receiver wants to see this
  * mail again, and says nothing about the site (checklist 77). */
 bool outcome_is_greylisting(const struct recipient *r, const struct verdict *v);
+
+/* A fault of this host, before anybody was called: no attempt, and it says nothing of the mail. */
+bool outcome_is_ours(const struct verdict *v);
 
 /* Late enough that its sender is to hear that it is delayed? It was
  * tried, or stands where nothing is begun (stands_still: sched_stands_still), and now is

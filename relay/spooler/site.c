@@ -20,6 +20,7 @@ void site_row_fill(const struct core *c, struct queue_site_row *r, const struct 
     r->dead = v->dead;
     r->suspended = v->suspended;
     r->throttled = v->throttled;
+    r->ours = v->ours;
     r->next_probe_ms = from_now(c, v->next_probe);
     r->rate = v->rate;
     r->rate_ms = v->rate_ms;

@@ -19,6 +19,8 @@ static void write_state(struct buf *out, const struct queue_site_row *r)
     jrow_bool(out, "dead", r->dead);
     if (r->throttled)
         jrow_bool(out, "throttled", true);
+    if (r->ours)
+        jrow_bool(out, "local", true);
     if (r->error.n) {
         jrow_text(out, "last_error", buf_slice(&r->error));
         jrow_time(out, "last_error_time", r->error_at);

@@ -342,6 +342,7 @@ struct queue_site_row {
     unsigned connections, idle, window, limit;
     bool dead, suspended;
     bool throttled;        /* dead, because the receiver asks for it */
+    bool ours;             /* dead, for a fault of this host */
     int64_t next_probe_ms; /* from now; -1: none */
     unsigned rate;         /* 0: no limit; else so many jobs in each rate_ms */
     int64_t rate_ms;

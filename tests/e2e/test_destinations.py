@@ -83,13 +83,22 @@ def test_one_site_sees_one_source(relay):
         assert {line for line in peer.in_clear if line.startswith("EHLO")} == {f"EHLO n{n}.out.test"}
 
 
+def ask_again(r, id):
+    """A fault of this host lets one job a minute look whether it has passed; whoever asks need not wait for that."""
+    until(lambda: any(row.get("local") and row["connections"] == 0 for row in r.rows("destination", "list")), 20, lambda: r.rows("destination", "list"))
+    r.cli("queue", "retry", id, "--yes")
+
+
 def test_a_source_that_is_not_ours_bounces_nothing(relay):
     """10: the administrator's mistake defers, for ever; mended, it delivers."""
     with Peer() as peer:
         r = relay(destinations=to_peer(peer, 'source = { "192.0.2.77" }  lifetime = "1s"'))
         id = r.send(mail.message())
-        deferred = r.wait_event("deferred", queue_id=id, n=3)
-        assert deferred["error"] == "local" and not r.events(queue_id=id, final=True)
+        for n in range(1, 4):
+            deferred = r.wait_event("deferred", queue_id=id, n=n)
+            assert deferred["error"] == "local" and "attempt" not in deferred
+            ask_again(r, id)
+        assert not r.events(queue_id=id, final=True)
         r.write(destinations=to_peer(peer, 'source = { "127.0.0.3" }'))
         r.cli("reload")
         assert r.wait_final(id)[0]["source_ip"] == "127.0.0.3"
@@ -164,9 +173,12 @@ def test_what_cannot_be_filed_waits(relay, tmp_path):
     block.write_text("in the way")
     r = relay(destinations=f'destination "stage" {{ domains = {{ "*" }}  capture = "{block}/box"  lifetime = "1s" }}')
     id = r.send(mail.message())
+    assert r.wait_event("deferred", queue_id=id)["error"] == "local"
+    ask_again(r, id)
     assert r.wait_event("deferred", queue_id=id, n=2)["error"] == "local"
     block.unlink()
     block.mkdir()
+    ask_again(r, id)
     assert r.wait_final(id)[0]["event"] == "delivered" and len(captured(block / "box")) == 1
 
 

@@ -5,8 +5,8 @@
  * seed, one story.
  *
  * world.c: time, core, submissions. receiver.c: what becomes of an order. law.c: what must hold,
- * all seen from outside. contests.c: one site under the eye: limiters, neighbours. growth.c: what
- * a message costs when many are queued.
+ * all seen from outside. contests.c: one site under the eye: limiters, neighbours. impatient.c: an
+ * operator who never stops asking. growth.c: what a message costs when many are queued.
  */
 #pragma once
 #include "queue/heap.h"
@@ -27,10 +27,14 @@ enum { RCPTS_MAX = 8, RATE_MAX = 64 };
 struct site {
     struct sched_limits limits;
     int64_t latency_us; /* of a transaction, for each recipient */
+    int64_t ring_us;    /* that a call lasts while it is down; 0: NO_ANSWER_US */
     unsigned takes;     /* connections at a time; 0: any number */
     unsigned a_minute;  /* messages; 0: any number */
     unsigned fails;     /* of a thousand recipients, for now */
     bool grey, dead;
+    bool bars;    /* it refuses our login; asked again by one connection, all others are turned back
+                     before they call */
+    bool unnamed; /* its name servers do not answer */
     int64_t down_from, down_to;
     /* seen */
     unsigned open, standing; /* as the scheduler has them; as the receiver has taken them */
@@ -38,6 +42,7 @@ struct site {
     int64_t minute;
     int64_t begun[RATE_MAX]; /* of the last jobs, in turn: for the law of rates */
     uint64_t jobs, turned_away, throttled;
+    int64_t barred_until;
 };
 
 struct rcpt {
@@ -54,7 +59,7 @@ struct mail {
     unsigned site, user;
 };
 
-enum what { W_SUBMIT, W_MSG, W_DONE, W_CORE };
+enum what { W_SUBMIT, W_MSG, W_DONE, W_CORE, W_OPERATOR };
 struct moment {
     uint32_t heap_index;
     enum what what;
@@ -87,6 +92,7 @@ struct days {
     const char *contest; /* NULL: the days */
     /* A job begins: contests look. */
     void (*on_job)(struct days *d, const struct mail *m, unsigned site);
+    void (*on_operator)(struct days *d, void *what); /* W_OPERATOR has come */
     void *contest_ctx;
 };
 
@@ -117,5 +123,7 @@ void law_end(struct days *d);
 /* contests.c: each prints its figures; false: a law is broken */
 bool contest_limiter(uint64_t seed);
 bool contest_neighbours(uint64_t seed);
+/* impatient.c */
+bool contest_impatient(uint64_t seed);
 /* growth.c */
 bool contest_growth(uint64_t seed, size_t queued);

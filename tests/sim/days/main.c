@@ -107,6 +107,7 @@ int main(int argc, char **argv)
     good = run_days(seed, recipients, true).good && good;
     good = contest_limiter(seed) && good;
     good = contest_neighbours(seed) && good;
+    good = contest_impatient(seed) && good;
     good = contest_growth(seed, queued) && good;
     return good ? 0 : 1;
 }

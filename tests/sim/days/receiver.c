@@ -11,6 +11,7 @@
 
 #define CONNECT_US (INT64_C(50) * 1000)
 #define NO_ANSWER_US (30 * SECOND_US)
+#define BARRED_US (60 * SECOND_US)
 
 struct conn {
     UT_hash_handle hh;
@@ -44,18 +45,18 @@ static void resolve(struct days *d, struct out_resolve *q)
 {
     struct spooler_plan *p = must_alloc(sizeof *p);
     p->domain = buf_of(buf_slice(&q->domain));
-    if (!d->contest && days_below(d, 100) == 0) {
+    const unsigned n = site_number(buf_slice(&q->domain));
+    p->limits = d->sites[n].limits; /* of the destination, whether there is a way or not */
+    if (d->sites[n].unnamed || (!d->contest && days_below(d, 100) == 0)) {
         p->failed = verdict_of_fault(FAULT_DNS_SERVFAIL, PHASE_NONE, SLICE_NONE);
     } else {
         struct frozen *plan = must_alloc(sizeof *plan);
-        unsigned n = site_number(buf_slice(&q->domain));
         char name[20];
         frozen_init(plan, plan_free);
         snprintf(name, sizeof name, "s%u", n);
         p->plan = plan;
         p->site = buf_of(slice_str(name));
         p->destination = buf_of(SLICE_LIT("default"));
-        p->limits = d->sites[n].limits;
         p->ttl_ms = 300 * 1000;
     }
     days_request(d, 20 * 1000, &p->msg, SPOOLER_PLAN);
@@ -74,7 +75,7 @@ static int64_t job_time(const struct days *d, const struct conn *c, bool opens)
 {
     const struct site *s = c->site;
     if (is_down(d, s))
-        return opens ? NO_ANSWER_US : CONNECT_US;
+        return !opens ? CONNECT_US : s->ring_us ? s->ring_us : NO_ANSWER_US;
     if (!c->stands)
         return CONNECT_US;
     return (opens ? CONNECT_US : 0) + s->latency_us * (int64_t)c->work->n;
@@ -200,9 +201,9 @@ static bool judge(struct days *d, struct conn *c, struct spooler_result *r)
 {
     struct site *s = c->site;
     const struct mail *m = law_mail(d, r->message_id);
-    bool lives = !is_down(d, s) && c->stands, fast = lives && is_too_fast(d, s);
+    bool lives = !is_down(d, s) && c->stands && !s->bars, fast = lives && is_too_fast(d, s);
     s->throttled += fast;
-    s->turned_away += !is_down(d, s) && !c->stands;
+    s->turned_away += !is_down(d, s) && !c->stands && !s->bars;
     for (size_t i = 0; i < r->n; i++) {
         struct rcpt *rcpt = &d->rcpts[m->first + r->rcpts[i]];
         rcpt->grey = false;
@@ -210,6 +211,8 @@ static bool judge(struct days *d, struct conn *c, struct spooler_result *r)
             r->verdicts[i] =
                 fast ? refuse(PHASE_MAIL, SMTP_REPLY(451, 4, 7, 1, "rate limit exceeded"))
                      : of_rcpt(d, s, rcpt);
+        else if (s->bars)
+            r->verdicts[i] = verdict_of_fault(FAULT_LOGIN, PHASE_AUTH, SLICE_NONE);
         else if (is_down(d, s))
             r->verdicts[i] = verdict_of_fault(FAULT_CONNECT_TIMEOUT, PHASE_CONNECT, SLICE_NONE);
         else
@@ -229,8 +232,13 @@ void receiver_done(struct days *d, void *p)
     r->n = w->n;
     r->rcpts = must_alloc(w->n * sizeof *r->rcpts);
     memcpy(r->rcpts, w->rcpts, w->n * sizeof *r->rcpts);
-    /* A kept connection that turns out dead is no attempt. */
-    r->attempted = !(is_down(d, c->site) && c->jobs > 1);
+    /* A kept connection that turns out dead is no attempt; nor is one that must not log in. */
+    r->attempted = !(is_down(d, c->site) && c->jobs > 1) && d->now_us >= c->site->barred_until;
+    if (c->site->bars) {
+        if (r->attempted)
+            c->site->barred_until = d->now_us + BARRED_US;
+        r->barred_ms = (c->site->barred_until - d->now_us) / 1000 + 1;
+    }
     if (r->attempted) {
         r->verdicts = must_alloc(r->n * sizeof *r->verdicts);
         r->ready = judge(d, c, r);

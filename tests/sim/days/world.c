@@ -236,6 +236,8 @@ static void happens(struct days *d, struct moment *t)
         core_message(d->core, t->p);
     else if (t->what == W_DONE)
         receiver_done(d, t->p);
+    else if (t->what == W_OPERATOR)
+        d->on_operator(d, t->p);
     if (t->what != W_CORE)
         free(t);
 }

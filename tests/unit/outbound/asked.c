@@ -60,6 +60,36 @@ static void another_host_has_it(void **state)
     world_free(w);
 }
 
+/* 73: of three, one does not answer, and two lack it: the first may have it, whoever was asked last
+ * and whoever before. */
+static void one_of_three_may_have_it(void **state)
+{
+    (void)state;
+    for (unsigned dead = 0; dead < 3; dead++) {
+        int fd = -1;
+        struct world *w = world_new(3, "");
+        order(w, opening(internationalized(1, 1), plan_of(w, 3)));
+        for (unsigned i = 0; i < 3; i++) {
+            if (i == dead)
+                close(receive(w, i));
+            else if (i < 2)
+                leave(receive_offering(w, i, "250 8BITMIME\r\n"));
+            else
+                fd = receive_offering(w, i, "250 8BITMIME\r\n");
+        }
+        struct spooler_result *r = told_result(w);
+        assert_int_equal(r->verdicts[0].kind, VERDICT_DEFERRED);
+        const bool ready = r->ready;
+        spooler_result_free(r);
+        if (ready)
+            order_close(w);
+        if (fd >= 0)
+            close(fd);
+        told_gone(w);
+        world_free(w);
+    }
+}
+
 /* 73: final only when all were asked, and none of them may have it after all. */
 static void no_host_has_it(void **state)
 {
@@ -424,6 +454,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(another_host_has_it),
+        cmocka_unit_test(one_of_three_may_have_it),
         cmocka_unit_test(no_host_has_it),
         cmocka_unit_test(some_can_go),
         cmocka_unit_test(kept_and_not_suited),

@@ -22,9 +22,9 @@
     {                                                                                              \
         .kind = VERDICT_DELIVERED                                                                  \
     }
-#define OURS                                                                                       \
+#define OURS(phase_)                                                                               \
     {                                                                                              \
-        .kind = VERDICT_DEFERRED, .fault = FAULT_LOCAL                                             \
+        .kind = VERDICT_DEFERRED, .fault = FAULT_LOCAL, .phase = PHASE_##phase_                    \
     }
 
 enum { SAYS_NOTHING = 99 };
@@ -49,10 +49,12 @@ static const struct row {
      0,
      SCHED_OK,
      0},
-    {"ours", "", {OURS}, 1, 0, SAYS_NOTHING, 0},
+    {"ours: nobody can be called", "", {OURS(CONNECT)}, 1, 0, SCHED_OURS, 0},
+    {"ours: no Maildir", "", {OURS(NONE), OURS(NONE)}, 2, 0, SCHED_OURS, 0},
+    {"ours: this content", "", {OURS(DATA)}, 1, 0, SAYS_NOTHING, 0},
     {"ours, and a host in trouble",
      "",
-     {OURS, DEFERRED(RCPT, HOST, NETWORK, 0)},
+     {OURS(CONNECT), DEFERRED(RCPT, HOST, NETWORK, 0)},
      2,
      0,
      SCHED_UNREACHABLE,

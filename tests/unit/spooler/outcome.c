@@ -65,8 +65,6 @@ static const struct {
     {VERDICT_DEFERRED, 0, 0, "a@x", RCPT_EXPIRED, EVENT_EXPIRED, true, -1},
     {VERDICT_DEFERRED, FAULT_CONNECT_TIMEOUT, -5, "a@x", RCPT_EXPIRED, EVENT_EXPIRED, true, -1},
     {VERDICT_DEFERRED, 0, -5, "", RCPT_EXPIRED, EVENT_EXPIRED, false, -1},
-    /* promise 10: never because of us */
-    {VERDICT_DEFERRED, FAULT_LOCAL, -100000, "a@x", RCPT_QUEUED, EVENT_DEFERRED, false, 60},
 };
 
 static void each_verdict_has_its_fate(void **state)
@@ -86,6 +84,35 @@ static void each_verdict_has_its_fate(void **state)
         assert_int_equal(o.change.last_attempt.us, now.us);
         if (fates[i].due_in_s >= 0)
             assert_int_equal(o.change.due.us, wall_add_s(now, fates[i].due_in_s).us);
+        world_done(&w);
+    }
+}
+
+/* Promise 10: never because of us. Before anybody was called it is no attempt, and no pause is the
+ * longer for it; what a receiver has seen is one. */
+static void a_fault_of_ours_ends_nothing(void **state)
+{
+    (void)state;
+    static const struct {
+        enum phase phase;
+        uint32_t attempts; /* of five before */
+        int64_t due_in_s;
+    } rows[] = {{PHASE_NONE, 5, 60}, {PHASE_CONNECT, 5, 60}, {PHASE_MAIL, 6, 600}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct world w;
+        world_init(&w, "a@x", -100000);
+        w.r[1].attempts = 5;
+        w.r[1].last_attempt = wall_add_s(now, -7);
+        struct verdict v = {.kind = VERDICT_DEFERRED, .fault = FAULT_LOCAL, .phase = rows[i].phase};
+        struct outcome o =
+            outcome_decide(&w.r[1], &v, NULL, (struct passed_on){0}, &policy, now, &w.rng);
+        const bool ours = rows[i].phase != PHASE_MAIL;
+        assert_int_equal(outcome_is_ours(&v), ours);
+        assert_int_equal(o.change.state, RCPT_QUEUED);
+        assert_int_equal(o.event, EVENT_DEFERRED);
+        assert_int_equal(o.change.attempts, rows[i].attempts);
+        assert_int_equal(o.change.last_attempt.us, wall_add_s(now, ours ? -7 : 0).us);
+        assert_int_equal(o.change.due.us, wall_add_s(now, rows[i].due_in_s).us);
         world_done(&w);
     }
 }
@@ -449,6 +476,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_verdict_has_its_fate),
+        cmocka_unit_test(a_fault_of_ours_ends_nothing),
         cmocka_unit_test(greylisting_is_known),
         cmocka_unit_test(a_destination_has_its_own_lifetime),
         cmocka_unit_test(notices_are_as_asked_for),

@@ -42,8 +42,9 @@ struct deadline {
     uv_timer_t timer;
     void (*fn)(void *ctx, struct mono now);
     void *ctx;
-    struct mono at;
+    struct mono at, due; /* due: of the timer; earlier than `at` where that was moved to later */
     bool armed;
+    bool heard; /* it came late, and what had come meanwhile was looked at first */
     void (*closed)(void *ctx);
     struct deadline *next_closed;
 };

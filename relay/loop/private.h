@@ -24,6 +24,7 @@ struct loop {
     void (*on_wake)(void *ctx); /* the inbox */
     void *on_wake_ctx;
     struct loop_part *parts;
+    struct mono stood_still; /* the turn whose deadlines came late (deadline.c) */
     struct deadline
         *closed_late; /* closed by their owners after the loop had closed their timers */
 };

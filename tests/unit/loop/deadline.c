@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -107,6 +108,84 @@ static void again_and_close(void **state)
     loop_free(w.loop);
 }
 
+/* A peer and its session on a loop that stands still for longer than the peer has. */
+struct stall {
+    struct loop *loop;
+    struct deadline patience, behind;
+    uv_poll_t begin, peer;
+    int begin_fds[2], peer_fds[2];
+    char story[8];
+    unsigned n;
+    bool moves;
+};
+
+static void on_begin(uv_poll_t *p, int status, int events)
+{
+    struct stall *s = p->data;
+    const struct mono now = loop_now(s->loop);
+    (void)status, (void)events;
+    uv_poll_stop(p);
+    deadline_set(s->loop, &s->patience, mono_add(now, 5));
+    deadline_set(s->loop, &s->behind, mono_add(now, 190)); /* late too, by less */
+    assert_int_equal(write(s->peer_fds[1], "x", 1), 1);
+    usleep(200000);
+}
+
+static void on_patience(void *ctx, struct mono now)
+{
+    struct stall *s = ctx;
+    (void)now;
+    s->story[s->n++] = 'p';
+}
+
+static void on_behind(void *ctx, struct mono now)
+{
+    struct stall *s = ctx;
+    (void)now;
+    s->story[s->n++] = 'b';
+    loop_stop(s->loop);
+}
+
+static void on_peer(uv_poll_t *p, int status, int events)
+{
+    struct stall *s = p->data;
+    (void)status, (void)events;
+    s->story[s->n++] = 'x';
+    uv_poll_stop(p);
+    if (s->moves)
+        deadline_set(s->loop, &s->patience, mono_add(loop_now(s->loop), 3600000));
+}
+
+static void hear(struct stall *s, uv_poll_t *p, int *fds, uv_poll_cb fn)
+{
+    assert_int_equal(pipe(fds), 0);
+    assert_int_equal(uv_poll_init(loop_uv(s->loop), p, fds[0]), 0);
+    p->data = s;
+    assert_int_equal(uv_poll_start(p, UV_READABLE, fn), 0);
+}
+
+/* The answer that had come in time counts, whatever the machine did; who is silent is over all the
+ * same, and nobody is overtaken. */
+static void what_came_meanwhile_is_heard_first(void **state)
+{
+    (void)state;
+    for (int moves = 0; moves < 2; moves++) {
+        struct stall s = {.loop = loop_new("stall", 0), .moves = moves};
+        deadline_init(s.loop, &s.patience, on_patience, &s);
+        deadline_init(s.loop, &s.behind, on_behind, &s);
+        hear(&s, &s.begin, s.begin_fds, on_begin);
+        hear(&s, &s.peer, s.peer_fds, on_peer);
+        assert_int_equal(write(s.begin_fds[1], "x", 1), 1);
+        loop_run_here(s.loop);
+        assert_string_equal(s.story, moves ? "xb" : "xpb");
+        loop_free(s.loop);
+        for (int i = 0; i < 2; i++) {
+            close(s.begin_fds[i]);
+            close(s.peer_fds[i]);
+        }
+    }
+}
+
 struct part {
     struct loop_part part;
     struct world *w;
@@ -188,6 +267,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fire_in_order),
         cmocka_unit_test(again_and_close),
+        cmocka_unit_test(what_came_meanwhile_is_heard_first),
         cmocka_unit_test(ends_with_open_handles),
         cmocka_unit_test(no_signals_in_loops),
     };

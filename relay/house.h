@@ -108,7 +108,10 @@ int house_trace(void *ctx, const struct admin_trace *t, const struct port *reply
                 struct err *e);
 void house_trace_end(void *ctx, const void *cookie);
 
-/* stop.c: signals and the orderly end; runs the main loop until it is over. */
+/* stop.c: signals and the orderly end. A signal counts from house_watch on, before anybody hears
+ * that we are ready, and is ignored when the end is over; house_run runs the main loop until then.
+ */
+void house_watch(struct house *h);
 void house_run(struct house *h);
 void house_ask_stop(void);                   /* any thread */
 void house_on_msg(void *ctx, struct msg *m); /* the spooler's answers to main */

@@ -111,6 +111,7 @@ int serve_main(int argc, char **argv)
         house_free(&house);
         return 1;
     }
+    house_watch(&house);
     puts("ready");
     fflush(stdout);
     notify("READY=1");

@@ -26,6 +26,23 @@ static void control(struct house *h, int what)
     port_send(spooler_port(h->spooler), &c->msg);
 }
 
+/* libuv gives a signal that nobody watches its default back, which is to die: in the middle of the
+ * end, by who asks for it a second time, or has the log opened anew. */
+static void ignore(uv_signal_t *s)
+{
+    const int signum = s->signum;
+    uv_signal_stop(s);
+    signal(signum, SIG_IGN);
+}
+
+static void end_loop(struct house *h)
+{
+    ignore(&h->on_term);
+    ignore(&h->on_int);
+    ignore(&h->on_hup);
+    loop_stop(h->loop);
+}
+
 static void enter(struct house *h, int stage, int64_t at_most_ms)
 {
     h->stage = stage;
@@ -37,7 +54,7 @@ static void enter(struct house *h, int stage, int64_t at_most_ms)
     else if (stage == FLUSH)
         house_note(h, EVENT_SERVICE_STOPPED), control(h, SPOOLER_FLUSH);
     else
-        loop_stop(h->loop);
+        end_loop(h);
 }
 
 static void next_stage(struct house *h)
@@ -85,7 +102,7 @@ static void on_reload(uv_signal_t *s, int signum)
     struct house *h = s->data;
     struct err e = {0};
     (void)signum;
-    if (house_reload(h, &e) < 0)
+    if (h->stage == RUNNING && house_reload(h, &e) < 0)
         LOG(LV_ERROR, "reload_refused", LOG_S("problem", e.text));
     events_reopen(h->events);
 }
@@ -108,11 +125,15 @@ static void on_look(void *ctx, struct mono now)
     house_look(ctx, now);
 }
 
-void house_run(struct house *h)
+void house_watch(struct house *h)
 {
     watch(h, &h->on_term, SIGTERM, on_stop);
     watch(h, &h->on_int, SIGINT, on_stop);
     watch(h, &h->on_hup, SIGHUP, on_reload);
+}
+
+void house_run(struct house *h)
+{
     deadline_init(h->loop, &h->tick, on_tick, h);
     deadline_init(h->loop, &h->look, on_look, h);
     house_look(h, loop_now(h->loop));

@@ -60,12 +60,12 @@ class Disk:
     def mount(self, options=None):
         """options: instead of those given at the beginning. After a shutdown this replays the file system's log."""
         options = self.options if options is None else options
-        run("mount", "-t", self.kind, "-o", ",".join(filter(None, ["loop", options])), self.image, self.path, tries=20)
+        run("mount", "-t", self.kind, "-o", ",".join(filter(None, ["loop", options])), self.image, self.path, tries=50)
         self.path.chmod(0o755)
 
     def unmount(self):
         """Of a file system that nobody has files on any more, in another mount namespace either: then its loop device is gone."""
-        run("umount", self.path, tries=20)
+        run("umount", self.path, tries=200)
         until(lambda: not run("losetup", "-j", self.image), 30, "somebody still has it mounted")
 
     def remount(self, how):

@@ -1,6 +1,7 @@
 """What the receivers that tests play have in common: a port, and a thread for each connection."""
 import socket
 import threading
+import time
 
 from kit.wait import free_port
 
@@ -8,12 +9,13 @@ from kit.wait import free_port
 class Listening:
     """
     Listens from listen() on until the end of `with`; then every connection is closed, too. For each connection serve(socket, number) is called
-    in a thread of its own, which may end it by returning, OSError or EOFError. connections: how many there have been.
+    in a thread of its own, which may end it by returning, OSError or EOFError. connections: how many there have been; called_at: when, by
+    time.monotonic().
     """
 
     def __init__(self, address="127.0.0.1"):
         self.address, self.port = address, free_port(address)
-        self.connections, self._open, self._closing = 0, set(), False
+        self.connections, self.called_at, self._open, self._closing = 0, [], set(), False
 
     def listen(self):
         self._listener = socket.create_server((self.address, self.port), backlog=50)
@@ -37,11 +39,15 @@ class Listening:
                 s, _ = self._listener.accept()
             except OSError:
                 return
+            self.called_at.append(time.monotonic())
             self.connections += 1
+            self._open.add(s)
+            if self._closing:  # not seen by who closes them all
+                s.close()
+                return
             threading.Thread(target=self._run, args=(s, self.connections), daemon=True).start()
 
     def _run(self, s, number):
-        self._open.add(s)
         try:
             self.serve(s, number)
         except (OSError, EOFError):

@@ -2,6 +2,7 @@
 import dataclasses
 import ssl
 import threading
+import time
 
 from kit.listening import Listening
 from kit.wait import until
@@ -18,6 +19,7 @@ class Transaction:
     content: bytes = b""
     chunks: int = 0
     done: bool = False
+    at: float = dataclasses.field(default_factory=time.monotonic)  # of MAIL
 
 
 class Peer(Listening):

@@ -45,7 +45,7 @@ control {{ socket = "{dir}/control.sock" }}
 """
 
 
-def run_postwain(*argv, stdin=None, env=None, timeout=60):
+def run_postwain(*argv, stdin=None, env=None, timeout=180):
     """Any verb; rows: the lines of standard output that are JSON objects."""
     p = subprocess.run([POSTWAIN, *map(str, argv)], input=stdin, capture_output=True, timeout=timeout,
                        env={**os.environ, **ENVIRONMENT, **(env or {})})
@@ -155,7 +155,7 @@ class Relay:
     def trusting(self):
         return ssl.create_default_context(cafile=str(self.certificate.pem))
 
-    def smtp(self, mode="starttls", user="app", password=PASSWORD, timeout=60):
+    def smtp(self, mode="starttls", user="app", password=PASSWORD, timeout=180):
         """A session ready for MAIL. user None: no AUTH; mode "clear": no STARTTLS either."""
         if mode == "implicit":
             s = smtplib.SMTP_SSL("localhost", self.submissions, "client.test", context=self.trusting(), timeout=timeout)
@@ -191,14 +191,27 @@ class Relay:
 
     def log(self):
         """Every whole line of the delivery log, put-aside files included, as dicts."""
-        lines = []
-        for path in sorted(self.log_in.glob("delivery-*.jsonl*")) + [self.log_in / "delivery.jsonl"]:
-            try:
+        return until(self._lines_of_one_moment, why="the log is put aside again and again", pause=0)[1]
+
+    def _log_files(self):
+        """Those put aside, each once (for a moment there is a compressed one beside it), then the live one; and which file that is now, if any."""
+        aside = {p.name.removesuffix(".zst"): p for p in sorted(self.log_in.glob("delivery-*.jsonl*"), reverse=True)}
+        live = self.log_in / "delivery.jsonl"
+        try:
+            return sorted(aside.values()) + [live], live.stat().st_ino
+        except FileNotFoundError:  # it never was, or is being put aside
+            return sorted(aside.values()), None
+
+    def _lines_of_one_moment(self):
+        """(True, lines); None: a file was put aside or compressed under our hands."""
+        before, lines = self._log_files(), []
+        try:
+            for path in before[0]:
                 data = log_bytes(path)
-            except FileNotFoundError:
-                continue  # compressed meanwhile: the next look has it
-            lines += [json.loads(line) for line in data[: data.rfind(b"\n") + 1].splitlines()]
-        return lines
+                lines += [json.loads(line) for line in data[: data.rfind(b"\n") + 1].splitlines()]
+        except FileNotFoundError:
+            return None
+        return (True, lines) if self._log_files() == before else None
 
     def events(self, event=None, **fields):
         """Events that have this name (or one of these names) and these values."""
@@ -208,17 +221,18 @@ class Relay:
 
     def wait_event(self, event=None, timeout=30, n=1, **fields):
         """The n-th such event, waited for."""
-        until(lambda: len(self.events(event, **fields)) >= n, timeout,
-              lambda: f"{n} x {event} {fields}; the log has:\n" + "\n".join(map(json.dumps, self.log()[-20:]))
-              + "\n" + self.process.errors()[-2000:], pause=0.05)
-        return self.events(event, **fields)[n - 1]
+        return until(lambda: self.events(event, **fields)[n - 1:], timeout,
+                     lambda: f"{n} x {event} {fields}; the log has:\n" + "\n".join(map(json.dumps, self.log()[-20:]))
+                     + "\n" + self.process.errors()[-2000:], pause=0.05)[0]
 
     def wait_final(self, id, n=1, timeout=30):
         """All n terminal events of a message."""
-        until(lambda: len(self.events(queue_id=id, final=True)) >= n, timeout,
-              lambda: f"{n} final events of {id}:\n" + "\n".join(map(json.dumps, self.events(queue_id=id)))
-              + "\n" + self.process.errors()[-2000:], pause=0.05)
-        return self.events(queue_id=id, final=True)
+        def finals():
+            found = self.events(queue_id=id, final=True)
+            return len(found) >= n and found
+
+        return until(finals, timeout, lambda: f"{n} final events of {id}:\n" + "\n".join(map(json.dumps, self.events(queue_id=id)))
+                     + "\n" + self.process.errors()[-2000:], pause=0.05)
 
     def validate(self):
         """The log's contract: the schema for each line, `seq` without gaps, words for each cause."""
@@ -239,7 +253,7 @@ def log_bytes(path):
     """What a file of the delivery log holds, compressed or not."""
     if path.suffix != ".zst":
         return path.read_bytes()
-    return subprocess.run(["zstd", "-dcq", str(path)], stdout=subprocess.PIPE, check=True).stdout
+    return subprocess.run(["zstd", "-dcq"], input=path.read_bytes(), stdout=subprocess.PIPE, check=True).stdout
 
 
 def queue_id(reply):

@@ -13,7 +13,7 @@ class Terminal:
 
     def tmux(self, *words, check=True):
         return subprocess.run(["tmux", "-S", self.socket, "-f", "/dev/null", *map(str, words)], capture_output=True, text=True,
-                              check=check, timeout=20).stdout
+                              check=check, timeout=120).stdout
 
     def run(self, *argv, color=False):
         """Starts it; when it ends, its exit code is on the screen as `code=N`."""

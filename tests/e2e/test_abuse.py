@@ -6,6 +6,7 @@ network namespace of its own, with addresses of two /64s on its loopback.
 import base64
 import concurrent.futures
 import contextlib
+import datetime
 import itertools
 import json
 import os
@@ -58,6 +59,10 @@ class Client(smtplib.SMTP):
         return code, time.monotonic() - begun
 
 
+def seconds(time):
+    return datetime.datetime.fromisoformat(time.replace("Z", "+00:00")).timestamp()
+
+
 def rows_by_client(r):
     done = r.cli("client", "list", "--json", code=None)
     return {row["client"]: row for row in done.rows}
@@ -76,40 +81,44 @@ def test_each_wrong_password_takes_longer(relay):
                 code, took = s.guess()
                 assert code == 535
                 waits.append(took)
-    for took, least in zip(waits, (0, 1, 2, 4)):
-        assert least - 0.05 <= took < least + 2.5, waits
+    # The earliest moment of each answer; who is wrongly made to wait below would wait for what comes next, which is 8 s.
+    assert all(took > least - 0.05 for took, least in zip(waits, (0, 1, 2, 4))), waits
     with contextlib.closing(Client(r, "127.0.0.3")) as s:  # somebody else is not meant
-        assert s.guess()[1] < 3
+        assert s.guess()[1] < 8
         assert s.guess(PASSWORD)[0] == 235
     with contextlib.closing(Client(r, "127.0.0.2")) as s:  # who knows it does not wait, and is forgiven
         code, took = s.guess(PASSWORD)
-        assert code == 235 and took < 3
+        assert code == 235 and took < 8
     assert rows_by_client(r).get("127.0.0.2", {"failures": 0})["failures"] == 0
     with contextlib.closing(Client(r, "127.0.0.2")) as s:
-        assert s.guess()[1] < 3
+        assert s.guess()[1] < 8
 
 
 def test_the_wait_costs_no_thread(relay):
     """While guessers wait for their answers nobody can log in. (Promise 16.)"""
     r = relay(top="threads = 1\n" + clients("auth-failures = 0"))
-    with concurrent.futures.ThreadPoolExecutor(20) as pool, contextlib.ExitStack() as stack:
-        guessers = [stack.enter_context(contextlib.closing(Client(r, "127.0.0.2"))) for _ in range(20)]
-        guesses = [pool.submit(g.guess) for g in guessers]
-        until(lambda: len(counter_lines(r, "auth_failed")) >= 20, 60, "the guesses are judged")
-        with contextlib.closing(Client(r, "127.0.0.1")) as s:
-            code, took = s.guess(PASSWORD)
-            assert code == 235 and took < 3
-            r.submit(s, mail.message(), "ann@sender.test", "bob@rcpt.test")
-        assert sum(not g.done() for g in guesses) >= 10, "they were not waiting"
-        assert {g.result()[0] for g in guesses} == {535}
+    for turn in range(1, 6):  # until the machine was quick enough to tell: each of them waits for 8 s, and if a thread did, the login would come behind it
+        with concurrent.futures.ThreadPoolExecutor(20) as pool, contextlib.ExitStack() as stack:
+            guessers = [stack.enter_context(contextlib.closing(Client(r, "127.0.0.2"))) for _ in range(20)]
+            good = stack.enter_context(contextlib.closing(Client(r, "127.0.0.1")))
+            guesses = [pool.submit(g.guess) for g in guessers]
+            until(lambda: len(counter_lines(r, "auth_failed")) >= 20 * turn, 60, "the guesses are judged")
+            assert good.guess(PASSWORD)[0] == 235
+            r.submit(good, mail.message(), "ann@sender.test", "bob@rcpt.test")
+            waiting = sum(not g.done() for g in guesses)
+            assert {g.result()[0] for g in guesses} == {535}
+        if waiting >= 10:
+            break
+    assert waiting >= 10, "the login waited for the guessers"
 
 
 @pytest.mark.long
 def test_twenty_sessions_of_guessing(relay):
     """Guessing in parallel gets round the limit; or the user who is guessed at is locked out everywhere. (Promise 16, checklist 10.)"""
-    r = relay(top=clients('auth-failures = 10  ban = "20s"'))
+    r = relay(top=clients('auth-failures = 10  ban = "1h"'))
     with concurrent.futures.ThreadPoolExecutor(20) as pool, contextlib.ExitStack() as stack:
         guessers = [stack.enter_context(contextlib.closing(Client(r, "127.0.0.2"))) for _ in range(20)]
+        begun = time.monotonic()
         codes = [g[0] for g in pool.map(lambda s: s.guess(), guessers)]
         assert codes.count(421) >= 1 and set(codes) <= {535, 421, 0}, codes
         again = [g[0] for g in pool.map(lambda s: s.guess(PASSWORD), guessers)]
@@ -121,7 +130,7 @@ def test_twenty_sessions_of_guessing(relay):
     assert re.fullmatch(rb"4\.7\.0 your address is banned for another \d+ s: 10 failed logins", refused.greeting[1]), refused.greeting
     row = rows_by_client(r)["127.0.0.2"]
     assert row["reason"] == "10 failed logins" and "banned_until" in row
-    with socket.create_connection(("127.0.0.1", r.submissions), 10, ("127.0.0.2", 0)) as implicit:
+    with socket.create_connection(("127.0.0.1", r.submissions), 60, ("127.0.0.2", 0)) as implicit:
         with contextlib.suppress(ConnectionResetError):
             assert implicit.recv(100) == b""  # closed: there is nothing to say in clear
     for source in ("127.0.0.1", "127.0.0.3"):
@@ -129,25 +138,31 @@ def test_twenty_sessions_of_guessing(relay):
             assert s.guess(PASSWORD)[0] == 235
     r.cli("reload")
     assert Client(r, "127.0.0.2", tls=False).greeting[0] == 421, "a reload forgave it"
-    until(lambda: Client(r, "127.0.0.2", tls=False).greeting[0] == 220, 40, "the ban ends", pause=1)
     lines = counter_lines(r, "client_refused")
-    assert len(lines) == 1 and "reason=banned" in lines[0], "a refusal costs a line in the log each time"
+    assert 1 <= len(lines) <= 1 + (time.monotonic() - begun) // 60 and "reason=banned" in lines[0], "a refusal costs a line in the log each time"
+
+
+def test_a_ban_ends(relay):
+    """Whoever has mended his program is refused for ever. (Checklist 10.)"""
+    r = relay(top=clients('auth-failures = 1  ban = "3s"'))
+    with contextlib.closing(Client(r, "127.0.0.2")) as s:
+        begun = time.monotonic()
+        assert s.guess()[0] == 421
+    until(lambda: Client(r, "127.0.0.2", tls=False).greeting[0] == 220, 20, "the ban ends", pause=0.2)
+    assert time.monotonic() - begun >= 3
 
 
 def test_guesses_that_wait_when_the_ban_comes(relay):
     """A thousand guesses at once keep the hasher busy for a minute, and nobody can log in. (Promise 16.)"""
-    r = relay(top="threads = 1\n" + clients(), users=("app", "bob", "eve"))
-    alone = []
-    for user in ("bob", "eve"):
-        with contextlib.closing(Client(r, "127.0.0.1")) as s:
-            alone.append(s.guess(PASSWORD, user)[1])
+    r = relay(top="threads = 1\n" + clients())
     with contextlib.ExitStack() as stack:
         guessers = [stack.enter_context(contextlib.closing(Client(r, "127.0.0.2"))) for _ in range(120)]
         good = stack.enter_context(contextlib.closing(Client(r, "127.0.0.1")))
         for g in guessers:
             g.send(b"AUTH " + plain("app", next_guess()).encode() + b"\r\n")
-        code, took = good.guess(PASSWORD)
-        assert code == 235 and took < 20 * max(alone) + 1, (took, alone)
+        assert good.guess()[0] == 535 and good.guess(PASSWORD)[0] == 235
+        judged = re.findall(r"client_ip=(127\.0\.0\.[12]) ", "".join(counter_lines(r, "auth_failed")))
+        assert judged.index("127.0.0.1") < 20, judged  # so many were hashed before his slip, in the log's own order
         codes = [g.getreply()[0] for g in guessers]
         assert codes.count(535) < 20 and set(codes) <= {535, 421, 454} and codes.count(421) >= 20, codes
 
@@ -210,8 +225,9 @@ def test_operators_ban_and_allow(relay):
     with contextlib.closing(Client(r, "127.0.0.6")) as s:
         assert s.guess()[0] == 535
         table = r.cli("client", "list").out
-        assert re.search(r"127\.0\.0\.5 +0 +1/m +0 +1h 59m +stuck in\?a loop", table), table
-        assert re.search(r"127\.0\.0\.6 +1 +1/m +1 ", table), table
+        # Of a minute that ended a moment ago the calls are less than a whole one each.
+        assert re.search(r"127\.0\.0\.5 +0 +[01]/m +0 +1h 5\dm +stuck in\?a loop", table), table
+        assert re.search(r"127\.0\.0\.6 +1 +[01]/m +1 ", table), table
     r.cli("client", "allow", "127.0.0.5")
     assert Client(r, "127.0.0.5", tls=False).greeting[0] == 220
     assert "not banned" in r.cli("client", "allow", "127.0.0.5", code=1).err
@@ -244,20 +260,25 @@ def test_a_ban_that_is_lifted(relay):
 def test_connection_rate(relay):
     """One client that connects in a loop is served as often as it likes; or its neighbours are refused with it. (Promise 16.)"""
     r = relay(top=clients(), listener='connection-rate-per-client = "10/m"')
-    codes = [Client(r, "127.0.0.2", tls=False).greeting for _ in range(15)]
-    assert [c[0] for c in codes] == [220] * 10 + [421] * 5
-    assert codes[-1][1] == b"4.7.0 your address connects too often, try again later"
+    begun = time.monotonic()
+    greetings = [Client(r, "127.0.0.2", tls=False).greeting for _ in range(15)]
+    codes = [code for code, _ in greetings]
+    while 421 not in codes:  # one more each 6 s, whoever took so long
+        greetings.append(Client(r, "127.0.0.2", tls=False).greeting)
+        codes.append(greetings[-1][0])
+    assert codes[:10] == [220] * 10 and codes.count(220) <= 11 + (time.monotonic() - begun) // 6, codes
+    assert greetings[codes.index(421)][1] == b"4.7.0 your address connects too often, try again later"
     assert Client(r, "127.0.0.3", tls=False).greeting[0] == 220
     assert all(Client(r, "127.0.0.1", tls=False).greeting[0] == 220 for _ in range(15))
     until(lambda: Client(r, "127.0.0.2", tls=False).greeting[0] == 220, 15, "its next turn", pause=0.5)
-    assert len(counter_lines(r, "client_refused")) == 1
+    assert 1 <= len(counter_lines(r, "client_refused")) <= 1 + (time.monotonic() - begun) // 60
 
 
 SIX = r"""
 import socket, sys
 port = int(sys.argv[1])
 def greeting(source):
-    s = socket.create_connection(("fd00:0:0:1::1", port), 10, (source, 0))
+    s = socket.create_connection(("fd00:0:0:1::1", port), 60, (source, 0))
     return s, s.recv(200)[:3].decode()
 held = [greeting(f"fd00:0:0:1::{i}") for i in (1, 2, 3)]
 other = greeting("fd00:0:0:2::1")
@@ -286,7 +307,7 @@ def test_an_ipv6_client_is_a_64(relay, tmp_path):
         rows = rows_by_client(r)
         assert rows["fd00:0:0:1::/64"]["connections"] == 2 and rows["fd00:0:0:2::/64"]["connections"] == 1, rows
     finally:
-        inside.communicate("\n", timeout=20)
+        inside.communicate("\n", timeout=60)
     r.cli("client", "ban", "fd00:0:0:1::77")
     assert "fd00:0:0:1::/64" in rows_by_client(r)
 
@@ -302,7 +323,8 @@ def cpu_seconds(pid):
 def test_out_of_descriptors(relay, sink):
     """Out of descriptors the relay spins, stops delivering, or never takes a caller again. (Promise 35, checklist 100.)"""
     s = sink(start=False)
-    r = relay(destinations=smarthost(s), delivery='retry = { "2s" }', listener='trust = { "127.0.0.0/8" }')
+    begun_all = time.monotonic()
+    r = relay(top="threads = 2", destinations=smarthost(s), delivery='retry = { "2s" }', listener='trust = { "127.0.0.0/8" }')
     id = r.send(mail.message())
     used = len(os.listdir(f"/proc/{r.pid}/fd"))
     limit = used + 40
@@ -312,21 +334,22 @@ def test_out_of_descriptors(relay, sink):
     try:
         said = set()
         for _ in range(60):
-            c = socket.create_connection(("127.0.0.1", r.submission), 10)
+            c = socket.create_connection(("127.0.0.1", r.submission), 60)
             held.append(c)
-            c.settimeout(5)
+            c.settimeout(60)
             said.add(c.recv(100)[:9])
         assert said == {b"220 relay", b"421 4.3.2"}, said
         s.start()  # a reserve is left for deliveries
         assert r.wait_final(id)[0]["event"] == "delivered"
         # Now so low that nothing at all can be opened.
         subprocess.run(["prlimit", "--pid", str(r.pid), f"--nofile={used - 5}:{limit}"], check=True)
-        held += [socket.create_connection(("127.0.0.1", r.submission), 10) for _ in range(20)]
+        held += [socket.create_connection(("127.0.0.1", r.submission), 60) for _ in range(20)]
         before, begun = cpu_seconds(r.pid), time.monotonic()
         time.sleep(4)
         share = (cpu_seconds(r.pid) - before) / (time.monotonic() - begun)
         assert share < 0.5, share
-        assert len(counter_lines(r, "accept_failed")) <= 8, "one line a listener"
+        # One a minute for each of two listeners of two threads; that it is the reserve, and that there is nothing, are told apart.
+        assert len(counter_lines(r, "accept_failed")) <= 8 + 4 * ((time.monotonic() - begun_all) // 60), "a line each time"
     finally:
         for c in held:
             c.close()
@@ -347,16 +370,21 @@ def test_the_soft_limit_is_raised(relay):
 # --- slowness
 
 
-def times_of(r, n):
-    """Seconds of n whole submissions, one after the other."""
-    times = []
-    for _ in range(n):
-        begun = time.monotonic()
-        with contextlib.closing(smtplib.SMTP("127.0.0.1", r.submission, "client.test", timeout=30)) as s:
-            s.ehlo()
-            r.submit(s, mail.message(), "ann@sender.test", "bob@rcpt.test")
-        times.append(time.monotonic() - begun)
-    return sorted(times)
+def time_of(r):
+    """Seconds of a whole submission."""
+    begun = time.monotonic()
+    with contextlib.closing(smtplib.SMTP("127.0.0.1", r.submission, "client.test", timeout=60)) as s:
+        s.ehlo()
+        r.submit(s, mail.message(), "ann@sender.test", "bob@rcpt.test")
+    return time.monotonic() - begun
+
+
+def slower_than(r, quiet, n, what):
+    """How much longer a submission takes at r than at another relay, which nobody bothers: in turns, so that the machine is the same for both."""
+    times = [(time_of(quiet), time_of(r)) for _ in range(n)]
+    there, here = (statistics.median(t) for t in zip(*times))
+    print(f"quiet p50 {there * 1000:.1f} ms; {what} {here * 1000:.1f} ms")
+    return here - 3 * there
 
 
 PHASES = {  # where a client stops talking, in the middle of a line; implicit: on the port that begins with TLS
@@ -378,21 +406,17 @@ PHASES = {  # where a client stops talking, in the middle of a line; implicit: o
 def test_slow_in_each_phase(relay, sink):
     """Clients that stop, or send an octet now and then, hold up the others, or hold their connection for ever. (Promise 16, checklist 50.)"""
     s = sink()
-    r = relay(top="threads = 1\n" + clients(), destinations=smarthost(s),
-              listener='trust = { "127.0.0.0/8" }  idle-timeout = "4s"')
-    quiet = times_of(r, 40)
+    r, quiet = (relay(top="threads = 1\n" + clients(), destinations=smarthost(s), listener='trust = { "127.0.0.0/8" }  idle-timeout = "4s"')
+                for _ in range(2))
     slow = {}
     for phase, (implicit, words) in PHASES.items():
         for i in range(8):
-            c = socket.create_connection(("127.0.0.1", r.submissions if implicit else r.submission), 10, ("127.0.0.2", 0))
+            c = socket.create_connection(("127.0.0.1", r.submissions if implicit else r.submission), 60, ("127.0.0.2", 0))
             c.sendall(words)
             slow[phase, i] = c
-    beside = times_of(r, 40)
-    print(f"quiet p50 {statistics.median(quiet) * 1000:.1f} ms, p99 {quiet[-1] * 1000:.1f} ms; "
-          f"beside {len(slow)} slow clients {statistics.median(beside) * 1000:.1f} ms, {beside[-1] * 1000:.1f} ms")
-    assert statistics.median(beside) <= 3 * statistics.median(quiet) + 0.05
+    assert slower_than(r, quiet, 40, f"beside {len(slow)} slow clients") < 0.05
     ended = {}
-    until_moment = time.monotonic() + 12
+    until_moment = time.monotonic() + 25  # a handshake has 30 s, and is looked at in vain until then
     for (phase, i), c in slow.items():  # an octet now does not buy much: the time is that of the whole line
         if phase in ("hello", "mail", "rcpt") and i == 0:
             with contextlib.suppress(OSError):
@@ -409,16 +433,16 @@ def test_slow_in_each_phase(relay, sink):
             pass
     for phase in ("connected", "hello", "mail", "rcpt"):
         for i in range(8):
-            assert b"421 4.4.2" in ended[phase, i], (phase, i, ended.get((phase, i)))
+            assert b"421 4.4.2" in ended.get((phase, i), b"is held"), (phase, i, ended.get((phase, i)))
     # A handshake has 30 s. Content has 3 min, or 100 octets/s over a minute (tests/talks, tests/unit/smtp): it ends with the relay.
     for phase in ("handshake", "client hello", "implicit"):
         for i in range(8):
             if (phase, i) not in ended:
-                slow[phase, i].settimeout(40)
+                slow[phase, i].settimeout(90)
                 with contextlib.suppress(ConnectionResetError):
                     while slow[phase, i].recv(4096):
                         pass
-    assert len(re.findall(r'event=tls_failed .*reason="timed out"', r.process.errors())) == 24  # three phases of eight
+    until(lambda: len(re.findall(r'event=tls_failed .*reason="timed out"', r.process.errors())) == 24, 20, r.process.errors)  # three phases of eight
     for c in slow.values():
         c.close()
 
@@ -426,22 +450,20 @@ def test_slow_in_each_phase(relay, sink):
 def test_flood(relay, sink):
     """One client that opens and closes connections as fast as it can takes the relay from all others, or fills its log. (Promise 16.)"""
     s = sink()
-    r = relay(top=clients(), destinations=smarthost(s), listener='trust = { "127.0.0.1" }  connection-rate-per-client = "100/m"')
-    quiet = times_of(r, 30)
+    r, quiet = (relay(top=clients(), destinations=smarthost(s), listener='trust = { "127.0.0.1" }  connection-rate-per-client = "100/m"') for _ in range(2))
+    begun, opened = time.monotonic(), 0
     for _ in range(5):  # until there was a flood, on a machine that has other things to do
         flooder = subprocess.Popen([os.path.join(os.path.dirname(os.environ["POSTWAIN"]), "tests/bench_flood"), "--port", str(r.submission),
                                     "--source", "127.0.0.66", "--rate", "2000", "--seconds", "6"], stdout=subprocess.PIPE)
         until(lambda: counter_lines(r, "client_refused"), 30, "the flood has begun")
-        assert Client(r, "127.0.0.66", tls=False).greeting[0] == 421
-        beside = times_of(r, 30)
-        opened = json.loads(flooder.communicate(timeout=60)[0])["opened"]
-        print(f"{opened} connections; quiet p50 {statistics.median(quiet) * 1000:.1f} ms, beside {statistics.median(beside) * 1000:.1f} ms")
+        slower = slower_than(r, quiet, 30, "flooded")
+        opened += json.loads(flooder.communicate(timeout=120)[0])["opened"]
+        print(f"{opened} connections")
         if opened > 1000:
             break
     assert opened > 1000
-    # The bench has the ratio of quiet machines; here the flooder and the relay share whatever there is.
-    assert statistics.median(beside) <= 3 * statistics.median(quiet) + 0.1
-    assert len(counter_lines(r, "client_refused")) <= 2
+    assert slower < 0.1
+    assert 1 <= len(counter_lines(r, "client_refused")) <= 2 + (time.monotonic() - begun) // 60
     assert rows_by_client(r).get("127.0.0.66") is None  # it has no connection, no failure and no ban
 
 
@@ -452,9 +474,10 @@ def test_stop_does_not_wait_for_guessers(relay):
     for g in guessers:
         g.send(b"AUTH " + plain("app", next_guess()).encode() + b"\r\n")
     until(lambda: len(counter_lines(r, "auth_failed")) == 8, 30, "the guesses are judged")
-    begun = time.monotonic()
     r.stop()
-    assert time.monotonic() - begun < 4
+    # The last one's answer was not due for 8 s from when it was judged, by the daemon's own times.
+    judged = max(re.search(r"time=(\S+) ", line).group(1) for line in counter_lines(r, "auth_failed"))
+    assert seconds(r.events("service_stopped")[0]["time"]) - seconds(judged) < 8
     assert any(g.getreply()[0] == 535 for g in guessers)
     for g in guessers:
         g.close()

@@ -68,16 +68,16 @@ def by_recipient(arrived):
     return by
 
 
-STALLED = 0.25  # seconds; a thread of the relay may get no processor for so long on a machine that does other things too
-SYNCED_WITHIN = 5.0  # seconds; a mark waits for the batch that is under way and for its own, on a machine that does other things too
+SYNCED_WITHIN = 30.0  # seconds; a mark waits for the batch that is under way and for its own, on a disk that others sync, too
 
 
 def explain_duplicates(arrived, ends, settled_at, connections):
     """
     The first copies of what each end of a life made arrive twice: every second copy needs an end between the first and itself, at which the
     first's attempt was in flight: on the wire, or answered and its mark not yet synced. Marks are synced in order, so such attempts are the
-    last before the end: what came after the first of them came twice too, but for what the other connections did at the same time, which is
-    not much, unless the thread of the first's connection was stalled.
+    last before the end: what came after the first of them came twice too, but for what the other connections did at the same time. That is
+    not much, unless the thread of the first's connection stood still; and since a connection's next attempt comes behind its answer, there is
+    one of these for each connection, however long it did.
     """
     firsts = [set() for _ in ends]
     by = by_recipient(arrived)
@@ -89,11 +89,13 @@ def explain_duplicates(arrived, ends, settled_at, connections):
             firsts[between[0]].add(first)
     once = sorted(copies[0].at for copies in by.values() if len(copies) == 1)
     for at, twice in zip(ends, firsts):
+        overtaken = []
         for first in twice:
             assert first.at > at - SYNCED_WITHIN, f"{first} was not marked for {at - first.at} s"
             later = [a for a in once if first.at < a < at]
-            assert len(later) <= 2 * connections or at - first.at < STALLED, \
-                f"{first} arrived twice {at - first.at:.3f} s before the crash, and {len(later)} that came after it did not"
+            if len(later) > 2 * connections:
+                overtaken.append(f"{first} arrived twice {at - first.at:.3f} s before the crash, and {len(later)} that came after it did not")
+        assert len(overtaken) <= connections, "\n".join(overtaken)
     return firsts
 
 

@@ -40,8 +40,9 @@ def test_kill_9_loses_nothing_that_was_answered_250(relay, sink):
               destinations=proof.to_port(there.port, f"connections = {CONNECTIONS}"))
     load = proof.Submitters(r.submission, chance, threads=4)
     ends, settled_at, told_by = [], [], []
-    for number in range(KILLS):
-        life(r, chance, number)
+    while len(ends) < KILLS or len(load.told) <= 10 * KILLS:  # more lives where a life accepts little
+        assert len(ends) < 10 * KILLS, "too little load to prove anything"
+        life(r, chance, len(ends))
         ends.append(crash.last_moment([there]))
         settled_at.append(crash.Seen(r.log_in).settled)
         told_by.append(len(load.told))
@@ -59,7 +60,7 @@ def test_kill_9_loses_nothing_that_was_answered_250(relay, sink):
         began = told_by[number - 1] if number else 0
         gone = [t.xid for t in load.told[began:told_by[number]] if t.xid not in arrived]
         print(f"kill {number + 1}: {told_by[number] - began} answered 250, {len(gone)} lost, {twice} duplicates")
-    print(f"{KILLS} kills, {len(told)} answered 250, {len(load.unknown)} without an answer, {len(arrived)} arrived, {len(lost)} lost, "
+    print(f"{len(ends)} kills, {len(told)} answered 250, {len(load.unknown)} without an answer, {len(arrived)} arrived, {len(lost)} lost, "
           f"{sum(per_kill)} duplicates (at most {max(per_kill)} of one kill; {CONNECTIONS} connections)")
     assert not lost, f"{len(lost)} of {len(told)} answered 250 and lost: {lost[:5]}"
     for xid, copies in arrived.items():
@@ -77,7 +78,6 @@ def test_kill_9_loses_nothing_that_was_answered_250(relay, sink):
             by_id[e["queue_id"]] = by_id.get(e["queue_id"], 0) + 1
     for t in told.values():
         assert by_id[t.id] == t.recipients, f"{t.id} has {by_id[t.id]} recipients in the log, {t.recipients} were given"
-    assert len(told) > 10 * KILLS, "too little load to prove anything"
 
 
 LAW_KILLS = max(5, KILLS // 4)
@@ -110,6 +110,7 @@ def test_every_accepted_recipient_has_one_end(relay, sink):
     until(lambda: r.cli("queue", "remove", "--to", "later*", "--yes", code=None).code in (0, 5), 30, "something to remove")
     load.stop()
     proof.wait_finished(r, 120 + KILLS)
+    until(lambda: any(path.suffix == ".zst" for path in proof.log_files(r.log_in)), 20, lambda: proof.log_files(r.log_in))
     r.stop()
     lines = crash.Seen(r.log_in).lines
     assert all(lines[seq] == line for seq, line in seen.items())
@@ -121,8 +122,7 @@ def test_every_accepted_recipient_has_one_end(relay, sink):
     assert not wrong, f"ends, recipients: {wrong}"
     kinds = {e["event"] for e in events if e.get("final")}
     assert kinds >= {"delivered", "bounced", "cancelled"} and (LAW_KILLS < 20 or "expired" in kinds), kinds
-    aside = [p.name for p in proof.log_files(r.log_in)]
-    assert any(name.endswith(".zst") for name in aside), aside
+    aside = proof.log_files(r.log_in)
     print(f"{LAW_KILLS} kills of the law, {len(load.told)} answered 250, {sum(finals.values())} ends, {len(events)} events in {len(aside)} files")
 
 

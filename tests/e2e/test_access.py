@@ -17,7 +17,7 @@ READER, ADMIN = "news", "mail"  # groups of every system
 
 def as_nobody(r, *argv, group=None):
     """A verb as an account that is in this group; NONE of the daemon's."""
-    p = subprocess.run([POSTWAIN, *argv, "-c", r.conf], capture_output=True, text=True, timeout=30, user="nobody", group="nogroup",
+    p = subprocess.run([POSTWAIN, *argv, "-c", r.conf], capture_output=True, text=True, timeout=120, user="nobody", group="nogroup",
                        extra_groups=[group] if group else [], env={**os.environ, **ENVIRONMENT})
     return p.returncode, p.stdout, p.stderr
 
@@ -78,7 +78,7 @@ def test_greeting_and_nonsense(grouped):
 
     def call():
         s = socket.socket(socket.AF_UNIX)
-        s.settimeout(20)
+        s.settimeout(60)
         s.connect(str(r.dir / "control.sock"))
         f = s.makefile("rwb")
         return f, json.loads(f.readline())

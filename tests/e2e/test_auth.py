@@ -28,7 +28,7 @@ def house(relay, sink):
 
 def program(*argv, stdin=b"", ok=True):
     """Its output of both kinds; ok: does it say that all went well?"""
-    p = subprocess.run([str(a) for a in argv], input=stdin, capture_output=True, timeout=60)
+    p = subprocess.run([str(a) for a in argv], input=stdin, capture_output=True, timeout=180)
     out = (p.stdout + p.stderr).decode(errors="replace")
     assert (p.returncode == 0) == ok, f"{argv}: {p.returncode}\n{out}"
     return out
@@ -142,7 +142,7 @@ def test_external(relay, sink, tmp_path):
     assert WRONG in gsasl(r, "EXTERNAL", "--authorization-id", "", *show(eve), ok=False)
 
     def session(files):
-        c = smtplib.SMTP("localhost", r.submission, "client.test", timeout=60)
+        c = smtplib.SMTP("localhost", r.submission, "client.test", timeout=180)
         context = r.trusting()
         if files:
             context.load_cert_chain(files.pem, files.key)

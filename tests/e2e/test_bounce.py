@@ -217,4 +217,5 @@ def test_reports_that_would_wait_for_days(relay, sink):
     # One is told, 24 wait for at most a day, and the rest leaves the queue, which a restart does not undo.
     until(lambda: r.cli("status", "--json").rows[-1]["messages"] == 24, 30)
     assert "not reported to their sender any more" in r.process.errors()
+    r.wait_event("dsn_queued")
     assert len(r.events("bounced")) == 40 and len(r.events("dsn_queued")) == 1

@@ -134,7 +134,7 @@ def test_output_that_cannot_be_written(waiting):
     for verb in (["status"], ["queue", "list", "--json"], ["queue", "list"], ["queue", "show", ids[4]], ["queue", "cat", ids[4]], ["log", "--json"],
                  ["user", "list"], ["destination", "list", "--json"], ["explain", ids[0]], ["completion", "zsh"], ["help", "--mdoc", "postwain-queue.1"]):
         with open("/dev/full", "wb") as full:
-            p = subprocess.run([POSTWAIN, *verb, "-c", r.conf], stdout=full, stderr=subprocess.PIPE, env={**os.environ, **ENVIRONMENT}, text=True, timeout=30)
+            p = subprocess.run([POSTWAIN, *verb, "-c", r.conf], stdout=full, stderr=subprocess.PIPE, env={**os.environ, **ENVIRONMENT}, text=True, timeout=120)
         assert p.returncode == 5 and "standard output could not be written whole" in p.stderr, (verb, p)
 
 

@@ -1,8 +1,11 @@
 """What an operator does with destinations: looks at them, suspends and resumes them."""
+import time
+
 from kit import mail
 from kit.peer import Peer
 from kit.relay import smarthost
 from kit.wait import until
+from test_destinations import at
 
 
 def rows(r, name):
@@ -38,10 +41,13 @@ def test_suspension_ends_by_itself(relay, sink):
     """A suspension for a while holds mail for ever."""
     s = sink()
     r = relay(top="debug-look-at-files = 100ms", destinations=smarthost(s, "slow", "*"))
-    r.cli("destination", "suspend", "slow", "--for", "2s")
-    id = r.send(mail.message())
+    r.cli("destination", "suspend", "slow", "--for", "1h")
     assert rows(r, "slow")[0]["until"]
-    assert r.wait_final(id)[0]["queue_seconds"] > 0.5
+    id = r.send(mail.message())
+    until(lambda: rows(r, "slow")[0].get("ready") == 1, why=lambda: rows(r, "slow"))
+    begun = time.time()
+    r.cli("destination", "suspend", "slow", "--for", "2s")  # instead of the hour
+    assert at(r.wait_final(id)[0]) >= begun + 2
     r.restart()
     assert not rows(r, "slow")[0].get("suspended")
 

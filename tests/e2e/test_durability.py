@@ -116,7 +116,7 @@ def test_a_250_follows_a_sync_of_its_record(relay, sink, tmp_path):
     sent = submit_some(r, [line * n for n in range(1, 31)] + [line * 5000, line * 9000])
     until(lambda: len(r.events("delivered")) == len(sent), 60, "delivered")
     assert r.process.stop() == 0
-    time.sleep(0.5)  # the tracer ends a moment after us
+    until(lambda: re.search(rf"(?m)^{r.pid} .*\+\+\+ exited with 0 \+\+\+$", path.read_text(errors="replace")), 20, "the tracer ends a moment after us")
     calls = calls_of(path)
     for id, raw in sent.items():
         prove_order(calls, id, raw)
@@ -125,7 +125,7 @@ def test_a_250_follows_a_sync_of_its_record(relay, sink, tmp_path):
 def test_no_250_while_the_sync_is_pending(relay, sink):
     """Promise 2: with each sync held back by 2 s the 250 comes no earlier, and other sessions do not wait for it."""
     there = sink()
-    r = relay(listener=proof.TRUSTED, top='debug-sync-delay = "2s"', destinations=proof.to_port(there.port))
+    r = relay(listener=proof.TRUSTED, top='threads = 1  debug-sync-delay = "2s"', destinations=proof.to_port(there.port))
     waits = []
 
     def one():
@@ -137,27 +137,29 @@ def test_no_250_while_the_sync_is_pending(relay, sink):
             code, _ = c.reply()
             waits.append((code, time.monotonic() - began))
 
-    threads = [threading.Thread(target=one) for _ in range(4)]
-    for t in threads:
-        t.start()
-    time.sleep(0.3)
-    began = time.monotonic()
-    with proof.Raw(r.submission) as c:
-        c.envelope()
-        c.say(b"RSET", 250)
-    aside = time.monotonic() - began
-    for t in threads:
-        t.join(60)
-    assert [code for code, _ in waits] == [250] * 4
-    assert min(t for _, t in waits) >= 2.0, waits
-    assert aside < 1.0, f"another session waited {aside:.1f} s"
-    there.wait(4)
+    for turn in range(1, 6):  # until the machine was quick enough to tell
+        threads = [threading.Thread(target=one) for _ in range(4)]
+        for t in threads:
+            t.start()
+        time.sleep(0.3)
+        with proof.Raw(r.submission) as c:
+            c.envelope()
+            c.say(b"RSET", 250)
+            aside = len(waits) == 4 * (turn - 1)
+        for t in threads:
+            t.join(180)
+        assert [code for code, _ in waits] == [250] * 4 * turn
+        assert min(t for _, t in waits) >= 2.0, waits
+        if aside:
+            break
+    assert aside, "another session waits until the sync is over"
+    there.wait(4 * turn)
 
 
 def test_killed_before_the_sync_ends_nothing_was_promised(relay, sink):
     """The record may be there or not; what matters is that no 250 came, and that the spool opens."""
     there = sink()
-    r = relay(listener=proof.TRUSTED, top='debug-sync-delay = "3s"', destinations=proof.to_port(there.port))
+    r = relay(listener=proof.TRUSTED, top='debug-sync-delay = "10m"', destinations=proof.to_port(there.port))
     with proof.Raw(r.submission) as c:
         c.envelope()
         c.say(b"DATA", 354)
@@ -191,7 +193,7 @@ def test_two_processes_never_share_a_spool(relay, sink, tmp_path):
     r = relay(listener=proof.TRUSTED, destinations=proof.to_port(there.port))
     conf = second(r, tmp_path)
     for path in (conf, r.conf):
-        done = run_postwain("serve", "-c", path, timeout=30)
+        done = run_postwain("serve", "-c", path)
         assert done.code == 1, done
         assert "ready" not in done.out
         assert re.search(r"spool", done.err) and re.search(r"another|already|in use|lock", done.err), done.err
@@ -201,6 +203,19 @@ def test_two_processes_never_share_a_spool(relay, sink, tmp_path):
     r.start()
     r.send(message(b"and after a kill\r\n"), mode="clear", user=None)
     until(lambda: there.find("and after a kill"), 20, "delivery")
+
+
+def test_a_stop_that_is_asked_for_again_and_again(relay):
+    """Promise 13: who is impatient, or has the log opened anew at that moment, kills the relay in the middle of its end; or in the moment it is ready."""
+    r = relay()
+    for signals in ((signal.SIGTERM,), (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)):
+        while r.process.running:
+            for one in signals:
+                r.process.child.send_signal(one)
+            time.sleep(0.005)
+        assert r.process.wait() == 0, r.process.errors()[-3000:]
+        r.no_reports()
+        r.start()
 
 
 def test_a_stop_under_load_loses_and_repeats_nothing(relay, sink):
@@ -228,7 +243,7 @@ def test_a_stop_under_load_loses_and_repeats_nothing(relay, sink):
     assert all(copies[0].digest == load.sent[x] for x, copies in arrived.items())
     assert not load.unknown, f"dots without an answer: {load.unknown}"
     assert not [x for x, *_ in load.refused if x in arrived], "refused, and delivered all the same"
-    assert slowest < 15, slowest
+    assert slowest < 35, slowest  # three stages of 10 s at most
     events = proof.check_log(r.dir)
     assert not proof.unfinished(events)
     assert not [e for e in events if e["event"] == "deferred"], "a stop made an attempt fail"

@@ -64,7 +64,7 @@ def test_every_kind_of_event_carries_its_fields(relay, sink):
     assert one["cancelled"]["reason"] == 'a "reason" of ours' and one["cancelled"]["queue_id"] == cancelled
     assert one["expired"]["class"] == "expired" and one["expired"]["queue_id"] == expiring
     attempts = [e["attempt"] for e in events if e.get("queue_id") == expiring and "attempt" in e]
-    assert len(attempts) > 2 and attempts == list(range(1, len(attempts) + 1)), "the last attempt belongs to the end of the lifetime (checklist 96)"
+    assert len(attempts) >= 2 and attempts == list(range(1, len(attempts) + 1)), "the last attempt belongs to the end of the lifetime (checklist 96)"
     assert {e["event"] for e in events} >= set(FIELDS) | {"service_started", "service_stopped", "dsn_queued"}
 
 
@@ -88,6 +88,15 @@ def test_one_line_answers_why_it_was_slow(relay, sink):
         assert "connect_ms" not in second and "tls_ms" not in second and "data_ms" in second
 
 
+def moved(path, to):
+    """False: it is not there, for the daemon has just put it aside."""
+    try:
+        os.rename(path, to)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def test_rotation_and_reopening_lose_no_line(relay, sink):
     """Small files, moved away under the daemon's feet and by itself, with a restart between: seq goes on without a gap."""
     there = sink("--quiet")
@@ -98,10 +107,10 @@ def test_rotation_and_reopening_lose_no_line(relay, sink):
     for n in range(6):
         time.sleep(0.4)
         live = r.dir / "delivery.jsonl"
-        until(live.exists, 5, "the live file")
-        os.rename(live, aside / f"{n}.jsonl")  # as logrotate does
+        until(lambda: moved(live, aside / f"{n}.jsonl"), 20, "the live file")  # as logrotate does
         r.reload()
         until(live.exists, 10, "a new live file after SIGHUP")
+    until(lambda: len(list(r.dir.glob("delivery-*.jsonl"))) >= 3, 30, "it rotates by itself, too")
     load.stop()
     until(lambda: len(there.files()) == len(load.told), 30, "delivery")
     r.restart()
@@ -109,7 +118,6 @@ def test_rotation_and_reopening_lose_no_line(relay, sink):
     time.sleep(1.2)
     r.stop()
     files = sorted(aside.glob("*.jsonl")) + sorted(r.dir.glob("delivery*.jsonl"))
-    assert len(list(r.dir.glob("delivery-*.jsonl"))) >= 3, "it has not rotated by itself"
     seqs, kinds = [], []
     for path in files:
         data = path.read_bytes()

@@ -218,17 +218,18 @@ def test_a_probe_of_one_who_is_silent(relay, dns):
     """A probe that nobody waits for any more goes on for ever, or holds up the end of the daemon."""
     dns.add("silent MX 10 mx.silent", "mx.silent A 127.0.0.1")
     with socket.create_server(("127.0.0.1", 0)) as s:
+        s.settimeout(60)
         r = relay(**by_mx(dns, s.getsockname()[1]))
         p = subprocess.Popen([POSTWAIN, "explain", "bob@silent.test", "--probe", "-c", str(r.conf)], stdout=subprocess.PIPE, text=True)
         caller, _ = s.accept()
         p.kill()
         p.communicate()
-        caller.settimeout(20)
+        caller.settimeout(60)
         assert caller.recv(10) == b""  # it hangs up: nobody wants to know any more
         p = subprocess.Popen([POSTWAIN, "explain", "bob@silent.test", "--probe", "-c", str(r.conf)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         caller, _ = s.accept()
         began = time.monotonic()
         r.stop()
-        assert time.monotonic() - began < 20
-        p.communicate(timeout=20)
+        assert time.monotonic() - began < 35  # all stages of a stop together have 30 s, a silent one has minutes
+        p.communicate(timeout=60)
 

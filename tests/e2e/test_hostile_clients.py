@@ -19,8 +19,8 @@ V2 = b"\r\n\r\n\0\r\nQUIT\n"
 
 
 def call(port, source="127.0.0.1"):
-    s = socket.create_connection(("127.0.0.1", port), 20, (source, 0))
-    s.settimeout(20)
+    s = socket.create_connection(("127.0.0.1", port), 60, (source, 0))
+    s.settimeout(60)
     return s
 
 

@@ -88,11 +88,12 @@ def test_a_renewal_that_the_account_cannot_read(as_nobody):
 def test_the_unit_forbids_nothing_that_is_needed(relay, sink, tmp_path):
     """A family of sockets that the systemd unit refuses: the relay would not know which addresses are its own, and mail to itself would go round."""
     r, path = relay(start=False, destinations=smarthost(sink())), tmp_path / "strace.out"
-    r.process.start(["strace", "-D", "-f", "-qq", "-o", str(path), "-e", "signal=none", "-e", "trace=socket", POSTWAIN, "serve", "-c", str(r.conf)],
+    r.process.start(["strace", "-D", "-f", "-o", str(path), "-e", "signal=none", "-e", "trace=socket", POSTWAIN, "serve", "-c", str(r.conf)],
                     env={**ENVIRONMENT, "ASAN_OPTIONS": ENVIRONMENT["ASAN_OPTIONS"] + ":detect_leaks=0"})
     r.wait_final(r.send(mail.message()))
     r.cli("reload")
     r.stop()
+    until(lambda: re.search(rf"(?m)^{r.pid} +\+\+\+ exited with 0", path.read_text()), 20, "the tracer ends a moment after us")
     with open(f"{ROOT}/contrib/systemd/postwain.service", encoding="utf-8") as unit:
         allowed = re.search(r"^RestrictAddressFamilies=(.*)$", unit.read(), re.M).group(1).split()
     used = set(re.findall(r"socket\((AF_\w+)", path.read_text()))

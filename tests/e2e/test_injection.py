@@ -110,7 +110,7 @@ def test_commands_among_the_handshake_are_never_carried_out(relay, sink, behind,
     """Whoever sits in between puts plain text among the records of the handshake: the session ends, without a word about it inside TLS."""
     there = sink()
     r = relay(destinations=proof.to_port(there.port), listener=proof.TRUSTED)
-    with proof.Raw(r.submission, timeout=5) as c:
+    with proof.Raw(r.submission) as c:
         c.say(b"STARTTLS", 220)
         h = Handshake(r, c)
         said = b""
@@ -199,7 +199,7 @@ class Injector(Listening):
         self.listen()
 
     def serve(self, s, number):
-        s.settimeout(10)
+        s.settimeout(60)
         s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         buffer = bytearray()
         s.sendall(b"220 mx.hostile.test ESMTP\r\n")

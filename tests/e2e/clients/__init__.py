@@ -139,5 +139,5 @@ def run(name, job, message):
     """Runs the client; (exit code, all that it printed). The password is never on the screen of a failure."""
     client = CLIENTS[name]
     stdin = client.input(job) if client.input else b"" if client.composes else message
-    p = subprocess.run([str(word) for word in client.command(job)], input=stdin, capture_output=True, timeout=60, env={**os.environ, **(client.env(job) or {})})
+    p = subprocess.run([str(word) for word in client.command(job)], input=stdin, capture_output=True, timeout=180, env={**os.environ, **(client.env(job) or {})})
     return p.returncode, (p.stdout + p.stderr).decode(errors="replace")

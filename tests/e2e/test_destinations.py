@@ -5,6 +5,7 @@ import time
 from kit import mail
 from kit.peer import Peer
 from kit.relay import smarthost
+from kit.wait import until
 
 
 def at(event, key="time"):

@@ -33,6 +33,13 @@ static const enum event_field order[] = {
 #undef X
 };
 
+/* In the same order, as each stands in a line. */
+static const struct slice key_texts[] = {
+#define X(tag, name, key, type) {(const uint8_t *)",\"" key "\":", sizeof ",\"" key "\":" - 1},
+#include "queue/event.def"
+#undef X
+};
+
 /* How much of each text goes into a line. The narrow one is for hostile events: all of event.def's
  * texts at that size stay below LINE_MAX_BYTES together. */
 struct widths {
@@ -60,17 +67,32 @@ static void fields_read(struct fields *f, struct slice encoded)
     }
 }
 
+/* printf costs more than all else of a line together, and there are two lines a message: what each
+ * of them has is written without. */
 static void add_time(struct buf *out, struct wall t)
 {
-    char text[WALL_RFC3339_SIZE];
-    wall_rfc3339(t, text);
-    buf_addf(out, "\"%s\"", text);
+    char text[1 + WALL_RFC3339_SIZE] = "\"";
+    wall_rfc3339(t, text + 1);
+    text[sizeof text - 1] = '"'; /* where its NUL was */
+    buf_add(out, slice_of(text, sizeof text));
+}
+
+/* Adds the sign; returns the rest. */
+static uint64_t add_sign(struct buf *out, int64_t n)
+{
+    if (n < 0)
+        buf_add_u8(out, '-');
+    return n < 0 ? -(uint64_t)n : (uint64_t)n;
 }
 
 static void add_seconds(struct buf *out, int64_t ms)
 {
-    uint64_t size = ms < 0 ? -(uint64_t)ms : (uint64_t)ms;
-    buf_addf(out, "%s%" PRIu64 ".%03u", ms < 0 ? "-" : "", size / 1000, (unsigned)(size % 1000));
+    const uint64_t size = add_sign(out, ms);
+    const unsigned rest = (unsigned)(size % 1000);
+    const uint8_t fraction[] = {'.', (uint8_t)('0' + rest / 100), (uint8_t)('0' + rest / 10 % 10),
+                                (uint8_t)('0' + rest % 10)};
+    jtext_number(out, size / 1000);
+    buf_add(out, slice_of(fraction, sizeof fraction));
 }
 
 /* Of a key that comes twice the first counts: a JSON object has each key once. */
@@ -114,7 +136,7 @@ static bool add_value(struct buf *out, const struct event_value *v, struct slice
     case EVT_STR:
         return jtext_string(out, v->str, w->raw, w->escaped);
     case EVT_INT:
-        buf_addf(out, "%" PRId64, v->num);
+        jtext_number(out, add_sign(out, v->num));
         break;
     case EVT_SECONDS:
         add_seconds(out, v->num);
@@ -138,14 +160,19 @@ static void add_head(struct buf *out, const struct event *e, struct slice node)
     DEFER(buf_done) struct buf id = BUF_MAX(NODE_MAX + 32);
     node = slice_head(node, NODE_MAX);
     buf_add(&id, node);
-    buf_addf(&id, "-%" PRIu64, e->seq);
-    buf_addf(out, EVENT_START "%" PRIu64 ",\"id\":", e->seq);
+    buf_add_u8(&id, '-');
+    jtext_number(&id, e->seq);
+    buf_add(out, SLICE_LIT(EVENT_START));
+    jtext_number(out, e->seq);
+    buf_add(out, SLICE_LIT(",\"id\":"));
     jtext_string(out, buf_slice(&id), SIZE_MAX, SIZE_MAX);
-    buf_add_str(out, ",\"time\":");
+    buf_add(out, SLICE_LIT(",\"time\":"));
     add_time(out, e->time);
-    buf_add_str(out, ",\"node\":");
+    buf_add(out, SLICE_LIT(",\"node\":"));
     jtext_string(out, node, SIZE_MAX, SIZE_MAX);
-    buf_addf(out, ",\"event\":\"%s\"", name ? name : "unknown");
+    buf_add(out, SLICE_LIT(",\"event\":\""));
+    buf_add_str(out, name ? name : "unknown");
+    buf_add_u8(out, '"');
     if (event_is_final(e->name))
         buf_add_str(out, ",\"final\":true");
 }
@@ -155,11 +182,10 @@ static void add_line(struct buf *out, const struct event *e, struct fields *f,
 {
     add_head(out, e, slice_str(style->node));
     for (size_t i = 0; i < sizeof order / sizeof *order; i++) {
-        enum event_field field = order[i];
-        enum event_type type;
+        const enum event_field field = order[i];
         if (!f->has[field])
             continue;
-        buf_addf(out, ",\"%s\":", event_field_key(field, &type));
+        buf_add(out, key_texts[i]);
         bool cut = add_value(out, &f->of[field], e->fields, w);
         /* The mark follows the response in event.def's order, so it is still to come. */
         if (cut && field == EV_RESPONSE) {

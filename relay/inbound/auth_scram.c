@@ -46,19 +46,17 @@ bool auth_is_scram(const struct auth *a)
 
 bool auth_has_binding(const struct session *s)
 {
-    struct tls_binding_bytes bytes;
     for (size_t i = 0; i < N_BINDINGS; i++)
-        if (net_conn_binding(s->served.conn, bindings[i].kind, &bytes))
+        if (net_conn_can_bind(s->served.conn, bindings[i].kind))
             return true;
     return false;
 }
 
 static bool has_kind(const struct session *s, struct slice name)
 {
-    struct tls_binding_bytes bytes;
     for (size_t i = 0; i < N_BINDINGS; i++)
         if (slice_eq(name, slice_str(tls_binding_name(bindings[i].kind))))
-            return net_conn_binding(s->served.conn, bindings[i].kind, &bytes);
+            return net_conn_can_bind(s->served.conn, bindings[i].kind);
     return false;
 }
 

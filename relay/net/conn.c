@@ -304,6 +304,11 @@ bool net_conn_tls_unverified(const struct net_conn *c)
     return c->tls && tls_engine_unverified(c->tls);
 }
 
+bool net_conn_can_bind(const struct net_conn *c, enum tls_binding kind)
+{
+    return c->phase == NET_SECURE && tls_engine_can_bind(c->tls, kind);
+}
+
 bool net_conn_binding(const struct net_conn *c, enum tls_binding kind,
                       struct tls_binding_bytes *ret)
 {

@@ -87,6 +87,7 @@ struct tls_info net_conn_tls_info(const struct net_conn *c);
 /* In on_tls: the handshake failed because of the peer's certificate. */
 bool net_conn_tls_unverified(const struct net_conn *c);
 /* As relay/tls/binding.h says; false when not under TLS. */
+bool net_conn_can_bind(const struct net_conn *c, enum tls_binding kind);
 bool net_conn_binding(const struct net_conn *c, enum tls_binding kind,
                       struct tls_binding_bytes *ret);
 bool net_conn_peer(const struct net_conn *c, struct tls_peer *ret);

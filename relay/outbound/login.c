@@ -33,11 +33,10 @@ static bool takes_tokens(struct slice mechanism)
 
 /* --- which one */
 
-static bool has_binding(struct out_conn *c)
+static bool has_binding(const struct out_conn *c)
 {
-    struct tls_binding_bytes bytes;
-    return net_conn_binding(c->link->net, TLS_BINDING_EXPORTER, &bytes) ||
-           net_conn_binding(c->link->net, TLS_BINDING_UNIQUE, &bytes);
+    return net_conn_can_bind(c->link->net, TLS_BINDING_EXPORTER) ||
+           net_conn_can_bind(c->link->net, TLS_BINDING_UNIQUE);
 }
 
 static bool may_use(const struct conf_destination *d, struct slice name)

@@ -45,7 +45,8 @@ static void add_value(const struct smtp_server *s, enum smtp_extension e, struct
     } else if (e == SMTP_DELIVERBY && conf->min_by_s > 0) {
         buf_addf(out, " %" PRId64, conf->min_by_s);
     } else if (e == SMTP_AUTH) {
-        buf_addf(out, " %.*s", SLICE_ARG(conf->auth_mechanisms));
+        buf_add_u8(out, ' ');
+        buf_add(out, conf->auth_mechanisms);
     } else if (e == SMTP_LIMITS) {
         if (conf->max_recipients)
             buf_addf(out, " RCPTMAX=%u", conf->max_recipients);
@@ -68,7 +69,8 @@ void server_say_ehlo(struct smtp_server *s)
     for (unsigned i = 0; i < SMTP_EXTENSIONS; i++) {
         if (!(set & 1U << i))
             continue;
-        buf_addf(&text, "\n%.*s", SLICE_ARG(smtp_extension_keyword((enum smtp_extension_index)i)));
+        buf_add_u8(&text, '\n');
+        buf_add(&text, smtp_extension_keyword((enum smtp_extension_index)i));
         add_value(s, (enum smtp_extension)(1U << i), &text);
     }
     say(s, 250, (struct enhanced){0}, &text);

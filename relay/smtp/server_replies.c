@@ -3,6 +3,7 @@
  * an 8-bit byte, whoever wrote its text; a line of it is cut at 500 octets (RFC 5321
  * section 4.5.3.1.5), the whole at 4096.
  */
+#include "relay/base/jtext.h"
 #include "relay/base/must.h"
 #include "relay/smtp/server_priv.h"
 #include <inttypes.h>
@@ -23,11 +24,20 @@ static const struct {
 
 enum { REPLY_LINE_MAX = 500, REPLY_TEXT_MAX = 4096 };
 
+/* Four of these a message: without printf, which would be half of all that the dialogue costs. */
 static void reply_line(struct buf *out, const struct smtp_reply *r, struct slice text, bool last)
 {
-    buf_addf(out, "%03u%c", r->code, last ? ' ' : '-');
-    if (enhanced_is(r->enhanced))
-        buf_addf(out, "%u.%u.%u ", r->enhanced.class, r->enhanced.subject, r->enhanced.detail);
+    const uint8_t code[] = {(uint8_t)('0' + r->code / 100 % 10), (uint8_t)('0' + r->code / 10 % 10),
+                            (uint8_t)('0' + r->code % 10), last ? ' ' : '-'};
+    buf_add(out, slice_of(code, sizeof code));
+    if (enhanced_is(r->enhanced)) {
+        jtext_number(out, r->enhanced.class);
+        buf_add_u8(out, '.');
+        jtext_number(out, r->enhanced.subject);
+        buf_add_u8(out, '.');
+        jtext_number(out, r->enhanced.detail);
+        buf_add_u8(out, ' ');
+    }
     if (r->code != 334) /* a challenge is of use only when it is whole */
         text = slice_head(text, REPLY_LINE_MAX);
     uint8_t *to = buf_reserve(out, text.n + 2);

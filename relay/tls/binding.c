@@ -9,21 +9,27 @@
 static const char exporter_label[] = "EXPORTER-Channel-Binding";
 #define EXPORTER_SIZE 32
 
+/* Without the extended master secret two TLS 1.2 connections can be made to have the same. */
+static bool has_exporter(SSL *ssl)
+{
+    return SSL_version(ssl) >= TLS1_3_VERSION || SSL_get_extms_support(ssl) == 1;
+}
+
 static bool exporter(SSL *ssl, struct tls_binding_bytes *ret)
 {
-    /* Without the extended master secret two TLS 1.2 connections can be made to have the same. */
-    if (SSL_version(ssl) < TLS1_3_VERSION && SSL_get_extms_support(ssl) != 1)
-        return false;
     ret->n = EXPORTER_SIZE;
     return SSL_export_keying_material(ssl, ret->p, EXPORTER_SIZE, exporter_label,
                                       sizeof exporter_label - 1, (const uint8_t *)"", 0, 1) == 1;
 }
 
+static bool has_unique(SSL *ssl)
+{
+    return SSL_version(ssl) == TLS1_2_VERSION && SSL_get_extms_support(ssl) == 1;
+}
+
 /* The first Finished of the handshake: the client's, or, where a session was resumed, ours. */
 static bool unique(SSL *ssl, struct tls_binding_bytes *ret)
 {
-    if (SSL_version(ssl) != TLS1_2_VERSION || SSL_get_extms_support(ssl) != 1)
-        return false;
     const bool ours = (SSL_session_reused(ssl) == 1) == (SSL_is_server(ssl) == 1);
     ret->n = ours ? SSL_get_finished(ssl, ret->p, sizeof ret->p)
                   : SSL_get_peer_finished(ssl, ret->p, sizeof ret->p);
@@ -40,13 +46,21 @@ static const EVP_MD *end_point_hash(const X509 *x)
     return hash == NID_md5 || hash == NID_sha1 ? EVP_sha256() : EVP_get_digestbynid(hash);
 }
 
+static const X509 *shown(SSL *ssl)
+{
+    return SSL_is_server(ssl) ? SSL_get_certificate(ssl) : SSL_get0_peer_certificate(ssl);
+}
+
+static bool has_end_point(SSL *ssl)
+{
+    const EVP_MD *hash = shown(ssl) ? end_point_hash(shown(ssl)) : NULL;
+    return hash && EVP_MD_get_size(hash) <= TLS_BINDING_MAX;
+}
+
 static bool end_point(SSL *ssl, struct tls_binding_bytes *ret)
 {
     unsigned n = 0;
-    const X509 *shown =
-        SSL_is_server(ssl) ? SSL_get_certificate(ssl) : SSL_get0_peer_certificate(ssl);
-    const EVP_MD *hash = shown ? end_point_hash(shown) : NULL;
-    if (!hash || EVP_MD_get_size(hash) > TLS_BINDING_MAX || !X509_digest(shown, hash, ret->p, &n))
+    if (!X509_digest(shown(ssl), end_point_hash(shown(ssl)), ret->p, &n))
         return false;
     ret->n = n;
     return true;
@@ -54,16 +68,23 @@ static bool end_point(SSL *ssl, struct tls_binding_bytes *ret)
 
 static const struct {
     const char *name;
-    bool (*bytes)(SSL *ssl, struct tls_binding_bytes *ret);
+    bool (*is_there)(SSL *ssl);
+    bool (*bytes)(SSL *ssl, struct tls_binding_bytes *ret); /* of one that is there */
 } kinds[TLS_BINDING_KINDS] = {
-    [TLS_BINDING_EXPORTER] = {"tls-exporter", exporter},
-    [TLS_BINDING_UNIQUE] = {"tls-unique", unique},
-    [TLS_BINDING_END_POINT] = {"tls-server-end-point", end_point},
+    [TLS_BINDING_EXPORTER] = {"tls-exporter", has_exporter, exporter},
+    [TLS_BINDING_UNIQUE] = {"tls-unique", has_unique, unique},
+    [TLS_BINDING_END_POINT] = {"tls-server-end-point", has_end_point, end_point},
 };
 
 const char *tls_binding_name(enum tls_binding kind)
 {
     return kinds[kind].name;
+}
+
+bool tls_engine_can_bind(const struct tls_engine *t, enum tls_binding kind)
+{
+    SSL *ssl = tls_engine_ssl(t);
+    return SSL_is_init_finished(ssl) && kinds[kind].is_there(ssl);
 }
 
 bool tls_engine_binding(const struct tls_engine *t, enum tls_binding kind,
@@ -72,7 +93,7 @@ bool tls_engine_binding(const struct tls_engine *t, enum tls_binding kind,
     struct tls_binding_bytes bytes = {.n = 0};
     SSL *ssl = tls_engine_ssl(t);
     ERR_clear_error();
-    bool ok = SSL_is_init_finished(ssl) && kinds[kind].bytes(ssl, &bytes);
+    bool ok = tls_engine_can_bind(t, kind) && kinds[kind].bytes(ssl, &bytes);
     ERR_clear_error();
     if (ok)
         *ret = bytes;

@@ -21,6 +21,8 @@ struct tls_binding_bytes {
 
 /* The name in the registry of IANA, as clients say it. */
 const char *tls_binding_name(enum tls_binding kind);
+/* Whether this connection has such a binding. What it is costs a derivation of keys. */
+bool tls_engine_can_bind(const struct tls_engine *t, enum tls_binding kind);
 /* False: this connection has no such binding. */
 bool tls_engine_binding(const struct tls_engine *t, enum tls_binding kind,
                         struct tls_binding_bytes *ret);

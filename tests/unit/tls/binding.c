@@ -22,6 +22,8 @@ static int same(const struct pair *p, enum tls_binding kind, struct tls_binding_
     bool at_client = tls_engine_binding(p->client, kind, &c);
     bool at_server = tls_engine_binding(p->server, kind, &s);
     assert_int_equal(at_client, at_server);
+    assert_int_equal(tls_engine_can_bind(p->client, kind), at_client);
+    assert_int_equal(tls_engine_can_bind(p->server, kind), at_server);
     if (!at_server)
         return 0;
     assert_int_equal(c.n, s.n);
@@ -87,8 +89,10 @@ static void before_the_handshake(void **state)
     struct tls_engine *t = tls_engine_new(server_context, true, SLICE_NONE);
     struct tls_binding_bytes b = {.n = 7};
     struct tls_peer peer;
-    for (int kind = 0; kind < TLS_BINDING_KINDS; kind++)
+    for (int kind = 0; kind < TLS_BINDING_KINDS; kind++) {
+        assert_false(tls_engine_can_bind(t, (enum tls_binding)kind));
         assert_false(tls_engine_binding(t, (enum tls_binding)kind, &b));
+    }
     assert_int_equal(b.n, 7);
     assert_false(tls_engine_peer(t, &peer));
     tls_engine_free(t);

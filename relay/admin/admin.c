@@ -137,6 +137,7 @@ static void stop(struct admin *a)
     uv_close((uv_handle_t *)&a->listener, NULL);
     deadline_set(a->loop, &a->note_at, MONO_NEVER);
     deadline_set(a->loop, &a->beat_at, MONO_NEVER);
+    deadline_set(a->loop, &a->look_at, MONO_NEVER);
     if (a->http)
         http_stop(a->http);
     DL_FOREACH_SAFE (a->peers, p, next)
@@ -228,10 +229,12 @@ int admin_new(struct admin **ret, struct conf *conf, struct spooler *spooler, st
     a->loop = loop_new("admin", 0);
     deadline_init(a->loop, &a->note_at, status_note, a);
     deadline_init(a->loop, &a->beat_at, explain_beat, a);
+    deadline_init(a->loop, &a->look_at, waits_look, a);
     a->inbox = inbox_new(a->loop, NULL, NULL);
     a->port = (struct port){.inbox = a->inbox, .fn = on_order, .ctx = a};
     a->from_spool = (struct port){.inbox = a->inbox, .fn = on_answer, .ctx = a};
     a->from_nets = (struct port){.inbox = a->inbox, .fn = task_lines, .ctx = a};
+    a->from_disk = (struct port){.inbox = a->inbox, .fn = waits_told, .ctx = a};
     a->from_log = (struct port){.inbox = a->inbox, .fn = log_rotated, .ctx = a};
     MUST(uv_pipe_init(loop_uv(a->loop), &a->listener, 0) == 0);
     a->listener.data = a;

@@ -58,6 +58,7 @@ struct admin {
     struct inbox *inbox;
     struct port port;       /* orders to this room */
     struct port from_spool; /* answers */
+    struct port from_disk;  /* waits_told */
     struct port from_log;   /* log_rotated */
     struct port from_nets;  /* struct lines */
     uv_pipe_t listener;
@@ -69,6 +70,8 @@ struct admin {
     struct rates rates;
     struct deadline note_at; /* the next of rates */
     struct deadline beat_at; /* of explain_beat, while somebody waits */
+    struct deadline look_at; /* of waits_look, while a change is asked */
+    bool watching;           /* … or its question is out */
     bool started, stopping;
 };
 
@@ -160,6 +163,11 @@ void trace_drop(struct tracing *t);
 /* explain.c, for both: what waits for lines hears once in PROGRESS_MS that it is not forgotten; a
  * client that has gone shows by it. */
 void explain_beat(void *admin, struct mono now);
+
+/* waits.c: a change is asked of the spooler, and may wait for the disk */
+void waits_begin(struct admin *a);
+void waits_look(void *admin, struct mono now);
+void waits_told(void *admin, struct msg *m); /* owns m */
 
 /* clients.c */
 void clients_go_on(struct peer *p);

@@ -491,6 +491,11 @@ bool request_parse(struct slice line, struct request *ret, struct problem *ret_p
     return ok;
 }
 
+bool request_changes(enum verb v)
+{
+    return (verbs[v].args & ARGS_CHANGE) == ARGS_CHANGE;
+}
+
 bool request_looks(enum verb v)
 {
     return verbs[v].args & ONLY_LOOKS;

@@ -95,6 +95,8 @@ struct problem {
  * request_done(ret). */
 bool request_parse(struct slice line, struct request *ret, struct problem *ret_problem);
 /* It changes nothing and shows no content. */
+/* Recipients of the queue: answered when that is durable. */
+bool request_changes(enum verb v);
 bool request_looks(enum verb v);
 /* Is it one of these words? */
 bool request_word_is(const char *word, const char *const *of, size_t n);

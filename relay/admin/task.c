@@ -19,6 +19,8 @@ static void send_step(struct peer *p, struct spooler_admin *a)
     p->task.asked = true;
     p->admin->outstanding++;
     port_send(spooler_port(p->admin->spooler), &a->msg);
+    if (request_changes(p->task.request.verb))
+        waits_begin(p->admin);
 }
 
 static void move_buf(struct buf *to, struct buf *from)

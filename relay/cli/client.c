@@ -22,6 +22,7 @@ struct client {
     bool until_unread;
     bool may_change;
     bool said;        /* a line of progress stands on the terminal */
+    char *waits_for;  /* what was told of it last; NULL: nothing */
     const char *path; /* lives with conf */
     struct conf *conf;
 };
@@ -34,6 +35,7 @@ void client_free(struct client *c)
         fclose(c->in);
     conf_unref(c->conf);
     free(c->line);
+    free(c->waits_for);
     free(c);
 }
 
@@ -291,11 +293,30 @@ static void clear_progress(struct client *c)
     c->said = false;
 }
 
+/* Nobody waits without a word, at a terminal or not: once for each cause. */
+static void say_waits(struct client *c, const char *why)
+{
+    if (!why[0] || (c->waits_for && strcmp(c->waits_for, why) == 0))
+        return;
+    free(c->waits_for);
+    c->waits_for = slice_dup(slice_str(why));
+    fputs("postwain: waiting for the disk: ", stderr);
+    print_clean(stderr, why);
+    fputs(
+        ".\nWhat is changed so far holds; it is kept, and the rest done, as soon as there is room. "
+        "Ctrl-C ends\nthe waiting and the rest, and takes nothing back. Should the relay end "
+        "before "
+        "it is kept, it is undone.\n",
+        stderr);
+}
+
 /* The daemon is at work. What has come so far is shown. */
 static void say_progress(struct client *c, const json_t *p)
 {
     fflush(stdout);
-    if (!isatty(STDERR_FILENO) || json_object_size(p) == 0)
+    say_waits(c, json_text(p, "waits_for"));
+    const bool counts = json_object_get(p, "matched") || json_object_get(p, "steps");
+    if (!isatty(STDERR_FILENO) || !counts)
         return;
     clear_progress(c);
     c->said = true;

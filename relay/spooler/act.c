@@ -170,6 +170,7 @@ bool act_decide(const struct core *c, const struct act *a, const struct recipien
                recipient_message(r)->id == a->ranking;
     case ADMIN_STATUS:
     case ADMIN_QUEUE:
+    case ADMIN_DISK:
     case ADMIN_LIST:
     case ADMIN_SHOW:
         break;

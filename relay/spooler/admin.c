@@ -202,6 +202,9 @@ static void run(struct core *c, struct spooler_admin *a)
     case ADMIN_QUEUE:
         totals_run(c, a);
         break;
+    case ADMIN_DISK:
+        core_disk(c, &a->totals.disk);
+        break;
     case ADMIN_SHOW:
         show(c, a);
         break;

@@ -285,6 +285,7 @@ void out_dsn_free(struct out_dsn *d);
 enum admin_verb {
     ADMIN_STATUS,
     ADMIN_QUEUE,
+    ADMIN_DISK, /* totals.disk only: what a change may be waiting for */
     ADMIN_LIST,
     ADMIN_SHOW,
     ADMIN_RETRY,

@@ -15,6 +15,7 @@ import pytest
 
 import proof
 from kit import mail
+from kit.relay import POSTWAIN
 from kit.wait import until
 
 SEGMENTS = 400  # numbers of segments that a test may see
@@ -31,9 +32,9 @@ def only(said, *beginnings):
     assert all(text.startswith(beginnings) for text in said), said
 
 
-def relay_on(d, relay, port, start=True, top="", spool='min-free = "0"', connections=5):
+def relay_on(d, relay, port, start=True, top="", spool='min-free = "0"', connections=5, segment="4M"):
     """A spool on this disk in small segments, its log elsewhere; without a port nothing is delivered yet."""
-    return relay(start=start, listener=proof.TRUSTED, spool_in=d.path, spool=spool, top=f'debug-segment-bytes = "4M"\n{top}',
+    return relay(start=start, listener=proof.TRUSTED, spool_in=d.path, spool=spool, top=f'debug-segment-bytes = "{segment}"\n{top}',
                  delivery='retry = { "1s" }', destinations=proof.to_port(port, f"connections = {connections}"))
 
 
@@ -104,6 +105,59 @@ def test_filled_from_outside(disk, relay, sink, min_free):
     load.stop()
     nothing_lost(r, load, there)
     assert not warnings(r)
+
+
+class Waiting:
+    """A verb on its way, and what it has said on standard error."""
+
+    def __init__(self, relay, *argv):
+        self.process = subprocess.Popen([POSTWAIN, *argv, "-c", str(relay.conf)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE, text=True)
+        self.said = ""
+        self.thread = threading.Thread(target=self._read)
+        self.thread.start()
+
+    def _read(self):
+        for line in self.process.stderr:
+            self.said += line
+
+    def end(self):
+        self.process.wait(30)
+        self.thread.join()
+        return self.process.returncode, self.process.stdout.read()
+
+
+def test_an_operator_on_a_full_disk(disk, relay, sink):
+    """Who changes the queue waits and is not told for what; or what he changed is lost; or who gives up waiting takes something back. (100)"""
+    d = disk("ext4")
+    r = relay_on(d, relay, sink().port, segment="256K")
+    r.cli("destination", "suspend", "proof")
+    r.send(mail.message(), recipients=[f"r{n}@rcpt.test" for n in range(100)])
+    d.fill()
+    for n in range(200):  # until the segments that are there are full
+        state = ("hold", "release")[n % 2]
+        verb = Waiting(r, "queue", state, "--all", "--yes")
+        until(lambda: verb.process.poll() is not None or "waiting for the disk" in verb.said, 30)
+        if verb.process.poll() is None:
+            break
+        assert verb.end()[0] == 0, verb.said
+    assert "No space left on device" in verb.said, verb.said
+    began = time.monotonic()
+    refused = r.cli("destination", "suspend", "proof", "--reason", "x" * 400, code=None)
+    assert refused.code and "spool cannot be written" in refused.err, refused
+    beside = Waiting(r, "queue", "remove", "--to", "r7@rcpt.test", "--yes")
+    until(lambda: "waiting for the disk" in beside.said, 10)
+    assert time.monotonic() - began < 5
+    beside.process.send_signal(signal.SIGINT)
+    beside.end()
+    d.empty()
+    code, out = verb.end()
+    assert code == 0 and "100 changed" in out, (code, out, verb.said)
+    r.wait_event("cancelled", recipient="r7@rcpt.test")
+    r.kill()
+    r.start()
+    rows = r.queue()
+    assert len(rows) == 99 and {row["state"] for row in rows} == {"held" if state == "hold" else "ready"}, rows[:3]
 
 
 def test_out_of_inodes(disk, relay, sink):

@@ -65,6 +65,7 @@ static enum event_name event_of(enum admin_verb v)
     case ADMIN_PRIORITY:
     case ADMIN_STATUS:
     case ADMIN_QUEUE:
+    case ADMIN_DISK:
     case ADMIN_LIST:
     case ADMIN_SHOW:
         break;

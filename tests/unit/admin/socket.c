@@ -268,6 +268,37 @@ static void test_end_while_an_answer_waits(void **state)
     assert_int_equal(start(state), 0);
 }
 
+/* Who changes the queue while the disk takes nothing is told so, again and again, and what it is;
+ * others hear nothing of it, and the change is answered in the end. */
+static void test_told_what_it_waits_for(void **state)
+{
+    (void)state;
+    FILE *f = call(), *other = call();
+    atomic_store(&disk_is_full, true);
+    say(f, "{\"id\":1,\"verb\":\"queue.hold\",\"args\":{\"all\":true}}");
+    for (int i = 0; i < 2; i++) {
+        json_t *o = read_object(f);
+        assert_string_equal(
+            json_string_value(json_object_get(json_object_get(o, "progress"), "waits_for")),
+            "no room left");
+        json_decref(o);
+    }
+    say(other, "{\"id\":1,\"verb\":\"queue.list\",\"args\":{\"limit\":1}}");
+    json_t *o = read_object(other);
+    assert_non_null(json_object_get(o, "row"));
+    json_decref(o);
+    atomic_store(&disk_is_full, false);
+    struct spooler_admin *a = atomic_exchange(&waiting_change, NULL);
+    assert_non_null(a);
+    on_request(&spooler, &a->msg);
+    while ((o = read_object(f)) && json_object_get(o, "progress"))
+        json_decref(o);
+    assert_non_null(json_object_get(o, "done"));
+    json_decref(o);
+    fclose(f);
+    fclose(other);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -280,6 +311,7 @@ int main(void)
         cmocka_unit_test(test_stale_socket),
         cmocka_unit_test(test_end_in_the_middle),
         cmocka_unit_test(test_end_while_an_answer_waits),
+        cmocka_unit_test(test_told_what_it_waits_for),
     };
     return run_with_admin(tests, sizeof tests / sizeof *tests);
 }

@@ -155,6 +155,9 @@ static inline void answer_admin(struct spooler *s, struct spooler_admin *a)
     case ADMIN_QUEUE:
         site_page(s, a);
         break;
+    case ADMIN_DISK:
+        snprintf(a->totals.disk.error, sizeof a->totals.disk.error, "no room left");
+        break;
     case ADMIN_RETRY:
     case ADMIN_REMOVE:
     case ADMIN_HOLD:
@@ -204,6 +207,18 @@ static inline void answer_read(struct spooler *s, struct spooler_read *r)
 /* What a test plays itself: where the answer goes, or NULL: it has been freed. */
 static const struct port *(*_Atomic play)(struct spooler *s, struct msg *m);
 
+/* While it is set, changes are not answered, as on a disk that is full. */
+static atomic_bool disk_is_full;
+static _Atomic(struct spooler_admin *) waiting_change;
+
+static inline bool waits_for_disk(struct spooler_admin *a)
+{
+    if (!atomic_load(&disk_is_full) || a->verb < ADMIN_RETRY)
+        return false;
+    MUST(!atomic_exchange(&waiting_change, a));
+    return true;
+}
+
 /* At the end: answers that wait for the disk are to come. NULL: none does. */
 static void (*play_let_go)(void);
 
@@ -225,6 +240,8 @@ static inline void on_request(void *ctx, struct msg *m)
     } else if (m->type == SPOOLER_READ) {
         answer_read(ctx, (struct spooler_read *)(void *)m);
         reply = ((struct spooler_read *)(void *)m)->reply;
+    } else if (waits_for_disk((struct spooler_admin *)(void *)m)) {
+        return;
     } else {
         answer_admin(ctx, (struct spooler_admin *)(void *)m);
         reply = ((struct spooler_admin *)(void *)m)->reply;

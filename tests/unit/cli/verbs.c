@@ -165,6 +165,16 @@ static void test_act(void **state)
     expect_asked(
         "{\"id\":2,\"verb\":\"queue.hold\",\"args\":{\"filter\":{},\"all\":true,\"dry_run\":false,"
         "\"reason\":\"why\"}}");
+    /* Told once for each cause, at no terminal either; then what comes of it. */
+    assert_int_equal(
+        WITH("queue hold X", MATCHED(1, 1),
+             "{\"id\":2,\"progress\":{}}\n"
+             "{\"id\":2,\"progress\":{\"waits_for\":\"no\\u001broom\"}}\n"
+             "{\"id\":2,\"progress\":{\"waits_for\":\"no\\u001broom\"}}\n" MATCHED(2, 1)),
+        0);
+    expect(err, "waiting for the disk: no room.\n");
+    expect(err, "Ctrl-C ends");
+    assert_null(strstr(strstr(err, "waiting for") + 1, "waiting for"));
     assert_int_equal(WITH("queue retry X Y", MATCHED(1, 2),
                           DONE(2, "{\"matched\":2,\"changed\":1,\"skipped\":0,\"failed\":1}")),
                      CLI_PARTLY);

@@ -184,6 +184,16 @@ static void check_groups(struct checking *k, const char *key, const struct conf_
                     key, names->items[i]);
 }
 
+/* A dead socket is replaced at the start, and nothing else is. */
+static void check_socket(struct checking *k)
+{
+    const char *path = k->o->c.control_socket;
+    struct stat st;
+    if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode) && !S_ISDIR(st.st_mode))
+        tell_at(&k->t, k->o, S_CONTROL, "socket", 0,
+                "socket: something else is at %s: choose a path of its own", path);
+}
+
 unsigned conf_check(const struct conf *c, conf_say *say, void *ctx)
 {
     struct checking k = {.o = (const struct conf_own *)c,
@@ -204,6 +214,7 @@ unsigned conf_check(const struct conf *c, conf_say *say, void *ctx)
     if (c->log_recipients == CONF_RECIPIENTS_HASHED)
         check_readable(&k, S_LOG, "hash-key-file", 0, c->log_hash_key_file);
     check_writable(&k, S_CONTROL, "socket", c->control_socket, false);
+    check_socket(&k);
     check_groups(&k, "admins", &c->control_admins);
     check_groups(&k, "readers", &c->control_readers);
     if (c->users_file[0])

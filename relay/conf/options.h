@@ -140,6 +140,8 @@ void sign_rules(struct conf_own *o, struct teller *t);
 void sign_free(struct dkim_ring *keys);
 
 void conf_rules(struct conf_own *o, struct teller *t);
+/* Addresses and paths that are named twice (taken.c). */
+void conf_taken(struct conf_own *o, struct teller *t);
 /* The first setting of an option in an instance; NULL: not set. */
 const struct setting *setting_find(const struct conf_own *o, enum conf_section s, const char *key,
                                    size_t instance);

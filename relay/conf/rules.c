@@ -70,30 +70,6 @@ static void check_access(struct conf_own *o, struct teller *t, size_t i)
                 l->name);
 }
 
-static bool same_address(const char *a, const char *b)
-{
-    struct slice host_a, host_b;
-    struct ip ip_a = {0}, ip_b = {0};
-    uint16_t port_a, port_b;
-    MUST(host_port_split(slice_str(a), 0, &host_a, &port_a) && ip_parse(host_a, &ip_a));
-    MUST(host_port_split(slice_str(b), 0, &host_b, &port_b) && ip_parse(host_b, &ip_b));
-    return port_a == port_b && ip_a.v6 == ip_b.v6 && memcmp(ip_a.bytes, ip_b.bytes, 16) == 0;
-}
-
-/* Against all that came before, this listener's own included. */
-static void check_address(struct conf_own *o, struct teller *t, size_t i, size_t k)
-{
-    const struct conf_listener *list = o->c.listeners;
-    for (size_t other = 0; other <= i; other++)
-        for (size_t n = 0; n < (other == i ? k : list[other].address.n); n++)
-            if (same_address(list[i].address.items[k], list[other].address.items[n])) {
-                tell_at(t, o, S_LISTENER, "address", i,
-                        "address %s is taken by listener \"%s\" already", list[i].address.items[k],
-                        list[other].name);
-                return;
-            }
-}
-
 static void check_clients(struct conf_own *o, struct teller *t, size_t i)
 {
     const struct conf_listener *l = &o->c.listeners[i];
@@ -123,8 +99,6 @@ static void check_listener(struct conf_own *o, struct teller *t, size_t i)
                 "a listener needs a title: listener \"name\" { … }");
     if (l->address.n == 0)
         tell_at(t, o, S_LISTENER, "address", i, "listener \"%s\" has no address", l->name);
-    for (size_t k = 0; k < l->address.n; k++)
-        check_address(o, t, i, k);
     check_trust(o, t, i);
     check_access(o, t, i);
     check_clients(o, t, i);
@@ -297,6 +271,7 @@ void conf_rules(struct conf_own *o, struct teller *t)
         check_listener(o, t, i);
     for (size_t i = 0; i + 1 < c->n_destinations; i++)
         check_destination(o, t, i);
+    conf_taken(o, t);
     check_log(o, t);
     sign_rules(o, t);
     if (c->retry.pause_s[0] > c->lifetime_s)

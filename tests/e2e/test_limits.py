@@ -1,13 +1,14 @@
 """Each limit has a number, a code and a sentence, and the session goes on after it."""
 import base64
 import smtplib
+import socket
 import ssl
 
 import pytest
 
 from kit import mail
 from kit.relay import PASSWORD, smarthost
-from kit.wait import until
+from kit.wait import free_port, until
 
 
 def raw_reply(session, line):
@@ -214,3 +215,19 @@ def test_not_an_open_relay(relay):
         assert s.mail("ann@sender.test")[0] == 530
         assert s.rcpt("bob@rcpt.test")[0] == 503
         s.quit()
+
+
+def test_a_more_exact_listener(relay, sink):
+    """A listener at one address beside one at all of them: which one answers is chance; or the metrics take a port that mail has."""
+    port = free_port()
+    section = 'listener "{0}" {{ address = "{0}:{1}"  tls = "none"  auth = "none"  trust = {{ "127.0.0.0/8" }}  banner = "by {0}" }}\n'
+    for order in (("0.0.0.0", "127.0.0.2"), ("127.0.0.2", "0.0.0.0")):
+        r = relay(destinations="".join(section.format(address, port) for address in order) + smarthost(sink()))
+        for address, name in (("127.0.0.1", b"by 0.0.0.0"), ("127.0.0.2", b"by 127.0.0.2"), ("127.0.0.3", b"by 0.0.0.0")) * 4:
+            with socket.create_connection((address, port), 20) as s:
+                assert name in s.recv(1024), (order, address)
+        r.write(destinations=r.pieces["destinations"] + f'http {{ address = "127.0.0.1:{port}" }}\n')
+        line = r.conf.read_text().splitlines().index(f'http {{ address = "127.0.0.1:{port}" }}') + 1
+        told = r.cli("check", code=1)
+        assert f'{r.conf}:{line}: http: address 127.0.0.1:{port} is taken by 0.0.0.0:{port} of listener "0.0.0.0" already' in told.err + told.out
+        r.stop()

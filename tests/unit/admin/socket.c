@@ -268,13 +268,24 @@ static void test_end_while_an_answer_waits(void **state)
     assert_int_equal(start(state), 0);
 }
 
+static _Atomic(struct spooler_admin *) waiting_change;
+
+/* As on a disk that is full. */
+static bool make_it_wait(struct spooler_admin *a)
+{
+    if (a->verb < ADMIN_RETRY)
+        return false;
+    MUST(!atomic_exchange(&waiting_change, a));
+    return true;
+}
+
 /* Who changes the queue while the disk takes nothing is told so, again and again, and what it is;
  * others hear nothing of it, and the change is answered in the end. */
 static void test_told_what_it_waits_for(void **state)
 {
     (void)state;
     FILE *f = call(), *other = call();
-    atomic_store(&disk_is_full, true);
+    atomic_store(&play_keep, make_it_wait);
     say(f, "{\"id\":1,\"verb\":\"queue.hold\",\"args\":{\"all\":true}}");
     for (int i = 0; i < 2; i++) {
         json_t *o = read_object(f);
@@ -287,7 +298,7 @@ static void test_told_what_it_waits_for(void **state)
     json_t *o = read_object(other);
     assert_non_null(json_object_get(o, "row"));
     json_decref(o);
-    atomic_store(&disk_is_full, false);
+    atomic_store(&play_keep, NULL);
     struct spooler_admin *a = atomic_exchange(&waiting_change, NULL);
     assert_non_null(a);
     on_request(&spooler, &a->msg);

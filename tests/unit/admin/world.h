@@ -5,6 +5,7 @@
 #include "relay/base/log.h"
 #include "relay/base/must.h"
 #include "relay/spooler/requests.h"
+#include "tests/unit/admin/content.h"
 #include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -171,26 +172,6 @@ static inline void answer_admin(struct spooler *s, struct spooler_admin *a)
     }
 }
 
-static inline void free_body(struct frozen *f)
-{
-    free(f);
-}
-
-static inline struct body *body_made(size_t n)
-{
-    struct body *b = malloc(sizeof *b + n);
-    frozen_init(&b->frozen, free_body);
-    b->n = n;
-    return b;
-}
-
-static inline uint8_t content_at(uint64_t i)
-{
-    return i < 6   ? (uint8_t) "A: b\r\n"[i]
-           : i < 8 ? (uint8_t) "\r\n"[i - 6]
-                   : (uint8_t)(i * 7 + i / 251);
-}
-
 static inline void answer_read(struct spooler *s, struct spooler_read *r)
 {
     atomic_fetch_add(&s->reads, 1);
@@ -207,17 +188,8 @@ static inline void answer_read(struct spooler *s, struct spooler_read *r)
 /* What a test plays itself: where the answer goes, or NULL: it has been freed. */
 static const struct port *(*_Atomic play)(struct spooler *s, struct msg *m);
 
-/* While it is set, changes are not answered, as on a disk that is full. */
-static atomic_bool disk_is_full;
-static _Atomic(struct spooler_admin *) waiting_change;
-
-static inline bool waits_for_disk(struct spooler_admin *a)
-{
-    if (!atomic_load(&disk_is_full) || a->verb < ADMIN_RETRY)
-        return false;
-    MUST(!atomic_exchange(&waiting_change, a));
-    return true;
-}
+/* Keeps what is not to be answered yet. NULL: all is answered. */
+static bool (*_Atomic play_keep)(struct spooler_admin *a);
 
 /* At the end: answers that wait for the disk are to come. NULL: none does. */
 static void (*play_let_go)(void);
@@ -240,11 +212,12 @@ static inline void on_request(void *ctx, struct msg *m)
     } else if (m->type == SPOOLER_READ) {
         answer_read(ctx, (struct spooler_read *)(void *)m);
         reply = ((struct spooler_read *)(void *)m)->reply;
-    } else if (waits_for_disk((struct spooler_admin *)(void *)m)) {
-        return;
     } else {
-        answer_admin(ctx, (struct spooler_admin *)(void *)m);
-        reply = ((struct spooler_admin *)(void *)m)->reply;
+        struct spooler_admin *a = (struct spooler_admin *)(void *)m;
+        if (atomic_load(&play_keep) && atomic_load(&play_keep)(a))
+            return;
+        answer_admin(ctx, a);
+        reply = a->reply;
     }
     port_send(reply, m);
 }

@@ -41,7 +41,6 @@ static struct conf *load(const char *text)
 #define HOST "hostname = relay.example.com\n"
 #define TLS "tls { certificate = /c key = /k }\n"
 #define USERS "users { file = /u }\n"
-
 /* A relay with nothing but a name takes the mail of its own machine, and of nobody else. */
 static void test_hostname_only(void **state)
 {
@@ -544,19 +543,20 @@ static void test_check(void **state)
 {
     (void)state;
     write_file(FOLDER "/cert", "x");
+    write_file(FOLDER "/plain", "x");
     write_file(FOLDER "/key", "x");
     write_file(FOLDER "/users", "bob:plain\n");
     chmod(FOLDER "/key", 0644);
-    struct conf *c =
-        load(HOST "user = no-such-account-here\ntls {\n certificate = cert\n key = key }\n"
-                  "users {\n file = users }\nspool { path = cert }\nlog { deliveries = \"/tmp\" }\n"
-                  "control { socket = \"cert/x/y\" }");
+    struct conf *c = load(
+        HOST "user = no-such-account-here\ntls {\n certificate = cert\n key = key }\n"
+             "users {\n file = users }\nspool { path = plain }\nlog { deliveries = \"/tmp\" }\n"
+             "control { socket = \"cert/x/y\" }");
     assert_non_null(c);
     assert_int_equal(conf_check(c, say, NULL), 6);
     static const char *const words[] = {":2: user: there is no account",
                                         ":5: key:",
                                         "/users:1: user bob: the password is not a hash",
-                                        ":8: path: " FOLDER "/cert is not a folder",
+                                        ":8: path: " FOLDER "/plain is not a folder",
                                         ":9: deliveries: /tmp is a folder",
                                         ":10: socket: " FOLDER "/cert is not a folder"};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)

@@ -58,6 +58,8 @@ void intake_begin(struct session *s)
     header_scan_init(&t->scan, (size_t)s->listener->max_header_size);
     buf_init(&t->content, CONTENT_MAX);
     t->id = spooler_new_id(wall_now());
+    /* A session of a connection pool lasts for days: a key that was withdrawn signs no more. */
+    t->keys = conf_ref(s->in->conf);
 }
 
 /* RFC 3848; with SMTPUTF8 RFC 6531 section 4.3. */
@@ -104,7 +106,7 @@ static void write_fields(struct session *s, const struct fixup_rules *rules,
                          const struct fixup_words *words, struct buf *out)
 {
     const struct slice section = content_section(s);
-    if (!s->conf->dkim_keys) {
+    if (!s->intake.keys->dkim_keys) {
         fixup_write(out, &s->intake.fixup, rules, words, section);
         return;
     }
@@ -208,7 +210,7 @@ static const struct smtp_reply *judge(struct session *s, struct content_refusal 
 static size_t gather_max(const struct session *s)
 {
     const struct intake *t = &s->intake;
-    const size_t growth = s->conf->dkim_keys ? GROWTH_MAX : PREFIX_MAX;
+    const size_t growth = t->keys->dkim_keys ? GROWTH_MAX : PREFIX_MAX;
     const bool tight = t->judged && metric_get(M_INTAKE_BYTES) > EASY_BYTES;
     return t->to_file || tight ? PIECE_MAX : SPOOL_INLINE_MAX - growth;
 }
@@ -452,6 +454,7 @@ void intake_abort(struct session *s)
     buf_done(&t->content);
     body_unref(t->body);
     dkim_sign_free(t->sign);
+    conf_unref(t->keys);
     metric_add(M_INTAKE_BYTES, -(int64_t)t->counted);
     s->intake = (struct intake){0};
 }

@@ -89,7 +89,8 @@ struct intake {
     bool committing, storing;     /* storing: the file's fate is the spooler's */
     int error;
     struct body *body;
-    struct dkim_sign *sign; /* its author has a key here; borrows from the session's conf */
+    struct conf *keys;      /* has the keys that were in force when the content began */
+    struct dkim_sign *sign; /* its author has one here; borrows from keys */
     size_t sign_at;         /* where its fields belong in the content */
 };
 

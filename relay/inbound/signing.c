@@ -10,7 +10,7 @@ void signing_begin(struct session *s, struct slice section, struct wall now, str
      */
     if (s->txn.params.body == MAIL_BODY_BINARYMIME)
         return;
-    t->sign = dkim_sign_new(s->conf->dkim_keys, section, now);
+    t->sign = dkim_sign_new(t->keys->dkim_keys, section, now);
     t->sign_at = head->n;
     if (t->sign)
         dkim_sign_reserve(t->sign, head);

@@ -198,6 +198,22 @@ def test_binary_content_is_not_signed(relay, sink, keys):
     assert not signatures(raw)
 
 
+def test_a_session_that_stays_gets_new_keys(relay, sink, keys):
+    """A connection pool stays for days: a key that was withdrawn, because somebody else has it, signs no more."""
+    s = sink()
+    r = relay(destinations=smarthost(s) + keys.section("sender.test", e1="ed25519"))
+    with r.smtp() as session:
+        for subject, key in (("old", "e1"), ("new", "e2"), ("none", None)):
+            if subject != "old":
+                r.write(destinations=smarthost(s) + (keys.section("sender.test", **{key: "ed25519"}) if key else ""))
+                r.cli("reload")
+            assert session.sendmail("ann@sender.test", ["bob@rcpt.test"], mail.message(subject=subject)) == {}
+    s.wait(3)
+    for subject, signed in (("old", {("sender.test", "e1"): True}), ("new", {("sender.test", "e2"): True}), ("none", {})):
+        [raw] = s.find(f"Subject: {subject}\r\n") or s.find(f"Subject: {subject}\n")
+        assert keys.verify(raw) == signed
+
+
 def test_reload_changes_keys(relay, sink, keys):
     s = sink()
     r = relay(destinations=smarthost(s))

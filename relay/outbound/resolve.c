@@ -21,7 +21,9 @@ struct question {
     struct outbound *o;
     struct buf domain; /* as struct out_resolve has it */
     struct conf *conf;
-    const struct conf_destination *dest; /* NULL until the MX tells */
+    const struct conf_destination *dest;  /* NULL until the MX tells */
+    size_t n_before;                      /* where dest is NULL: so many may match by MX … */
+    const struct conf_destination *claim; /* … before this one, which claims the domain; or NULL */
     enum out_rule rule;
     const struct plan_maker *maker; /* that the resolver has; NULL: nobody is asked */
     struct mono asked;
@@ -154,15 +156,25 @@ int out_resolver_new(struct outbound *o, struct err *e)
     return 0;
 }
 
-static const struct conf_destination *by_mx(const struct conf *conf, const struct plan *p)
+/* The first of so many; NULL: none. */
+static const struct conf_destination *by_mx(const struct conf *conf, size_t n, const struct plan *p)
 {
-    for (size_t i = 0; i < conf->n_destinations; i++) {
+    for (size_t i = 0; i < n; i++) {
         const struct conf_destination *d = &conf->destinations[i];
         for (size_t k = 0; k < d->mx.n; k++)
             if (plan_matches_mx(p, slice_str(d->mx.items[k])))
                 return d;
     }
-    return &conf->destinations[conf->n_destinations - 1];
+    return NULL;
+}
+
+/* Of the first n. */
+static bool any_by_mx(const struct conf *conf, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (conf->destinations[i].mx.n > 0)
+            return true;
+    return false;
 }
 
 struct retry_policy outbound_retry(const struct conf_retry *r)
@@ -221,14 +233,29 @@ void out_name_site(struct buf *out, const struct out_found *f)
 
 static void ask(struct question *q);
 
-/* The hosts told the destination, and that has a way of its own. */
+static bool is_for_ever(enum fault f)
+{
+    struct verdict v = verdict_of_fault(f, PHASE_NONE, SLICE_NONE);
+    bool failed = v.kind == VERDICT_FAILED;
+    verdict_done(&v);
+    return failed;
+}
+
+/* The hosts told the destination, and that has a way of its own: another plan is needed. While it
+ * is not known where the domain's MX points, nor is whether one before the claim matches. */
 static bool is_sent_elsewhere(struct question *q, const struct plan *p)
 {
-    const struct conf_destination *d = q->dest || p->fault != FAULT_NONE ? NULL : by_mx(q->conf, p);
-    if (!d || (!d->capture[0] && !d->redirect[0]))
+    const struct conf_destination *d =
+        q->dest || p->fault != FAULT_NONE ? NULL : by_mx(q->conf, q->n_before, p);
+    if (d && (d->capture[0] || d->redirect[0])) {
+        q->dest = d;
+        q->rule = OUT_BY_MX;
+        return true;
+    }
+    if (q->dest || d || !q->claim || (p->fault != FAULT_NONE && !is_for_ever(p->fault)))
         return false;
-    q->dest = d;
-    q->rule = OUT_BY_MX;
+    q->dest = q->claim;
+    q->rule = OUT_BY_DOMAIN;
     return true;
 }
 
@@ -249,9 +276,10 @@ static void answer(void *ctx, struct plan *p)
                           .maker = q->maker};
     p->dns_ms = (int32_t)(mono_now().ms - q->asked.ms);
     if (!f.dest && p->fault == FAULT_NONE) {
-        f.dest = by_mx(q->conf, p);
-        f.rule = f.dest == &q->conf->destinations[q->conf->n_destinations - 1] ? OUT_BY_DEFAULT
-                                                                               : OUT_BY_MX;
+        f.dest = by_mx(q->conf, q->n_before, p);
+        f.rule = f.dest ? OUT_BY_MX : OUT_BY_DEFAULT;
+        if (!f.dest)
+            f.dest = &q->conf->destinations[q->conf->n_destinations - 1];
     }
     q->fn(q->ctx, &f);
     conf_unref(q->conf);
@@ -342,6 +370,13 @@ void out_find(struct outbound *o, struct slice domain_and_route, out_found_fn *f
     buf_add(&q->domain, domain_and_route);
     struct slice route = buf_slice(&q->domain), domain = slice_cut(&route, '>');
     q->dest = destination_of(q->conf, domain, route, &q->rule);
+    q->n_before = q->conf->n_destinations;
+    if (q->dest && q->rule == OUT_BY_DOMAIN &&
+        any_by_mx(q->conf, (size_t)(q->dest - q->conf->destinations))) {
+        q->claim = q->dest;
+        q->n_before = (size_t)(q->dest - q->conf->destinations);
+        q->dest = NULL;
+    }
     ask(q);
 }
 

@@ -212,3 +212,26 @@ def test_redirect_and_capture_by_mx(relay, tmp_path):
             assert peer5.wait(1)[0].rcpts == ["RCPT TO:<qa@stage.test>"]
             assert r.wait_final(r.send(mail.message(), recipients="bob@keep.test"))[0]["event"] == "delivered"
             assert len(captured(tmp_path / "box")) == 1 and peer.connections == 0
+
+
+def test_the_first_that_matches_is_taken(relay):
+    """Limits for a large provider's MX stand before a smarthost for all the rest, and its mail goes to the smarthost all the same."""
+    with Peer() as smart, Peer(address="127.0.0.5") as big:
+        override = ["big.test MX 10 mx.provider.test", "mx.provider.test A 127.0.0.5", "small.test MX 10 mx.small.test", "mx.small.test A 127.0.0.6"]
+        way = f'destination "big" {{ mx = {{ "*.provider.test" }}  port = {big.port} }}\n'
+        rest = f'destination "rest" {{ domains = {{ "*" }}  relay = {{ "127.0.0.1:{smart.port}" }} }}\n'
+        ends = {"bob@big.test": "big", "bob@small.test": "rest", "bob@nowhere.test": "rest"}
+        for destinations, expected in ((way + rest, ends), (rest + way, dict.fromkeys(ends, "rest"))):
+            r = relay(override=override, destinations=destinations)
+            for recipient, destination in expected.items():
+                event, = r.wait_final(r.send(mail.message(), recipients=recipient))
+                assert (event["event"], event["destination"]) == ("delivered", destination), event
+
+
+def test_an_mx_that_is_not_known_yet(relay, dns):
+    """A name server has trouble for a moment, and mail for the provider goes to the smarthost, or is lost."""
+    with Peer() as smart:
+        r = relay(dns=f'servers = {{ "127.0.0.1:{dns.port}" }}', destinations='destination "big" { mx = { "*.provider.test" } }\n'
+                  f'destination "rest" {{ domains = {{ "*" }}  relay = {{ "127.0.0.1:{smart.port}" }} }}\n')
+        event = r.wait_event("deferred", queue_id=r.send(mail.message(), recipients="bob@broken.test"))
+        assert event["error"] == "dns_servfail" and not smart.transactions

@@ -139,7 +139,7 @@ CASES = {
     "421 at MAIL": Case(HI + [HEAR, "421 4.3.2 down\n"], "deferred", 421, "mail", True),
     "421 at RCPT": Case(TO_RCPT + ["421 4.3.2 down\n"], "deferred", 421, "rcpt", True),
     "421 at the dot": Case(TO_DOT + ["421 4.3.2 down\n"], "deferred", 421, "eod", True),
-    "slow down": Case(HI + [HEAR, "421 4.7.0 too fast\n"], "deferred", 421, "mail", False),
+    "slow down": Case(HI + [HEAR, "421 4.7.0 too fast\n"], "deferred", 421, "mail", True),
     "refused at the dot": Case(TO_DOT + ["554 5.7.1 spam\n", HEAR], "bounced", 554, "eod", False),
     "no room at the dot": Case(TO_DOT + ["452 4.3.1 full\n", HEAR], "deferred", 452, "eod", True),
 

@@ -83,6 +83,17 @@ static void add_parties(struct buf *out, const json_t *e)
     add_named(out, e, "-> ", "recipient");
 }
 
+/* Where an operator sent it. */
+static void add_new_way(struct buf *out, const json_t *e)
+{
+    if (strcmp(json_text(e, "event"), "rerouted") != 0)
+        return;
+    if (json_text(e, "destination")[0])
+        add_named(out, e, "to destination ", "destination");
+    else
+        buf_add_str(out, " back to the way of its domain");
+}
+
 bool log_line(struct buf *out, const json_t *e, bool color)
 {
     const char *event = json_text(e, "event"), *dye = color ? color_of(event) : "";
@@ -101,6 +112,7 @@ bool log_line(struct buf *out, const json_t *e, bool color)
         add_named(out, e, "user ", "user");
     add_named(out, e, "from ", "client_ip");
     add_named(out, e, "by ", "mx_host");
+    add_new_way(out, e);
     add_reply(out, e);
     add_next(out, e);
     add_named(out, e, "actor ", "actor");

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+import proof
 from kit import mail
 from kit.peer import Peer
 from kit.relay import smarthost
@@ -176,6 +177,24 @@ def test_show_says_what_is_missing(waiting):
     part = r.cli("queue", "show", ids[0])
     assert part.out.count("deferred") == 1 and "may be missing" in part.err and f"log --since-seq 0 --id {ids[0]}" in part.err
     (r.dir / "moved").rename(aside)
+
+
+def test_a_redirect_is_taken_back(waiting, sink):
+    """The event of it is none by the schema, or the log does not say where mail was sent."""
+    r, s, ids = waiting
+    backup = sink()
+    r.write(destinations=smarthost(s) + smarthost(backup, "backup", "none.test"))
+    r.cli("reload")
+    backup.stop()
+    for to in ("backup", ""):
+        r.cli("queue", "redirect", ids[0], "--to", to, "--yes")
+    until(lambda: len(r.events("rerouted", queue_id=ids[0])) == 2, 20)
+    there, back = r.events("rerouted", queue_id=ids[0])
+    assert there["destination"] == "backup" and "destination" not in back
+    for line in r.cli("log", "--event", "rerouted", "--json").out.encode().splitlines():
+        proof.check_line(line)
+    told = r.cli("log", "--event", "rerouted").out
+    assert "to destination backup" in told and "back to the way of its domain" in told
 
 
 def test_a_queue_moves_with_what_was_redirected(waiting, relay, sink, tmp_path):

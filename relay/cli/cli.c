@@ -69,7 +69,7 @@ static const struct cli_verb verbs[] = {
      "  --hostname NAME   the relay's name (default: this machine's)\n"
      "\n"
      "examples:\n"
-     "  postwain init                          for this machine\n"
+     "  postwain init                          # for this machine\n"
      "  postwain init ./run --hostname relay.example.com\n"
      "  postwain check -c ./run/postwain.conf\n"},
     {"check", "validate the configuration and all it names", verb_check, check_options,
@@ -181,7 +181,7 @@ static const struct cli_verb verbs[] = {
      "\n"
      "examples:\n"
      "  postwain log -f --to '*@example.com'\n"
-     "  postwain log --id 001MF7BDBW000               all that happened to one message\n"
+     "  postwain log --id 001MF7BDBW000               # all that happened to one message\n"
      "  postwain log --event bounced --json | jq -r .recipient\n"},
     {"forward", "the delivery log to a webhook", verb_forward, forward_options,
      "usage: postwain forward --url URL --since-file FILE [--secret-file FILE] [FILTER]... "
@@ -220,7 +220,7 @@ static const struct cli_verb verbs[] = {
      "No new mail is taken; what waits goes on being delivered. Before a machine is taken away:\n"
      "\n"
      "example:\n"
-     "  postwain drain && postwain status      until the queue is empty, then: postwain stop\n"},
+     "  postwain drain && postwain status      # until the queue is empty, then: postwain stop\n"},
     {"stop", "stop the daemon", verb_plain, NULL,
      "usage: postwain stop [-c FILE]\n"
      "\n"
@@ -239,8 +239,8 @@ static const struct cli_verb verbs[] = {
      "Prints what the shell needs to complete verbs, options and values.\n"
      "\n"
      "examples:\n"
-     "  eval \"$(postwain completion bash)\"                      in ~/.bashrc\n"
-     "  postwain completion zsh > ~/.zfunc/_postwain             a folder of $fpath\n"
+     "  eval \"$(postwain completion bash)\"                      # in ~/.bashrc\n"
+     "  postwain completion zsh > ~/.zfunc/_postwain             # a folder of $fpath\n"
      "  postwain completion fish > ~/.config/fish/completions/postwain.fish\n"},
     {"help", "this screen", verb_plain, help_options,
      "usage: postwain help [VERB]\n"

@@ -147,11 +147,11 @@ static const struct cli_verb verbs[] = {
      "is missing. What is there already and equal is kept, so that an interrupted export goes on.\n"
      "\n" FILTER_HELP "\n"
      "examples: a queue moves to another host\n"
-     "  postwain drain; postwain queue hold --all --yes   here; and the hold once more when\n"
-     "  postwain queue list --state active                is empty: now it stands still\n"
-     "  postwain queue export /tmp/queue                  says how many messages, recipients\n"
+     "  postwain drain; postwain queue hold --all --yes   # here; and the hold once more when\n"
+     "  postwain queue list --state active                # is empty: now it stands still\n"
+     "  postwain queue export /tmp/queue                  # says how many messages, recipients\n"
      "  rsync -a /tmp/queue/ there:/tmp/queue/\n"
-     "  postwain queue import /tmp/queue                  there: as many? Then here:\n"
+     "  postwain queue import /tmp/queue                  # there: as many? Then here:\n"
      "  postwain queue remove --all --expect RECIPIENTS --reason 'moved to there'\n"},
     {"queue import", "", verb_import, import_options,
      "usage: postwain queue import DIR [--hold] [--json]\n"

@@ -57,6 +57,15 @@ def test_every_verb_has_help_with_all_of_its_options():
                 assert known or option in done.out, (verb, option)
 
 
+def test_examples_can_be_pasted():
+    """What is said beside a command becomes its arguments in the shell of who pastes the line."""
+    for verb in verbs():
+        examples = re.split("^examples?:$", run_postwain(*verb.split(), "--help").out, flags=re.M)[1:]
+        for line in re.findall("^  ((?:postwain|eval) .*)$", examples[0] if examples else "", re.M):
+            command = re.sub(r"'[^']*'", "x", line)
+            assert not re.search(r"\S {2,}[^ #]", command.split(" #")[0]), (verb, line)
+
+
 def test_a_wrong_option_is_told(tmp_path):
     """A typing error does something else, or leaves one alone with it."""
     for verb in verbs():

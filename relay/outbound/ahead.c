@@ -9,17 +9,15 @@
  *   answer ──▶ front is reported, the other goes on as any job      late ──▶ the other goes back
  *
  * Only where it pays: the last dot of this session was answered after PAYS_MS at least, so that
- * there is a way to be saved, and SLOW_MS at most: who looks at content for long would keep a
- * message from other connections that are free. If he does it all the same it goes back after
- * PATIENCE_MS, and nothing goes ahead to that address for a while.
+ * there is a way to be saved, and OUT_AHEAD_SLOW_MS at most: who looks at content for long would
+ * keep a message from other connections that are free. If he does it all the same it goes back
+ * after OUT_AHEAD_PATIENCE_MS, and nothing goes ahead to that address for a while.
  */
 #include "relay/base/must.h"
 #include "relay/outbound/conn.h"
 #include "relay/spooler/requests.h"
 
 #define PAYS_MS 2
-#define SLOW_MS 1000
-#define PATIENCE_MS 3000
 #define SLOW_END_MS (INT64_C(5) * 60 * 1000)
 
 static bool can_begin(const struct out_conn *c)
@@ -96,7 +94,7 @@ void out_ahead_work(struct out_conn *c, struct out_work *w, struct mono now)
 {
     MUST(!c->ahead.next && !c->ahead.front.job);
     c->ahead.next = w;
-    c->ahead.until = mono_add(now, PATIENCE_MS);
+    c->ahead.until = mono_add(now, c->o->ahead_patience_ms);
     try_behind(c, now);
 }
 
@@ -114,7 +112,7 @@ bool out_ahead_done(struct out_conn *c, const struct smtp_client_action *act, st
 {
     struct out_ahead *a = &c->ahead;
     int64_t took = now.ms - a->dot.ms;
-    a->pays = a->dot.ms != 0 && took >= PAYS_MS && took <= SLOW_MS;
+    a->pays = a->dot.ms != 0 && took >= PAYS_MS && took <= c->o->ahead_slow_ms;
     a->dot = (struct mono){0};
     a->asked = false;
     if (!a->front.job)

@@ -117,6 +117,8 @@ int outbound_new(struct outbound **ret, struct loop *l, struct inbox *i, struct 
     frozen_ref(&client_tls->frozen);
     o->hosts = hosts;
     o->spooler = spooler;
+    o->ahead_slow_ms = OUT_AHEAD_SLOW_MS;
+    o->ahead_patience_ms = OUT_AHEAD_PATIENCE_MS;
     o->port = (struct port){.inbox = i, .fn = on_msg, .ctx = o};
     rng_seed_random(&o->rng);
     use_conf(o, conf);

@@ -37,10 +37,11 @@ struct outbound {
     size_t n_own;
     struct sockaddr_storage *here; /* this machine's addresses, whoever listens there */
     size_t n_here;
-    struct out_conn *conns; /* by id */
-    struct out_conn *line;  /* those that wait for a socket, see places.c */
-    uint64_t n_sockets;     /* called, connected or closing */
-    bool scarce;            /* a call found no descriptor; until nobody waits */
+    struct out_conn *conns;                   /* by id */
+    struct out_conn *line;                    /* those that wait for a socket, see places.c */
+    uint64_t n_sockets;                       /* called, connected or closing */
+    int64_t ahead_slow_ms, ahead_patience_ms; /* see ahead.c; only tests have others */
+    bool scarce;                              /* a call found no descriptor; until nobody waits */
     struct out_explain *explains;
     uint64_t probes;               /* so far */
     struct out_memory *memory;     /* of addresses, this loop's own */
@@ -51,6 +52,8 @@ struct outbound {
     struct out_secrets *secrets; /* these two: NULL until a login needs them */
     void *sasl;
 };
+
+enum { OUT_AHEAD_SLOW_MS = 1000, OUT_AHEAD_PATIENCE_MS = 3000 };
 
 /* memory.c: of addresses with their ports */
 enum out_lesson {

@@ -6,7 +6,7 @@
 #define BODY "Subject: x\r\n\r\nhello\r\n"
 #define PIPELINING "250 PIPELINING\r\n"
 
-/* Longer than who answers at once, shorter than who is slow. */
+/* Longer than who answers at once. */
 static void think(void)
 {
     usleep(20 * 1000);
@@ -183,6 +183,7 @@ static void a_slow_answer(void **state)
 {
     (void)state;
     struct world *w = world_new(1, "");
+    w->out->ahead_patience_ms = 300;
     int fd = three(w);
     told_untouched(w, 3);
     told_nothing(w);

@@ -22,7 +22,7 @@
 
 #include <cmocka.h>
 
-enum { PATIENCE_MS = 20000, RECEIVERS = 8, CONN = 7 };
+enum { PATIENCE_MS = 60000, RECEIVERS = 8, CONN = 7 };
 
 struct world {
     struct loop *net, *spooler;
@@ -174,6 +174,7 @@ static inline struct world *world_new(unsigned n, const char *more)
     assert_int_equal(
         outbound_new(&w->out, w->net, w->inbox, w->conf, w->tls, w->hosts, &w->spooler_port, &e),
         0);
+    w->out->ahead_slow_ms = w->out->ahead_patience_ms = PATIENCE_MS; /* nobody is slow by chance */
     assert_int_equal(loop_start(w->spooler), 0);
     assert_int_equal(loop_start(w->net), 0);
     return w;

@@ -136,8 +136,8 @@ static char *get_password(char ret[PASSWORD_SIZE])
         return fgets(ret, PASSWORD_SIZE, stdin);
     hidden = shown;
     hidden.c_lflag &= ~(tcflag_t)ECHO;
+    tcsetattr(STDIN_FILENO, TCSAFLUSH, &hidden); /* before it is asked for: nobody is that quick */
     fputs("password: ", stderr);
-    tcsetattr(STDIN_FILENO, TCSAFLUSH, &hidden);
     char *got = fgets(ret, PASSWORD_SIZE, stdin);
     tcsetattr(STDIN_FILENO, TCSAFLUSH, &shown);
     fputc('\n', stderr);

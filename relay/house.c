@@ -72,8 +72,8 @@ static struct marks_conf marks_of(const struct conf *c)
 static void on_event(void *ctx, const struct event *e)
 {
     struct house *h = ctx;
+    suppress_event(h->suppress, e); /* first: what the log tells of is in force */
     events_push(h->events, e);
-    suppress_event(h->suppress, e);
 }
 
 static int make_keeping(struct house *h, struct err *e)

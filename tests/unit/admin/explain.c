@@ -97,7 +97,7 @@ static void who_asked_has_left(void **state)
     answer_done(&a);
     assert_int_equal(atomic_load(&stopped), 0);
     fclose(f);
-    for (int i = 0; i < 20000 && atomic_load(&stopped) == 0; i++)
+    for (int i = 0; i < 60000 && atomic_load(&stopped) == 0; i++)
         usleep(1000);
     assert_int_equal(atomic_load(&stopped), 1);
     say(other, "{\"id\":2,\"verb\":\"explain\",\"args\":{\"address\":\"b@x\"}}");

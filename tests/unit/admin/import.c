@@ -300,7 +300,7 @@ static void test_large(void **state)
 static unsigned wait_abandoned(void)
 {
     unsigned n = 0;
-    for (int i = 0; i < 500 && n == 0; i++) {
+    for (int i = 0; i < 6000 && n == 0; i++) {
         usleep(10000);
         pthread_mutex_lock(&given.lock);
         n = given.abandoned;

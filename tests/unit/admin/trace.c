@@ -102,7 +102,7 @@ static bool show(unsigned source, const char *rows, uint64_t lost)
 
 static void show_when_it_can(unsigned source, const char *rows, uint64_t lost)
 {
-    int tries = 20000;
+    int tries = 60000;
     while (!show(source, rows, lost) && --tries > 0)
         usleep(1000);
     assert_true(tries > 0);
@@ -110,7 +110,7 @@ static void show_when_it_can(unsigned source, const char *rows, uint64_t lost)
 
 static void wait_until_ended(unsigned n)
 {
-    for (int i = 0; i < 20000; i++) {
+    for (int i = 0; i < 60000; i++) {
         pthread_mutex_lock(&house.lock);
         unsigned ended = house.ended;
         pthread_mutex_unlock(&house.lock);
@@ -226,7 +226,7 @@ static void four_at_a_time(void **state)
     wait_until_ended(SOURCES);
     show_when_it_can(0, "{\"n\":1}\n", 0);
     expect_row(four[0], "n", 1);
-    for (int i = 0; i < 20000; i++) { /* its place is free when its last lines are there */
+    for (int i = 0; i < 60000; i++) { /* its place is free when its last lines are there */
         say(fifth, "{\"id\":2,\"verb\":\"trace\",\"args\":{\"for_s\":1}}");
         a = hear(fifth);
         const bool ok = a.ok;

@@ -145,7 +145,7 @@ static inline struct events *open_log(uint64_t rotate, uint64_t *ret_last)
 
 static inline bool wait_kept(uint64_t seq)
 {
-    for (int i = 0; i < 600 && atomic_load(&kept) != seq; i++)
+    for (int i = 0; i < 6000 && atomic_load(&kept) != seq; i++)
         usleep(10000);
     return atomic_load(&kept) == seq;
 }

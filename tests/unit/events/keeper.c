@@ -39,7 +39,7 @@ static bool is_there(const char *name, struct stat *st)
 static void wait_gone(const char *name)
 {
     struct stat st;
-    for (int i = 0; i < 1000 && is_there(name, &st); i++)
+    for (int i = 0; i < 6000 && is_there(name, &st); i++)
         usleep(10000);
     assert_false(is_there(name, &st));
 }
@@ -111,7 +111,7 @@ static void test_name_of_a_compressed_file_is_taken(void **state)
     events_start(ev);
     push(ev, 1, 40);
     assert_true(wait_kept(40));
-    for (int i = 0; i < 1000; i++, usleep(10000)) { /* all but the live one end as .zst */
+    for (int i = 0; i < 6000; i++, usleep(10000)) { /* all but the live one end as .zst */
         char *names[64];
         size_t n = list_folder(names), plain = 0;
         for (size_t k = 0; k < n; k++)
@@ -172,7 +172,7 @@ static size_t count_put_aside(void)
 
 static void wait_put_aside(size_t n)
 {
-    for (int i = 0; i < 1000 && count_put_aside() < n; i++)
+    for (int i = 0; i < 6000 && count_put_aside() < n; i++)
         usleep(10000);
     assert_int_equal(count_put_aside(), n);
 }
@@ -183,8 +183,8 @@ static void test_rotation_by_age(void **state)
 {
     (void)state;
     struct events *ev = open_with((struct events_conf){.rotate_s = 1});
+    push(ev, 1, 3); /* before the start: they come together */
     events_start(ev);
-    push(ev, 1, 3);
     wait_put_aside(1);
     events_free(ev);
     ev = open_with((struct events_conf){.rotate_s = 0});
@@ -239,7 +239,7 @@ static void test_rotation_on_demand(void **state)
     push(ev, 1, 7);
     for (unsigned i = 1; i <= 3; i++) { /* the second and third find no event */
         events_rotate(ev, calloc(1, sizeof(struct msg)), &port);
-        for (int k = 0; k < 1000 && atomic_load(&answers) < i; k++)
+        for (int k = 0; k < 12000 && atomic_load(&answers) < i; k++)
             usleep(5000);
         assert_int_equal(atomic_load(&answers), i);
         assert_int_equal(count_put_aside(), 1);
@@ -287,13 +287,13 @@ static void test_room(void **state)
     struct events *ev = open_with((struct events_conf){.min_free = UINT64_MAX / 32});
     events_set_spool(ev, &(struct events_spool){.kept = on_kept, .room = on_room});
     events_start(ev);
-    for (int i = 0; i < 1000 && !atomic_load(&full); i++)
+    for (int i = 0; i < 6000 && !atomic_load(&full); i++)
         usleep(10000);
     assert_true(atomic_load(&full) && events_full(ev));
     push(ev, 1, 3); /* what is queued goes on */
     assert_true(wait_kept(3));
     events_reconfigure(ev, &(struct events_conf){.min_free = 1});
-    for (int i = 0; i < 1000 && atomic_load(&full); i++)
+    for (int i = 0; i < 6000 && atomic_load(&full); i++)
         usleep(10000);
     assert_false(atomic_load(&full) || events_full(ev));
     events_free(ev);

@@ -163,7 +163,7 @@ static void test_reopen(void **state)
     push(ev, 6, 6); /* still into the old file */
     assert_true(wait_kept(6));
     events_reopen(ev);
-    for (int i = 0; i < 500 && access(live, F_OK) != 0; i++)
+    for (int i = 0; i < 6000 && access(live, F_OK) != 0; i++)
         usleep(10000);
     push(ev, 7, 8);
     events_free(ev);

@@ -4,7 +4,9 @@
 #include "relay/base/buf.h"
 #include "relay/base/clock.h"
 #include "relay/base/defer.h"
+#include "relay/base/must.h"
 #include <fcntl.h>
+#include <limits.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -23,13 +25,15 @@ static void add(struct tee *t, unsigned from, unsigned to)
     tee_add(t, buf_slice(&b));
 }
 
-/* Lines until the other end is closed; the numbers must grow. Returns how many. */
-static unsigned read_lines(FILE *f, unsigned *ret_last)
+enum { FAR = 70000 };
+
+/* At most so many lines, or until the other end is closed; the numbers must grow. Returns how many.
+ */
+static unsigned read_lines(FILE *f, unsigned max, unsigned *ret_last)
 {
     char line[256];
     unsigned n = 0;
-    *ret_last = 0;
-    for (; fgets(line, sizeof line, f); n++) {
+    for (; n < max && fgets(line, sizeof line, f); n++) {
         unsigned number = (unsigned)strtoul(line, NULL, 10);
         assert_true(number > *ret_last && strlen(line) > 102 && line[strlen(line) - 1] == '\n');
         *ret_last = number;
@@ -41,7 +45,7 @@ static void test_a_reader_gets_all(void **state)
 {
     (void)state;
     int ends[2];
-    unsigned last;
+    unsigned last = 0;
     assert_int_equal(pipe(ends), 0);
     struct tee *t = tee_new(ends[1]);
     for (unsigned i = 0; i < 5; i++)
@@ -49,7 +53,7 @@ static void test_a_reader_gets_all(void **state)
     tee_free(t);
     close(ends[1]);
     FILE *f = fdopen(ends[0], "r");
-    assert_int_equal(read_lines(f, &last), 500);
+    assert_int_equal(read_lines(f, UINT_MAX, &last), 500);
     fclose(f);
 }
 
@@ -61,13 +65,11 @@ static void test_a_reader_that_stops(void **state)
     int ends[2];
     assert_int_equal(pipe(ends), 0);
     struct tee *t = tee_new(ends[1]);
-    struct mono began = mono_now();
-    for (unsigned i = 0; i < 400; i++) /* 40 MB */
+    for (unsigned i = 0; i < 400; i++) /* 40 MB; who waited here would wait for ever */
         add(t, i * 1000 + 1, i * 1000 + 1000);
-    assert_true(mono_now().ms - began.ms < 20000);
-    began = mono_now();
+    struct mono began = mono_now();
     tee_free(t);
-    assert_in_range(mono_now().ms - began.ms, 500, 10000);
+    assert_true(mono_now().ms - began.ms >= 500);
     close(ends[1]);
     char piece[65536];
     size_t all = 0;
@@ -80,9 +82,9 @@ static void test_a_reader_that_stops(void **state)
 static void test_a_reader_that_is_slow_at_first(void **state)
 {
     (void)state;
-    int ends[2];
-    unsigned last;
-    assert_int_equal(pipe(ends), 0);
+    int ends[2], far[2];
+    unsigned last = 0;
+    assert_int_equal(pipe(ends) | pipe(far), 0);
     struct tee *t = tee_new(ends[1]);
     for (unsigned i = 0; i < 200; i++)
         add(t, i * 1000 + 1, i * 1000 + 1000);
@@ -90,11 +92,16 @@ static void test_a_reader_that_is_slow_at_first(void **state)
     if (child == 0) {
         close(ends[1]);
         FILE *f = fdopen(ends[0], "r");
-        unsigned n = read_lines(f, &last);
-        _exit(last == 1000000 && n > 70000 && n < 200000 ? 0 : 1);
+        unsigned n = read_lines(f, FAR, &last);
+        MUST(write(far[1], "x", 1) == 1);
+        n += read_lines(f, UINT_MAX, &last);
+        _exit(last == 1000000 && n > FAR && n < 200000 ? 0 : 1);
     }
     close(ends[0]);
-    sleep(1); /* it takes what waits */
+    close(far[1]);
+    char x;
+    assert_int_equal(read(far[0], &x, 1), 1); /* it has taken most of what waits: there is room */
+    close(far[0]);
     add(t, 1000000, 1000000);
     tee_free(t);
     close(ends[1]);
@@ -107,16 +114,22 @@ static void test_a_reader_that_is_slow_at_first(void **state)
 static void test_a_reader_that_goes(void **state)
 {
     (void)state;
-    int ends[2];
-    assert_int_equal(pipe(ends), 0);
-    struct tee *t = tee_new(ends[1]);
-    close(ends[0]);
-    for (unsigned i = 0; i < 300; i++)
-        add(t, 1, 1000);
-    struct mono began = mono_now();
-    tee_free(t);
-    assert_true(mono_now().ms - began.ms < 1500);
-    close(ends[1]);
+    /* Less than a reader that stops costs; the machine may stand still in some of them. */
+    int64_t least = INT64_MAX;
+    for (unsigned k = 0; k < 10 && least >= 500; k++) {
+        int ends[2];
+        assert_int_equal(pipe(ends), 0);
+        struct tee *t = tee_new(ends[1]);
+        close(ends[0]);
+        for (unsigned i = 0; i < 300; i++)
+            add(t, 1, 1000);
+        struct mono began = mono_now();
+        tee_free(t);
+        const int64_t took = mono_now().ms - began.ms;
+        least = took < least ? took : least;
+        close(ends[1]);
+    }
+    assert_true(least < 500);
 }
 
 int main(void)

@@ -3,11 +3,13 @@
 #include "tests/unit/events/folder.h"
 
 static atomic_bool sync_fails;
+static atomic_uint failed_syncs;
 
 /* Instead of libc's: a disk that cannot keep what it took. */
 int fdatasync(int fd)
 {
     if (atomic_load(&sync_fails)) {
+        atomic_fetch_add(&failed_syncs, 1);
         errno = EIO;
         return -1;
     }
@@ -83,7 +85,9 @@ static void test_failed_sync(void **state)
     assert_true(wait_kept(10));
     atomic_store(&sync_fails, true);
     push(ev, 11, 20);
-    usleep(1500000);
+    for (int i = 0; i < 6000 && atomic_load(&failed_syncs) == 0; i++)
+        usleep(10000);
+    usleep(500000);
     assert_int_equal(atomic_load(&kept), 10);
     atomic_store(&sync_fails, false);
     assert_true(wait_kept(20));

@@ -6,59 +6,15 @@
  * every time.
  */
 #include "relay/base/metrics.h"
-#include "relay/inbound/private.h"
 #include "tests/unit/inbound/world.h"
-#include <semaphore.h>
 
 #define RIGHT "AUTH PLAIN AHUAb25l\r\n" /* u, one */
 #define WRONG "AUTH PLAIN AHUAdHdv\r\n" /* u, two */
 
-/* Holds the thread that runs it until it is opened. */
-struct gate {
-    struct worker_job job;
-    struct port port;
-    sem_t reached, opened, over;
-};
-
-static void stand(struct gate *g)
-{
-    sem_post(&g->reached);
-    while (sem_wait(&g->opened) != 0)
-        ;
-}
-
-static void stand_as_job(struct worker_job *j)
-{
-    stand((struct gate *)j);
-}
-
 static void stand_as_msg(void *ctx, struct msg *m)
 {
     (void)m;
-    stand(ctx);
-}
-
-static void job_over(void *ctx, struct msg *m)
-{
-    struct gate *g = ctx;
-    (void)m;
-    sem_post(&g->over);
-}
-
-static void gate_init(struct gate *g, const struct world *w)
-{
-    sem_init(&g->reached, 0, 0);
-    sem_init(&g->opened, 0, 0);
-    sem_init(&g->over, 0, 0);
-    g->port = (struct port){w->inbox, job_over, g};
-    g->job = (struct worker_job){.run = stand_as_job, .reply = &g->port};
-}
-
-static void hold_hasher(struct gate *g, const struct world *w)
-{
-    gate_init(g, w);
-    worker_push(w->shared->hasher, &g->job);
-    sem_wait(&g->reached);
+    gate_stand(ctx);
 }
 
 static void hold_loop(struct gate *g, const struct world *w)
@@ -67,18 +23,6 @@ static void hold_loop(struct gate *g, const struct world *w)
     g->port.fn = stand_as_msg;
     port_send(&g->port, &g->job.msg);
     sem_wait(&g->reached);
-}
-
-static void let_go(struct gate *g)
-{
-    sem_post(&g->opened);
-}
-
-/* The hasher's answer has come: nothing points to the gate any more. */
-static void all_over(struct gate *g)
-{
-    while (sem_wait(&g->over) != 0)
-        ;
 }
 
 static struct clients_key this_machine(void)
@@ -133,8 +77,8 @@ static void login_across_a_ban(const char *says, bool lifted, const char *hears)
         assert_true(clients_allow(c, &me, mono_now()));
     let_go(&last);
     let_go(&loop);
-    all_over(&hasher);
-    all_over(&last);
+    gate_gone(&hasher);
+    gate_gone(&last);
     hear(&l, hears);
     assert_int_equal(metric_get(M_AUTH_FAILED), failed);
     assert_int_equal(metric_get(M_REFUSED_BANNED) - refused, !lifted);
@@ -176,7 +120,7 @@ static void lifted_in_time(void **state)
     clients_ban(w->shared->clients, &me, 60000, SLICE_LIT("test"), mono_now());
     assert_true(clients_allow(w->shared->clients, &me, mono_now()));
     let_go(&hasher);
-    all_over(&hasher);
+    gate_gone(&hasher);
     hear(&l, "235 ");
     line_end(&l);
     world_free(w);

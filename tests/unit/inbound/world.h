@@ -3,7 +3,7 @@
 #pragma once
 #include "relay/base/must.h"
 #include "relay/conf/users.h"
-#include "relay/inbound/inbound.h"
+#include "relay/inbound/private.h"
 #include "relay/spooler/requests.h"
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -11,6 +11,7 @@
 #include <netinet/in.h>
 #include <openssl/ssl.h>
 #include <poll.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -30,7 +31,7 @@ const char *__tsan_default_suppressions(void)
     return "race:^posix_close$\nrace:^posix_fsync_dir$\n";
 }
 
-enum { PATIENCE_S = 20 };
+enum { PATIENCE_S = 60 };
 /* The listeners of the configuration below; the name of one is long. */
 enum { TRUSTED, SUBMISSION, SUBMISSIONS, LISTENERS };
 
@@ -248,6 +249,60 @@ static inline void all_sessions_end(const struct world *w)
     }
 }
 
+/* Holds the thread that runs it until it is opened. */
+struct gate {
+    struct worker_job job;
+    struct port port;
+    sem_t reached, opened, over;
+};
+
+static void gate_stand(struct gate *g)
+{
+    sem_post(&g->reached);
+    while (sem_wait(&g->opened) != 0)
+        ;
+}
+
+static void gate_as_job(struct worker_job *j)
+{
+    gate_stand((struct gate *)j);
+}
+
+static void gate_over(void *ctx, struct msg *m)
+{
+    struct gate *g = ctx;
+    (void)m;
+    sem_post(&g->over);
+}
+
+static inline void gate_init(struct gate *g, const struct world *w)
+{
+    sem_init(&g->reached, 0, 0);
+    sem_init(&g->opened, 0, 0);
+    sem_init(&g->over, 0, 0);
+    g->port = (struct port){w->inbox, gate_over, g};
+    g->job = (struct worker_job){.run = gate_as_job, .reply = &g->port};
+}
+
+static inline void hold_hasher(struct gate *g, const struct world *w)
+{
+    gate_init(g, w);
+    worker_push(w->shared->hasher, &g->job);
+    sem_wait(&g->reached);
+}
+
+static inline void let_go(struct gate *g)
+{
+    sem_post(&g->opened);
+}
+
+/* The hasher's answer has come: nothing points to the gate any more. */
+static inline void gate_gone(struct gate *g)
+{
+    while (sem_wait(&g->over) != 0)
+        ;
+}
+
 struct beat {
     struct msg msg;
     struct port port;
@@ -312,9 +367,15 @@ static inline void say(struct line *l, const char *s)
     say_bytes(l, s, strlen(s));
 }
 
+/* A process that was stopped and goes on is told so by sockets with a time limit (signal(7)). */
 static inline bool hear_byte(struct line *l, char *ret)
 {
-    return l->ssl ? SSL_read(l->ssl, ret, 1) == 1 : recv(l->fd, ret, 1, 0) == 1;
+    int n;
+    do {
+        errno = 0;
+        n = l->ssl ? SSL_read(l->ssl, ret, 1) : (int)recv(l->fd, ret, 1, 0);
+    } while (n < 0 && errno == EINTR);
+    return n == 1;
 }
 
 /* The last line of the next reply; "" at the end. */

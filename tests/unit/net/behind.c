@@ -77,16 +77,20 @@ static void end(void)
         peer_done(&served); /* it has heard its end, once */
 }
 
+/* Nobody was made of it. */
+static bool is_refused(void *fd)
+{
+    return server.next == 0 && has_ended(*(int *)fd);
+}
+
 /* Sends it all and says that no more comes; then the loop runs until the connection is over, or
- * for some time when none begins. Returns what came back. */
+ * refused. Returns what came back. */
 static size_t play(const char *bytes, size_t n, char *ret, size_t room)
 {
     int fd = raw_connect(&server);
     assert_int_equal(send(fd, bytes, n, MSG_NOSIGNAL), (ssize_t)n);
     shutdown(fd, SHUT_WR);
-    deadline_init(loop, &stop, stop_loop, NULL);
-    deadline_set(loop, &stop, mono_add(mono_now(), 300));
-    run_for(loop, 10000);
+    run_until(loop, is_refused, &fd);
     size_t got = 0;
     ssize_t part;
     while ((part = recv(fd, ret + got, room - got - 1, 0)) > 0)

@@ -68,20 +68,23 @@ static void take_all(struct world *w, int fd, const char *ip)
     told_gone(w);
 }
 
-/* It costs one second, once. */
+/* It costs one second, once: those that come behind take less, each of them, at one of twenty times
+ * at least (the machine may be busy). */
 static void a_black_hole(void **state)
 {
     (void)state;
     int fillers[FILLERS];
     struct world *w = world_new(2, "");
     let_ring(w, 0, fillers);
-    int64_t start = now_ms();
-    for (unsigned i = 0; i < 6; i++) {
+    unsigned quick = 0;
+    for (unsigned i = 0; i < 21 && quick < 5; i++) {
+        const int64_t start = now_ms();
         order(w, opening(work(i, BODY, 1), one_host(w, 0, 2)));
         take_all(w, receive_ready(w, 1), "127.0.0.2");
-        assert_true(i > 0 || now_ms() - start >= 1000);
+        quick += now_ms() - start < 1000;
+        assert_true(i > 0 || quick == 0);
     }
-    assert_true(now_ms() - start < 5000);
+    assert_int_equal(quick, 5);
     close_all(fillers);
     world_free(w);
 }

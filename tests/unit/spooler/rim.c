@@ -45,7 +45,7 @@ static void on_too_long(void *ctx, struct mono now)
 {
     (void)ctx;
     (void)now;
-    fail_msg("no answer in 20 s");
+    fail_msg("no answer in two minutes");
 }
 
 static void on_event(void *ctx, const struct event *e)
@@ -70,7 +70,7 @@ static void begin(struct house *h)
     h->inbox = inbox_new(h->loop, NULL, NULL);
     h->port = (struct port){h->inbox, on_message, h};
     deadline_init(h->loop, &h->too_long, on_too_long, h);
-    deadline_set(h->loop, &h->too_long, mono_add(mono_now(), 20000));
+    deadline_set(h->loop, &h->too_long, mono_add(mono_now(), 120000));
     assert_int_equal(spooler_new(&h->spooler, &c, &report, &e), 0);
     const struct port *ports[] = {&h->port};
     spooler_set_outbound(h->spooler, ports, 1);
@@ -379,11 +379,12 @@ static void stopping_in_the_middle_of_housekeeping(void **state)
     struct house *h = *state;
     enum { N = 100 };
     uint64_t ids[N];
-    char command[160];
+    char oldest[128];
     fill(h, ids, N);
-    for (unsigned round = 0; round < 6; round++) {
+    snprintf(oldest, sizeof oldest, "%s/seg-00000001", h->folder);
+    for (unsigned round = 0; round < 6 || (round < 200 && access(oldest, F_OK) == 0); round++) {
         begin(h);
-        if (round < 5)
+        if (round != 5)
             usleep(1000 * round);
         else
             read_back(h, ids[N - 1], 0, SIZE_MAX);
@@ -392,8 +393,7 @@ static void stopping_in_the_middle_of_housekeeping(void **state)
         finish(h);
     }
     /* The oldest one has gone, and all that was held is there. */
-    snprintf(command, sizeof command, "test ! -e %s/seg-00000001", h->folder);
-    assert_int_equal(system(command), 0);
+    assert_int_not_equal(access(oldest, F_OK), 0);
     int error = 0;
     struct file_ops *fs = file_posix_new(h->folder, &error);
     struct spool_report report;
@@ -487,7 +487,7 @@ static void ask_again(struct asked_again *q)
                                 .each = on_again,
                                 .end = on_again_end};
     port_send(spooler_port(q->h->spooler), &m->msg);
-    for (unsigned i = 0; i < 4000 && q->ends == before; i++)
+    for (unsigned i = 0; i < 20000 && q->ends == before; i++)
         usleep(5000);
     assert_int_equal(q->ends, before + 1);
 }
@@ -500,7 +500,7 @@ static void note_some(struct house *h, unsigned n)
         note->name = EVENT_CONFIG_RELOADED;
         port_send(spooler_port(h->spooler), &note->msg);
     }
-    for (unsigned i = 0; i < 4000 && h->events < n; i++)
+    for (unsigned i = 0; i < 20000 && h->events < n; i++)
         usleep(5000);
     assert_int_equal(h->events, n);
 }
@@ -539,7 +539,7 @@ static void what_cannot_be_read_again_is_left_out(void **state)
     assert_in_range(tries, AGAIN_TRIES, AGAIN_TRIES + 2);
     assert_true(q.through == 5 && q.told == 10);
     assert_int_equal(rename(away, path), 0);
-    for (unsigned i = 0; i < 4000 && h->damaged == 0; i++)
+    for (unsigned i = 0; i < 20000 && h->damaged == 0; i++)
         usleep(5000);
     assert_int_equal(h->damaged, 1);
     ask_again(&q); /* what can be read is told */

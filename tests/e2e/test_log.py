@@ -26,7 +26,7 @@ RATE, SECONDS = 2000, 7
 
 
 class Written:
-    """A log that is being written: RATE events a second, put aside every 2 s, compressed a second later."""
+    """A log that is being written: RATE events a second for SECONDS at least, put aside every 2 s, compressed a second later."""
 
     def __init__(self, folder, rate=RATE, seconds=SECONDS, rotate=2, compress=1):
         self.dir, self.conf, self.live = folder, folder / "postwain.conf", folder / "delivery.jsonl"
@@ -40,7 +40,7 @@ class Written:
 
     def end(self):
         """The number of the last event."""
-        out, err = self.process.communicate(timeout=120)
+        out, err = self.process.communicate(timeout=300)
         assert self.process.returncode == 0, err[-3000:]
         return int(out)
 
@@ -68,8 +68,8 @@ class Reader:
 
     def kill(self, signum=signal.SIGTERM):
         self.process.send_signal(signum)
-        self.process.wait(20)
-        self.thread.join(20)
+        self.process.wait(90)
+        self.thread.join(90)
         return self.seqs
 
 
@@ -85,7 +85,7 @@ def test_followers_miss_nothing(written):
     follow = Reader([POSTWAIN, "log", "-f", "--since-seq", "0", "--json"], written.env)
     consumer = Reader([CONSUMER, str(written.dir / "checkpoint")], written.env)
     last = written.end()
-    assert last == RATE * SECONDS
+    assert last >= RATE * SECONDS
     until(lambda: (written.dir / "checkpoint").exists() and (written.dir / "checkpoint").read_text() == f"{last}\n", 60)
     for name, reader in (("postwain log -f", follow), ("consumer.py", consumer)):
         got = reader.end(last)
@@ -130,7 +130,8 @@ def test_since_seq_reads_every_kind_of_file(tmp_path):
     assert run_postwain("log", "--since-seq", "0", "--older-than", "1h", env=written.env).code == 1
     first = min(files, key=lambda name: int(re.search(r"Z-(\d+)", name).group(1)))
     gone = int(re.search(r"Z-(\d+)", first).group(1))
-    (written.dir / first).unlink()
+    for path in written.dir.glob(first.removesuffix(".zst") + "*"):
+        path.unlink()
     done = run_postwain("log", "--since-seq", "5", "--json", env=written.env)
     assert [e["seq"] for e in done.rows] == list(range(gone + 1, last + 1))
     assert f"lacks 6 to {gone}" in done.err
@@ -226,7 +227,7 @@ def test_standard_output_has_each_event(relay, sink):
         r.wait_final(r.send(message()))
     r.write(log="")
     r.cli("reload")
-    until(lambda: r.events("config_reloaded"), 10)
+    r.wait_event("config_reloaded")
     silent = r.send(message())
     r.wait_final(silent)
     r.stop()

@@ -4,17 +4,20 @@
  *
  *   kit_events PATH EVENTS-A-SECOND SECONDS ROTATE-SECONDS COMPRESS-SECONDS
  *
- * Goes on behind the last event of a log that is there. Prints the number of the last one.
+ * Goes on behind the last event of a log that is there. Prints the number of the last one. Where it
+ * stood still it goes on from there, and it does not end before one file is compressed: so there
+ * were so many seconds of writing, and files of every kind, on any machine.
  */
 #include "relay/events/events.h"
 #include "relay/base/defer.h"
 #include "relay/base/must.h"
+#include <glob.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { STEP_MS = 5 };
+enum { STEP_MS = 5, STALL_MS = 100, PATIENCE_MS = 120000 };
 
 static void push(struct events *ev, uint64_t seq)
 {
@@ -38,6 +41,17 @@ static uint64_t number(const char *text)
     return n;
 }
 
+static bool one_is_compressed(const char *path)
+{
+    DEFER(buf_done) struct buf pattern = BUF_MAX(4096);
+    glob_t found;
+    buf_addf(&pattern, "%.*s-*.zst", (int)(strrchr(path, '.') - path), path);
+    if (glob(buf_str(&pattern), 0, NULL, &found) != 0)
+        return false;
+    globfree(&found);
+    return true;
+}
+
 int main(int argc, char **argv)
 {
     struct events *ev;
@@ -57,10 +71,15 @@ int main(int argc, char **argv)
         return 1;
     }
     MUST(events_start(ev) == 0);
-    const struct mono begun = mono_now();
-    while (done < all) {
-        uint64_t due = (uint64_t)(mono_now().ms - begun.ms) * rate / 1000;
-        while (done < due && done < all)
+    const struct mono give_up = mono_add(mono_now(), PATIENCE_MS);
+    struct mono begun = mono_now(), last = begun;
+    while (done < all || (!one_is_compressed(argv[1]) && !mono_reached(give_up, last))) {
+        const struct mono now = mono_now();
+        if (now.ms - last.ms > STALL_MS)
+            begun = mono_add(begun, now.ms - last.ms - STALL_MS);
+        last = now;
+        uint64_t due = (uint64_t)(now.ms - begun.ms) * rate / 1000;
+        while (done < due)
             push(ev, first + ++done);
         usleep(STEP_MS * 1000);
     }

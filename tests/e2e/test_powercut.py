@@ -38,7 +38,7 @@ KINDS = [("ext4", ""), ("xfs", ""), ("ext4", "data=writeback")]
 @pytest.mark.parametrize("kind", ["ext4", "xfs"])
 def test_the_cut_drops_what_is_not_synced(disk, kind):
     """Without this the other tests would prove nothing: what was synced is there after the cut, what was only written is not."""
-    d = disk(kind)
+    d = disk(kind, options="commit=600" if kind == "ext4" else "")  # it writes nothing by itself while this test stands still
     with open(d.path / "synced", "wb") as file:
         file.write(b"s" * 10000)
         file.flush()
@@ -64,7 +64,7 @@ def mixed(xid, chance):
     all = [f"r{n}.{xid}@rcpt.test" for n in range(3 if chance.random() < 0.15 else 1)]
     if chance.random() < 0.25:
         all.append(f"later.{xid}@slow.test")
-    if chance.random() < 0.02:
+    if chance.random() < 0.02 or xid.endswith("-2"):  # of each thread one, however little is sent
         all.append(f"bad.{xid}@rcpt.test")
     return all
 
@@ -206,7 +206,7 @@ def damage_lines(world):
     """But for those of a relay that was opening its spool when the disk went: for it all of that is unreadable, and it says so."""
     def gone(line):
         at = datetime.datetime.fromisoformat(re.search(r"time=(\S+)", line).group(1)).timestamp()
-        return any(cut <= at <= killed for cut, killed in zip(world.cuts, world.killed))
+        return any(cut - 0.001 <= at <= killed for cut, killed in zip(world.cuts, world.killed))
     return [line for line in world.relay.process.errors().splitlines() if "spool_damaged" in line and not gone(line)]
 
 
@@ -221,7 +221,7 @@ def test_a_power_cut_loses_nothing_that_was_answered_250(disk, relay, sink, kind
     """0 lost; duplicates only of attempts in flight; one terminal event each; a cut is never taken for damage."""
     world = World(disk, relay, sink, kind, options)
     least, cuts = CUTS if not options else max(2, CUTS // 3), 0
-    while cuts < least or (cuts < 3 * least and not enough(world, len(world.load.told), least)):  # a slow machine needs more of them
+    while cuts < least or (cuts < 20 * least and not enough(world, len(world.load.told), least)):  # a slow machine needs more of them
         world.begin(cuts)
         world.cut(cuts)
         world.power_on(cuts)

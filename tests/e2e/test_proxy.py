@@ -38,7 +38,7 @@ def haproxy(tmp_path):
 def session(port, source, context=None, user=None):
     """From an address of the loopback network of our choice."""
     make = smtplib.SMTP if context is None else lambda *a, **k: smtplib.SMTP_SSL(*a, context=context, **k)
-    s = make("localhost", port, "client.test", timeout=20, source_address=(source, 0))
+    s = make("localhost", port, "client.test", timeout=120, source_address=(source, 0))
     s.ehlo()
     if user:
         s.starttls(context=user)
@@ -48,7 +48,7 @@ def session(port, source, context=None, user=None):
 
 
 def raw(port, data=b"", source="127.0.0.1"):
-    s = socket.create_connection(("127.0.0.1", port), 20, source_address=(source, 0))
+    s = socket.create_connection(("127.0.0.1", port), 120, source_address=(source, 0))
     if data:
         s.sendall(data)
     return s
@@ -152,16 +152,18 @@ def test_bad_headers(relay):
 
 def test_a_header_that_does_not_come(relay):
     """Connections that say nothing stay for ever, or half a header does."""
-    r = relay(listener=BALANCER)
+    r = relay(top="threads = 1", listener=BALANCER)
     begun = time.monotonic()
     with raw(r.submission) as silent, raw(r.submissions, b"PROXY TCP4 1.2.3.4") as half:
         assert all_of(silent) == b"" and all_of(half) == b""
-    assert 4 < time.monotonic() - begun < 8
-    assert r.process.errors().count("no whole header within 5 s") == 2
+    assert time.monotonic() - begun >= 4.99
+    until(lambda: r.process.errors().count("no whole header within 5 s") == 2, why=r.process.errors)
     with raw(r.submission):
         pass  # a look whether the port is open is nothing to talk about
-    time.sleep(0.2)
-    assert r.process.errors().count("proxy_header_refused") == 2
+    with raw(r.submission, b"EHLO a\r\n") as last:
+        assert all_of(last) == b""
+    until(lambda: "no PROXY header" in r.process.errors(), why=r.process.errors)
+    assert r.process.errors().count("proxy_header_refused") == 3
 
 
 def test_split_anywhere(relay):

@@ -216,10 +216,10 @@ def test_as_mutt_shows_it(world_of_reports, tmp_path):
         rc.write_text(f"set folder={tmp_path}\nset record=\"\"\nset pager_stop=yes\nset header_cache=\"\"\nset wait_key=no\nignore *\nunignore subject from\n")
         terminal.run("env", "LC_ALL=C.UTF-8", f"HOME={tmp_path}", "TERM=screen", "mutt", "-n", "-F", rc, "-R",
                      "-f", filed(tmp_path, world_of_reports["plain@away.test"]), "-e", "push <display-message>")
-        screen = terminal.wait("This is the mail system of relay.test", "message/delivery-status", "message/rfc822")
-        places = [screen.index(words) for words in ("Subject: Undelivered mail to plain@away.test", "This is the mail system",
-                                                    "<plain@away.test>", "User unknown", "message/delivery-status", "Action: failed",
-                                                    "message/rfc822")]
+        words = ("Subject: Undelivered mail to plain@away.test", "This is the mail system of relay.test", "<plain@away.test>", "User unknown",
+                 "message/delivery-status", "Action: failed", "message/rfc822")
+        screen = terminal.wait(*words)
+        places = [screen.index(w) for w in words]
         assert places == sorted(places)
     finally:
         terminal.close()
@@ -253,6 +253,7 @@ def test_senders_past_ascii_whose_host_lacks_smtputf8(relay):
         assert t.rcpts == ["RCPT TO:<postmaster@relay.test>"] and "SMTPUTF8" not in t.mail
         assert b"Subject: Undelivered report" in t.content and b"5.6.7" in t.content
         r.wait_queue_empty()
+        until(lambda: len(r.events("dsn_queued")) >= 3, 20, r.log)  # told in the log behind the queue
         assert len(r.events("dsn_queued")) == 3
 
 

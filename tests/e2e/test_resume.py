@@ -28,7 +28,7 @@ class Remembering(Peer):
 
     def __init__(self, certificate, version="1.3"):
         self.files, self.version = certificate, VERSIONS[version]
-        self.resumed, self.at, self.breaks, self.begun = [], [], (), 0
+        self.resumed, self.at, self.breaks, self.begun = [], [], (), 0  # at: (before, after) each handshake
         super().__init__(certificate=certificate)
         self.restart()
 
@@ -46,13 +46,14 @@ class Remembering(Peer):
 class _RememberingSession(_Session):
     def on_starttls(self, line):
         self.peer.begun += 1
+        before = time.monotonic()
         if self.peer.begun in self.peer.breaks:
             self.say("220 go")
             self.socket.recv(1)
             return False
         super().on_starttls(line)
         self.peer.resumed.append(self.socket.session_reused)
-        self.peer.at.append(time.monotonic())
+        self.peer.at.append((before, time.monotonic()))
         return True
 
 
@@ -115,9 +116,14 @@ def test_not_for_ever(relay, authority, version):
     """An hour (three seconds here) after its full handshake a session is worth nothing, however often it was renewed: nobody has asked the authorities."""
     with Remembering(authority.issue("peer", "peer.test"), version) as p:
         r = relay(top=f'{ONE_LOOP}  debug-session-time = "3s"', dns=NAMED, destinations=to(p, 'tls = "verify"'))
-        until(lambda: deliver(r) and p.resumed.count(False) == 2, 60, lambda: p.resumed)
-        first, second = (at for at, resumed in zip(p.at, p.resumed) if not resumed)
-        assert any(p.resumed) and second - first >= 2.9, p.resumed  # it ends here a moment after it ended there
+
+        def full_behind_resumed():
+            """Where there is one: on a busy machine the first time may be over before the second connection."""
+            return next((n for n in range(1, len(p.resumed)) if p.resumed[n - 1] and not p.resumed[n]), 0)
+
+        n = until(lambda: deliver(r) and full_behind_resumed(), 60, lambda: p.resumed)
+        first = max(i for i in range(n) if not p.resumed[i])
+        assert p.at[n][1] - p.at[first][0] >= 3, (p.resumed, p.at)
 
 
 def test_another_policy_has_its_own(relay, authority):

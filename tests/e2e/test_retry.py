@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+import proof
 from kit import mail
 from kit.relay import mx_destination, smarthost
 from kit.wait import until
@@ -26,8 +27,7 @@ def test_deferred_then_retried_by_hand(relay, sink):
     event = r.wait_event("deferred", queue_id=id)
     assert 400 <= event["smtp_code"] < 500 and event["attempt"] == 1 and event["recipient"] == "slow@away.test"
     assert r.wait_event("delivered", queue_id=id)["recipient"] == "quick@away.test"
-    [row] = until(r.queue)
-    assert row["recipient"] == "slow@away.test" and row["state"] == "waiting" and row["attempt"] == 1
+    until(lambda: [(q["recipient"], q["state"], q["attempt"]) for q in r.queue()] == [("slow@away.test", "waiting", 1)], 20, r.queue)
     s.stop()
     s.start([])
     r.cli("queue", "retry", id, "--yes")
@@ -75,13 +75,14 @@ def test_expired(relay, sink, dns, receiver):
     """Mail that never gets through waits for ever, or vanishes without a word to its sender."""
     dns.add("home MX 10 mx.home", "mx.home A 127.0.0.11")
     s = sink("--defer", "*")
-    r = relay(dns=f'servers = {{ "127.0.0.1:{dns.port}" }}', delivery='lifetime = "4s"  retry = { "1s" }',
+    r = relay(dns=f'servers = {{ "127.0.0.1:{dns.port}" }}', delivery='lifetime = "6s"  retry = { "1s" }',
               destinations=smarthost(s, domains="away.test") + mx_destination(receiver.port))
     raw = mail.message()
     id = r.send(raw, "box-expired@home.test", "never@away.test")
     [event] = r.wait_final(id)
     assert event["event"] == "expired" and event["class"] == "expired"
-    assert len(r.events("deferred", queue_id=id)) >= 2
+    [accepted] = r.events("accepted", queue_id=id)
+    assert time_of(event["time"]) - time_of(accepted["time"]) >= 6 and len(r.events("deferred", queue_id=id)) >= 2
     [got] = receiver.wait_mail("box-expired@home.test")
     report = email.message_from_bytes(got, policy=email.policy.default)
     fields = list(report.iter_parts())[1].get_payload()[1]
@@ -115,9 +116,10 @@ def test_retry_list_is_followed(relay, sink):
     id = r.send(mail.message())
     r.wait_event("deferred", queue_id=id, n=3)
     times = [time_of(e["time"]) for e in r.events("deferred", queue_id=id)]
-    assert 0.85 < times[1] - times[0] < 2.2 and 2.6 < times[2] - times[1] < 4.5
-    third = r.events("deferred", queue_id=id)[2]
-    assert 0.89 * 3600 < time_of(third["next_attempt"]) - times[2] < 1.11 * 3600
+    due = [time_of(e["next_attempt"]) for e in r.events("deferred", queue_id=id)]
+    for tried, again, pause in zip(times, due, (1, 3, 3600)):  # of one moment, by the daemon's clock
+        assert 0.89 * pause < again - tried < 1.11 * pause, (times, due)
+    assert times[1] >= due[0] and times[2] >= due[1], (times, due)
 
 
 def time_of(text):
@@ -125,15 +127,15 @@ def time_of(text):
 
 
 def test_dead_domain_does_not_hold_up_others(relay, sink):
-    """Mail to a dead receiver stands before everybody else's."""
+    """Mail to a dead receiver stands before everybody else's. (It takes connections and says nothing: nobody knows yet that it is dead.)"""
     s = sink()
-    dead = sink(start=False)
-    r = relay(destinations=smarthost(dead, "dead", "dead.test") + smarthost(s), delivery='retry = { "1h" }')
-    session = r.smtp()
-    for i in range(50):
-        r.submit(session, mail.message(), "ann@sender.test", f"u{i}@dead.test")
-    began = time.monotonic()
-    id = r.submit(session, mail.message(), "ann@sender.test", "bob@alive.test")
-    assert r.wait_final(id)[0]["event"] == "delivered"
-    assert time.monotonic() - began < 5
-    session.quit()
+    with proof.Hostile(banner=proof.Hostile.SILENCE) as dead:
+        r = relay(top="threads = 1", destinations=smarthost(dead, "dead", "dead.test") + smarthost(s), delivery='retry = { "1h" }')
+        session = r.smtp()
+        for i in range(50):
+            r.submit(session, mail.message(), "ann@sender.test", f"u{i}@dead.test")
+        until(lambda: dead.connections)
+        id = r.submit(session, mail.message(), "ann@sender.test", "bob@alive.test")
+        assert r.wait_final(id)[0]["event"] == "delivered"
+        assert len(r.queue("--to", "*@dead.test")) == 50 and not r.events("deferred")
+        session.quit()

@@ -147,7 +147,7 @@ def test_long_lines_and_large_messages(open_relay, doors):
 def test_parameters_travel(open_relay, doors, tmp_path):
     """-N, -R, -V, -B are what MAIL and RCPT would have asked for, over either way in."""
     for local, account in ((False, None), (True, NOBODY)):
-        r, s = open_relay(local)
+        r, s = open_relay(local, delivery='retry = { "1h" }')
         s.stop()
         out, _ = run(doors, r, "-v", "-N", "success,delay", "-R", "hdrs", "-V", "id+1=x", "-B8BITMIME", "-f", "ann@sender.test", "bob@rcpt.test",
                      text=b"Subject: x\n\n\xc3\xbc\n", account=account)

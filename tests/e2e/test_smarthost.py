@@ -86,8 +86,7 @@ def test_login(relay, provider, tmp_path, mechanism, how):
     event, = r.wait_final(r.send(mail.message()))
     assert (event["event"], event["destination"], event["mx_host"]) == ("delivered", "smarthost", HOST)
     assert (event["tls_policy"], event["tls_verified"], event["smtp_code"]) == ("verify", True, 250)
-    said = provider.log()[before:]
-    assert f"sasl_method={mechanism or 'SCRAM-SHA-256'}, sasl_username={USER}" in said
+    until(lambda: f"sasl_method={mechanism or 'SCRAM-SHA-256'}, sasl_username={USER}" in provider.log()[before:], why=provider.logs)
     never_told(r, PASSWORD, TOKEN)
 
 
@@ -157,20 +156,22 @@ def test_wrong_password(relay, provider, tmp_path, mechanism):
     keys = {"token_file" if token else "password_file": f'"{path}"', "auth_mechanisms": f'{{ "{mechanism}" }}'}
     before = len(provider.log())
     r = relay(dns=NAMED, delivery='retry = { "1s" }', destinations=smarthost(f"{HOST}:{provider.port}", **keys))
-    ids = [r.send(mail.message(), recipients=f"bob{i}@rcpt.test") for i in range(5)]
+    ids = [r.send(mail.message(), recipients="bob@rcpt.test")]
     event = r.wait_event("deferred", smtp_code=535)
     assert event["command"] == "auth" and event["class"] == "auth", event
+    ids += [r.send(mail.message(), recipients=f"bob{i}@rcpt.test") for i in range(4)]
     until(lambda: len(r.queue()) == 5)
     assert any("login" in w for w in r.rows("status")[-1]["warnings"]), r.rows("status")[-1]
     assert not [e for e in r.events(final=True)]
     assert len(warnings(r)) == 1 and USER in warnings(r)[0]
-    assert failures(provider, before) == 1  # by five messages
+    until(lambda: failures(provider, before) > 0, why=provider.logs)
     path.write_text((TOKEN if token else PASSWORD) + "\n")
     r.cli("reload")
-    r.cli("queue", "retry", "--all", "--yes")
+    r.cli("queue", "retry", "--all", "--yes", code=None)  # what is barred goes by the reload: perhaps nothing is left
     for id in ids:
         assert r.wait_final(id)[0]["event"] == "delivered"
     assert len(warnings(r)) == 1
+    assert failures(provider, before) == 1  # by five messages
     assert not any("login" in w for w in r.rows("status")[-1]["warnings"])
     never_told(r, PASSWORD, TOKEN)
 
@@ -274,8 +275,9 @@ def test_refused_login_burns_no_attempts(relay, authority, tmp_path):
     answer = lambda _, response: "235 ok" if PASSWORD.encode() in response else "535 5.7.8 no"
     with Provider(certificate, answer) as p:
         r = relay(dns=NAMED, delivery='retry = { "1s" }', destinations=smarthost(peer(p), password_file=f'"{path}"'))
-        ids = [r.send(mail.message(), recipients=f"bob{i}@rcpt.test") for i in range(20)]
+        ids = [r.send(mail.message())]
         r.wait_event("deferred", smtp_code=535)
+        ids += [r.send(mail.message(), recipients=f"bob{i}@rcpt.test") for i in range(19)]
         def barred():
             row, = [row for row in r.rows("destination", "list") if row["destination"] == "smarthost"]
             return row.get("dead") and row["connections"] == 0 and row["ready"] + row["waiting"] == 20 and row["next_probe_seconds"] > 30
@@ -386,7 +388,7 @@ def test_a_pipe_in_place_of_a_password(relay, authority, tmp_path):
 def test_a_token_command_has_its_time(relay, authority, tmp_path):
     """75: a program for tokens that never ends, silent or with its word said, holds its mail for ever; or a process is left behind."""
     program = tmp_path / "token"
-    program.write_text(f"#!/bin/sh\necho a-token\nexec >&-\necho $$ > {tmp_path}/pid\nexec sleep 600\n")
+    program.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\necho a-token\nexec >&-\nexec sleep 600\n")
     program.chmod(0o755)
     with Provider(authority.issue("peer", "peer.test"), mechanisms="XOAUTH2") as p:
         r = relay(top="debug-phase-percent = 10", dns=NAMED, destinations=smarthost(peer(p), token_command=f'{{ "{program}" }}'))
@@ -428,10 +430,15 @@ def test_kept_connections_are_not_shared(relay, authority, tmp_path):
             destinations += (f'destination "{name}" {{ domains = {{ "{name}.test" }} relay = {{ "{peer(p)}" }} user = "{user}"\n'
                              f'password-file = "{path}" helo = "{helo}" source = {{ "{source}" }} }}\n')
         r = relay(top="threads = 1", dns=NAMED, destinations=destinations)
-        for _ in range(3):  # those of the round before are kept, and free
-            for name in ways:
-                assert r.wait_final(r.send(mail.message(), recipients=f"bob@{name}.test"))[0]["event"] == "delivered"
-        assert any(e.get("reused") for e in r.events("delivered")), "nothing was kept, so nothing is shown"
+        with r.smtp() as session:
+            def some_are_reused():
+                """Those of the round before are kept, for five seconds, and free."""
+                for name in ways:
+                    id = r.submit(session, mail.message(), "ann@sender.test", f"bob@{name}.test")
+                    assert r.wait_final(id)[0]["event"] == "delivered"
+                return sum(e.get("reused", False) for e in r.events("delivered")) >= 2 * len(ways)
+
+            until(some_are_reused, why="nothing was kept, so nothing is shown")
         for t in p.transactions:
             user, password, helo, source = ways[t.rcpts[0].split("@")[1].split(".")[0]]
             said = p.login[t.connection], p.helo[t.connection], p.caller[t.connection]
@@ -493,4 +500,4 @@ def test_back_by_itself(relay, authority, tmp_path):
         first._closing = False
         first.listen()
         with first:
-            until(lambda: r.wait_final(r.send(mail.message()))[0]["mx_port"] == first.port, pause=0.5)
+            until(lambda: r.wait_final(r.send(mail.message()))[0]["mx_port"] == first.port, 60, pause=0.5)

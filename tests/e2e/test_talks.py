@@ -120,6 +120,7 @@ class Front:
     def listener(self, where):
         tls, required, size, hold, delay = where
         auth = 'auth = "required"' if required == "yes" else 'auth = "optional" trust = { "127.0.0.0/8" }'
+        delay = "60" if delay != "0" else "0"  # who talks before is answered at once, and has all the time to do it
         return (f'listener "{"-".join(where)}" {{ address = {{ "127.0.0.1:{self.ports[where]}" }} tls = "{tls}" {auth} '
                 f'max-message-size = {size} max-hold = "{hold}s" greeting-delay = "{delay}s" max-recipients = {SETTINGS["max-recipients"]} }}\n')
 
@@ -146,7 +147,7 @@ class Conversation:
         """chance: None: a group of the client's in one piece; else in pieces of 1 to 64 octets."""
         self.front, self.talk, self.chance, self.seen, self.said = front, talk, chance, b"", b""
         self.port = front.ports[place(talk)]
-        self.socket = socket.create_connection(("127.0.0.1", self.port), 10)
+        self.socket = socket.create_connection(("127.0.0.1", self.port), 120)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if place(talk)[0] == "implicit":
             self.secure()

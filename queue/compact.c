@@ -27,8 +27,8 @@ void spool_retire(struct spool *s)
     if (s->landed.first)
         return;
     /* The newest one stays, even empty: its header keeps the high-water marks. */
-    for (struct segment *g; (g = s->segments) && g->next && g != s->tail && g->n_live == 0 &&
-                            g->pins == 0 && !g->keep && g->max_seq <= s->kept_seq;) {
+    for (struct segment *g; (g = s->segments) && g->next && g->n_live == 0 && g->pins == 0 &&
+                            !g->keep && g->max_seq <= s->kept_seq;) {
         DL_DELETE(s->segments, g);
         DL_APPEND(s->retired, g);
         s->retired_bytes += g->size;
@@ -90,7 +90,7 @@ static struct segment *segment_to_copy(struct spool *s)
         return g;
     spool_retire(s); /* so that the oldest one is not empty */
     g = s->segments;
-    if (!g || g == s->tail || !g->next || g->keep || g->max_seq > s->kept_seq || !wants_space(s))
+    if (!g || !g->next || g->keep || g->max_seq > s->kept_seq || !wants_space(s))
         return NULL;
     return is_affordable(s, g) ? g : NULL;
 }

@@ -114,14 +114,21 @@ static void add_typed(struct buf *out, struct slice type, struct slice address, 
         dsn_add_text(out, address, global);
 }
 
-static void add_original_recipient(struct buf *out, struct slice orcpt, bool global)
+static void add_recipient(struct buf *out, const char *field, struct slice type,
+                          struct slice address, bool global)
 {
     DEFER(buf_done) struct buf text = BUF_MAX(DSN_TEXT_MAX);
-    struct fold f = fold_begin(out, "Original-Recipient: ", " ");
-    const struct slice type = slice_head(orcpt, slice_find(orcpt, ';') + 1);
-    add_typed(&text, type, slice_head(slice_skip(orcpt, type.n), ORCPT_MAX), global);
+    struct fold f = fold_begin(out, field, " ");
+    add_typed(&text, type, address, global);
     fold_word(&f, buf_slice(&text));
     fold_end(&f);
+}
+
+static void add_original_recipient(struct buf *out, struct slice orcpt, bool global)
+{
+    const struct slice type = slice_head(orcpt, slice_find(orcpt, ';') + 1);
+    add_recipient(out, "Original-Recipient: ", type,
+                  slice_head(slice_skip(orcpt, type.n), ORCPT_MAX), global);
 }
 
 /* A host that has no name, but an address, is a domain-literal (RFC 3464 section 9.3). */
@@ -142,11 +149,10 @@ static void add_recipient_fields(struct buf *out, const struct dsn_recipient *r,
     const bool ascii = address_is_ascii(r->address);
     if (r->orcpt.n > 0)
         add_original_recipient(out, r->orcpt, global);
-    buf_add_str(out, "Final-Recipient: ");
-    add_typed(out, ascii ? SLICE_LIT("rfc822; ") : SLICE_LIT("utf-8; "),
-              slice_head(r->address, DSN_ADDRESS_MAX), global);
+    add_recipient(out, "Final-Recipient: ", ascii ? SLICE_LIT("rfc822; ") : SLICE_LIT("utf-8; "),
+                  slice_head(r->address, DSN_ADDRESS_MAX), global);
     enhanced_write(dsn_status_of(r), status);
-    buf_addf(out, "\r\nAction: %s\r\n", action_name(r->action));
+    buf_addf(out, "Action: %s\r\n", action_name(r->action));
     buf_addf(out, "Status: %s\r\n", status);
     if (r->remote_mta.n > 0)
         add_mta(out, r->remote_mta);

@@ -59,7 +59,6 @@ static void on_failed(struct out_conn *c, const struct verdict *v, struct mono n
     if (asks_again_with_new_token(c, v, now))
         return;
     bool in_clear = v->fault == FAULT_TLS_HANDSHAKE && !c->in_clear && c->tries < OUT_TRIES_MAX &&
-                    !is_implicit(c) &&
                     out_may_go_in_clear(c->dest, &c->load.job->params, c->load.job->attempt);
     /* For mail that must have TLS, no TLS is no state that passes. */
     bool lacks = v->fault == FAULT_TLS_UNAVAILABLE && c->load.job->params.requiretls;

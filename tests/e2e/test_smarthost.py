@@ -216,6 +216,16 @@ def peer(p):
     return f"peer.test:{p.port}"
 
 
+def test_a_yes_without_proof(relay, authority, tmp_path):
+    """RFC 5802: a host that takes a login by SCRAM at once, without showing that it knows the password, is not the provider; it gets our mail."""
+    with Provider(authority.issue("peer", "peer.test"), mechanisms="SCRAM-SHA-256") as p:
+        r = relay(dns=NAMED, destinations=smarthost(peer(p), password_file=f'"{secret_file(tmp_path, PASSWORD)}"'))
+        event = r.wait_event("deferred", queue_id=r.send(mail.message()))
+        assert (event["command"], event["error"]) == ("auth", "login"), event
+        assert [mechanism for _, mechanism, _ in p.logins] == ["SCRAM-SHA-256"] and not p.transactions
+        assert len(warnings(r)) == 1 and "has not shown who it is" in warnings(r)[0]
+
+
 def test_token_command(relay, authority, tmp_path):
     """A token that has ended keeps all mail waiting, or the program that gives tokens is run for each message."""
     good = ["first"]

@@ -118,6 +118,27 @@ static void levels_are_kept(void **state)
     assert_int_equal(level, LV_WARN);
 }
 
+/* Whatever is left of a line: a field stands in it whole, or the line says that one is missing. */
+static void the_last_field_fits_or_is_told(void **state)
+{
+    (void)state;
+    static uint8_t bytes[1024];
+    unsigned fit = 0, cut = 0;
+    memset(bytes, 'v', sizeof bytes);
+    for (size_t n = 850; n <= 1024; n++) {
+        struct slice v = slice_of(bytes, 1000);
+        LOG(LV_INFO, "x", LOG_B("a", v), LOG_B("b", v), LOG_B("c", v),
+            LOG_B("d", slice_of(bytes, n)));
+        const struct slice line = one_line();
+        const bool told = slice_iends(line, SLICE_LIT(" cut=true"));
+        const bool whole = slice_find_slice(line, SLICE_LIT(" d=")) + 3 + n == line.n;
+        assert_true(told != whole && line.n < 4096 - 33);
+        fit += whole;
+        cut += told;
+    }
+    assert_true(fit > 0 && cut > 0);
+}
+
 /* Law: any bytes give exactly one line of valid UTF-8 without controls that fits one write to a
  * pipe. */
 static void hostile_bytes_give_one_clean_line(void **state)
@@ -189,6 +210,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(lines_as_tabled, catch_stderr, release_stderr),
         cmocka_unit_test_setup_teardown(levels_are_kept, catch_stderr, release_stderr),
+        cmocka_unit_test_setup_teardown(the_last_field_fits_or_is_told, catch_stderr,
+                                        release_stderr),
         cmocka_unit_test_setup_teardown(hostile_bytes_give_one_clean_line, catch_stderr,
                                         release_stderr),
         cmocka_unit_test_setup_teardown(what_is_cut_says_so, catch_stderr, release_stderr),

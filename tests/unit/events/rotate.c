@@ -1,5 +1,6 @@
 /* Files that end and begin. If this breaks, a consumer that goes from file to file misses events,
  * or a collector takes two files for one. */
+#include "relay/events/logfile.h"
 #include "tests/unit/events/folder.h"
 
 static bool seq_of_name(const char *name, uint64_t *ret)
@@ -194,6 +195,54 @@ static void test_opening_line_tells_the_number(void **state)
     assert_live_holds(33, 34);
 }
 
+/* A file that is put aside replaces none of the same moment and number, nor the place of one that
+ * has been compressed. */
+static void test_nothing_is_replaced(void **state)
+{
+    enum { N = 4 };
+    (void)state;
+    struct logfile f;
+    struct err e = {0};
+    char *names[64];
+    assert_int_equal(logfile_init(&f, live, &e), 0);
+    for (int i = 0; i < N; i++) {
+        struct logfile_tail tail;
+        char text[16];
+        snprintf(text, sizeof text, "line %d\n", i);
+        write_live(slice_str(text));
+        assert_int_equal(logfile_open(&f, &tail, &e), 0);
+        logfile_tail_done(&tail);
+        assert_int_equal(
+            logfile_set_aside(&f, (struct wall){INT64_C(1767323045000000)}, 7, false, &e), 0);
+        logfile_close(&f);
+        const size_t n = list_folder(names);
+        assert_int_equal(n, i + 1);
+        DEFER(buf_done) struct buf from = BUF_MAX(4096), to = BUF_MAX(4096);
+        if (i == 1) { /* the second one is compressed: its name is taken all the same */
+            buf_addf(&from, "%s/%s", folder, names[1]);
+            buf_addf(&to, "%s/%s" NAMES_PACKED, folder, names[1]);
+            assert_int_equal(rename(buf_str(&from), buf_str(&to)), 0);
+        }
+        free_names(names, n);
+    }
+    DEFER(buf_done) struct buf all = BUF_MAX(4096);
+    const size_t n = list_folder(names);
+    for (size_t i = 0; i < n; i++) {
+        DEFER(buf_done) struct buf one = read_named(names[i]);
+        buf_add(&all, buf_slice(&one));
+        for (size_t k = 0; k < i; k++) /* none is another one's compressed self */
+            assert_false(slice_starts(slice_str(names[i]), slice_str(names[k])) &&
+                         strstr(names[i], NAMES_PACKED));
+    }
+    free_names(names, n);
+    for (int i = 0; i < N; i++) {
+        char text[16];
+        snprintf(text, sizeof text, "line %d\n", i);
+        assert_non_null(strstr(buf_str(&all), text));
+    }
+    logfile_done(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -201,6 +250,7 @@ int main(void)
         cmocka_unit_test_setup(test_last_seq_from_rotated, setup),
         cmocka_unit_test_setup(test_retention, setup),
         cmocka_unit_test_setup(test_reopen, setup),
+        cmocka_unit_test_setup(test_nothing_is_replaced, setup),
         cmocka_unit_test_setup(test_opening_line_tells_the_number, setup),
     };
     return run_in_folder(tests, sizeof tests / sizeof *tests);

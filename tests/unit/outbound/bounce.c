@@ -57,6 +57,7 @@ static void always_one_report(void **state)
         {1, 20, 1000, true, "message/rfc822", "more recipients"},
         {1, 20, 60000, true, "text/rfc822-headers", "more recipients"},
         {1, 20, 0, false, "Final-Recipient: rfc822; r0@", "more recipients"},
+        {1, 20, 0, false, "text/rfc822-headers", "message/rfc822"}, /* it could not be read */
         {1, 5000, 250000, false, "Final-Recipient: rfc822; r0@", "more recipients"},
         {100, 1024, 50000, true, "Final-Recipient: rfc822; r99@", "more recipients"},
         {250, 1024, 50000, true, "Final-Recipient: rfc822; r249@", "more recipients"},

@@ -71,6 +71,30 @@ static void in_pieces(void **state)
     world_free(w);
 }
 
+/* What it does not read waits on the disk: a few such receivers would have all memory. */
+static void a_receiver_that_does_not_read(void **state)
+{
+    const uint64_t size = 64 << 20, most = 24 << 20; /* the kernel's buffers among them */
+    (void)state;
+    struct world *w = world_new(1, "");
+    order(w, opening(from_file(size), plan_of(w, 1)));
+    int fd = receive_to_data(w);
+    uint64_t read = 0;
+    for (struct msg *m; (m = told_within(w, 1000));) {
+        struct spooler_read *r = (struct spooler_read *)(void *)m;
+        assert_int_equal(m->type, SPOOLER_READ);
+        read += r->n;
+        assert_true(read < most);
+        answer_read(r, r->n);
+    }
+    hang_up(fd, true);
+    struct spooler_result *result = told_result(w);
+    assert_int_equal(result->verdicts[0].fault, FAULT_CONN_LOST);
+    spooler_result_free(result);
+    told_gone(w);
+    world_free(w);
+}
+
 /* The data is never ended: the receiver must not take a part for the whole. */
 static void expect_cut_off(struct world *w, int fd, enum fault fault, enum verdict_kind kind)
 {
@@ -190,6 +214,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(in_pieces),
+        cmocka_unit_test(a_receiver_that_does_not_read),
         cmocka_unit_test(shorter_than_its_envelope),
         cmocka_unit_test(cannot_be_read),
         cmocka_unit_test(receiver_leaves_during_a_read),

@@ -201,36 +201,66 @@ static void five_tries(void **state)
     world_free(w);
 }
 
+/* Nobody calls a multicast address: the kernel says that there is no way. */
+static void put_out_of_reach(const struct world *w, struct plan_host *h)
+{
+    struct sockaddr_in *a = (struct sockaddr_in *)&h->addrs[0];
+    *a = (struct sockaddr_in){
+        .sin_family = AF_INET, .sin_port = htons(w->port), .sin_addr.s_addr = htonl(0xe0000001)};
+}
+
 static void silence_of_a_network_costs_no_try(void **state)
 {
     (void)state;
     struct world *w = world_new(1, "");
     struct plan *p = plan_of(w, 8);
-    for (unsigned i = 0; i < 7; i++) { /* no such network here: discard-only prefix, RFC 6666 */
-        struct sockaddr_in6 *a = (struct sockaddr_in6 *)&p->hosts[i].addrs[0];
-        *a = (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_port = htons(w->port)};
-        a->sin6_addr.s6_addr[0] = 1;
-        a->sin6_addr.s6_addr[15] = 1;
-    }
+    for (unsigned i = 0; i < 7; i++)
+        put_out_of_reach(w, &p->hosts[i]);
     struct sockaddr_in *last = (struct sockaddr_in *)&p->hosts[7].addrs[0];
     last->sin_addr.s_addr = htonl(0x7f000001);
-    int probe = socket(AF_INET6, SOCK_STREAM, 0);
-    bool no_route = probe < 0 || (connect(probe, (struct sockaddr *)&p->hosts[0].addrs[0],
-                                          sizeof(struct sockaddr_in6)) != 0 &&
-                                  (errno == ENETUNREACH || errno == EADDRNOTAVAIL));
-    if (probe >= 0)
-        close(probe);
-    if (!no_route) {
-        plan_unref(p);
-        world_free(w);
-        skip();
-    }
     order(w, opening(work(1, BODY, 1), p));
     int fd = receive_ready(w, 0);
     take_message(fd, "250 ok\r\n");
     expect_delivered_by(w, "h7.test", "127.0.0.1");
     close(fd);
     told_gone(w);
+    world_free(w);
+}
+
+/* … and says less than what another host has answered. */
+static void silence_of_a_network_is_no_reason(void **state)
+{
+    (void)state;
+    struct world *w = world_new(1, "");
+    struct plan *p = plan_of(w, 2);
+    put_out_of_reach(w, &p->hosts[1]);
+    order(w, opening(work(1, BODY, 1), p));
+    int fd = receive(w, 0);
+    say(fd, "554 5.7.1 not you\r\n");
+    struct spooler_result *r = told_result(w);
+    assert_int_equal(r->verdicts[0].code, 554);
+    spooler_result_free(r);
+    close(fd);
+    told_gone(w);
+    world_free(w);
+}
+
+/* 41: a host that calls itself as we do is we, and the mail is not for those behind us. */
+static void nobody_behind_ourselves(void **state)
+{
+    (void)state;
+    struct world *w = world_new(2, "");
+    order(w, opening(work(1, BODY, 1), plan_of(w, 2)));
+    int fd = receive(w, 0);
+    say(fd, "220 hi\r\n");
+    hear(fd, "EHLO");
+    say(fd, "250-relay.test\r\n250 SIZE\r\n");
+    struct spooler_result *r = told_result(w);
+    assert_int_equal(r->verdicts[0].fault, FAULT_LOOP);
+    spooler_result_free(r);
+    close(fd);
+    told_gone(w);
+    nobody_calls(w, 1);
     world_free(w);
 }
 
@@ -294,6 +324,32 @@ static void handshake_fails(void **state)
     }
 }
 
+/* 83: what else fails before the first transaction is no reason to go without TLS. */
+static void nothing_else_goes_in_clear(void **state)
+{
+    (void)state;
+    for (unsigned implicit = 0; implicit < 2; implicit++) {
+        struct world *w = world_new(1, implicit ? "implicit-tls = always" : "");
+        struct out_work *k = work(1, BODY, 1);
+        char hello[4096];
+        k->attempt = 2;
+        order(w, opening(k, plan_of(w, 1)));
+        int fd = receive(w, 0);
+        if (implicit) /* there is nothing in clear at such a port */
+            assert_true(recv(fd, hello, sizeof hello, 0) > 0);
+        else
+            say(fd, "421 4.3.2 busy\r\n");
+        close(fd);
+        struct spooler_result *r = told_result(w);
+        assert_int_equal(r->verdicts[0].kind, VERDICT_DEFERRED);
+        assert_int_equal(r->verdicts[0].fault, implicit ? FAULT_TLS_HANDSHAKE : FAULT_NONE);
+        spooler_result_free(r);
+        told_gone(w);
+        nobody_calls(w, 0);
+        world_free(w);
+    }
+}
+
 /* "In clear" is meant for the address whose handshake failed, not for those after it. */
 static void the_next_host_is_asked_for_tls_again(void **state)
 {
@@ -324,7 +380,10 @@ int main(void)
         cmocka_unit_test(all_hosts_fail),
         cmocka_unit_test(five_tries),
         cmocka_unit_test(silence_of_a_network_costs_no_try),
+        cmocka_unit_test(silence_of_a_network_is_no_reason),
+        cmocka_unit_test(nobody_behind_ourselves),
         cmocka_unit_test(handshake_fails),
+        cmocka_unit_test(nothing_else_goes_in_clear),
         cmocka_unit_test(the_next_host_is_asked_for_tls_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

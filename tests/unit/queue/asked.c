@@ -135,6 +135,61 @@ static uint64_t put_notice(struct spool *s, uint64_t about, struct message **ret
     return id;
 }
 
+/* Where an operator sent it, it goes until he says otherwise, whatever is said of it meanwhile. */
+static void test_a_route_stays(void **state)
+{
+    static const struct verdict v = {.kind = VERDICT_DEFERRED, .code = 450};
+    (void)state;
+    struct fake_disk *d = fake_disk_new(1);
+    struct spool *s = open_spool(d);
+    struct message *m;
+    const uint64_t id = kit_put(s, NOW, 1, 10, &m);
+    struct rcpt_change c = {.due = NOW, .has_route = true, .route = SLICE_LIT("another")};
+    spool_change(s, m, &c, 1, NOW, NULL, 0);
+    c = (struct rcpt_change){.attempts = 1, .due = NOW, .verdict = &v, .host = "mx.example.org"};
+    spool_change(s, m, &c, 1, NOW, NULL, 0);
+    commit(s);
+    assert_true(slice_eq(recipient_redirected(&m->rcpts[0]), SLICE_LIT("another")));
+    check_reopened(d, &s);
+    m = spool_find(s, id);
+    c = (struct rcpt_change){.attempts = 1, .due = NOW, .has_route = true};
+    spool_change(s, m, &c, 1, NOW, NULL, 0);
+    commit(s);
+    assert_int_equal(recipient_redirected(&m->rcpts[0]).n, 0);
+    assert_true(slice_eq(recipient_host(&m->rcpts[0]), SLICE_LIT("mx.example.org")));
+    assert_int_equal(recipient_last(&m->rcpts[0])->code, 450);
+    check_reopened(d, &s);
+    spool_close(s);
+    fake_disk_free(d);
+}
+
+/* A segment's footer says so as well, of a notice that has come and gone in it. */
+static void test_told_in_a_footer(void **state)
+{
+    (void)state;
+    struct fake_disk *d = fake_disk_new(1);
+    struct spool *s = open_spool(d);
+    struct message *m, *notice, *other;
+    const uint64_t id = kit_put(s, NOW, 1, 100, &m);
+    commit(s);
+    let_go(m);
+    put_notice(s, id, &notice);
+    deliver(s, notice);
+    commit(s);
+    while (s->tail == m->home) {
+        kit_put(s, NOW, 1, 3000, &other);
+        deliver(s, other);
+        commit(s);
+    }
+    assert_null(take_copy(s));
+    assert_true(m->home->has_footer && m->home == s->segments);
+    spool_close(s);
+    s = open_spool(d);
+    assert_true(spool_find(s, id)->delay_told && spool_find(s, id)->home->has_footer);
+    spool_close(s);
+    fake_disk_free(d);
+}
+
 static void test_told_once(void **state)
 {
     (void)state;
@@ -329,7 +384,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_alone),          cmocka_unit_test(test_copies),
-        cmocka_unit_test(test_told_once),      cmocka_unit_test(test_footer_tells),
+        cmocka_unit_test(test_told_once),      cmocka_unit_test(test_told_in_a_footer),
+        cmocka_unit_test(test_a_route_stays),  cmocka_unit_test(test_footer_tells),
         cmocka_unit_test(test_told_range),     cmocka_unit_test(test_told_of_one),
         cmocka_unit_test(test_told_elsewhere),
     };

@@ -244,6 +244,40 @@ static void test_refused_dsn(void **state)
     fake_disk_free(d);
 }
 
+/* A copy of a report tells of nothing again: what has failed since it was stored is still due. */
+static void test_copied_report(void **state)
+{
+    (void)state;
+    struct fake_disk *d = fake_disk_new(1);
+    struct spool *s = open_spool(d);
+    struct message *m, *report;
+    const uint64_t id = kit_put(s, NOW, 2, 1000, &m);
+    const struct rcpt_change first = {.state = RCPT_BOUNCED, .attempts = 1, .dsn_due = true},
+                             second = {.rcpt = 1, .state = RCPT_BOUNCED, .dsn_due = true};
+    spool_change(s, m, &first, 1, NOW, NULL, 0);
+    commit(s);
+    struct envelope_rcpt rcpt = {.address = SLICE_LIT("sender@example.net")};
+    struct envelope e = {.rcpts = &rcpt, .n_rcpts = 1, .dsn_for = id, .size = 1000};
+    const uint64_t told = spool_new_id(s, NOW);
+    spool_put(s, told, &e, kit_body(told, 1000), false, NOW, NULL, 0, &report);
+    commit(s);
+    assert_true(!m->rcpts[0].dsn_due);
+    spool_change(s, m, &second, 1, NOW, NULL, 0);
+    commit(s);
+    let_go(m);
+    let_go(report);
+    const struct segment *before = m->home;
+    struct spool_task *t = until_task(s);
+    spool_task_run(t);
+    assert_true(spool_task_end(s, t));
+    commit(s);
+    assert_true(m->home != before && report->home != before && m->rcpts[1].dsn_due);
+    check_reopened(d, &s);
+    assert_true(spool_find(s, id)->rcpts[1].dsn_due && spool_find(s, told));
+    spool_close(s);
+    fake_disk_free(d);
+}
+
 /* A read that began before the copying ends well, however late. */
 static void test_pinned(void **state)
 {
@@ -322,6 +356,52 @@ static void test_in_proportion(void **state)
     fake_disk_free(d);
 }
 
+/* A copy has each field of a recipient, also where it is the only one that is not as at the
+ * beginning: mail that awaits its release and was sent another way goes that way. */
+static void test_each_field_alone(void **state)
+{
+    static const struct verdict v = {.kind = VERDICT_DEFERRED, .code = 450};
+    const struct rcpt_change changes[] = {
+        {.due = NOW, .state = RCPT_HELD},
+        {.due = NOW, .attempts = 1},
+        {.due = {NOW.us + 1}},
+        {.due = NOW, .last_attempt = NOW},
+        {.due = NOW, .verdict = &v},
+        {.due = NOW, .host = "mx.example.org"},
+        {.due = NOW, .has_route = true, .route = SLICE_LIT("another")},
+        {.due = NOW, .state = RCPT_BOUNCED, .dsn_due = true},
+        {.due = NOW, .has_priority = true, .priority = 4},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
+        struct fake_disk *d = fake_disk_new(1);
+        struct spool *s = open_spool(d);
+        struct message *m;
+        const uint64_t id = kit_put(s, NOW, 1, 3000, &m);
+        commit(s);
+        let_go(m);
+        spool_change(s, m, &changes[i], 1, NOW, NULL, 0);
+        commit(s);
+        const uint32_t before = m->home->number;
+        char *was = kit_dump_text(m);
+        struct spool_task *t = until_task(s);
+        spool_task_run(t);
+        assert_true(spool_task_end(s, t));
+        commit(s);
+        assert_true(spool_find(s, id)->home->number != before);
+        for (int k = 0; k < 20 && (s->segments->number == before || s->retired); k++)
+            commit(s); /* the change itself is gone, too */
+        check_reopened(d, &s);
+        assert_true(s->segments->number != before);
+        char *is = kit_dump_text(spool_find(s, id));
+        assert_string_equal(is, was);
+        free(is);
+        free(was);
+        spool_close(s);
+        fake_disk_free(d);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -330,8 +410,10 @@ int main(void)
         cmocka_unit_test(test_larger_than_a_segment),
         cmocka_unit_test(test_meanwhile),
         cmocka_unit_test(test_refused_dsn),
+        cmocka_unit_test(test_copied_report),
         cmocka_unit_test(test_pinned),
         cmocka_unit_test(test_in_proportion),
+        cmocka_unit_test(test_each_field_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -181,12 +181,39 @@ static void late_in_line(void **state)
     world_done(&w);
 }
 
+/* Who comes late takes turns, and is not paid for those that he had not been there for. */
+static void newcomers_take_turns(void **state)
+{
+    (void)state;
+    struct world w;
+    struct sched_action a;
+    world_init(&w, 1);
+    for (int i = 0; i < 1000; i++)
+        add(&w, "bulk", "a.test", 1);
+    expect(&w, SCHED_RESOLVE, &a);
+    plan(&w, "a.test", "mx");
+    expect(&w, SCHED_OPEN, &a);
+    unsigned theirs = 0;
+    for (int i = 0; i < 540; i++) {
+        if (i == 500)
+            for (int k = 0; k < 100; k++)
+                add(&w, "other", "a.test", 1);
+        finish(&a);
+        sched_conn_ready(w.s, a.conn, w.mono);
+        expect(&w, SCHED_WORK, &a);
+        theirs += slice_eq(message_user(a.job.message), SLICE_LIT("other"));
+    }
+    assert_true(theirs >= 19 && theirs <= 21);
+    finish(&a);
+    world_done(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ranks_have_shares), cmocka_unit_test(high_goes_first),
-        cmocka_unit_test(low_never_starves), cmocka_unit_test(a_route_is_resolved),
-        cmocka_unit_test(late_in_line),
+        cmocka_unit_test(newcomers_take_turns), cmocka_unit_test(ranks_have_shares),
+        cmocka_unit_test(high_goes_first),      cmocka_unit_test(low_never_starves),
+        cmocka_unit_test(a_route_is_resolved),  cmocka_unit_test(late_in_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -333,6 +333,41 @@ static void the_rate_outlives_its_mail(void **state)
     world_done(&w);
 }
 
+/* Not even when nothing was left there, mail or connection, for minutes. */
+static void the_rate_outlives_its_connections(void **state)
+{
+    (void)state;
+    struct world w;
+    struct sched_action a;
+    int64_t last = INT64_MIN / 2;
+    unsigned begun = 0;
+    world_init(&w, 3);
+    w.limits.rate = 10;
+    w.limits.rate_ms = 3600 * 1000;
+    for (int minute = 0; minute < 20; minute++) {
+        if (minute % 4 == 0)
+            add(&w, "u", "a.test", 1);
+        while (next(&w, &a)) {
+            if (a.act == SCHED_RESOLVE) {
+                sched_plan(w.s, SLICE_LIT("a.test"), SLICE_LIT("mx"), SLICE_LIT("d"), &w.limits,
+                           &w.plan, mono_add(w.mono, 5000), w.mono);
+            } else if (a.act == SCHED_CLOSE) {
+                sched_conn_gone(w.s, a.conn, w.mono);
+            } else {
+                assert_true(w.mono.ms - last >= 360 * 1000);
+                last = w.mono.ms;
+                begun++;
+                finish(&a);
+                sched_feedback(w.s, a.conn, SCHED_OK, 0, w.mono);
+                sched_conn_gone(w.s, a.conn, w.mono);
+            }
+        }
+        pass(&w, 60 * 1000);
+    }
+    assert_int_equal(begun, 4);
+    world_done(&w);
+}
+
 /* A rate that has come to rest keeps no site for ever. */
 static void sites_are_forgotten(void **state)
 {
@@ -451,6 +486,7 @@ int main(void)
         cmocka_unit_test(the_rate_holds),
         cmocka_unit_test(the_view_tells_the_pace),
         cmocka_unit_test(the_rate_outlives_its_mail),
+        cmocka_unit_test(the_rate_outlives_its_connections),
         cmocka_unit_test(sites_are_forgotten),
         cmocka_unit_test(a_destination_has_its_own_lifetime),
         cmocka_unit_test(a_refused_login_stops_the_site),

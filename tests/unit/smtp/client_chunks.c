@@ -67,8 +67,9 @@ static const struct {
     {"out of order, it says, though it took a recipient",
      TWO LAST OK OK "S 550 5.1.1 no\nS 503 5.5.1 what\nA DONE last: deferred host " UNKNOWN
                     " | " NO_USER "\nA CLOSE\n"},
-    {"who was silent for a while is asked first", HELLO_CHUNKS "! wait 1000\n" ENVELOPE("1") OK OK
-     "A BODY\n" LAST OK "A DONE reusable: " DELIVERED "\nA READY\n"},
+    {"who was silent for a while is asked first",
+     HELLO_CHUNKS "! wait 1000\n" ENVELOPE("1") "! silent\n" OK OK "A BODY\n" LAST OK
+                                                "A DONE reusable: " DELIVERED "\nA READY\n"},
     {"62: nobody is taken: no more content goes, and the replies to what went are heard",
      ONE "! body a\\r\\n\nC BDAT 3\nC a\nA BODY\n! body b\\r\\n\nC BDAT 3\nC b\nA BODY\n" OK
          "S 550 5.1.1 no\n! last x\\r\\n\nS 503 5.5.1 no recipients\nS 503 5.5.1 no recipients\n"

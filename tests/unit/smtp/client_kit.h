@@ -209,6 +209,8 @@ static inline void drive(struct talk *t, struct slice args)
         smtp_client_respond(t->client, args, t->now);
     else if (slice_eq(verb, SLICE_LIT("cannot")))
         smtp_client_login_failed(t->client, FAULT_LOGIN, args);
+    else if (slice_eq(verb, SLICE_LIT("silent"))) /* so far, though replies may follow */
+        assert_true(t->said.n == 0 && t->acts.n == 0);
     else if (slice_eq(verb, SLICE_LIT("unread")))
         t->hold_output = true;
     else if (slice_eq(verb, SLICE_LIT("read")))

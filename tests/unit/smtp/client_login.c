@@ -30,6 +30,10 @@ static const struct row {
     {"6: a first response that makes the command too long waits for the challenge",
      OFFER "! auth PLAIN " A384 "\nC AUTH PLAIN\nS 334\nC " Y512 "\nS 235 ok\nA READY\n",
      SMTP_TLS_VERIFY, true, false},
+    {"8: bytes that came before the login was said are no answer to it",
+     OFFER "S 235-2.7.0 wel\n! auth PLAIN secret\nA FAILED: deferred host other auth smtp_protocol "
+           "4.5.0\nA CLOSE\n",
+     SMTP_TLS_VERIFY, true, false},
     {"8: after STARTTLS the offer inside counts",
      HELLO_TLS "S 220 go\nA STARTTLS\n! tls ok\nC EHLO me.example\nS 250-mx\nS 250 AUTH PLAIN\nA "
                "LOGIN\n" AUTH_PLAIN "S 235 ok\nA READY\n",

@@ -216,10 +216,81 @@ static void an_original_that_cannot_be_read(void **state)
     }
 }
 
+/* Of large content only so much is read for its report as that may have, not fifty megabytes. */
+static void a_large_original(void **state)
+{
+    enum { SIZE = 1 << 20 };
+    static uint8_t bytes[SIZE];
+    struct world *w = *state;
+    struct spool_body_file *f;
+    struct spooler_store *q = must_alloc(sizeof *q);
+    q->id = w->last_id = queue_id_next(w->last_id, w->now);
+    q->envelope = (struct envelope){
+        .sender = SLICE_LIT("a@x.test"), .size = SIZE, .rcpts = rcpts, .n_rcpts = 1};
+    memset(bytes, 'x', SIZE);
+    assert_int_equal(spool_body_create(w->fs, q->id, &f), 0);
+    assert_int_equal(spool_body_write(f, slice_of(bytes, SIZE)), 0);
+    assert_int_equal(spool_body_finish(f), 0);
+    give(w, q, SPOOLER_STORE);
+    result(w, job_of(w), &refused, true);
+    pump(w);
+    assert_true(dsn(w) && !dsn(w)->original_whole);
+    assert_int_equal(dsn(w)->original->n, SPOOL_INLINE_MAX);
+    forget(w);
+}
+
+static int bad_sync(void *ctx, int fd)
+{
+    (void)ctx, (void)fd;
+    return -EIO;
+}
+
+/* 28: a report whose store fails late, when it had been believed to be stored, is made again. */
+static void a_report_that_is_not_stored_after_all(void **state)
+{
+    struct world *w = *state;
+    struct err e = {0};
+    uint64_t id;
+    const struct verdict both[] = {refused, refused};
+    result(w, two_go(w, &id), both, true);
+    pump(w);
+    const uint64_t serial = dsn(w)->serial;
+    forget(w);
+    pass(w, CORE_DSN_AGAIN_MS - 100);
+    w->hold = true;
+    store(w, "", 1, id, serial);
+    pump(w);
+    assert_non_null(w->held);
+    forget(w);
+    pass(w, 1000); /* nothing is due as long as that is on its way */
+    pump(w);
+    assert_null(dsn(w));
+    forget(w);
+    int (*good_sync)(void *ctx, int fd) = w->fs->fdatasync;
+    w->fs->fdatasync = bad_sync;
+    assert_int_equal(core_batch_run(w->held, NULL, NULL), -EIO);
+    w->fs->fdatasync = good_sync;
+    assert_int_equal(core_batch_done(w->core, w->held, &e), -EIO);
+    assert_int_equal(core_accepting(w->core), 0); /* once is no trouble: it is tried again */
+    w->held = NULL;
+    w->hold = false;
+    for (int i = 0; i < 5 && !dsn(w); i++) {
+        forget(w);
+        pass(w, 1000);
+        pump(w);
+    }
+    assert_true(dsn(w) && dsn(w)->n == 2);
+    assert_int_equal(report_comes(w, id, dsn(w)->serial), 0);
+    assert_null(spool_find(w->spool, id));
+    forget(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_original_that_cannot_be_read),
+        cmocka_unit_test_setup_teardown(a_large_original, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_report_that_is_not_stored_after_all, setup, teardown),
         cmocka_unit_test_setup_teardown(waits_for_the_first_attempts, setup, teardown),
         cmocka_unit_test_setup_teardown(but_not_for_ever, setup, teardown),
         cmocka_unit_test_setup_teardown(a_late_report_is_not_taken_for_its_successor, setup,

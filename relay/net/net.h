@@ -45,6 +45,9 @@ struct net_handler {
      * way. He is not known before this has returned; the connection may be labelled. NULL: never.
      */
     bool (*at_ease)(void *ctx, size_t *ret_awaited);
+    /* What was said at a login before; asked when at_ease has said true. NULL: the other side was
+     * told no secret. */
+    const struct smtp_hidden *(*said)(void *ctx);
     /* Last call of all, from the loop, never from within another call: ctx may be freed. When the
      * loop ends, all its connections are closed and hear this. */
     void (*on_closed)(void *ctx);

@@ -40,7 +40,7 @@ static void begin_if_at_ease(struct net_conn *c)
 {
     size_t awaited;
     if (net_conn_is_open(c) && c->h->at_ease && c->h->at_ease(c->ctx, &awaited))
-        c->tap->watch = smtp_watch_new_within(awaited);
+        c->tap->watch = smtp_watch_new_within(awaited, c->h->said ? c->h->said(c->ctx) : NULL);
 }
 
 /* One that calls still, or has not said yet who it is, has all of its dialogue before it. */

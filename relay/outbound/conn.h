@@ -191,6 +191,7 @@ void out_conn_go_on(struct out_conn *c, struct verdict v);
 /* A call, or a transaction, is about to begin: what is carried, and where to. */
 void out_look_label(const struct out_conn *c, struct net_conn *net);
 bool out_look_at_ease(void *link, size_t *ret_awaited); /* of out_link_handler */
+const struct smtp_hidden *out_look_said(void *link);    /* the same */
 
 /* resume.c: TLS, and the sessions that it is resumed by */
 /* Begins the handshake, perhaps with the offer of a session. */

@@ -37,3 +37,9 @@ bool out_look_at_ease(void *link, size_t *ret_awaited)
     label(c, l->net);
     return true;
 }
+
+const struct smtp_hidden *out_look_said(void *link)
+{
+    const struct link *l = link;
+    return smtp_client_said(l->conn->client);
+}

@@ -330,4 +330,5 @@ const struct net_handler out_link_handler = {
     .on_eof = on_eof,
     .on_closed = on_closed,
     .at_ease = out_look_at_ease,
+    .said = out_look_said,
 };

@@ -88,6 +88,11 @@ bool smtp_client_at_ease(const struct smtp_client *c, size_t *ret_awaited)
     return between && smtp_client_output(c).n == 0 && !smtp_reply_parser_busy(&c->parser);
 }
 
+const struct smtp_hidden *smtp_client_said(const struct smtp_client *c)
+{
+    return &c->said;
+}
+
 /* ---- output and time ---- */
 
 struct slice smtp_client_output(const struct smtp_client *c)

@@ -148,6 +148,8 @@ enum phase smtp_client_phase(const struct smtp_client *c);
 /* Who looks on may begin here (smtp_watch_new_within): nothing is half said, neither a login nor
  * content is under way, the output is empty, and so many replies are still to come. */
 bool smtp_client_at_ease(const struct smtp_client *c, size_t *ret_awaited);
+/* At the login, for whoever begins in the middle: a peer may repeat it. */
+const struct smtp_hidden *smtp_client_said(const struct smtp_client *c);
 /* Of the last transaction: some of its content went by BDAT. */
 bool smtp_client_used_chunks(const struct smtp_client *c);
 

@@ -48,8 +48,10 @@ static void say_line(struct smtp_client *c, struct slice line, struct mono now)
 
 static bool encode(struct smtp_client *c, struct buf *out, struct slice s)
 {
-    if (base64_encode(out, s))
+    if (base64_encode(out, s)) {
+        smtp_hidden_add_login(&c->said, buf_slice(out));
         return true;
+    }
     client_over_fault(c, FAULT_LOGIN, SLICE_LIT("the response is too long for SMTP"));
     return false;
 }

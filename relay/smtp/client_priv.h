@@ -8,6 +8,7 @@
 #include "relay/mail/reencode.h"
 #include "relay/smtp/client.h"
 #include "relay/smtp/dot.h"
+#include "relay/smtp/hidden.h"
 #include "relay/smtp/reply.h"
 
 enum step {
@@ -67,11 +68,12 @@ struct smtp_client {
     bool tls, told_ready, used; /* used: a transaction was begun */
     struct mono heard;          /* the last whole reply */
     bool logged_in;
-    bool meets_itself;    /* the peer says that it has our name */
-    bool secret;          /* `out` holds or held a credential: wiped when it is gone */
-    bool challenged;      /* CLI_LOGIN is for this challenge: */
-    struct buf challenge; /* decoded */
-    struct buf initial;   /* base 64: a first response that was too long for its command */
+    struct smtp_hidden said; /* at the login */
+    bool meets_itself;       /* the peer says that it has our name */
+    bool secret;             /* `out` holds or held a credential: wiped when it is gone */
+    bool challenged;         /* CLI_LOGIN is for this challenge: */
+    struct buf challenge;    /* decoded */
+    struct buf initial;      /* base 64: a first response that was too long for its command */
 
     struct awaited ahead[AHEAD_MAX]; /* a ring: the FIFO of expected replies */
     size_t ahead_head, ahead_n, ahead_bytes;

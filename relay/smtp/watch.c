@@ -2,10 +2,6 @@
 #include "relay/base/must.h"
 #include <stdlib.h>
 
-#define NEEDLES_MAX 8
-#define NEEDLE_LEAST 4
-#define NEEDLE_SIZE 16
-
 /* What the client's bytes are. */
 enum state {
     COMMANDS,
@@ -31,22 +27,20 @@ struct smtp_watch {
     unsigned dot;    /* of CR LF . CR LF: how much stands behind us */
     uint8_t awaited[WATCH_AWAITED_MAX];
     size_t first, n;
-    bool lost; /* too many are awaited: who answers what is not known any more */
-    struct {
-        uint8_t p[NEEDLE_SIZE];
-        size_t n;
-    } needles[NEEDLES_MAX]; /* beginnings of what was hidden */
-    size_t n_needles;
+    bool lost;                  /* too many are awaited: who answers what is not known any more */
+    struct smtp_hidden secrets; /* of what was hidden */
 };
 
 struct smtp_watch *smtp_watch_new(void)
 {
-    return smtp_watch_new_within(1); /* the greeting */
+    return smtp_watch_new_within(1 /* the greeting */, NULL);
 }
 
-struct smtp_watch *smtp_watch_new_within(size_t awaited)
+struct smtp_watch *smtp_watch_new_within(size_t awaited, const struct smtp_hidden *said)
 {
     struct smtp_watch *w = must_alloc(sizeof *w);
+    if (said)
+        w->secrets = *said;
     w->lost = awaited > WATCH_AWAITED_MAX;
     w->n = w->lost ? WATCH_AWAITED_MAX : awaited;
     memset(w->awaited, ANY, w->n);
@@ -80,30 +74,6 @@ static void await(struct smtp_watch *w, enum awaited what)
 }
 
 /* --- what is hidden */
-
-static size_t count_needles(const struct smtp_watch *w)
-{
-    return w->n_needles < NEEDLES_MAX ? w->n_needles : NEEDLES_MAX;
-}
-
-static bool repeats_a_secret(const struct smtp_watch *w, struct slice line)
-{
-    for (size_t i = 0; i < count_needles(w); i++)
-        if (slice_find_slice(line, slice_of(w->needles[i].p, w->needles[i].n)) < line.n)
-            return true;
-    return false;
-}
-
-/* The oldest one goes; what is there already takes no other one's place. */
-static void keep_needle(struct smtp_watch *w, struct slice secret)
-{
-    struct slice start = slice_head(secret, NEEDLE_SIZE);
-    if (start.n < NEEDLE_LEAST || repeats_a_secret(w, start))
-        return;
-    size_t at = w->n_needles++ % NEEDLES_MAX;
-    w->needles[at].n = start.n;
-    memcpy(w->needles[at].p, start.p, start.n);
-}
 
 static void tell_hidden(enum watch_who who, enum watch_verb verb, const char *words, uint64_t n,
                         watch_fn *fn, void *ctx)
@@ -152,8 +122,8 @@ static void take_auth(struct smtp_watch *w, struct slice line, uint64_t octets, 
     struct slice mechanism = slice_cut(&rest, ' ');
     const char *words = auth_words(mechanism);
     if (strcmp(words, "AUTH") == 0)
-        keep_needle(w, mechanism);
-    keep_needle(w, slice_trim(rest));
+        smtp_hidden_add(&w->secrets, mechanism);
+    smtp_hidden_add_login(&w->secrets, slice_trim(rest));
     uint64_t shown = strlen(words);
     tell_hidden(WATCH_CLIENT, WATCH_OTHER, words, octets > shown ? octets - shown : 0, fn, ctx);
     await(w, AUTH);
@@ -191,7 +161,7 @@ static void take_command(struct smtp_watch *w, struct slice line, uint64_t octet
         return;
     }
     if (!is_verb(verb) || w->lost) {
-        keep_needle(w, line);
+        smtp_hidden_add_login(&w->secrets, line);
         await(w, ANY);
         tell_hidden(WATCH_CLIENT, WATCH_OTHER, "", octets, fn, ctx);
         return;
@@ -219,7 +189,7 @@ static void take_client_line(struct smtp_watch *w, struct slice line, uint64_t o
                              void *ctx)
 {
     if (w->state == LOGIN) {
-        keep_needle(w, slice_trim(line));
+        smtp_hidden_add_login(&w->secrets, slice_trim(line));
         tell_hidden(WATCH_CLIENT, WATCH_OTHER, "", octets, fn, ctx);
     } else {
         take_command(w, line, octets, fn, ctx);
@@ -271,7 +241,7 @@ static void take_server_line(struct smtp_watch *w, struct slice line, uint64_t o
     const unsigned code = code_of(line);
     if (code == 334 || (w->state == LOGIN && slice_starts(line, SLICE_LIT("334"))))
         tell_hidden(WATCH_SERVER, WATCH_OTHER, "334", octets - 3, fn, ctx);
-    else if (repeats_a_secret(w, line))
+    else if (smtp_hidden_in(&w->secrets, line))
         tell_hidden(WATCH_SERVER, WATCH_OTHER, "", octets, fn, ctx);
     else
         fn(ctx, &(struct watch_line){.who = WATCH_SERVER, .text = line, .hidden = octets - line.n});

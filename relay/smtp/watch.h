@@ -14,6 +14,7 @@
  */
 #pragma once
 #include "relay/base/buf.h"
+#include "relay/smtp/hidden.h"
 
 #define WATCH_LINE_MAX 1024
 #define WATCH_AWAITED_MAX 256
@@ -32,9 +33,9 @@ typedef void watch_fn(void *ctx, const struct watch_line *l);
 
 struct smtp_watch;
 struct smtp_watch *smtp_watch_new(void); /* from the greeting on */
-/* From the middle on: nothing is said by halves, neither a login nor content is under way. What was
- * said before is not known, so a reply that repeats a secret of then is shown. */
-struct smtp_watch *smtp_watch_new_within(size_t awaited);
+/* From the middle on: nothing is said by halves, neither a login nor content is under way. said:
+ * what was said at a login before, NULL: there was none whose words the other side could repeat. */
+struct smtp_watch *smtp_watch_new_within(size_t awaited, const struct smtp_hidden *said);
 void smtp_watch_free(struct smtp_watch *w); /* what was hidden is wiped */
 void smtp_watch_bytes(struct smtp_watch *w, enum watch_who who, struct slice in, watch_fn *fn,
                       void *ctx);

@@ -69,6 +69,13 @@ static const struct {
     {{"S220 hi\r\n", "CBDAT 0 LAST\r\nNOOP\r\nBDAT x\r\nAUTH PLAIN abcd\r\nQUIT\r\n"},
      "S 220 hi\nC BDAT 0 LAST\nC NOOP\nC BDAT x\n"},
     /* logins */
+    /* the password of what was hidden, as the peer has read it */
+    {{"S220 hi\r\n", "CAUTH PLAIN AGEAc2VjcmV0\r\n", "S535 not secret, a\r\n", "CNOOP\r\n",
+      "S250 secrets\r\n"},
+     "S 220 hi\nC AUTH PLAIN (13)\nS  (17)\nC NOOP\nS  (11)\n"},
+    {{"S220 hi\r\n", "CAUTH XOAUTH2 dXNlcj1hAWF1dGg9QmVhcmVyIHRva2VuMQEB\r\n",
+      "S535 token1 is old\r\n"},
+     "S 220 hi\nC AUTH XOAUTH2 (37)\nS  (17)\n"},
     {{"S220 hi\r\n", "CAUTH PLAIN AGEAc2VjcmV0\r\n", "S235 ok\r\n", "CNOOP\r\n", "S250 ok\r\n"},
      "S 220 hi\nC AUTH PLAIN (13)\nS 235 ok\nC NOOP\nS 250 ok\n"},
     {{"S220 hi\r\n", "Cauth login\r\n", "S334 VXNlcm5hbWU6\r\n", "CdXNlcg==\r\n",

@@ -108,9 +108,11 @@ int house_trace(void *ctx, const struct admin_trace *t, const struct port *reply
                 struct err *e);
 void house_trace_end(void *ctx, const void *cookie);
 
-/* stop.c: signals and the orderly end. A signal counts from house_watch on, before anybody hears
- * that we are ready, and is ignored when the end is over; house_run runs the main loop until then.
- */
+/* stop.c: signals and the orderly end. A signal counts from house_watch on, before any thread
+ * begins, and is ignored when the end is over; house_run runs the main loop until then. Before it
+ * SIGTERM ends us at once, however long the spool takes to be read: nothing has begun. A SIGHUP of
+ * that time (a log that was rotated, a configuration that was changed) must not, and waits. */
+void house_hold_reloads(void);
 void house_watch(struct house *h);
 void house_run(struct house *h);
 void house_ask_stop(void);                   /* any thread */

@@ -105,13 +105,18 @@ int serve_main(int argc, char **argv)
     struct house house = {0};
     struct err e = {0};
     raise_descriptors();
-    if (house_make(&house, path, &e) < 0 || house_start(&house, &e) < 0) {
+    house_hold_reloads();
+    rc = house_make(&house, path, &e);
+    if (rc == 0) {
+        house_watch(&house);
+        rc = house_start(&house, &e);
+    }
+    if (rc < 0) {
         fprintf(stderr, "postwain serve: %s\n", e.text);
         say_hint(e.code, path);
         house_free(&house);
         return 1;
     }
-    house_watch(&house);
     puts("ready");
     fflush(stdout);
     notify("READY=1");

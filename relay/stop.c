@@ -26,11 +26,21 @@ static void control(struct house *h, int what)
     port_send(spooler_port(h->spooler), &c->msg);
 }
 
+static void mask(int signum, int how)
+{
+    sigset_t one;
+    sigemptyset(&one);
+    sigaddset(&one, signum);
+    MUST(pthread_sigmask(how, &one, NULL) == 0);
+}
+
 /* libuv gives a signal that nobody watches its default back, which is to die: in the middle of the
- * end, by who asks for it a second time, or has the log opened anew. */
+ * end, by who asks for it a second time, or has the log opened anew. One that comes between the two
+ * waits, blocked here as in all other threads, and is dropped with what is ignored. */
 static void ignore(uv_signal_t *s)
 {
     const int signum = s->signum;
+    mask(signum, SIG_BLOCK);
     uv_signal_stop(s);
     signal(signum, SIG_IGN);
 }
@@ -125,11 +135,17 @@ static void on_look(void *ctx, struct mono now)
     house_look(ctx, now);
 }
 
+void house_hold_reloads(void)
+{
+    mask(SIGHUP, SIG_BLOCK);
+}
+
 void house_watch(struct house *h)
 {
     watch(h, &h->on_term, SIGTERM, on_stop);
     watch(h, &h->on_int, SIGINT, on_stop);
     watch(h, &h->on_hup, SIGHUP, on_reload);
+    mask(SIGHUP, SIG_UNBLOCK);
 }
 
 void house_run(struct house *h)

@@ -2,6 +2,7 @@
 import os
 import re
 import signal
+import subprocess
 import threading
 import time
 
@@ -291,3 +292,39 @@ def test_reloads_drop_no_connection(relay, sink):
     assert not [t.xid for t in load.told if t.xid not in arrived], "lost"
     assert not [x for x, copies in arrived.items() if len(copies) > 1], "twice"
     assert not [e for e in proof.check_log(r.dir) if e["event"] == "deferred"]
+
+
+def blocks_hangups(pid):
+    """The main thread of this process lets SIGHUP wait."""
+    try:
+        status = open(f"/proc/{pid}/status").read()
+    except OSError:
+        return False
+    return bool(int(re.search(r"^SigBlk:\s*(\w+)", status, re.M)[1], 16) & 1)
+
+
+def test_signals_at_both_ends_of_its_life(relay, tmp_path):
+    """13, 14: a log that is rotated while the relay starts ends it, or is not heard; who asks twice for the end kills it in the middle of that."""
+    r, early = relay(start=False), 0
+    for n in range(30):  # this process may sleep through a start
+        if early == 2:
+            break
+        with open(tmp_path / f"out{n}", "w+") as out:
+            p = subprocess.Popen([POSTWAIN, "serve", "-c", str(r.conf)], stdout=out, stderr=out, env={**os.environ, **ENVIRONMENT})
+            try:
+                said = lambda: (tmp_path / f"out{n}").read_text()
+                while not blocks_hangups(p.pid) and p.poll() is None and "ready" not in said():
+                    pass
+                early += blocks_hangups(p.pid)
+                p.send_signal(signal.SIGHUP)
+                until(lambda: "ready" in said() or p.poll() is not None, 30)
+                assert p.poll() is None, (p.returncode, said())
+                until(lambda: len(r.events("config_reloaded")) == n + 1, 30, said)
+                while p.poll() is None:
+                    p.send_signal(signal.SIGTERM)
+                assert p.returncode == 0, (p.returncode, said())
+            finally:
+                if p.poll() is None:
+                    p.kill()
+                    p.wait()
+    assert early == 2, "it never lets a SIGHUP wait while it starts"

@@ -128,10 +128,21 @@ def test_queue_list_ends_with_its_reader(waiting):
     assert p.wait(30) == -signal.SIGPIPE
 
 
+def test_log_ends_with_its_reader(waiting):
+    """`log -f | head -1` goes on for ever on a log to which nothing comes any more; or a reader that goes leaves the log's files worse."""
+    r, _, _ = waiting
+    read, write = os.pipe()
+    p = subprocess.Popen([POSTWAIN, "log", "-f", "--json", "--since-seq", "0", "-c", r.conf], stdout=write, env={**os.environ, **ENVIRONMENT})
+    os.close(write)
+    with open(read) as lines:
+        assert '"event":"accepted"' in next(line for line in lines if '"event":"accepted"' in line)
+    assert p.wait(30) in (0, -signal.SIGPIPE)
+
+
 def test_output_that_cannot_be_written(waiting):
     """A script takes half of a listing, cut by a full disk, for all of it."""
     r, _, ids = waiting
-    for verb in (["status"], ["queue", "list", "--json"], ["queue", "list"], ["queue", "show", ids[4]], ["queue", "cat", ids[4]], ["log", "--json"],
+    for verb in (["status"], ["queue", "list", "--json"], ["queue", "list"], ["queue", "show", ids[4]], ["queue", "cat", ids[4]], ["log", "--json"], ["log", "-f", "--json", "--since-seq", "0"],
                  ["user", "list"], ["destination", "list", "--json"], ["explain", ids[0]], ["completion", "zsh"], ["help", "--mdoc", "postwain-queue.1"]):
         with open("/dev/full", "wb") as full:
             p = subprocess.run([POSTWAIN, *verb, "-c", r.conf], stdout=full, stderr=subprocess.PIPE, env={**os.environ, **ENVIRONMENT}, text=True, timeout=120)

@@ -1,8 +1,10 @@
 """Providers that want a login: every mechanism at a real one, wrong passwords, tokens that end, failover and back."""
 import base64
+import json
 import os
 import socket
 import ssl
+import subprocess
 import threading
 import time
 
@@ -12,7 +14,7 @@ from kit import mail
 from kit.certs import Authority
 from kit.listening import Listening
 from kit.peer import Peer, _Session
-from kit.relay import PASSWORD as PASSWORD_OF_APP, smarthost as to_sink
+from kit.relay import PASSWORD as PASSWORD_OF_APP, POSTWAIN, smarthost as to_sink
 from kit.submission import PASSWORD, TOKEN, USER, Submission
 from kit.wait import until
 
@@ -324,6 +326,29 @@ def test_reload_while_a_token_is_made(relay, authority, tmp_path):
         assert r.wait_final(later)[0]["mx_port"] == new.port
         assert [token_of(response) for _, _, response in old.logins] == ["of-the-old"]
         assert [token_of(response) for _, _, response in new.logins] == ["of-the-new"]
+
+
+def test_a_trace_that_comes_behind_the_login(relay, authority, tmp_path):
+    """Promise 21: a provider repeats our password in a refusal, and an operator who looks on at a connection that is open already reads it."""
+    secret = "of-the-provider"
+    path, told = secret_file(tmp_path, secret, "password"), tmp_path / "told"
+    with Provider(authority.issue("peer", "peer.test"), refuse={"RCPT TO:<loud": f"550 5.1.1 {USER} has {secret}"}) as p:
+        r = relay(top="threads = 1", dns=NAMED, destinations=smarthost(peer(p), password_file=f'"{path}"', connections=1))
+        r.wait_final(r.send(mail.message()))
+        with open(told, "w") as out:
+            looking = subprocess.Popen([POSTWAIN, "trace", "--json", "--to", "loud@rcpt.test", "-c", str(r.conf)], stdout=out)
+        try:
+            def seen():
+                r.wait_final(r.send(mail.message(), recipients="loud@rcpt.test"))
+                return '"direction":"out"' in told.read_text()
+            until(seen, 30)
+            rows = lambda: [json.loads(line) for line in told.read_text().splitlines(keepends=True) if line.endswith("\n")]
+            until(lambda: [row for row in rows() if row.get("who") == "server" and row.get("direction") == "out" and row.get("hidden")], 30)
+        finally:
+            looking.terminate()
+            looking.wait(20)
+        assert p.connections == len(p.logins) == 1
+        assert secret not in told.read_text() and base64.b64encode(f"\0{USER}\0{secret}".encode()).decode()[:16] not in told.read_text()
 
 
 def test_reloads_never_mix_credentials(relay, authority, tmp_path):

@@ -60,13 +60,25 @@ static void window_shrink(struct sched *s, struct sched_site *t, unsigned to)
     site_close_surplus(s, t);
 }
 
+/* It says nothing of the receiver, and nothing of the connections that there are: only no more of
+ * them are opened for a while (no port is free, say). */
+static void ours_failed(struct sched *s, struct sched_site *t, struct mono now)
+{
+    t->epoch++;
+    if (t->n_conns > 1) {
+        window_shrink(s, t, window_in_use(t) - 1);
+        window_hold(t, now);
+    } else {
+        t->ours = true;
+        site_bury(s, t, false, 0, now);
+    }
+}
+
 static void site_failed(struct sched *s, struct sched_site *t, const struct sched_conn *c,
                         enum sched_outcome o, int64_t after_s, struct mono now)
 {
-    if (o == SCHED_OURS) { /* which says nothing of the receiver */
-        t->epoch++;
-        t->ours = true;
-        site_bury(s, t, false, 0, now);
+    if (o == SCHED_OURS) {
+        ours_failed(s, t, now);
         return;
     }
     bool is_alone = t->n_conns == 1 && t->window == 1;

@@ -62,6 +62,8 @@ static void end(struct plan_maker *m, enum fault fault, const char *name, const 
 {
     m->step = STEP_DONE;
     m->fault = fault;
+    if (fault == FAULT_DNS_NXDOMAIN) /* which says it */
+        why = "";
     snprintf(m->detail, sizeof m->detail, "%.253s%s%.40s", name, why[0] ? ": " : "", why);
 }
 

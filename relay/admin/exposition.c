@@ -71,7 +71,7 @@ static void put_sites(struct buf *out, const struct spooler_admin *page)
 {
     int64_t dead = 0;
     for (size_t i = 0; i < page->n_sites; i++)
-        dead += page->sites[i].dead;
+        dead += queue_site_is_stuck(&page->sites[i]);
     exposition_family(out, "sites", "gauge", "sets of receiving hosts that mail is queued for");
     exposition_value(out, "sites", "state", "answering", (int64_t)page->n_sites - dead);
     exposition_value(out, "sites", "state", "unreachable", dead);

@@ -54,8 +54,8 @@ static void warn_site(json_t *list, const struct queue_site_row *s)
 {
     char text[700];
     const unsigned long long n = s->ready + s->waiting;
-    snprintf(text, sizeof text,
-             "nothing can be delivered to %.*s: %.*s; %llu recipient%s, next try in %lld s",
+    snprintf(text, sizeof text, "%s %.*s: %.*s; %llu recipient%s, next try in %lld s",
+             s->ours ? "a fault of this host keeps mail from" : "nothing can be delivered to",
              SLICE_ARG(slice_head(buf_slice(&s->site), 255)),
              SLICE_ARG(s->error.n ? slice_head(buf_slice(&s->error), 300)
                                   : SLICE_LIT("it does not answer")),
@@ -125,7 +125,7 @@ json_t *status_warnings(const struct admin *a, const struct spooler_admin *page)
         warn(list, "the users file has an error, what it said before is in force: run `postwain "
                    "check`");
     for (size_t i = 0; i < page->n_sites && sites < WARNINGS_SITES; i++)
-        if (page->sites[i].dead && !page->sites[i].suspended) {
+        if (queue_site_is_stuck(&page->sites[i]) && !page->sites[i].suspended) {
             warn_site(list, &page->sites[i]);
             sites++;
         }

@@ -178,8 +178,12 @@ static void print_mx(const json_t *list)
     }
 }
 
+/* That a name is not there is said once, by what follows from it: there is no way, or a host is not
+ * called. */
 static void print_dns(const json_t *row)
 {
+    if (strcmp(json_text(row, "status"), "nxdomain") == 0)
+        return;
     label("dns");
     clean(json_text(row, "name"));
     printf(" %s: ", json_text(row, "type"));
@@ -208,7 +212,10 @@ static void print_plan(const json_t *row)
         return;
     label("no way");
     clean(json_text(row, "response"));
-    printf(": mail is %s\n", json_text(row, "outcome"));
+    printf(": mail is %s", json_text(row, "outcome"));
+    if (json_text(row, "enhanced_status")[0])
+        printf(" (%s)", json_text(row, "enhanced_status"));
+    putchar('\n');
 }
 
 static void print_address(const json_t *row)

@@ -49,7 +49,7 @@ void dsn_add_address(struct buf *out, struct slice address, bool utf8)
 
 static uint8_t good_class(enum dsn_action a)
 {
-    return a == DSN_DELAYED ? 4 : a == DSN_RELAYED ? 2 : 5;
+    return a == DSN_DELAYED ? 4 : dsn_is_good(a) ? 2 : 5;
 }
 
 /* The status of the verdict; where its class contradicts the action, the action's own class (RFC
@@ -100,7 +100,11 @@ static void add_diagnostic(struct buf *out, const struct verdict *v, bool global
 
 static const char *action_name(enum dsn_action a)
 {
-    return a == DSN_DELAYED ? "delayed" : a == DSN_RELAYED ? "relayed" : "failed";
+    static const char *const names[] = {[DSN_FAILED] = "failed",
+                                        [DSN_DELAYED] = "delayed",
+                                        [DSN_RELAYED] = "relayed",
+                                        [DSN_DELIVERED] = "delivered"};
+    return names[a];
 }
 
 /* RFC 6533 section 3: past ASCII an address is of another type, and in a report for everybody it is

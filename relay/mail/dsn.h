@@ -12,8 +12,14 @@
 #include "relay/base/verdict.h"
 #include "relay/mail/dsn_template.h"
 
-/* RELAYED: to a server that will not say what became of it (RFC 3461 section 5.2.2). */
-enum dsn_action { DSN_FAILED, DSN_DELAYED, DSN_RELAYED };
+/* RELAYED: to a server that will not say what became of it (RFC 3461 section 5.2.2). DELIVERED: its
+ * way ends here (RFC 3461 section 6.2). */
+enum dsn_action { DSN_FAILED, DSN_DELAYED, DSN_RELAYED, DSN_DELIVERED };
+/* Nothing is left to do for it. */
+static inline bool dsn_is_good(enum dsn_action a)
+{
+    return a == DSN_RELAYED || a == DSN_DELIVERED;
+}
 
 struct dsn_recipient {
     struct slice address; /* final recipient */

@@ -33,7 +33,7 @@ static struct kinds count_kinds(const struct dsn_input *in)
     for (size_t i = 0; i < in->n_rcpts; i++) {
         k.failed += in->rcpts[i].action == DSN_FAILED;
         k.delayed += in->rcpts[i].action == DSN_DELAYED;
-        k.relayed += in->rcpts[i].action == DSN_RELAYED;
+        k.relayed += dsn_is_good(in->rcpts[i].action);
     }
     size_t *more = k.failed ? &k.failed : k.delayed ? &k.delayed : &k.relayed;
     *more += in->n_more;
@@ -137,7 +137,7 @@ static struct slice reason_of(const struct dsn_template *t, const struct dsn_rec
 {
     if (r->action == DSN_DELAYED)
         return dsn_template_get(t, DSN_S_REASON + DSN_REASON_DELAYED);
-    if (r->action == DSN_RELAYED)
+    if (dsn_is_good(r->action))
         return dsn_template_get(t, DSN_S_REASON + DSN_REASON_RELAYED);
     const enum verdict_class c = dsn_words_class(r->verdict);
     const unsigned classes = DSN_S_REASON + DSN_REASON_CLASS;
@@ -307,6 +307,15 @@ void dsn_write_text_part(struct buf *out, const struct dsn_input *in, bool globa
 }
 
 /* One recipient is named; an address that could pass for an encoded word is not. */
+/* What it tells of several: the gravest. */
+static const char *gravest(const struct dsn_input *in, const struct kinds *k)
+{
+    bool handed_on = in->n_more > 0;
+    for (size_t i = 0; i < in->n_rcpts; i++)
+        handed_on = handed_on || in->rcpts[i].action == DSN_RELAYED;
+    return k->failed ? "Undelivered" : k->delayed ? "Delayed" : handed_on ? "Relayed" : "Delivered";
+}
+
 static void add_own_subject(struct buf *out, const struct about *a, bool utf8)
 {
     const struct dsn_input *in = a->in;
@@ -315,7 +324,7 @@ static void add_own_subject(struct buf *out, const struct about *a, bool utf8)
     if (in->double_bounce)
         buf_add_str(out, "Undelivered report");
     else
-        buf_addf(out, "%s mail", k->failed ? "Undelivered" : k->delayed ? "Delayed" : "Relayed");
+        buf_addf(out, "%s mail", gravest(in, k));
     if (only.n > 0 && slice_find_slice(only, SLICE_LIT("=?")) == only.n) {
         buf_add_str(out, " to ");
         dsn_add_address(out, only, utf8);

@@ -86,6 +86,8 @@ const char *dsn_words_happened(enum dsn_action action, const struct verdict *v)
         return "The message is delayed.";
     if (action == DSN_RELAYED)
         return "The message was handed to the next mail server.";
+    if (action == DSN_DELIVERED)
+        return "The message was delivered.";
     return words_of(dsn_words_class(v))->happened;
 }
 
@@ -97,6 +99,8 @@ const char *dsn_words_next(enum dsn_action action, const struct verdict *v)
         return "You need not do anything. That it has come to the mailbox may not be told to you: "
                "not "
                "every server sends such notices.";
+    if (action == DSN_DELIVERED)
+        return "You need not do anything.";
     return words_of(class_of(v))->next;
 }
 

@@ -55,6 +55,8 @@ static enum dsn_action action_of(enum out_dsn_what what)
         return DSN_DELAYED;
     case OUT_DSN_RELAYED:
         return DSN_RELAYED;
+    case OUT_DSN_DELIVERED:
+        return DSN_DELIVERED;
     }
     UNREACHABLE();
 }
@@ -74,7 +76,8 @@ static struct dsn_recipient *recipients(const struct out_dsn *d)
 {
     struct dsn_recipient *list = must_alloc(d->n * sizeof *list), *at = list;
     /* The gravest first: of those that have no room the others would be missed less. */
-    for (size_t k = 0; k < 3 * d->n; k++) {
+    const size_t kinds = OUT_DSN_DELIVERED + 1;
+    for (size_t k = 0; k < kinds * d->n; k++) {
         const size_t i = k % d->n;
         if (d->rcpts[i].what != k / d->n)
             continue;

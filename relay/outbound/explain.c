@@ -197,7 +197,8 @@ static void found(void *ctx, struct out_found *f)
     explain_dns(&x->rows, f, buf_slice(&x->site));
     explain_left_out(&x->left_out, f);
     if (f->plan->fault != FAULT_NONE) {
-        buf_add(&x->rows, buf_slice(&x->left_out));
+        if (f->plan->fault != FAULT_DNS_NXDOMAIN) /* then the only host is the domain itself */
+            buf_add(&x->rows, buf_slice(&x->left_out));
         out_explain_end(x, false);
     } else if (x->o->n_all > 1) {
         ask_who_rang(x);

@@ -190,9 +190,12 @@ static void no_address(void *ctx, const char *host, uint16_t preference, const s
 
 static void put_fault(struct buf *out, const struct plan *p)
 {
+    char status[ENHANCED_SIZE];
     struct verdict v = verdict_of_fault(p->fault, PHASE_NONE, slice_str(p->detail));
     jrow_text(out, "error", slice_str(fault_name(p->fault)));
     jrow_text(out, "response", slice_str(v.text));
+    enhanced_write(v.enhanced, status);
+    jrow_text(out, "enhanced_status", slice_str(status));
     jrow_text(out, "outcome", slice_str(v.kind == VERDICT_FAILED ? "bounced" : "deferred"));
     verdict_done(&v);
 }

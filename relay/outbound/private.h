@@ -5,6 +5,7 @@
 #include "relay/outbound/outbound.h"
 #include "relay/smtp/client.h"
 #include <uthash.h>
+#include <uv.h>
 
 struct out_capture;
 struct out_conn;
@@ -37,6 +38,9 @@ struct outbound {
     size_t n_own;
     struct sockaddr_storage *here; /* this machine's addresses, whoever listens there */
     size_t n_here;
+    struct mono own_until; /* then they are read anew before they are used */
+    /* NULL: of this machine (uv_interface_addresses); another one for tests */
+    int (*interfaces)(uv_interface_address_t **, int *);
     struct out_conn *conns;                   /* by id */
     struct out_conn *line;                    /* those that wait for a socket, see places.c */
     uint64_t n_sockets;                       /* called, connected or closing */
@@ -127,6 +131,9 @@ void out_name_site(struct buf *out, const struct out_found *f);
 void out_resolve_run(struct outbound *o, struct out_resolve *r);
 int out_resolver_new(struct outbound *o, struct err *e);
 void out_own_addresses(struct outbound *o);
+/* Before they are used: a machine may get others while it runs (DHCP, a failover address). */
+#define OUT_OWN_MS (INT64_C(60) * 1000)
+void out_own_addresses_fresh(struct outbound *o, struct mono now);
 void out_own_addresses_done(struct outbound *o);
 
 /* Borrowed. NULL: it cannot be made, e says why. */

@@ -54,16 +54,20 @@ static bool is_wildcard(const struct sockaddr_storage *a)
     return IN6_IS_ADDR_UNSPECIFIED(&((const struct sockaddr_in6 *)a)->sin6_addr);
 }
 
-static void add_here(struct outbound *o)
+/* What was known stays when they cannot be read. */
+static void read_here(struct outbound *o)
 {
-    uv_interface_address_t *list;
-    int n;
-    const int rc = uv_interface_addresses(&list, &n);
+    uv_interface_address_t *list = NULL;
+    int n = 0;
+    const int rc = (o->interfaces ? o->interfaces : uv_interface_addresses)(&list, &n);
     if (rc != 0) {
         LOG(LV_WARN, "own_addresses_unknown", LOG_S("problem", uv_strerror(rc)),
             LOG_S("effect", "mail that leads back to this relay may go round"));
         return;
     }
+    free(o->here);
+    o->here = NULL;
+    o->n_here = 0;
     for (int i = 0; i < n; i++)
         add_address(&o->here, &o->n_here, (const struct sockaddr *)&list[i].address, 0);
     uv_free_interface_addresses(list, n);
@@ -88,14 +92,24 @@ void out_own_addresses_done(struct outbound *o)
     o->n_own = o->n_here = 0;
 }
 
+void out_own_addresses_fresh(struct outbound *o, struct mono now)
+{
+    if (!mono_reached(o->own_until, now))
+        return;
+    o->own_until = mono_add(now, OUT_OWN_MS);
+    out_own_addresses(o);
+}
+
 /* Every address and port at which this relay itself would answer (checklist 41: own addresses, not
  * names, decide about loops), those that the administrator says lead here from outside, and all
  * that this machine has. */
 void out_own_addresses(struct outbound *o)
 {
     struct sockaddr_storage a;
-    out_own_addresses_done(o);
-    add_here(o);
+    free(o->own);
+    o->own = NULL;
+    o->n_own = 0;
+    read_here(o);
     for (size_t i = 0; i < o->conf->n_listeners; i++) {
         const struct conf_list *list = &o->conf->listeners[i].address;
         for (size_t k = 0; k < list->n; k++)
@@ -339,6 +353,7 @@ static void ask(struct question *q)
     struct slice rest = buf_slice(&q->domain), domain = slice_cut(&rest, '>');
     if (q->dest && q->dest->redirect[0])
         domain = domain_of(q->dest->redirect);
+    out_own_addresses_fresh(o, loop_now(o->loop));
     struct plan_options opt = {
         .port = q->dest ? q->dest->port : q->conf->destinations[q->conf->n_destinations - 1].port,
         .allow_private = q->conf->allow_private_addresses,

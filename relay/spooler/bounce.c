@@ -146,9 +146,10 @@ static struct bounce_due next_failure(struct core *c, struct bounce *b, const st
 
 static enum out_dsn_what what_of(const struct recipient *r)
 {
-    return r->state == RCPT_DELIVERED ? OUT_DSN_RELAYED
-           : r->dsn_due               ? OUT_DSN_FAILED
-                                      : OUT_DSN_DELAYED;
+    const struct verdict *last = recipient_last(r);
+    if (r->state == RCPT_DELIVERED)
+        return last && outcome_is_filed(last) ? OUT_DSN_DELIVERED : OUT_DSN_RELAYED;
+    return r->dsn_due ? OUT_DSN_FAILED : OUT_DSN_DELAYED;
 }
 
 /* X.4.7: the time is over that the sender gave (RFC 3463, RFC 2852). */

@@ -25,13 +25,17 @@ static void refuse(struct core *c, struct spooler_store *s, int error)
 /* Of what is due now, the gravest. */
 static const char *kind_of(const struct message *m, const struct envelope *e)
 {
-    const char *kind = e->dsn_delay ? "delayed" : "relayed";
+    bool relayed = false;
     if (e->dsn_rcpt)
         return "failed";
-    for (uint32_t i = 0; i < m->n_rcpts; i++)
-        if (m->rcpts[i].dsn_due && m->rcpts[i].state != RCPT_DELIVERED)
-            kind = "failed";
-    return kind;
+    for (uint32_t i = 0; i < m->n_rcpts; i++) {
+        const struct recipient *r = &m->rcpts[i];
+        const struct verdict *last = recipient_last(r);
+        if (r->dsn_due && r->state != RCPT_DELIVERED)
+            return "failed";
+        relayed = relayed || (r->dsn_due && !(last && outcome_is_filed(last)));
+    }
+    return e->dsn_delay ? "delayed" : relayed ? "relayed" : "delivered";
 }
 
 /* The DSN's record also says, of the message it reports on, that what was due of it is told. */

@@ -79,13 +79,19 @@ bool outcome_wants_failure(const struct recipient *r, bool double_bounces)
     return has_reader && (r->notify == 0 || (r->notify & MAIL_NOTIFY_FAILURE));
 }
 
-static void decide_delivered(struct outcome *o, const struct recipient *r, struct passed_on passed)
+bool outcome_is_filed(const struct verdict *v)
+{
+    return v->kind == VERDICT_DELIVERED && v->code == 0;
+}
+
+static void decide_delivered(struct outcome *o, const struct recipient *r, const struct verdict *v,
+                             struct passed_on passed)
 {
     const struct message *m = recipient_message(r);
     const bool unsaid = (r->notify & MAIL_NOTIFY_SUCCESS) && !passed.dsn;
     const bool traced = m->by_trace || (m->by == MAIL_BY_NOTIFY && !passed.deliver_by);
     o->change.state = RCPT_DELIVERED;
-    o->event = unsaid ? EVENT_RELAYED : EVENT_DELIVERED;
+    o->event = unsaid && !outcome_is_filed(v) ? EVENT_RELAYED : EVENT_DELIVERED;
     o->change.dsn_due =
         message_sender(m).n > 0 && r->notify != MAIL_NOTIFY_NEVER && (unsaid || traced);
 }
@@ -113,7 +119,7 @@ struct outcome outcome_decide(const struct recipient *r, const struct verdict *v
                         .expires = sched_expires(recipient_message(r), policy->lifetime_s)};
     switch (v->kind) {
     case VERDICT_DELIVERED:
-        decide_delivered(&o, r, passed);
+        decide_delivered(&o, r, v, passed);
         return o;
     case VERDICT_FAILED:
         o.change.state = RCPT_BOUNCED;

@@ -3,7 +3,8 @@
  * for the first, one for the second.
  *
  *   delivered                       -> DELIVERED  delivered (final), or relayed: a notice of
- * success was asked for and the receiver cannot send it on. The sender is told "relayed" then, and
+ * success was asked for and the receiver cannot send it on. The sender is told "relayed" then (of
+ * what was captured "delivered", and so does the log: nobody else is there to tell it), and
  * where BY=…T asked for that (RFC 3461 section 5.2.2, RFC 2852) failed                          ->
  * BOUNCED    bounced   (final; a DSN is due where outcome_wants_failure)
  * deferred, lifetime left         -> QUEUED     deferred  (attempts + 1, next due by the retry
@@ -45,6 +46,9 @@ bool outcome_is_greylisting(const struct recipient *r, const struct verdict *v);
 
 /* A fault of this host, before anybody was called: no attempt, and it says nothing of the mail. */
 bool outcome_is_ours(const struct verdict *v);
+
+/* The end of its way: filed here, not handed to another server. */
+bool outcome_is_filed(const struct verdict *v);
 
 /* Late enough that its sender is to hear that it is delayed? It was
  * tried, or stands where nothing is begun (stands_still: sched_stands_still), and now is

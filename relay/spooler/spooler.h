@@ -247,7 +247,7 @@ struct out_work {
 };
 void out_work_free(struct out_work *w);
 
-enum out_dsn_what { OUT_DSN_FAILED, OUT_DSN_DELAYED, OUT_DSN_RELAYED };
+enum out_dsn_what { OUT_DSN_FAILED, OUT_DSN_DELAYED, OUT_DSN_RELAYED, OUT_DSN_DELIVERED };
 struct out_dsn_rcpt {
     uint32_t number; /* of the message */
     struct buf address, orcpt, host;
@@ -351,6 +351,12 @@ struct queue_site_row {
     struct buf error;    /* why a job was put off last; "" = none was */
     struct wall error_at;
 };
+/* Dead, and somebody's mail waits for it, or is being tried: what a person is to hear of. A site
+ * that only is remembered to have been dead keeps nobody's mail. */
+static inline bool queue_site_is_stuck(const struct queue_site_row *r)
+{
+    return r->dead && r->ready + r->waiting + r->connections > 0;
+}
 void queue_site_row_done(struct queue_site_row *r);
 /* Its keys (relay/admin/README.md) into an open row (relay/base/jrow.h); only of a site that is
  * known has it more than the two names. Whether it is suspended is the caller's to say: who did it

@@ -140,6 +140,19 @@ def test_success(relay, sink):
     assert [e["dsn_kind"] for e in r.events("dsn_queued", queue_id=id)] == ["relayed"]
 
 
+def test_success_of_captured_mail(relay, sink, tmp_path):
+    """Filed in a Maildir it has come to its end: delivered, in the report and in the log."""
+    home = sink()
+    r = relay(destinations=f'destination "stage" {{ domains = {{ "*.stage.test", "stage.test" }}  capture = "{tmp_path}/box" }}' + smarthost(home))
+    id = submit(r, mail.message(), {"a@stage.test": "NOTIFY=SUCCESS", "b@stage.test": ""})
+    assert {e["event"] for e in r.wait_final(id, 2)} == {"delivered"}
+    [report] = wait_reports(home, 1)
+    assert report.actions() == {"a@stage.test": ("delivered", "2.0.0")}
+    assert report.top["Subject"] == "Delivered mail to a@stage.test"
+    until(lambda: r.events("dsn_queued", queue_id=id))
+    assert [e["dsn_kind"] for e in r.events("dsn_queued", queue_id=id)] == ["delivered"]
+
+
 def test_success_is_passed_on(relay, dns, receiver):
     """The next server never hears what the sender asked for: its notice of success does not come, or cannot be told apart."""
     dns.add("home MX 10 mx.home", "mx.home A 127.0.0.11")

@@ -45,7 +45,8 @@ static void write_dsn(struct sim *s, struct sim_message *m, const struct out_dsn
 {
     static const enum dsn_action actions[] = {[OUT_DSN_FAILED] = DSN_FAILED,
                                               [OUT_DSN_DELAYED] = DSN_DELAYED,
-                                              [OUT_DSN_RELAYED] = DSN_RELAYED};
+                                              [OUT_DSN_RELAYED] = DSN_RELAYED,
+                                              [OUT_DSN_DELIVERED] = DSN_DELIVERED};
     struct dsn_recipient rcpts[SIM_RCPTS_MAX] = {0};
     struct sim_message *about = sim_find(s, d->message_id);
     char of[QUEUE_ID_SIZE];

@@ -56,7 +56,9 @@ static void test_queue(void **state)
 {
     (void)state;
     struct buf b = BUF_MAX(65536);
-    struct queue_site_row sites[3] = {{.dead = true}, {.dead = false}, {.dead = false}};
+    struct queue_site_row sites[3] = {{.dead = true, .waiting = 1},
+                                      {.dead = false},
+                                      {.dead = true}}; /* for the last no mail waits */
     struct spooler_admin page = {.sites = sites, .n_sites = 3};
     struct wall now = {INT64_C(1800000000) * WALL_SECOND};
     page.totals.messages = 4;

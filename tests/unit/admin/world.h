@@ -136,6 +136,7 @@ static inline void site_page(const struct spooler *s, struct spooler_admin *a)
     a->sites[0] = (struct queue_site_row){.site = lit("mx.example"),
                                           .destination = lit("default"),
                                           .dead = true,
+                                          .waiting = 1,
                                           .next_probe_ms = 5000};
     a->totals.messages = MESSAGES;
     if (atomic_load(&s->full))

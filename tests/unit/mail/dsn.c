@@ -127,6 +127,17 @@ static void relayed_and_all_kinds(void **state)
     assert_value(&r.top, "Subject", "Relayed mail to bob@example.net");
     assert_value(&r.status, "Original-Envelope-Id", "QQ314159+x");
     assert_value(&r.recipients[0], "Action", "relayed");
+    rcpts[0].action = DSN_DELIVERED; /* RFC 3461 section 6.2: it goes nowhere from here */
+    buf_reset(&out);
+    assert_true(dsn_write(&out, &in));
+    read_report(buf_slice(&out), &r);
+    assert_value(&r.top, "Subject", "Delivered mail to bob@example.net");
+    assert_value(&r.recipients[0], "Action", "delivered");
+    assert_true(has(r.text.body, "The message was delivered."));
+    rcpts[0].action = DSN_RELAYED;
+    buf_reset(&out);
+    assert_true(dsn_write(&out, &in));
+    read_report(buf_slice(&out), &r);
     assert_value(&r.recipients[0], "Status", "2.0.0");
     assert_value(&r.recipients[0], "Diagnostic-Code", "smtp; 250"); /* nothing made up */
     assert_true(has(r.text.body, "was handed on for the recipients"));
@@ -226,7 +237,7 @@ static void status_fits_the_action(void **state)
         {DSN_FAILED, {2, 1, 5}, "5.0.0"},   {DSN_DELAYED, {4, 2, 0}, "4.2.0"},
         {DSN_DELAYED, {5, 1, 1}, "4.0.0"},  {DSN_DELAYED, {0, 0, 0}, "4.0.0"},
         {DSN_RELAYED, {2, 6, 0}, "2.6.0"},  {DSN_RELAYED, {0, 0, 0}, "2.0.0"},
-        {DSN_RELAYED, {5, 1, 1}, "2.0.0"},
+        {DSN_RELAYED, {5, 1, 1}, "2.0.0"},  {DSN_DELIVERED, {0, 0, 0}, "2.0.0"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct verdict v = verdict_with(0, rows[i].e, "x");

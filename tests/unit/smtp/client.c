@@ -145,6 +145,13 @@ static const struct row rows[] = {
      TO_DOT OK "A DONE reusable: " DELIVERED "\nA READY\n! lost\nA CLOSE\n", 0, 0},
     {"70: the reply to QUIT is not waited for",
      TO_DOT OK "A DONE reusable: " DELIVERED "\nA READY\n! quit\nA CLOSE\nC QUIT\n", 0, 0},
+    {"65: no QUIT behind an end that is not answered",
+     TO_DOT "! quit\n" OK "A DONE reusable: " DELIVERED "\nA READY\n! quit\nA CLOSE\nC QUIT\n", 0,
+     0},
+    {"65: nor among the content, which it would be part of",
+     TO_CONTENT
+     "! quit\n! lost\nA DONE last: deferred host network data conn_lost 4.4.2\nA CLOSE\n",
+     0, 0},
     {"70: nor before the first mail", HELLO "! quit\nA CLOSE\nC QUIT\n", 0, 0},
     {"38, 65: whatever comes behind it",
      TO_DOT OK "A DONE reusable: " DELIVERED

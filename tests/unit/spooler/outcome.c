@@ -88,6 +88,25 @@ static void each_verdict_has_its_fate(void **state)
     }
 }
 
+/* RFC 3461 section 6.2: what is filed here goes nowhere else, so nobody else tells of it; what
+ * another server took, and will not tell of, is relayed. */
+static void what_is_filed_is_delivered(void **state)
+{
+    (void)state;
+    for (unsigned code = 0; code <= 250; code += 250) {
+        struct world w;
+        world_init(&w, "a@x", 5000);
+        w.r[1].notify = MAIL_NOTIFY_SUCCESS;
+        struct verdict v = {
+            .kind = VERDICT_DELIVERED, .code = (uint16_t)code, .enhanced = {2, 0, 0}};
+        struct outcome o =
+            outcome_decide(&w.r[1], &v, NULL, (struct passed_on){0}, &policy, now, &w.rng);
+        assert_int_equal(o.event, code ? EVENT_RELAYED : EVENT_DELIVERED);
+        assert_true(o.change.dsn_due);
+        world_done(&w);
+    }
+}
+
 /* Promise 10: never because of us. Before anybody was called it is no attempt, and no pause is the
  * longer for it; what a receiver has seen is one. */
 static void a_fault_of_ours_ends_nothing(void **state)
@@ -232,7 +251,7 @@ static void notices_are_as_asked_for(void **state)
         w.m->by = rows[i].by & 3u;
         w.m->by_trace = rows[i].trace;
         const struct passed_on passed = {rows[i].passed_on, rows[i].passed_on};
-        struct verdict v = {.kind = VERDICT_DELIVERED, .enhanced = {2, 0, 0}};
+        struct verdict v = {.kind = VERDICT_DELIVERED, .code = 250, .enhanced = {2, 0, 0}};
         struct outcome o = outcome_decide(&w.r[1], &v, "mx", passed, &policy, now, &w.rng);
         if (o.event != rows[i].event || o.change.dsn_due != rows[i].success)
             fail_msg("row %zu: %d, %d", i, o.event, o.change.dsn_due);
@@ -477,6 +496,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_verdict_has_its_fate),
         cmocka_unit_test(a_fault_of_ours_ends_nothing),
+        cmocka_unit_test(what_is_filed_is_delivered),
         cmocka_unit_test(greylisting_is_known),
         cmocka_unit_test(a_destination_has_its_own_lifetime),
         cmocka_unit_test(notices_are_as_asked_for),

@@ -57,6 +57,28 @@ def test_groups(grouped):
     assert as_nobody(r, "queue", "cat", id, group=ADMIN)[1]
 
 
+def test_strangers_are_hung_up_on(grouped):
+    """A stranger who speaks to the socket himself, past our command's good manners, sees the queue."""
+    r, _ = grouped
+    program = """
+import socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.settimeout(20)
+s.connect(sys.argv[1])
+f = s.makefile()
+print(f.readline())
+try:
+    s.sendall(b'{"id":1,"verb":"status"}\\n')
+except OSError:
+    pass  # hung up already
+print(f.readline())
+"""
+    done = subprocess.run(["/usr/bin/python3", "-c", program, str(r.dir / "control.sock")], capture_output=True, text=True, timeout=60,
+                          user="nobody", group="nogroup", extra_groups=[])
+    hello, denied = (json.loads(line) for line in done.stdout.splitlines() if line)
+    assert hello["access"] == "none" and denied["error"]["code"] == "denied", (done.stdout, done.stderr)
+
+
 def test_reload_changes_who_may(grouped):
     """A group that was taken from the configuration goes on controlling the daemon until a restart."""
     r, _ = grouped

@@ -10,12 +10,11 @@
 
 #define SILENCE_S 60
 #define PROTOCOL 1
-#define READ_BYTES (256u * 1024)
 
 struct client {
-    FILE *in; /* answers; requests go straight to its descriptor */
-    char *line;
-    size_t line_size;
+    int fd; /* -1: not connected */
+    struct line_reader in;
+    char *line; /* the last one, in the reader's buffer */
     int next_id;
     bool hushed; /* that it went away has been said */
     bool mute;   /* nothing at all is said */
@@ -27,14 +26,19 @@ struct client {
     struct conf *conf;
 };
 
+static void disconnect(struct client *c)
+{
+    if (c->fd >= 0)
+        close(c->fd);
+    line_reader_done(&c->in);
+}
+
 void client_free(struct client *c)
 {
     if (!c)
         return;
-    if (c->in)
-        fclose(c->in);
+    disconnect(c);
     conf_unref(c->conf);
-    free(c->line);
     free(c->waits_for);
     free(c);
 }
@@ -74,19 +78,16 @@ static int connect_to(struct client *c)
         close(fd);
         return unreachable(c, code);
     }
-    c->in = fdopen(fd, "r");
-    MUST(c->in);
-    setvbuf(c->in, NULL, _IOFBF, READ_BYTES);
+    c->fd = c->in.fd = fd;
     return CLI_DONE;
 }
 
 /* The next line is in c->line; 0: told. */
 static size_t read_line(struct client *c, int *ret_exit)
 {
-    errno = 0;
-    ssize_t n = getline(&c->line, &c->line_size, c->in);
+    const size_t n = line_reader_next(&c->in, &c->line);
     if (n > 0)
-        return (size_t)n;
+        return n;
     const char *why = errno == EAGAIN ? "no answer within a minute"
                       : errno         ? strerror(errno)
                                       : "it closed the connection";
@@ -151,6 +152,11 @@ void client_hush(struct client *c)
     c->hushed = true;
 }
 
+void client_heed(struct client *c, const volatile sig_atomic_t *ended)
+{
+    c->in.ended = ended;
+}
+
 void client_until_unread(struct client *c)
 {
     c->until_unread = true;
@@ -160,6 +166,7 @@ void client_until_unread(struct client *c)
 static struct client *client_new(struct conf *conf, bool hushed, int *ret_exit)
 {
     struct client *c = must_alloc(sizeof *c);
+    c->fd = -1;
     c->conf = conf;
     c->path = conf->control_socket;
     c->hushed = hushed;
@@ -185,13 +192,12 @@ bool client_may_change(struct conf *conf)
 {
     if (access(conf->control_socket, W_OK) < 0)
         return errno != EACCES;
-    struct client c = {.conf = conf, .path = conf->control_socket, .mute = true, .hushed = true};
+    struct client c = {
+        .fd = -1, .conf = conf, .path = conf->control_socket, .mute = true, .hushed = true};
     /* Whether anybody is there is said by who asks in earnest. */
     const bool may = conf->control_admins.n + conf->control_readers.n == 0 ||
                      greet(&c) != CLI_DONE || c.may_change;
-    if (c.in)
-        fclose(c.in);
-    free(c.line);
+    disconnect(&c);
     return may;
 }
 
@@ -217,10 +223,10 @@ int client_refused(const json_t *error)
 static bool send_all(int fd, struct slice text)
 {
     while (text.n) {
-        ssize_t n = send(fd, text.p, text.n, MSG_NOSIGNAL);
-        if (n < 0)
+        const ssize_t n = send(fd, text.p, text.n, MSG_NOSIGNAL);
+        if (n < 0 && errno != EINTR)
             return false;
-        text = slice_skip(text, (size_t)n);
+        text = slice_skip(text, n < 0 ? 0 : (size_t)n);
     }
     return true;
 }
@@ -231,8 +237,8 @@ static int hung_up(struct client *c, int code)
     json_error_t ignored;
     if (c->hushed)
         return CLI_UNREACHABLE;
-    const ssize_t n = getline(&c->line, &c->line_size, c->in);
-    json_t *last = n > 0 ? json_loadb(c->line, (size_t)n, 0, &ignored) : NULL;
+    const size_t n = line_reader_next(&c->in, &c->line);
+    json_t *last = n > 0 ? json_loadb(c->line, n, 0, &ignored) : NULL;
     const char *why = json_text(json_object_get(last, "error"), "message");
     cli_fail(CLI_UNREACHABLE, "%s: the daemon %s: %s", c->path, why[0] ? "hung up" : "went away",
              why[0] ? why : strerror(code));
@@ -247,8 +253,7 @@ int client_send(struct client *c, const char *verb, json_t *args)
     char *text = json_dumps(request, JSON_COMPACT);
     json_decref(request);
     MUST(text);
-    bool sent =
-        send_all(fileno(c->in), slice_str(text)) && send_all(fileno(c->in), SLICE_LIT("\n"));
+    bool sent = send_all(c->fd, slice_str(text)) && send_all(c->fd, SLICE_LIT("\n"));
     const int code = errno;
     free(text);
     return sent ? CLI_DONE : hung_up(c, code);

@@ -10,6 +10,7 @@
 #include "relay/cli/cli.h"
 #include "relay/conf/conf.h"
 #include <jansson.h>
+#include <signal.h>
 #include <stdio.h>
 
 /* args.c */
@@ -70,6 +71,18 @@ int cli_exit_of(int code);
 /* Loads the configuration, its problems to standard error; NULL: *ret_exit. */
 struct conf *cli_conf(const struct cli_args *a, int *ret_exit);
 
+/* line_reader.c */
+struct line_reader {
+    int fd; /* a socket; the caller's */
+    char *bytes;
+    size_t size, begin, end;
+    const volatile sig_atomic_t *ended; /* NULL: no signal ends it */
+};
+/* The next line with its end, the caller's to change until the next call; the last one may have
+ * none. Its octets; 0: errno says why, 0 that there are no more. */
+size_t line_reader_next(struct line_reader *r, char **ret_line);
+void line_reader_done(struct line_reader *r);
+
 /* client.c */
 struct client;
 /* Connects to the daemon of this configuration. NULL: told, and *ret_exit. */
@@ -94,6 +107,8 @@ struct client *client_try(struct conf *conf, int *ret_exit);
 bool client_may_change(struct conf *conf);
 /* Says no more that the daemon went away. */
 void client_hush(struct client *c);
+/* A signal whose handler sets *ended ends what waits; any other one does not. */
+void client_heed(struct client *c, const volatile sig_atomic_t *ended);
 /* A hearing ends when nobody reads standard output any more (output_is_read). */
 void client_until_unread(struct client *c);
 /* One more connection to the same daemon. */

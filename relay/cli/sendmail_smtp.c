@@ -139,7 +139,7 @@ static bool send_all(struct talk *t, struct slice bytes)
 {
     while (bytes.n && !t->lost) {
         const ssize_t n = send(t->fd, bytes.p, bytes.n, MSG_NOSIGNAL);
-        t->lost = n < 0;
+        t->lost = n < 0 && errno != EINTR; /* after Ctrl-Z and fg */
         bytes = slice_skip(bytes, n < 0 ? 0 : (size_t)n);
     }
     return !t->lost;
@@ -163,6 +163,8 @@ static unsigned hear(struct talk *t, bool ehlo)
                 return t->parser.reply.code;
         }
         const ssize_t n = recv(t->fd, t->in, sizeof t->in, 0);
+        if (n < 0 && errno == EINTR)
+            continue;
         if (n <= 0) {
             t->lost = true;
             return 0;
@@ -331,6 +333,8 @@ static bool copy(int from, int to)
     struct slice rest = slice_of(bytes, n > 0 ? (size_t)n : 0);
     while (rest.n) {
         n = write(to, rest.p, rest.n);
+        if (n < 0 && errno == EINTR)
+            continue;
         if (n <= 0)
             return false;
         rest = slice_skip(rest, (size_t)n);
@@ -343,8 +347,11 @@ static int pump(int fd)
 {
     struct pollfd p[] = {{.fd = STDIN_FILENO, .events = POLLIN}, {.fd = fd, .events = POLLIN}};
     for (;;) {
-        if (poll(p, 2, -1) < 0 && errno != EINTR)
-            return EX_OSERR;
+        if (poll(p, 2, -1) < 0) {
+            if (errno != EINTR)
+                return EX_OSERR;
+            continue; /* after Ctrl-Z and fg; nothing stands in revents */
+        }
         if (p[1].revents && !copy(fd, STDOUT_FILENO))
             return EX_OK;
         if (p[0].revents && !copy(STDIN_FILENO, fd)) {

@@ -123,6 +123,7 @@ static bool make_page(struct top *t, FILE *page)
         t->client = client_try(t->conf, &rc);
     if (t->client) {
         client_hush(t->client);
+        client_heed(t->client, &ended);
         rc = client_send(t->client, "status", json_object());
         if (rc == CLI_DONE)
             rc = client_hear(t->client, keep_row, rows, &done, &error);

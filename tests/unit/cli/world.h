@@ -101,7 +101,7 @@ static void *serve(void *arg)
     return NULL;
 }
 
-static int run_with(const char *line, const char *greeting, const char *const *answers)
+static inline int run_with(const char *line, const char *greeting, const char *const *answers)
 {
     struct daemon d = {.greeting = greeting, .answers = answers};
     struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = FOLDER "/control.sock"};
@@ -127,13 +127,13 @@ static int run_with(const char *line, const char *greeting, const char *const *a
     "\"queued_time\":\"2020-01-02T03:04:05.000000Z\",\"state\":\"held\",\"attempt\":3,"            \
     "\"response\":\"450 4.2.2 \\u001b[31mfull\"}}\n"
 
-static void expect(const char *where, const char *words)
+static inline void expect(const char *where, const char *words)
 {
     if (!strstr(where, words))
         fail_msg("no \"%s\" in:\n%s%s", words, where, where == out ? err : "");
 }
 
-static void expect_asked(const char *json)
+static inline void expect_asked(const char *json)
 {
     json_t *want = json_loads(json, 0, NULL),
            *got = json_loads(asked, JSON_DISABLE_EOF_CHECK, NULL);

@@ -107,11 +107,12 @@ static bool is_theirs(const struct verdict *v)
 
 /* What may pass counts more than what a host lacks for ever: there may be another host behind it.
  * What a receiver has to say counts more than that we could not call another: an attempt was made.
- */
-static void note_failure(struct out_conn *c, struct verdict v)
+ * What he has to say of the mail counts more than what became of another host. */
+void out_conn_note_failure(struct out_conn *c, struct verdict v)
 {
     const bool lacks = out_is_inability(&v) && c->failure.kind == VERDICT_DEFERRED;
-    if (lacks || (v.fault == FAULT_LOCAL && is_theirs(&c->failure))) {
+    if (lacks || (v.fault == FAULT_LOCAL && is_theirs(&c->failure)) ||
+        (c->load.heard && c->failure.kind == VERDICT_DEFERRED)) {
         verdict_done(&v);
         return;
     }
@@ -128,7 +129,7 @@ void out_conn_go_on(struct out_conn *c, struct verdict v)
     if (v.fault == FAULT_LOOP)
         c->tries = OUT_TRIES_MAX;
     c->has_news = c->has_news || out_relay_is_news(c, &v);
-    note_failure(c, v);
+    out_conn_note_failure(c, v);
     unlink_socket(c, true);
     out_conn_call(c);
 }
@@ -154,7 +155,7 @@ void out_conn_call_failed(struct link *l, int err, struct mono now)
         out_relay_failed(c, &c->plan->hosts[c->ways[l->way].host], &v);
     c->has_news = true;
     if (!no_route || v.fault == FAULT_LOCAL || c->failure.kind == VERDICT_NONE)
-        note_failure(c, v);
+        out_conn_note_failure(c, v);
     else
         verdict_done(&v);
     c->in_clear = c->no_session = false;

@@ -43,6 +43,8 @@ struct out_load {
     size_t first, n_now; /* recipients of the transaction under way: a peer may take fewer at a time
                             than there are (RFC 9422) */
     bool header_known, peeking, utf8_header; /* whether its header section has 8-bit bytes */
+    struct attempt *heard; /* at the host that said "later" to it, and sent it on to one more; NULL:
+                              none did. Its words are the connection's `failure` */
 };
 
 /* One job ahead of the answer to another's dot (ahead.c). */
@@ -121,6 +123,10 @@ static inline const struct plan_host *out_conn_host(const struct out_conn *c)
 void out_dial_init(struct out_conn *c);
 /* Is there an address left to try? */
 bool out_dial_more(const struct out_conn *c);
+/* The same, of another host. */
+bool out_dial_more_hosts(const struct out_conn *c);
+/* No other address of this host is called for this job. */
+void out_dial_leave_host(struct out_conn *c);
 /* Calls it; false: there is none. */
 bool out_dial_next(struct out_conn *c);
 /* Calls it beside l, which has not answered; later, when there is no place for another socket. */
@@ -184,6 +190,8 @@ void out_conn_again(struct out_conn *c);
 void out_conn_call_failed(struct link *l, int err, struct mono now);
 /* It has a place, and calls the next address. */
 void out_conn_call(struct out_conn *c);
+/* Of the job: v is taken, and stands unless an earlier one counts more. */
+void out_conn_note_failure(struct out_conn *c, struct verdict v);
 /* Gives this address up because of v (taken) and goes on with the next one, or ends. */
 void out_conn_go_on(struct out_conn *c, struct verdict v);
 

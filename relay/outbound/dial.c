@@ -103,6 +103,21 @@ bool out_dial_more(const struct out_conn *c)
     return next_way(c, loop_now(c->o->loop));
 }
 
+bool out_dial_more_hosts(const struct out_conn *c)
+{
+    for (size_t i = 0; i < c->n_ways && c->tries < OUT_TRIES_MAX; i++)
+        if (!c->ways[i].tried && c->ways[i].host != c->ways[c->way].host)
+            return true;
+    return false;
+}
+
+void out_dial_leave_host(struct out_conn *c)
+{
+    for (size_t i = 0; i < c->n_ways; i++)
+        if (c->ways[i].host == c->ways[c->way].host)
+            c->ways[i].tried = true;
+}
+
 /* --- calls under way
  * ------------------------------------------------------------------------------------------------------------
  */

@@ -19,6 +19,9 @@ void out_load_drop(struct out_load *l)
         verdict_done(&l->verdicts[i]);
     free(l->verdicts);
     buf_done(&l->verp);
+    if (l->heard)
+        attempt_done(l->heard);
+    free(l->heard);
     *l = (struct out_load){0};
 }
 
@@ -97,7 +100,12 @@ void out_job_report(struct out_conn *c, const struct verdict *v, size_t n, bool 
     const struct smtp_peer *peer = c->client ? smtp_client_peer(c->client) : NULL;
     r->dsn_passed_on = peer && peer->dsn;
     r->deliver_by_passed_on = peer && peer->deliver_by;
-    describe(c, &r->attempt);
+    if (c->load.heard && v == &c->failure) {
+        r->attempt = *c->load.heard;
+        *c->load.heard = (struct attempt){0};
+    } else {
+        describe(c, &r->attempt);
+    }
     out_job_drop(c);
     out_send(c->o, &r->msg);
 }
@@ -141,12 +149,38 @@ static bool is_providers_own(const struct out_conn *c, const struct verdict *v)
            v->scope != SCOPE_RECIPIENT;
 }
 
+static bool is_alike(const struct verdict *a, const struct verdict *b)
+{
+    return a->code == b->code && slice_eq(slice_str(a->text), slice_str(b->text));
+}
+
+/* "Later" to a mail that has waited already, in the same words for all of it: what keeps this host
+ * from taking it, its neighbour perhaps has not. Not at the first attempt, since greylisting wants
+ * to hear the same again (77); one more host an attempt, since most have no more to say; and not
+ * where the whole site asks us to slow down. */
+static bool is_said_again(const struct out_conn *c, const struct smtp_client_action *a)
+{
+    enum { FOR_EVER = 500 };
+    if (c->load.job->attempt < 2 || c->load.heard || c->dest->relay.n > 0 ||
+        !out_dial_more_hosts(c))
+        return false;
+    for (size_t i = 0; i < a->n; i++) {
+        const struct verdict *v = &a->verdicts[i];
+        if (v->kind != VERDICT_DEFERRED || v->fault != FAULT_NONE || v->code >= FOR_EVER ||
+            v->scope == SCOPE_SITE || !is_alike(v, &a->verdicts[0]))
+            return false;
+    }
+    return a->n == c->load.job->n;
+}
+
 /* RFC 5321 section 5.1, checklist 58, 59, 73, 90: the next host is asked at once, as long as nobody
  * has a verdict of his own. */
 static bool is_for_next_host(const struct out_conn *c, const struct smtp_client_action *a)
 {
     if (c->jobs > 1 || c->load.first > 0 || !out_dial_more(c))
         return false;
+    if (is_said_again(c, a))
+        return true;
     for (size_t i = 0; i < a->n; i++)
         if (!is_hosts_own(&a->verdicts[i]) && !out_is_inability(&a->verdicts[i]) &&
             !is_providers_own(c, &a->verdicts[i]))
@@ -163,6 +197,14 @@ static bool is_left(struct out_conn *c, const struct smtp_client_action *a)
             return false;
     out_relay_failed(c, out_conn_host(c), &a->verdicts[0]);
     return true;
+}
+
+static void send_on(struct out_conn *c, const struct verdict *v)
+{
+    out_conn_note_failure(c, verdict_copy(v)); /* from now on it stands */
+    c->load.heard = must_alloc(sizeof *c->load.heard);
+    describe(c, c->load.heard);
+    out_dial_leave_host(c);
 }
 
 /* Of those verdicts the one that leaves most hope. */
@@ -286,8 +328,11 @@ bool out_job_done(struct out_conn *c, const struct smtp_client_action *a, struct
     }
     if (is_for_next_host(c, a)) {
         struct verdict v = verdict_copy(most_hopeful(a));
+        const bool again = is_said_again(c, a);
         if (a->reusable)
             leave_politely(c, now);
+        if (again)
+            send_on(c, &v);
         out_conn_go_on(c, v);
         return false;
     }

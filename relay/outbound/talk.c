@@ -71,8 +71,7 @@ static void on_failed(struct out_conn *c, const struct verdict *v, struct mono n
         return;
     }
     out_probe_failed(c, &copy);
-    verdict_done(&c->failure);
-    c->failure = copy;
+    out_conn_note_failure(c, copy);
     c->in_clear = true;
     out_conn_again(c);
 }

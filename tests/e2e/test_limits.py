@@ -201,13 +201,17 @@ def test_silent_client(relay):
 def test_message_without_an_end(relay):
     """Recipient after recipient, a client holds its session for ever."""
     r = relay(listener='message-timeout = "1s"')
-    s = r.smtp()
-    begun = time.monotonic()
-    assert s.mail("ann@sender.test")[0] == 250
-    codes = set()
-    while 421 not in codes:
-        codes.add(s.rcpt("bob@rcpt.test")[0])
-    assert codes <= {250, 452, 421} and time.monotonic() - begun >= 0.99  # 421 is all that is heard where nobody had a turn for that long
+    for _ in range(5):  # until somebody was taken; where nobody has a turn for a second, 421 is all that is heard
+        s = r.smtp()
+        begun = time.monotonic()
+        assert s.mail("ann@sender.test")[0] == 250
+        codes = []
+        while 421 not in codes and time.monotonic() - begun < 60:
+            codes.append(s.rcpt("bob@rcpt.test")[0])
+        assert codes[-1] == 421 and set(codes) <= {250, 452, 421} and time.monotonic() - begun >= 0.99, codes[-3:]
+        if codes[0] == 250:
+            break
+    assert codes[0] == 250, codes
 
 
 def test_not_an_open_relay(relay):

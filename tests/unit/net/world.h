@@ -200,6 +200,34 @@ static inline void run_for(struct loop *l, int64_t ms)
     loop_run_here(l);
 }
 
+/* What has to be over when an hour of the loop's own clock strikes: that comes behind all its
+ * earlier ones, however late the loop gets to them. What they end is over some turns later. */
+struct strike {
+    struct deadline at;
+    struct loop *loop;
+    unsigned turns;
+};
+
+static inline void not_over(void *ctx, struct mono now)
+{
+    struct strike *s = ctx;
+    if (s->turns++ < 3) {
+        deadline_set(s->loop, &s->at, mono_add(now, 10));
+        return;
+    }
+    fprintf(stderr, "it was to be over by then\n");
+    abort();
+}
+
+/* In so many ms of the loop's time, which stands still until it runs. */
+static inline void over_within(struct loop *l, int64_t ms)
+{
+    static struct strike strike;
+    strike = (struct strike){.loop = l};
+    deadline_init(l, &strike.at, not_over, &strike);
+    deadline_set(l, &strike.at, mono_add(loop_now(l), ms));
+}
+
 /* Looks again and again, on the loop, until it is so; then the loop stops. */
 struct look {
     struct loop *loop;

@@ -155,18 +155,25 @@ static void work_behind_close(void **state)
     world_free(w);
 }
 
-/* 70: nobody waits for the answer to QUIT, so the place at the site is free at once. */
+/* 70: nobody waits for the answer to QUIT, so the place at the site is free at once: at one of some
+ * times at least (the machine may be busy), where the end of all that was sent has five seconds. */
 static void quit_without_answer(void **state)
 {
     (void)state;
-    struct world *w = world_new(1, "");
-    int fd = kept(w);
-    order_close(w);
-    hear(fd, "QUIT");
-    told_gone(w);
-    told_nothing(w);
-    close(fd);
-    world_free(w);
+    bool quick = false;
+    for (unsigned i = 0; i < 5 && !quick; i++) {
+        struct world *w = world_new(1, "");
+        int fd = kept(w);
+        const struct mono begun = mono_now();
+        order_close(w);
+        hear(fd, "QUIT");
+        told_gone(w);
+        quick = mono_now().ms - begun.ms < 1000;
+        told_nothing(w);
+        close(fd);
+        world_free(w);
+    }
+    assert_true(quick);
 }
 
 /* After a reload an idle connection ends, and one at work ends after its job: what it was made by

@@ -177,11 +177,9 @@ static void test_large(void **state)
     stop(&c);
 }
 
-/* The replies wait, for each session on its own; a client that is gone meanwhile harms nobody;
- * SIGTERM ends it all the same. */
-static void test_delay(void **state)
+/* Whether the second of three was answered before one that waits for the first one's answer. */
+static bool waits_beside(void)
 {
-    (void)state;
     static const char *const args[] = {"--delay", "400", "--quiet", NULL};
     struct child c = start(args);
     FILE *f[3];
@@ -199,11 +197,23 @@ static void test_delay(void **state)
     expect(f[0], "250");
     assert_true(mono_now().ms - before.ms >= 395);
     expect(f[1], "250");
-    assert_true(mono_now().ms - before.ms < 30000);
+    const bool beside = mono_now().ms - before.ms < 795;
     fclose(f[1]);
     say(f[0], "MAIL FROM:<a@example.com>\r\n", "250");
     stop(&c); /* while a session is open */
     fclose(f[0]);
+    return beside;
+}
+
+/* The replies wait, for each session on its own (seen where the machine is quick enough, once); a
+ * client that is gone meanwhile harms nobody; SIGTERM ends it all the same. */
+static void test_delay(void **state)
+{
+    (void)state;
+    bool beside = false;
+    for (unsigned i = 0; i < 20 && !beside; i++)
+        beside = waits_beside();
+    assert_true(beside);
 }
 
 static void test_usage(void **state)

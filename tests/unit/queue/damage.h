@@ -1,7 +1,9 @@
 /* What the tests of damage share: a spool with several segments, footers, copies and body files,
  * and how it is opened and compared when something is wrong with it. */
 #pragma once
+#ifndef HISTORY_SEGMENT
 #define HISTORY_SEGMENT (16 * 1024)
+#endif
 #define HISTORY_BODY 160
 #include "tests/unit/queue/history.h"
 

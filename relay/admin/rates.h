@@ -6,7 +6,14 @@
 #pragma once
 #include "relay/base/clock.h"
 
-enum rate { RATE_ACCEPTED, RATE_DELIVERED, RATE_DEFERRED, RATE_BOUNCED, RATES };
+enum rate {
+    RATE_ACCEPTED,
+    RATE_DELIVERED,
+    RATE_DEFERRED,
+    RATE_BOUNCED,
+    RATE_WAITED, /* for a socket; only for a warning */
+    RATES
+};
 #define RATES_STEP_MS 5000
 #define RATES_NOTES (15 * 60 * 1000 / RATES_STEP_MS + 1)
 

@@ -4,7 +4,7 @@
 #include "relay/base/plural.h"
 #include <stdio.h>
 
-enum { WARNINGS_SITES = 10 };
+enum { WARNINGS_SITES = 10, WAITED_MINUTES = 15 };
 
 static void put_metric(json_t *o, const char *key, enum metric m)
 {
@@ -14,11 +14,12 @@ static void put_metric(json_t *o, const char *key, enum metric m)
 
 static const struct {
     enum metric metric;
-    const char *key;
+    const char *key; /* NULL: no row of `status` */
 } rated[RATES] = {[RATE_ACCEPTED] = {M_MESSAGES_ACCEPTED, "accepted_rate"},
                   [RATE_DELIVERED] = {M_DELIVERED, "delivered_rate"},
                   [RATE_DEFERRED] = {M_DEFERRED, "deferred_rate"},
-                  [RATE_BOUNCED] = {M_BOUNCED, "bounced_rate"}};
+                  [RATE_BOUNCED] = {M_BOUNCED, "bounced_rate"},
+                  [RATE_WAITED] = {M_WAITED_OUT, NULL}};
 
 void status_note(void *admin, struct mono now)
 {
@@ -30,15 +31,19 @@ void status_note(void *admin, struct mono now)
     deadline_set(a->loop, &a->note_at, mono_add(now, RATES_STEP_MS));
 }
 
+static double rate_of(const struct admin *a, enum rate which, int64_t minutes)
+{
+    return rates_of(&a->rates, which, metric_get(rated[which].metric), loop_now(a->loop), minutes);
+}
+
 /* A second: over 1, 5 and 15 minutes. */
 static void put_rates(json_t *o, const struct admin *a)
 {
     static const int64_t minutes[] = {1, 5, 15};
-    for (unsigned i = 0; i < RATES; i++) {
+    for (unsigned i = 0; i < RATES && rated[i].key; i++) {
         json_t *list = json_array();
         for (size_t k = 0; k < sizeof minutes / sizeof *minutes; k++) {
-            double rate = rates_of(&a->rates, (enum rate)i, metric_get(rated[i].metric),
-                                   loop_now(a->loop), minutes[k]);
+            const double rate = rate_of(a, (enum rate)i, minutes[k]);
             json_array_append_new(list, json_real((double)(int64_t)(rate * 1000 + 0.5) / 1000));
         }
         rows_put(o, rated[i].key, list);
@@ -96,6 +101,22 @@ static void warn_certificate(void *list, const struct admin_certificate *c)
     warn(list, text);
 }
 
+/* It passes by itself, and mail is only late: but nothing else would say why. */
+static void warn_places(json_t *list, const struct admin *a)
+{
+    char text[400];
+    const int64_t waiting = metric_get(M_WAITING_OUT);
+    if (waiting <= 0 && rate_of(a, RATE_WAITED, WAITED_MINUTES) <= 0)
+        return;
+    snprintf(text, sizeof text,
+             "connections to receivers have waited for a socket within %d minutes (now %lld; %lld "
+             "sockets of at most %lld are in use): raise the limit of open files (LimitNOFILE=, "
+             "RLIMIT_NOFILE), or allow fewer connections",
+             WAITED_MINUTES, (long long)waiting, (long long)metric_get(M_SOCKETS_OUT),
+             (long long)metric_get(M_SOCKETS_OUT_MOST));
+    warn(list, text);
+}
+
 static void say_warning(void *list, const char *text)
 {
     warn(list, text);
@@ -124,6 +145,7 @@ json_t *status_warnings(const struct admin *a, const struct spooler_admin *page)
     if (metric_get(M_USERS_FILE_BROKEN) > 0)
         warn(list, "the users file has an error, what it said before is in force: run `postwain "
                    "check`");
+    warn_places(list, a);
     for (size_t i = 0; i < page->n_sites && sites < WARNINGS_SITES; i++)
         if (queue_site_is_stuck(&page->sites[i]) && !page->sites[i].suspended) {
             warn_site(list, &page->sites[i]);

@@ -155,7 +155,7 @@ void out_dial_look(const struct out_conn *c, struct mono now,
 bool out_dial_put_off(struct link *l, int err);
 
 /* places.c */
-bool out_places_left(const struct outbound *o);
+bool out_places_left(struct outbound *o);
 /* May it begin to call? False: it waits, and is called up (out_conn_call) by itself. A rehearsal
  * does not wait. */
 bool out_place_take(struct out_conn *c);

@@ -162,6 +162,7 @@ void outbound_meet(struct outbound *o, struct outbound *const *all, unsigned n)
 {
     o->all = all;
     o->n_all = n;
+    out_places_show(o);
 }
 
 void outbound_reconfigure(struct outbound *o, struct conf *conf)
@@ -177,6 +178,7 @@ void outbound_free(struct outbound *o)
 {
     o->spooler = NULL;
     out_conn_free_all(o);
+    out_places_done(o);
     out_captures_free(o);
     out_memory_free(o);
     out_secrets_free(o->secrets);

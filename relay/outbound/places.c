@@ -2,37 +2,59 @@
  * descriptors. Thousands of dead sites that ring with their whole windows at once would else take
  * all of them, and mail would be put off as a fault of this host (checklist 100). A connection that
  * has no place waits for one; first come, first served. */
+#include "relay/base/metrics.h"
 #include "relay/base/must.h"
 #include "relay/outbound/conn.h"
 #include <sys/resource.h>
 #include <utlist.h>
 
 /* Asked each time: an operator may change it while we run (prlimit). */
-static uint64_t places_of(const struct outbound *o)
+static int64_t places_of(const struct outbound *o)
 {
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-        return UINT64_MAX;
-    const uint64_t share = limit.rlim_cur / 2 / (o->n_all ? o->n_all : 1);
+    struct rlimit limit = {.rlim_cur = RLIM_INFINITY};
+    (void)getrlimit(RLIMIT_NOFILE, &limit);
+    const int64_t share = (int64_t)(limit.rlim_cur / 2 / (o->n_all ? o->n_all : 1));
     return share ? share : 1;
 }
 
-bool out_places_left(const struct outbound *o)
+/* The gauge is the sum of all loops' shares. */
+static void show(struct outbound *o, int64_t places)
 {
-    return o->n_sockets < places_of(o);
+    metric_add(M_SOCKETS_OUT_MOST, places - o->places_shown);
+    o->places_shown = places;
+}
+
+void out_places_show(struct outbound *o)
+{
+    show(o, places_of(o));
+}
+
+void out_places_done(struct outbound *o)
+{
+    show(o, 0);
+}
+
+bool out_places_left(struct outbound *o)
+{
+    out_places_show(o);
+    return o->n_sockets < o->places_shown;
 }
 
 void out_place_wait(struct out_conn *c)
 {
     MUST(!c->in_line);
+    metric_add(M_WAITED_OUT, 1);
+    metric_add(M_WAITING_OUT, 1);
     c->in_line = true;
     DL_APPEND(c->o->line, c);
 }
 
 void out_place_leave(struct out_conn *c)
 {
-    if (c->in_line)
-        DL_DELETE(c->o->line, c);
+    if (!c->in_line)
+        return;
+    metric_add(M_WAITING_OUT, -1);
+    DL_DELETE(c->o->line, c);
     c->in_line = false;
 }
 
@@ -48,6 +70,7 @@ void out_place_begin(struct link *l, struct outbound *o)
 {
     l->counted = o;
     o->n_sockets++;
+    metric_add(M_SOCKETS_OUT, 1);
 }
 
 struct outbound *out_place_end(struct link *l)
@@ -56,6 +79,7 @@ struct outbound *out_place_end(struct link *l)
     if (o) {
         MUST(o->n_sockets > 0);
         o->n_sockets--;
+        metric_add(M_SOCKETS_OUT, -1);
     }
     l->counted = NULL;
     return o;

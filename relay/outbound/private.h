@@ -43,7 +43,8 @@ struct outbound {
     int (*interfaces)(uv_interface_address_t **, int *);
     struct out_conn *conns;                   /* by id */
     struct out_conn *line;                    /* those that wait for a socket, see places.c */
-    uint64_t n_sockets;                       /* called, connected or closing */
+    int64_t n_sockets;                        /* called, connected or closing */
+    int64_t places_shown;                     /* how many there may be, as the gauge has it */
     int64_t ahead_slow_ms, ahead_patience_ms; /* see ahead.c; only tests have others */
     bool scarce;                              /* a call found no descriptor; until nobody waits */
     struct out_explain *explains;
@@ -72,6 +73,10 @@ void out_unlearn(struct outbound *o, const struct sockaddr_storage *a, enum out_
 bool out_has_learnt(const struct outbound *o, const struct sockaddr_storage *a, enum out_lesson l,
                     struct mono now);
 void out_memory_free(struct outbound *o);
+
+/* places.c: the gauge of this loop's bound, which each look at it brings up to date */
+void out_places_show(struct outbound *o);
+void out_places_done(struct outbound *o);
 
 /* capture.c: OUT_WORK -> SPOOLER_RESULT, SPOOLER_CONN_GONE, the mail into a Maildir. Takes w. */
 void out_capture(struct outbound *o, struct conf *conf, const struct conf_destination *d,

@@ -1,5 +1,6 @@
 /* The verbs over a real socket. If this breaks, a long listing takes the relay's memory, or a
  * script gets other rows than it asked for. */
+#include "relay/base/metrics.h"
 #include "tests/unit/admin/world.h"
 
 static void test_limit_and_cursor(void **state)
@@ -166,6 +167,47 @@ static void test_status(void **state)
     assert_non_null(json_object_get(a.last, "errors"));
     assert_int_equal(json_array_size(json_object_get(a.last, "warnings")), 0);
     answer_done(&a);
+    fclose(f);
+}
+
+/* True: this status has the warning, and all of its words. */
+static bool warns_of_places(FILE *f, const char *words)
+{
+    bool found = false;
+    size_t i;
+    const json_t *one;
+    say(f, "{\"id\":2,\"verb\":\"status\",\"args\":{}}");
+    struct answer a = hear(f);
+    assert_null(json_object_get(a.last, "waited_rate"));
+    json_array_foreach(json_object_get(a.last, "warnings"), i, one) found =
+        found || strstr(json_string_value(one), words);
+    answer_done(&a);
+    return found;
+}
+
+/* One that waits, and then one that has waited, is told; who looks learns what to raise. */
+static void test_places(void **state)
+{
+    (void)state;
+    FILE *f = call();
+    assert_false(warns_of_places(f, "have waited for a socket"));
+    metric_add(M_SOCKETS_OUT, 7);
+    metric_add(M_SOCKETS_OUT_MOST, 8);
+    metric_add(M_WAITING_OUT, 1);
+    assert_true(warns_of_places(
+        f, "connections to receivers have waited for a socket within 15 minutes (now 1; 7 sockets "
+           "of at most 8 are in use): raise the limit of open files (LimitNOFILE=, RLIMIT_NOFILE), "
+           "or allow fewer connections"));
+    metric_add(M_WAITING_OUT, -1);
+    assert_false(warns_of_places(f, "have waited for a socket"));
+    metric_add(M_WAITED_OUT, 1);
+    for (int i = 0; i < 200 && !warns_of_places(f, "(now 0; 7 sockets of at most 8"); i++)
+        usleep(100000); /* a second after the start it is known that it is new */
+    assert_true(warns_of_places(f, "have waited for a socket"));
+    metric_add(M_WAITED_OUT, -1);
+    metric_add(M_SOCKETS_OUT, -7);
+    metric_add(M_SOCKETS_OUT_MOST, -8);
+    assert_false(warns_of_places(f, "have waited for a socket"));
     fclose(f);
 }
 
@@ -422,6 +464,7 @@ int main(void)
         cmocka_unit_test(test_count_and_all_rows),
         cmocka_unit_test(test_slow_reader),
         cmocka_unit_test(test_status),
+        cmocka_unit_test(test_places),
         cmocka_unit_test(test_no_progress_to_who_does_not_read),
         cmocka_unit_test(test_status),
         cmocka_unit_test(test_many_suspensions),

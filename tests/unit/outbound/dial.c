@@ -1,6 +1,7 @@
 /* Which address is called, and how long it is let ring (checklist 42; promise 24). If this breaks,
  * a host that swallows packets holds up each message to its site, or a host with many addresses
  * hides all others. */
+#include "relay/base/metrics.h"
 #include "tests/unit/outbound/world.h"
 #include <fcntl.h>
 #include <sys/resource.h>
@@ -205,6 +206,14 @@ static void take_and_leave(struct world *w, int fd, uint64_t conn)
     expect_end(w, conn, FAULT_NONE);
 }
 
+/* The loop is another thread. */
+static void until_shown(enum metric m, int64_t wanted)
+{
+    for (int ms = 0; ms < PATIENCE_MS && metric_get(m) != wanted; ms++)
+        usleep(1000);
+    assert_int_equal(metric_get(m), wanted);
+}
+
 /* A loop has so many sockets and no more, whatever the number of sites; who waits goes on when one
  * ends, in the order of coming, and waiting is no attempt. */
 static void no_more_than_its_share(void **state)
@@ -212,22 +221,36 @@ static void no_more_than_its_share(void **state)
     (void)state;
     struct world *w = world_new(4, "");
     struct rlimit before = limit_descriptors();
+    const int64_t waited = metric_get(M_WAITED_OUT);
     outbound_meet(w->out, NULL, LOOPS);
+    until_shown(M_SOCKETS_OUT_MOST, 2);
     for (unsigned i = 0; i < 4; i++)
         order_conn(w, 10 + i, one_host(w, i, 1));
     int fds[4] = {receive_ready(w, 0), receive_ready(w, 1)};
     nobody_calls(w, 2);
     nobody_calls(w, 3);
     told_nothing(w);
+    until_shown(M_WAITING_OUT, 2);
+    until_shown(M_SOCKETS_OUT, 2);
     take_and_leave(w, fds[1], 11);
     fds[2] = receive_ready(w, 2);
     nobody_calls(w, 3);
+    until_shown(M_WAITING_OUT, 1);
     take_and_leave(w, fds[0], 10);
     fds[3] = receive_ready(w, 3);
     take_and_leave(w, fds[3], 13);
     take_and_leave(w, fds[2], 12);
+    until_shown(M_WAITING_OUT, 0);
+    until_shown(M_SOCKETS_OUT, 0);
+    assert_int_equal(metric_get(M_WAITED_OUT), waited + 2);
+    assert_int_equal(metric_get(M_SOCKETS_OUT_MOST), 2);
     setrlimit(RLIMIT_NOFILE, &before);
+    order_conn(w, 14, one_host(w, 0, 1)); /* whoever asks has the limit of now */
+    int last = receive_ready(w, 0);
+    assert_int_equal(metric_get(M_SOCKETS_OUT_MOST), before.rlim_cur / 2 / LOOPS);
+    take_and_leave(w, last, 14);
     world_free(w);
+    assert_int_equal(metric_get(M_SOCKETS_OUT_MOST), 0);
 }
 
 /* Nor is another address called beside one that rings, when there is no place for it; one that has
@@ -263,7 +286,10 @@ static void ended_while_waiting(void **state)
         order_conn(w, 10 + i, one_host(w, 0, 1));
     int fds[2] = {receive(w, 0), receive(w, 0)};
     told_nothing(w);
+    until_shown(M_WAITING_OUT, 3);
     world_free(w);
+    assert_int_equal(metric_get(M_WAITING_OUT), 0);
+    assert_int_equal(metric_get(M_SOCKETS_OUT), 0);
     close(fds[0]);
     close(fds[1]);
     setrlimit(RLIMIT_NOFILE, &before);

@@ -94,9 +94,9 @@ struct problem {
 /* False: *ret_problem says why, and ret->id is set where it could be read. Either way
  * request_done(ret). */
 bool request_parse(struct slice line, struct request *ret, struct problem *ret_problem);
-/* It changes nothing and shows no content. */
-/* Recipients of the queue: answered when that is durable. */
+/* It changes recipients of the queue: answered when that is durable. */
 bool request_changes(enum verb v);
+/* It changes nothing and shows no content. */
 bool request_looks(enum verb v);
 /* Is it one of these words? */
 bool request_word_is(const char *word, const char *const *of, size_t n);

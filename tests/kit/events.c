@@ -5,8 +5,8 @@
  *   kit_events PATH EVENTS-A-SECOND SECONDS ROTATE-SECONDS COMPRESS-SECONDS
  *
  * Goes on behind the last event of a log that is there. Prints the number of the last one. Where it
- * stood still it goes on from there, and it does not end before one file is compressed: so there
- * were so many seconds of writing, and files of every kind, on any machine.
+ * stood still it goes on from there, and where files are compressed it does not end before one is
+ * so: there were so many seconds of writing, and files of every kind, on any machine.
  */
 #include "relay/events/events.h"
 #include "relay/base/defer.h"
@@ -73,13 +73,15 @@ int main(int argc, char **argv)
     MUST(events_start(ev) == 0);
     const struct mono give_up = mono_add(mono_now(), PATIENCE_MS);
     struct mono begun = mono_now(), last = begun;
-    while (done < all || (!one_is_compressed(argv[1]) && !mono_reached(give_up, last))) {
+    const bool compresses = c.rotate_s > 0 && c.compress_s > 0;
+    while (done < all ||
+           (compresses && !one_is_compressed(argv[1]) && !mono_reached(give_up, last))) {
         const struct mono now = mono_now();
         if (now.ms - last.ms > STALL_MS)
             begun = mono_add(begun, now.ms - last.ms - STALL_MS);
         last = now;
         uint64_t due = (uint64_t)(now.ms - begun.ms) * rate / 1000;
-        while (done < due)
+        while (done < due && (done < all || compresses))
             push(ev, first + ++done);
         usleep(STEP_MS * 1000);
     }

@@ -25,7 +25,7 @@
  * opened next with that number for the same file. */
 const char *__tsan_default_suppressions(void)
 {
-    return "race_top:^closedir$\n";
+    return "race_top:interceptor_closedir$\n";
 }
 
 #define MESSAGES 1000000

@@ -6,6 +6,7 @@
 #include "relay/admin/private.h"
 #include "relay/base/defer.h"
 #include "relay/base/must.h"
+#include <poll.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -243,6 +244,16 @@ void peer_close(struct peer *p)
     DL_DELETE(p->admin->peers, p);
     p->admin->n_peers--;
     uv_close((uv_handle_t *)&p->pipe, on_closed);
+}
+
+/* While a task is on its way nothing is read, so libuv does not tell. */
+bool peer_has_gone(const struct peer *p)
+{
+    uv_os_fd_t fd;
+    if (uv_fileno((const uv_handle_t *)&p->pipe, &fd) < 0)
+        return true;
+    struct pollfd f = {.fd = fd};
+    return poll(&f, 1, 0) > 0 && (f.revents & (POLLHUP | POLLERR));
 }
 
 /* Every group that the other end is in; how many. */

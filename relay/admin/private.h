@@ -78,6 +78,8 @@ struct admin {
 /* peer.c */
 void peer_accept(struct admin *a);
 void peer_close(struct peer *p);
+/* It reads nothing more. (Who has only said that it asks for nothing more still reads.) */
+bool peer_has_gone(const struct peer *p);
 /* Its memory goes when the pipe is closed and nothing of its is out. */
 void peer_free_if_over(struct peer *p);
 size_t peer_unsent(const struct peer *p);

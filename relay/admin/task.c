@@ -10,7 +10,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { HEAD_MAX = 1024 };
+/* A listing's first pages are small: whoever reads its first rows only (`| head`) has them at once,
+ * and has gone before many are gathered. */
+enum { HEAD_MAX = 1024, FIRST_ROWS = 32, GROWTH = 4 };
 
 /* ---- asking ---- */
 
@@ -50,6 +52,7 @@ static void ask(struct peer *p, enum admin_verb verb)
     a->verb = verb;
     a->dry_run = t->request.dry_run;
     a->rows_max = rows_wanted(&t->request);
+    a->page_rows = verb == ADMIN_LIST ? FIRST_ROWS : 0;
     a->count = t->request.count;
     a->sort = a->count ? SORT_NONE : t->request.sort;
     a->priority = t->request.priority;
@@ -100,6 +103,8 @@ void task_next_page(struct peer *p)
     struct spooler_admin *a = TAKE_PTR(p->task.page);
     p->task.at = 0;
     a->at = a->next;
+    if (a->n_rows)
+        a->page_rows *= a->page_rows < PAGE_ROWS ? GROWTH : 1;
     send_step(p, a);
 }
 
@@ -366,6 +371,8 @@ void task_answered(struct peer *p, struct msg *m)
         break;
     default:
         p->task.page = v;
+        if (request_looks(p->task.request.verb) && peer_has_gone(p))
+            peer_close(p);
         if (uv_is_closing((uv_handle_t *)&p->pipe))
             task_drop_page(&p->task);
     }

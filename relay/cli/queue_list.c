@@ -14,7 +14,18 @@ static const struct table_column list_columns[] = {
 struct listing {
     struct table *table;
     uint64_t unread; /* rows that are none */
+    uint64_t rows, shown_at;
 };
+
+/* The first row is shown at once, then each fourfold of it: `| head` ends us (SIGPIPE) before much
+ * was gathered for nobody, and a million rows are still written in large pieces. */
+static void show_early(struct listing *l)
+{
+    if (++l->rows < l->shown_at)
+        return;
+    fflush(stdout);
+    l->shown_at *= 4;
+}
 
 static void list_row(void *ctx, char *text, size_t n)
 {
@@ -42,6 +53,13 @@ static void list_row(void *ctx, char *text, size_t n)
                                  due,
                                  row_text(&row, "response")};
     table_row(l->table, cells);
+    show_early(l);
+}
+
+static void list_text(void *ctx, char *text, size_t n)
+{
+    print_text_line(NULL, text, n);
+    show_early(ctx);
 }
 
 static struct table *list_table(void)
@@ -135,9 +153,9 @@ int queue_list(const struct cli_verb *v, int argc, char **argv)
         json_decref(args);
         return rc;
     }
-    struct listing l = {.table = list_table()};
+    struct listing l = {.table = list_table(), .shown_at = 1};
     stream_output();
-    rc = client_ask_text(c, "queue.list", args, a.json ? print_text_line : list_row, &l, &done);
+    rc = client_ask_text(c, "queue.list", args, a.json ? list_text : list_row, &l, &done);
     table_free(l.table);
     if (rc == CLI_DONE)
         rc = listed(&a, done);

@@ -31,7 +31,8 @@ bool spooler_admin_row(struct spooler_admin *a, const struct queue_row *r)
         *text = slice_head(*text, ROW_TEXT_MAX);
         need += text->n;
     }
-    if (a->n_rows == PAGE_ROWS || need > PAGE_TEXT - a->text_n)
+    const size_t most = a->page_rows && a->page_rows < PAGE_ROWS ? a->page_rows : PAGE_ROWS;
+    if (a->n_rows == most || need > PAGE_TEXT - a->text_n)
         return false;
     if (!a->rows)
         a->rows = must_realloc(NULL, PAGE_ROWS * sizeof *a->rows + PAGE_TEXT);

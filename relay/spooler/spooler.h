@@ -401,8 +401,9 @@ struct spooler_admin {
     enum admin_verb verb;
     struct queue_filter filter;
     struct queue_place at;
-    unsigned limit;    /* messages looked at in this step; 0: as many as a step has time for */
-    uint64_t rows_max; /* LIST, dry_run: rows wanted over all steps */
+    unsigned limit;     /* messages looked at in this step; 0: as many as a step has time for */
+    unsigned page_rows; /* of this step at most; 0: as many as a page holds */
+    uint64_t rows_max;  /* LIST, dry_run: rows wanted over all steps */
     bool count; /* LIST: goes on counting without them; else it stops, `next` behind the last */
     enum queue_sort sort; /* LIST: the first rows_max in this order */
     bool dry_run;

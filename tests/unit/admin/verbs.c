@@ -45,6 +45,80 @@ static void test_count_and_all_rows(void **state)
     fclose(f);
 }
 
+/* Of each listing's step, as it was asked. */
+static atomic_uint asked_rows[8], n_asked;
+static _Atomic(struct spooler_admin *) second_page;
+
+static bool note_page(struct spooler_admin *a)
+{
+    if (a->verb == ADMIN_LIST)
+        atomic_store(&asked_rows[atomic_fetch_add(&n_asked, 1) % 8], a->page_rows);
+    return false;
+}
+
+static bool keep_second_page(struct spooler_admin *a)
+{
+    note_page(a);
+    if (a->verb != ADMIN_LIST || atomic_load(&n_asked) != 2)
+        return false;
+    atomic_store(&second_page, a);
+    return true;
+}
+
+/* Who may still read is given all of it, though it has said that it asks for nothing more; first in
+ * small pages, then in whole ones. */
+static void test_pages_grow(void **state)
+{
+    (void)state;
+    FILE *f = call();
+    atomic_store(&n_asked, 0);
+    atomic_store(&play_keep, note_page);
+    say(f, "{\"id\":1,\"verb\":\"queue.list\",\"args\":{\"limit\":1500}}");
+    shutdown(fileno(f), SHUT_WR);
+    struct answer a = hear(f);
+    assert_true(a.ok);
+    assert_int_equal(a.rows, 1500);
+    answer_done(&a);
+    fclose(f);
+    atomic_store(&play_keep, NULL);
+    assert_true(atomic_load(&n_asked) >= 4 && atomic_load(&n_asked) <= 8);
+    assert_int_equal(atomic_load(&asked_rows[0]), 32);
+    assert_int_equal(atomic_load(&asked_rows[1]), 128);
+    for (unsigned i = 2; i < atomic_load(&n_asked); i++)
+        assert_true(atomic_load(&asked_rows[i]) >= PAGE_ROWS);
+}
+
+/* `| head -1`: 32 rows are made for the first one, and who has gone is asked no further page for.
+ */
+static void test_cut_off_after_the_first_row(void **state)
+{
+    (void)state;
+    FILE *f = call(), *other = call();
+    struct spooler_admin *a;
+    atomic_store(&n_asked, 0);
+    atomic_store(&play_keep, keep_second_page);
+    say(f, "{\"id\":1,\"verb\":\"queue.list\"}");
+    json_t *o = read_object(f);
+    assert_non_null(json_object_get(o, "row"));
+    json_decref(o);
+    for (int i = 0; i < 6000 && !atomic_load(&second_page); i++)
+        usleep(10000);
+    a = atomic_exchange(&second_page, NULL);
+    assert_non_null(a);
+    assert_int_equal(a->rows_given, 32);
+    fclose(f);
+    on_request(&spooler, &a->msg); /* keep_second_page lets it pass … */
+    for (int i = 0; i < 2; i++) {  /* … and what it leads to comes before these */
+        say(other, "{\"id\":1,\"verb\":\"status\"}");
+        struct answer status = hear(other);
+        assert_true(status.ok);
+        answer_done(&status);
+    }
+    atomic_store(&play_keep, NULL);
+    assert_int_equal(atomic_load(&n_asked), 3); /* the second one twice: kept, and let go */
+    fclose(other);
+}
+
 /* A client that asks for two million rows and does not read them: pages are not even asked for.
  * Others are served meanwhile. */
 static void test_slow_reader(void **state)
@@ -462,6 +536,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_limit_and_cursor),
         cmocka_unit_test(test_count_and_all_rows),
+        cmocka_unit_test(test_pages_grow),
+        cmocka_unit_test(test_cut_off_after_the_first_row),
         cmocka_unit_test(test_slow_reader),
         cmocka_unit_test(test_status),
         cmocka_unit_test(test_places),

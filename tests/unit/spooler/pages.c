@@ -109,6 +109,44 @@ static void a_great_message_is_several_pages(void **state)
     spooler_admin_free(a);
 }
 
+/* A small page looks at no more than it gives, in the order of ids or in another, and the next goes
+ * on behind it. */
+static void small_pages_cost_little(void **state)
+{
+    struct world *w = *state;
+    core_set_events(w->core, NULL, NULL);
+    store_some(w, 300);
+    struct spooler_admin *a = request(ADMIN_LIST);
+    a->page_rows = 32;
+    assert_non_null(step(w, a));
+    assert_int_equal(a->n_rows, 32);
+    assert_int_equal(a->matched, 32);
+    const uint64_t last = a->rows[31].id;
+    a->page_rows = 128;
+    assert_non_null(step(w, a));
+    assert_int_equal(a->n_rows, 128);
+    assert_int_equal(a->matched, 160);
+    assert_true(a->rows[0].id > last);
+    a->page_rows = 10 * PAGE_ROWS;
+    run_to_end(w, a);
+    assert_int_equal(a->rows_given, 300);
+    spooler_admin_free(a);
+
+    a = request(ADMIN_LIST);
+    a->page_rows = 32;
+    a->sort = SORT_SIZE;
+    a->rows_max = 100;
+    size_t pages = 0;
+    do {
+        assert_non_null(step(w, a));
+        assert_true(a->n_rows <= 32);
+        pages++;
+    } while (a->next.id);
+    assert_int_equal(a->rows_given, 100);
+    assert_true(pages >= 4);
+    spooler_admin_free(a);
+}
+
 static void limits_and_counts(void **state)
 {
     struct world *w = *state;
@@ -371,6 +409,7 @@ int main(void)
         TEST(mail_goes_first),
         TEST(changes_are_bounded_by_the_disk),
         TEST(a_listing_while_mail_moves),
+        TEST(small_pages_cost_little),
         TEST(sorted_listings),
         TEST(summary),
         cmocka_unit_test(tally_keeps_the_most),

@@ -358,18 +358,12 @@ static uint64_t seq_of(struct slice line)
     return !slice_starts(line, service) && line_seq(line, &seq) ? seq : 0;
 }
 
-/* A file begins with the number that its first event will have. */
+/* A line that is no event tells the number before its file's first one. */
 static void note_opened(struct log_read *r, struct slice line)
 {
-    static const struct slice key = {(const uint8_t *)"\"next_seq\":", 11};
-    uint64_t next = 0;
-    const struct slice found = slice_skip(line, slice_find_slice(line, key));
-    const struct slice rest = slice_skip(found, key.n);
-    size_t digits = 0;
-    while (digits < rest.n && rest.p[digits] >= '0' && rest.p[digits] <= '9')
-        digits++;
-    if (slice_u64(slice_head(rest, digits), UINT64_MAX, &next) && next)
-        note_newest(r, next - 1);
+    uint64_t before = 0;
+    if (line_seq(line, &before))
+        note_newest(r, before);
 }
 
 /* Whether this one is to be given; then what is wanted is the one behind it. */

@@ -2,12 +2,14 @@
  * What is named twice: addresses to listen on, and paths that the daemon writes to. The text alone
  * shows it; the start would show it too, or worse: nobody.
  *
- *   two listeners      at the same address and port. One at 0.0.0.0 (or ::) beside one at an
- * address of its own is no collision: the kernel gives a connection to the more exact one, and [::]
- * is not 0.0.0.0 (IPV6_V6ONLY) http, a listener   at the same port and at addresses of which one
- * takes in the other; http at
- *                      [::] takes IPv4, too
- *   paths              the spool, the delivery log and the control socket are nothing else's
+ * Two listeners collide at the same address and port. One at 0.0.0.0 (or ::) beside one at an
+ * address of its own does not: the kernel gives a connection to the more exact one, and [::] is not
+ * 0.0.0.0 (IPV6_V6ONLY).
+ *
+ * http and a listener collide at the same port and at addresses of which one takes in the other;
+ * http at [::] takes IPv4, too.
+ *
+ * The paths of the spool, the delivery log and the control socket are nothing else's.
  */
 #include "relay/base/must.h"
 #include "relay/conf/options.h"

@@ -306,7 +306,6 @@ void dsn_write_text_part(struct buf *out, const struct dsn_input *in, bool globa
     out->overflow = out->overflow || text.overflow;
 }
 
-/* One recipient is named; an address that could pass for an encoded word is not. */
 /* What it tells of several: the gravest. */
 static const char *gravest(const struct dsn_input *in, const struct kinds *k)
 {
@@ -316,6 +315,7 @@ static const char *gravest(const struct dsn_input *in, const struct kinds *k)
     return k->failed ? "Undelivered" : k->delayed ? "Delayed" : handed_on ? "Relayed" : "Delivered";
 }
 
+/* One recipient is named; an address that could pass for an encoded word is not. */
 static void add_own_subject(struct buf *out, const struct about *a, bool utf8)
 {
     const struct dsn_input *in = a->in;

@@ -1,46 +1,10 @@
 /* The configuration as an administrator writes it: what a good one means, and the sentence for each
  * way to get it wrong. */
-#include "relay/conf/conf.h"
-#include "relay/base/buf.h"
-#include "relay/base/must.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-
 #define FOLDER "/tmp/postwain-unit-conf"
-#define FILE_NAME FOLDER "/postwain.conf"
+#include "tests/unit/conf/world.h"
 
-static struct buf told = {.max = 65536};
-
-static void say(void *ctx, const char *line)
-{
-    (void)ctx;
-    buf_addf(&told, "%s\n", line);
-}
-
-static void write_file(const char *path, const char *text)
-{
-    FILE *f = fopen(path, "w");
-    MUST(f);
-    fputs(text, f);
-    fclose(f);
-}
-
-static struct conf *load(const char *text)
-{
-    buf_reset(&told);
-    write_file(FILE_NAME, text);
-    return conf_load(FILE_NAME, say, NULL);
-}
-
-#define HOST "hostname = relay.example.com\n"
 #define TLS "tls { certificate = /c key = /k }\n"
-#define USERS "users { file = /u }\n"
+
 /* A relay with nothing but a name takes the mail of its own machine, and of nobody else. */
 static void test_hostname_only(void **state)
 {

@@ -1,38 +1,7 @@
 /* What the configuration says of a destination: a wrong reading sends mail too fast, from the wrong
  * place, or to the wrong one. */
-#include "relay/base/buf.h"
-#include "relay/base/must.h"
-#include "relay/conf/conf.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/stat.h>
-
-#include <cmocka.h>
-
 #define FOLDER "/tmp/postwain-unit-conf-destinations"
-#define FILE_NAME FOLDER "/postwain.conf"
-#define HOST "hostname = relay.example.com\n"
-
-static struct buf told = {.max = 65536};
-
-static void say(void *ctx, const char *line)
-{
-    (void)ctx;
-    buf_addf(&told, "%s\n", line);
-}
-
-static struct conf *load(const char *text)
-{
-    buf_reset(&told);
-    mkdir(FOLDER, 0700);
-    FILE *f = fopen(FILE_NAME, "w");
-    MUST(f);
-    fputs(text, f);
-    fclose(f);
-    return conf_load(FILE_NAME, say, NULL);
-}
+#include "tests/unit/conf/world.h"
 
 static void every_key_is_read(void **state)
 {
@@ -132,6 +101,7 @@ static void each_fault_has_its_sentence(void **state)
 
 int main(void)
 {
+    mkdir(FOLDER, 0700);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_key_is_read),
         cmocka_unit_test(every_key_has_its_default),

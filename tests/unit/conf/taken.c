@@ -1,46 +1,9 @@
 /* What the configuration names twice. If this breaks, the delivery log is written over a file of
  * keys, or an administrator hears of two doors at one address only when the relay does not start.
  */
-#include "relay/base/buf.h"
-#include "relay/base/must.h"
-#include "relay/conf/conf.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-
 #define FOLDER "/tmp/postwain-unit-conf-taken"
-#define FILE_NAME FOLDER "/postwain.conf"
+#include "tests/unit/conf/world.h"
 
-static struct buf told = {.max = 65536};
-
-static void say(void *ctx, const char *line)
-{
-    (void)ctx;
-    buf_addf(&told, "%s\n", line);
-}
-
-static void write_file(const char *path, const char *text)
-{
-    FILE *f = fopen(path, "w");
-    MUST(f);
-    fputs(text, f);
-    fclose(f);
-}
-
-static struct conf *load(const char *text)
-{
-    buf_reset(&told);
-    write_file(FILE_NAME, text);
-    return conf_load(FILE_NAME, say, NULL);
-}
-
-#define HOST "hostname = relay.example.com\n"
-#define USERS "users { file = /u }\n"
 #define ON(address)                                                                                \
     "listener \"a\" { address = { \"" address                                                      \
     "\" } tls = none auth = none trust = { 10.0.0.0/8 } }\n"

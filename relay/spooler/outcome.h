@@ -2,16 +2,21 @@
  * What a verdict does to a recipient, and what the delivery log says about it: one pure function
  * for the first, one for the second.
  *
- *   delivered                       -> DELIVERED  delivered (final), or relayed: a notice of
- * success was asked for and the receiver cannot send it on. The sender is told "relayed" then (of
- * what was captured "delivered", and so does the log: nobody else is there to tell it), and
- * where BY=…T asked for that (RFC 3461 section 5.2.2, RFC 2852) failed                          ->
- * BOUNCED    bounced   (final; a DSN is due where outcome_wants_failure)
- * deferred, lifetime left         -> QUEUED     deferred  (attempts + 1, next due by the retry
- * policy, at the latest when it expires) deferred, lifetime over         -> EXPIRED expired (final;
- * DSN as above) deferred by a fault of our own  -> QUEUED     deferred  (for ever: nothing bounces
- * because of us; promise 10. Before anybody was called it is no attempt, and the list's first pause
- * follows, however many there were)
+ * Delivered: DELIVERED, and the event delivered (final); or relayed, where a notice of success was
+ * asked for and the receiver cannot send it on. The sender is told "relayed" then, and where BY=…T
+ * asked for that (RFC 3461 section 5.2.2, RFC 2852). Of what was captured he is told "delivered",
+ * and so says the log: nobody else is there to tell it.
+ *
+ * Failed: BOUNCED, bounced (final). A DSN is due where outcome_wants_failure.
+ *
+ * Deferred, lifetime left: QUEUED, deferred. Attempts + 1; next due by the retry policy, at the
+ * latest when it expires.
+ *
+ * Deferred, lifetime over: EXPIRED, expired (final). DSN as above.
+ *
+ * Deferred by a fault of our own: QUEUED, deferred, for ever: nothing bounces because of us
+ * (promise 10). Before anybody was called it is no attempt, and the list's first pause follows,
+ * however many there were.
  */
 #pragma once
 #include "relay/spooler/spooler.h"
